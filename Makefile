@@ -1,0 +1,39 @@
+# Two commands from nothing: `make demo` and `make test`. Both make .venv on the first call and reuse it afterwards.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CONSTRAINTS ?= requirements/cpu.txt
+PACKAGE := sub-packages/bionemo-scale
+
+export OMP_NUM_THREADS ?= 2
+export PYTHONNOUSERSITE := 1
+
+.PHONY: demo test test-unit checks format clean
+
+# torch goes first with its exact pin: a looser pin may bring gigabytes of CUDA wheels.
+$(STAMP): $(CONSTRAINTS) $(PACKAGE)/pyproject.toml $(PACKAGE)/VERSION
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check $$(grep '^torch==' $(CONSTRAINTS))
+	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '$(PACKAGE)[test]'
+	touch $@
+
+demo: $(STAMP)
+	PATH="$(abspath $(BIN)):$$PATH" bash examples/kang.sh runs/kang
+
+test: $(STAMP) checks
+	$(BIN)/pytest
+
+test-unit: $(STAMP)
+	$(BIN)/pytest $(PACKAGE)/tests -m "not slow"
+
+checks: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs

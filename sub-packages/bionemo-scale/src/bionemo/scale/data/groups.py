@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The table of groups of a store: labels, split and place of the cells that sets are drawn from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bionemo.scale.types import Group, Split
+
+
+_ARRAYS = {
+    "dataset": np.int32,
+    "cell_type": np.int32,
+    "perturbation": np.int32,
+    "batch": np.int32,
+    "split": np.str_,
+    "first_row": np.int64,
+    "num_cells": np.int64,
+    "shard": np.int32,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupTable:
+    """One row a group, ordered by ``first_row``; rows of a group are consecutive in the store.
+
+    Control groups always have the split ``train``: controls are shared by every split.
+    """
+
+    dataset: np.ndarray
+    """[groups] int32, row in ``datasets``."""
+    cell_type: np.ndarray
+    """[groups] int32, row in ``cell_types``."""
+    perturbation: np.ndarray
+    """[groups] int32, row in ``perturbations``; -1 for control."""
+    batch: np.ndarray
+    """[groups] int32, row in ``batches``."""
+    split: np.ndarray
+    """[groups] strings, comparable with :class:`~bionemo.scale.types.Split`."""
+    first_row: np.ndarray
+    """[groups] int64, store row of the first cell."""
+    num_cells: np.ndarray
+    """[groups] int64."""
+    shard: np.ndarray
+    """[groups] int32, number of the pair of shards that holds the cells."""
+    datasets: tuple[str, ...]
+    cell_types: tuple[str, ...]
+    perturbations: tuple[str, ...]
+    batches: tuple[str, ...]
+    control: str
+
+    def __len__(self) -> int:
+        return len(self.first_row)
+
+    @property
+    def is_control(self) -> np.ndarray:
+        """[groups] bool."""
+        return self.perturbation < 0
+
+    def label(self, index: int) -> Group:
+        """Return the labels of a group by name."""
+        perturbation = int(self.perturbation[index])
+        return Group(
+            dataset=self.datasets[self.dataset[index]],
+            cell_type=self.cell_types[self.cell_type[index]],
+            perturbation=self.control if perturbation < 0 else self.perturbations[perturbation],
+            batch=self.batches[self.batch[index]],
+        )
+
+    def perturbed_in(self, split: Split) -> np.ndarray:
+        """Return the indices of the perturbed groups of a split, ascending."""
+        return np.flatnonzero((self.split == split) & ~self.is_control)
+
+    def rows(self, index: int) -> np.ndarray:
+        """Return the store rows of a group's cells, [num_cells] int64."""
+        first = int(self.first_row[index])
+        return np.arange(first, first + int(self.num_cells[index]))
+
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the arrays as lists, for JSON."""
+        return {name: getattr(self, name).tolist() for name in _ARRAYS}
+
+    @classmethod
+    def from_columns(cls, columns: dict[str, list[Any]], **vocabularies: Any) -> "GroupTable":
+        """Build the table from :meth:`to_columns` and the vocabularies.
+
+        Args:
+            columns: Lists by array name.
+            **vocabularies: ``datasets``, ``cell_types``, ``perturbations``, ``batches`` and ``control``.
+        """
+        arrays = {name: np.asarray(columns[name], dtype=dtype) for name, dtype in _ARRAYS.items()}
+        return cls(**arrays, **vocabularies)

@@ -1,0 +1,133 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The store's manifest: everything about a store but the cells themselves."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bionemo.scale.data.format import CHUNK_ROWS, MANIFEST_NAME, SCHEMA_VERSION
+from bionemo.scale.data.groups import GroupTable
+from bionemo.scale.types import DataCard, InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """A file of the store, with what tells whether it is whole."""
+
+    name: str
+    num_bytes: int
+    sha256: str
+    num_cells: int
+    num_blocks: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputEntry:
+    """An h5ad file the store was made from."""
+
+    name: str
+    dataset: str
+    num_bytes: int
+    sha256: str
+    num_cells: int
+    num_genes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Contents of ``manifest.json``."""
+
+    card: DataCard
+    groups: GroupTable
+    shards: tuple[FileEntry, ...]
+    """Perturbed and control shard of input 0, then of input 1, ..."""
+    obs: FileEntry
+    value_dtype: str
+    """Widest dtype of the stored values: ``uint8``, ``uint16``, ``uint32`` or ``float32``."""
+    split: dict[str, Any] | None
+    """Counts and hash of the resolved split; ``None`` when every cell is training data."""
+    inputs: tuple[InputEntry, ...]
+    versions: dict[str, str]
+
+    @property
+    def num_cells(self) -> int:
+        """Cells in the store."""
+        return int(self.groups.num_cells.sum())
+
+    def to_json(self) -> str:
+        """Return the manifest as JSON text."""
+        fields = {
+            "schema_version": SCHEMA_VERSION,
+            "num_cells": self.num_cells,
+            "chunk_rows": CHUNK_ROWS,
+            "value_dtype": self.value_dtype,
+            "card": asdict(self.card),
+            "datasets": self.groups.datasets,
+            "groups": self.groups.to_columns(),
+            "shards": [asdict(entry) for entry in self.shards],
+            "obs": asdict(self.obs),
+            "split": self.split,
+            "inputs": [asdict(entry) for entry in self.inputs],
+            "versions": self.versions,
+        }
+        rows = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items())
+        return "{\n" + rows + "\n}\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check ``manifest.json`` of a store.
+
+    Args:
+        folder: The store.
+
+    Raises:
+        InputError: There is none, it is no JSON, it lacks a field, or it has another schema version.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise InputError(f"{folder}: not a store, expected a file {MANIFEST_NAME} in it (bionemo-scale-prepare)")
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: expected JSON, found {error}") from error
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: expected schema_version {SCHEMA_VERSION}, found {version!r}; prepare the store again with this "
+            "version of bionemo-scale"
+        )
+    try:
+        return _from_fields(fields)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: incomplete manifest, {error!r}") from error
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _from_fields(fields: dict[str, Any]) -> Manifest:
+    card = DataCard.from_dict(fields["card"])
+    groups = GroupTable.from_columns(
+        fields["groups"],
+        datasets=tuple(fields["datasets"]),
+        cell_types=card.cell_types,
+        perturbations=card.perturbations,
+        batches=card.batches,
+        control=card.control,
+    )
+    return Manifest(
+        card=card,
+        groups=groups,
+        shards=tuple(FileEntry(**entry) for entry in fields["shards"]),
+        obs=FileEntry(**fields["obs"]),
+        value_dtype=fields["value_dtype"],
+        split=fields["split"],
+        inputs=tuple(InputEntry(**entry) for entry in fields["inputs"]),
+        versions=fields["versions"],
+    )

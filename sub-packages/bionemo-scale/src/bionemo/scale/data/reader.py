@@ -1,0 +1,347 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reading a store: cells by row number, in any order, as normalised expression."""
+
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import lmdb
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from scipy.sparse import csr_matrix
+
+from bionemo.scale.data.csr import concatenate_ranges, row_pointers
+from bionemo.scale.data.format import CHUNK_ROWS, OBS_NAME, SPLIT_NAME, Block, block_key, decode_block
+from bionemo.scale.data.groups import GroupTable
+from bionemo.scale.data.manifest import FileEntry, hash_file, read_manifest
+from bionemo.scale.types import DataCard, GroupMeans, InputError, Split
+
+
+logger = logging.getLogger(__name__)
+
+CACHED_BLOCKS = 1 << 16
+"""Blocks whose header is kept decoded; their cells stay in the memory map."""
+# Copying a block's entry costs about an eighth of picking it out.
+_WHOLE_BLOCK_FACTOR = 8
+_MEAN_ROWS = 16 * CHUNK_ROWS
+
+
+class Store:
+    """A store made by ``bionemo-scale-prepare``, open for reading.
+
+    Files are opened by the process that reads, at its first read; a store can be handed to forked or spawned workers.
+
+    Args:
+        path: The folder; see :meth:`open`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._manifest = read_manifest(path)
+        self.card: DataCard = self._manifest.card
+        """Genes, vocabularies and scale."""
+        self.groups: GroupTable = self._manifest.groups
+        """Where each group's cells are."""
+        for entry in (*self._manifest.shards, self._manifest.obs):
+            _check_size(path / entry.name, entry)
+        num_blocks = -(-self.groups.num_cells // CHUNK_ROWS)
+        self._first_block = np.cumsum(num_blocks) - num_blocks
+        self._shards: _Shards | None = None
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "Store":
+        """Open a store and check its manifest and the size of its files.
+
+        Raises:
+            InputError: No store, another schema version, or a file is missing or cut off.
+        """
+        return cls(Path(path))
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_shards": None}
+
+    @property
+    def num_cells(self) -> int:
+        """Cells in the store; rows are numbered from 0."""
+        return self._manifest.num_cells
+
+    @property
+    def num_genes(self) -> int:
+        """Genes of each cell, columns of :meth:`read`."""
+        return len(self.card.genes)
+
+    @property
+    def split_json(self) -> str | None:
+        """Text of the resolved split; ``None`` when every cell is training data."""
+        path = self.path / SPLIT_NAME
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def close(self) -> None:
+        """Close the files; the next read opens them again."""
+        if self._shards is not None and self._shards.process == os.getpid():
+            self._shards.close()
+        self._shards = None
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> csr_matrix:
+        """Return log1p expression of cells.
+
+        Args:
+            rows: [n] store rows in any order; rows may repeat and come from any groups.
+
+        Returns:
+            [n, G] float32, row i is cell ``rows[i]``, genes ascending.
+
+        Raises:
+            IndexError: A row is not in the store.
+            InputError: A block is missing or damaged.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.num_cells:
+            raise IndexError(f"expected rows in 0..{self.num_cells - 1}, got {rows.min()}..{rows.max()}")
+        pieces = [_Piece.of(block, positions, local) for block, positions, local in self._locate(rows)]
+        first_rows = row_pointers(np.array([len(piece.lengths) for piece in pieces], dtype=np.int64))
+        pointers = row_pointers(_concatenate([piece.lengths for piece in pieces], np.int64))
+        indices = np.empty(pointers[-1], dtype=np.int32)
+        values = np.empty(pointers[-1], dtype=np.float32)
+        order = np.empty(len(rows), dtype=np.int64)
+        for piece, first, last in zip(pieces, first_rows[:-1].tolist(), first_rows[1:].tolist(), strict=True):
+            piece.copy_to(indices[pointers[first] : pointers[last]], values[pointers[first] : pointers[last]])
+            order[piece.positions] = first + piece.rows
+        cells = _as_csr(values, indices, pointers, self.num_genes)
+        library_size = _concatenate([piece.library_size for piece in pieces], np.float32)
+        if not np.array_equal(order, np.arange(len(library_size))):
+            cells = _as_csr(*_take_rows(cells, order), self.num_genes)
+            library_size = library_size[order]
+        if self.card.scale.source == "counts":
+            self._normalise(cells, library_size)
+        return cells
+
+    def group_means(self, split: Split) -> GroupMeans:
+        """Return the pseudobulk of a split's perturbed groups and of every control group.
+
+        Control groups come with each split because every split shares them. Cells are read once, in order.
+        """
+        groups = self.groups
+        chosen = np.flatnonzero((groups.split == split) | groups.is_control)
+        sums = np.zeros((len(chosen), self.num_genes))
+        counts = groups.num_cells[chosen]
+        owner = np.repeat(np.arange(len(chosen)), counts)
+        rows = concatenate_ranges(groups.first_row[chosen], counts)
+        for first in range(0, len(rows), _MEAN_ROWS):
+            part = owner[first : first + _MEAN_ROWS]
+            low, high = int(part[0]), int(part[-1]) + 1
+            member = csr_matrix(
+                (np.ones(len(part)), (part - low, np.arange(len(part)))), shape=(high - low, len(part))
+            )
+            sums[low:high] += (member @ self.read(rows[first : first + _MEAN_ROWS])).toarray()
+        return GroupMeans(
+            groups=tuple(groups.label(index) for index in chosen.tolist()),
+            means=sums / np.maximum(counts, 1)[:, None],
+            counts=counts,
+        )
+
+    def obs(self, rows: Sequence[int] | np.ndarray) -> pd.DataFrame:
+        """Return names and labels of cells.
+
+        Args:
+            rows: [n] store rows in any order.
+
+        Returns:
+            Columns ``cell`` (its name in the input file), ``dataset``, ``cell_type``, ``perturbation``, ``batch``.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        groups = self.groups
+        group = np.searchsorted(groups.first_row, rows, side="right") - 1
+        return pd.DataFrame(
+            {
+                "cell": self._cell_names(rows),
+                "dataset": pd.Categorical.from_codes(groups.dataset[group], groups.datasets),
+                "cell_type": pd.Categorical.from_codes(groups.cell_type[group], groups.cell_types),
+                "perturbation": pd.Categorical.from_codes(
+                    groups.perturbation[group] + 1, (groups.control, *groups.perturbations)
+                ),
+                "batch": pd.Categorical.from_codes(groups.batch[group], groups.batches),
+            }
+        )
+
+    def verify(self) -> None:
+        """Read every file of the store and compare its sha256 with the manifest.
+
+        Raises:
+            InputError: A file differs.
+        """
+        for entry in (*self._manifest.shards, self._manifest.obs):
+            found = hash_file(self.path / entry.name)
+            if found != entry.sha256:
+                raise InputError(f"{self.path / entry.name}: expected sha256 {entry.sha256}, found {found}")
+
+    def _normalise(self, cells: csr_matrix, library_size: np.ndarray) -> None:
+        """Turn counts into log1p of library-size normalised counts, in place."""
+        target = np.float32(self.card.scale.target_sum)
+        factors = np.divide(target, library_size, out=np.zeros_like(library_size), where=library_size > 0)
+        cells.data *= np.repeat(factors, np.diff(cells.indptr))
+        np.log1p(cells.data, out=cells.data)
+
+    def _locate(self, rows: np.ndarray) -> Iterator[tuple[Block, np.ndarray, np.ndarray]]:
+        """Yield each block that holds some of the rows, their positions in ``rows`` and in the block."""
+        groups = self.groups
+        group = np.searchsorted(groups.first_row, rows, side="right") - 1
+        chunk, local = np.divmod(rows - groups.first_row[group], CHUNK_ROWS)
+        block = self._first_block[group] + chunk
+        order = np.argsort(block, kind="stable")
+        block, group, chunk, local = block[order], group[order], chunk[order], local[order]
+        edges = np.flatnonzero(np.diff(block, prepend=-1, append=-1))
+        shards = self._open_shards()
+        for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            yield shards.block(int(group[first]), int(chunk[first])), order[first:last], local[first:last]
+
+    def _open_shards(self) -> "_Shards":
+        if self._shards is None or self._shards.process != os.getpid():
+            self._shards = _Shards(self.path, self._manifest.shards, self.groups)
+        return self._shards
+
+    def _cell_names(self, rows: np.ndarray) -> np.ndarray:
+        names = np.empty(len(rows), dtype=object)
+        starts = _row_group_starts(self.path / OBS_NAME)
+        part = np.searchsorted(starts, rows, side="right") - 1
+        for number in np.unique(part).tolist():
+            inside = part == number
+            names[inside] = _names_of_row_group(self.path / OBS_NAME, number)[rows[inside] - starts[number]]
+        return names
+
+
+class _Piece(NamedTuple):
+    """What is copied of one block: all of it when much of it is wanted, else the rows that are."""
+
+    block: Block
+    positions: np.ndarray
+    """[k] where the wanted rows go in the answer."""
+    rows: np.ndarray
+    """[k] which of the copied rows they are."""
+    lengths: np.ndarray
+    """[copied rows] int64 entries."""
+    library_size: np.ndarray
+    """[copied rows] float32."""
+    starts: np.ndarray | None
+    """[copied rows] int64 first entry of each in the block; ``None`` when all rows are copied."""
+
+    @classmethod
+    def of(cls, block: Block, positions: np.ndarray, local: np.ndarray) -> "_Piece":
+        if len(local) * _WHOLE_BLOCK_FACTOR >= len(block.library_size):
+            return cls(block, positions, local, np.diff(block.indptr).astype(np.int64), block.library_size, None)
+        starts = block.indptr[local].astype(np.int64)
+        lengths = block.indptr[local + 1] - starts
+        return cls(block, positions, np.arange(len(local)), lengths, block.library_size[local], starts)
+
+    def copy_to(self, indices: np.ndarray, values: np.ndarray) -> None:
+        if self.starts is None:
+            indices[:] = self.block.indices
+            values[:] = self.block.values
+        else:
+            entries = concatenate_ranges(self.starts, self.lengths)
+            indices[:] = self.block.indices[entries]
+            values[:] = self.block.values[entries]
+
+
+class _Shards:
+    """The open LMDB files of one process."""
+
+    def __init__(self, path: Path, entries: Sequence[FileEntry], groups: GroupTable) -> None:
+        self.process = os.getpid()
+        self._paths = [path / entry.name for entry in entries]
+        self._is_control = groups.is_control
+        self._shard = groups.shard
+        self._open: dict[int, tuple[lmdb.Environment, lmdb.Transaction]] = {}
+        self._blocks: OrderedDict[tuple[int, int], Block] = OrderedDict()
+
+    def block(self, group: int, chunk: int) -> Block:
+        key = (group, chunk)
+        found = self._blocks.get(key)
+        if found is None:
+            found = self._load(group, chunk)
+            self._blocks[key] = found
+            if len(self._blocks) > CACHED_BLOCKS:
+                self._blocks.popitem(last=False)
+        return found
+
+    def close(self) -> None:
+        # Views point into the memory map and must not outlive it.
+        self._blocks.clear()
+        for environment, transaction in self._open.values():
+            transaction.abort()
+            environment.close()
+        self._open.clear()
+
+    def _load(self, group: int, chunk: int) -> Block:
+        number = 2 * int(self._shard[group]) + int(self._is_control[group])
+        path = self._paths[number]
+        try:
+            value = self._transaction(number).get(block_key(group, chunk))
+            if value is None:
+                raise ValueError(f"expected block {chunk} of group {group}, found none")
+            return decode_block(value)
+        except (ValueError, lmdb.Error) as error:
+            raise InputError(f"{path}: damaged shard, {error}") from error
+
+    def _transaction(self, number: int) -> lmdb.Transaction:
+        if number not in self._open:
+            environment = lmdb.open(str(self._paths[number]), subdir=False, readonly=True, lock=False, create=False)
+            # Views of values live as long as the transaction, so that it stays open; nothing ever writes.
+            self._open[number] = (environment, environment.begin(buffers=True))
+        return self._open[number][1]
+
+
+def _check_size(path: Path, entry: FileEntry) -> None:
+    if not path.is_file():
+        raise InputError(f"{path}: the store's manifest lists this file, found none")
+    found = path.stat().st_size
+    if found != entry.num_bytes:
+        raise InputError(
+            f"{path}: expected {entry.num_bytes} bytes, found {found}; the file is cut off or was changed"
+        )
+
+
+def _concatenate(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
+
+
+def _take_rows(cells: csr_matrix, order: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    taken = cells[order]
+    return taken.data, taken.indices, taken.indptr
+
+
+def _as_csr(values: np.ndarray, indices: np.ndarray, pointers: np.ndarray, num_genes: int) -> csr_matrix:
+    dtype = np.int32 if pointers[-1] <= np.iinfo(np.int32).max else np.int64
+    matrix = csr_matrix((values, indices, pointers.astype(dtype)), shape=(len(pointers) - 1, num_genes), copy=False)
+    # Blocks are written that way; saying so spares a check of every read.
+    matrix.has_sorted_indices = True
+    matrix.has_canonical_format = True
+    return matrix
+
+
+@lru_cache(maxsize=8)
+def _row_group_starts(path: Path) -> np.ndarray:
+    with pq.ParquetFile(path) as file:
+        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    return np.cumsum([0, *sizes[:-1]])
+
+
+@lru_cache(maxsize=8)
+def _names_of_row_group(path: Path, number: int) -> np.ndarray:
+    with pq.ParquetFile(path) as file:
+        return file.read_row_group(number, columns=["cell"])["cell"].to_numpy()

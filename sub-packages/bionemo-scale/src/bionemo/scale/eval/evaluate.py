@@ -1,0 +1,278 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""From read files to a result folder."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from bionemo.scale.eval.baselines import BASELINES, WITHOUT_TRAINING
+from bionemo.scale.eval.cell_eval import PAPER_NAMES, SKIPPED, versions
+from bionemo.scale.eval.differential import DEEngine
+from bionemo.scale.eval.inputs import ControlPolicy, PopulationFile, align, check_controls, choose_controls
+from bionemo.scale.eval.metrics import MIN_DETECTION, MIN_EFFECT
+from bionemo.scale.eval.report import ResultFolder, check_out, summarise
+from bionemo.scale.eval.scoring import CEILING, Model, Shift, Task, score_contexts
+from bionemo.scale.eval.table import render_table
+from bionemo.scale.eval.training_means import TrainingMeans, fit
+from bionemo.scale.eval.wilcoxon import FOLD_CHANGE_CLIP
+from bionemo.scale.types import DataCard, GroupMeans, InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to evaluate."""
+
+    control_policy: ControlPolicy = "same-real"
+    baselines: tuple[str, ...] = tuple(BASELINES)
+    """Names; those that need training data are left out when there is none."""
+    ceiling: bool = True
+    """Whether to score one half of the real cells as a prediction of the other half."""
+    engine: DEEngine = "fast"
+    seed: int = 0
+    plot: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Where baselines learn from."""
+
+    path: Path
+    card: DataCard
+    means: GroupMeans
+    """Of the training split alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was found; the same is in the result folder."""
+
+    scores: pl.DataFrame
+    """One row per model x context x perturbation; null where a metric has no value."""
+    table: str
+    """Text for a terminal."""
+    summary: dict[str, Any]
+    """Content of summary.json."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Files that were checked against one another, ready to be scored."""
+
+    task: Task
+    notes: tuple[str, ...]
+    """Lines for the user: what was repaired, dropped or left out."""
+
+    @property
+    def steps(self) -> int:
+        """Scorings to come, for a progress bar."""
+        return len(self.task.contexts()) * (len(self.task.models) + len(self.task.baselines) + self.task.ceiling)
+
+
+def prepare(
+    *,
+    real: PopulationFile,
+    predictions: Mapping[str, PopulationFile],
+    training: TrainingData | None = None,
+    options: Options | None = None,
+) -> Prepared:
+    """Check the files against one another and put them side by side.
+
+    Args:
+        real: Real perturbed cells and the controls of their cell types.
+        predictions: Name to prediction; the first is the one whose own cell-eval files are kept.
+        training: For the baselines that learn.
+        options: How to evaluate; ``None`` takes the defaults.
+
+    Raises:
+        InputError: Something cannot be compared.
+    """
+    options = options or Options()
+    check_controls(real)
+    notes, models = list(real.notes), []
+    for name, file in predictions.items():
+        if name in (*BASELINES, CEILING):
+            raise InputError(f"{file.path}: {name!r} is the name of a baseline; give the model another with --name")
+        pred = align(file, real)
+        controls, line = choose_controls(pred, real, options.control_policy)
+        notes += [*pred.notes, f"control policy {options.control_policy}, {name}: {line}"]
+        models.append(Model(name=name, cells=pred.population.select(~pred.is_control), controls=controls))
+    cells = real.population.select(~real.is_control)
+    learnt = None
+    if training is not None and options.baselines:
+        learnt, training_notes = _learn(training, real, cells.pairs())
+        notes += training_notes
+    baselines = tuple(name for name in options.baselines if learnt is not None or name in WITHOUT_TRAINING)
+    left_out = [name for name in options.baselines if name not in baselines]
+    if left_out:
+        notes.append(f"no training data: baselines left out: {', '.join(left_out)}; --store gives them")
+    task = Task(
+        cells=cells,
+        controls=real.population.select(real.is_control),
+        control=real.labels.control,
+        models=tuple(models),
+        baselines=baselines,
+        training=learnt,
+        ceiling=options.ceiling,
+        engine=options.engine,
+        seed=options.seed,
+    )
+    return Prepared(task=task, notes=tuple(notes))
+
+
+def evaluate(
+    *,
+    real: PopulationFile,
+    predictions: Mapping[str, PopulationFile],
+    out: Path,
+    training: TrainingData | None = None,
+    options: Options | None = None,
+    announce: Callable[[Prepared], None] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Score predictions beside baselines and write the result folder.
+
+    Args:
+        real: Real perturbed cells and the controls of their cell types.
+        predictions: Name to prediction.
+        out: Result folder; replaced file by file, on success only.
+        training: For the baselines that learn.
+        options: How to evaluate; ``None`` takes the defaults.
+        announce: Called once, when everything has been checked and nothing scored.
+        progress: Called with ``context / model`` after each is done.
+
+    Raises:
+        InputError: Something cannot be compared; nothing is written.
+        MetricError: A metric failed; nothing is written.
+    """
+    options = options or Options()
+    check_out(out)
+    prepared = prepare(real=real, predictions=predictions, training=training, options=options)
+    if announce is not None:
+        announce(prepared)
+    fallbacks = dict.fromkeys(("matching", *prepared.task.baselines), 0)
+    shifts: list[Shift] = []
+    with ResultFolder(out) as folder:
+        for scored in score_contexts(prepared.task, progress):
+            folder.add(scored)
+            fallbacks = {name: count + scored.fallbacks.get(name, 0) for name, count in fallbacks.items()}
+            shifts = _keep_strongest([*shifts, *scored.shifts], options.plot)
+        scores = folder.scores()
+        summary = _summary(prepared, scores, options, fallbacks) | {"inputs": _inputs(real, predictions, training)}
+        if options.plot:
+            from bionemo.scale.eval.plot import plot_changes
+
+            plot_changes(shifts, model=prepared.task.models[0].name, path=folder.staging / "delta.png")
+        folder.finish(summary)
+    return Evaluation(scores=scores, table=render_table(summarise(scores), hors_concours=(CEILING,)), summary=summary)
+
+
+def split_mismatch(training: TrainingData, predictions: Mapping[str, PopulationFile]) -> str | None:
+    """Say why the store's training split is not that of a prediction's model, if so.
+
+    Baselines fitted on another split may have seen what the model was not shown.
+    """
+    for file in predictions.values():
+        theirs = None if file.card is None else file.card.split_sha256
+        if theirs is not None and theirs != training.card.split_sha256:
+            ours = training.card.split_sha256
+            found = "has no split" if ours is None else f"has split {ours[:12]}"
+            return f"{training.path}: {found}, the model of {file.path} was trained with split {theirs[:12]}"
+    return None
+
+
+def _keep_strongest(shifts: list[Shift], plot: bool) -> list[Shift]:
+    if not plot:
+        return []
+    from bionemo.scale.eval.plot import strongest
+
+    return strongest(shifts)
+
+
+def _learn(
+    training: TrainingData, real: PopulationFile, evaluated: set[tuple[str, str]]
+) -> tuple[TrainingMeans | None, list[str]]:
+    """Fit the baselines' pseudobulks on the genes of the real file."""
+    card, genes = training.card, real.population.genes
+    missing = [gene for gene in genes if gene not in set(card.genes)]
+    if missing:
+        raise InputError(
+            f"{training.path}: {len(missing)} of {len(genes)} genes of {real.path} are not in the store, "
+            f"first {missing[0]!r}; expected the store the prediction's model was trained on"
+        )
+    theirs = None if real.card is None else real.card.scale
+    if theirs is not None and (card.scale.target_sum, card.scale.source) != (theirs.target_sum, theirs.source):
+        raise InputError(
+            f"{training.path}: expression scale (target_sum {card.scale.target_sum:g}, from {card.scale.source}) is "
+            f"not that of {real.path} (target_sum {theirs.target_sum:g}, from {theirs.source})"
+        )
+    column = {gene: index for index, gene in enumerate(card.genes)}
+    means = training.means.means[:, [column[gene] for gene in genes]]
+    learnt = fit(replace(training.means, means=np.asarray(means, dtype=np.float64)), control=card.control)
+    if learnt is None:
+        return None, [f"{training.path}: its training split has no perturbed cells"]
+    seen = len(evaluated & learnt.pairs)
+    if not seen:
+        return learnt, []
+    return learnt, [
+        f"warning: {seen} of {len(evaluated)} evaluated (cell type, perturbation) pairs are in the training split of "
+        f"{training.path}: baselines have seen their mean"
+    ]
+
+
+def _summary(prepared: Prepared, scores: pl.DataFrame, options: Options, fallbacks: dict[str, int]) -> dict[str, Any]:
+    first = scores.filter(pl.col("model") == scores["model"][0])
+    return {
+        "models": {
+            name: {metric: asdict(item) for metric, item in found.items()} for name, found in summarise(scores).items()
+        },
+        "control_policy": options.control_policy,
+        "pairs": first.height,
+        "pairs_without_significant_real_gene": int((first["de_nsig_counts_real"] == 0).sum()),
+        "baselines": {
+            "fitted_on": "training split" if prepared.task.training is not None else None,
+            "ridge_penalty": getattr(getattr(prepared.task.training, "ridge", None), "penalty", None),
+            "fallback_cells": fallbacks,
+            "cells": len(prepared.task.cells),
+            "seed": options.seed,
+        },
+        "evaluator": {"versions": versions(), "de_engine": options.engine, "conventions": _conventions()},
+        "paper_names": PAPER_NAMES,
+        "notes": list(prepared.notes),
+    }
+
+
+def _conventions() -> dict[str, str]:
+    return {
+        "context": "cell-eval runs per cell type; a summary's mean gives every (context, perturbation) pair one vote",
+        "undefined": "a pair without a value counts as undefined, not as 0, 1 or NaN",
+        "fdr": "Benjamini-Hochberg over all perturbations x genes of one context, significant below 0.05",
+        "fold_change": "expm1(mean log1p) of perturbed by control, "
+        f"{FOLD_CHANGE_CLIP:g} where the control is 0, 1/{FOLD_CHANGE_CLIP:g} where the perturbed is 0",
+        "overlap": "overlap_at_N and precision_at_N are 0 where nothing is significant, as in cell-eval",
+        "discrimination": "undefined where a context has one perturbation: a rank among one says nothing",
+        "pearson_delta": f"undefined where no gene is predicted to change by {MIN_EFFECT:g}",
+        "mse_mae": "mean over genes of mean expression, no control subtracted; mse_delta and mae_delta subtract it",
+        "sd_ratio": "median over genes of predicted by observed standard deviation between cells, genes that "
+        f"{MIN_DETECTION:.0%} of observed cells express",
+        "edistance": "unbiased energy distance, Euclidean over genes, at most 256 cells a side",
+        "ceiling": "one half of a pair's real cells as prediction of the other half, same controls; not corrected "
+        "for the halved number of cells, and only pairs with 4 cells or more",
+        "skipped": ", ".join(SKIPPED),
+    }
+
+
+def _inputs(
+    real: PopulationFile, predictions: Mapping[str, PopulationFile], training: TrainingData | None
+) -> dict[str, Any]:
+    return {
+        "real": {"path": str(real.path), "sha256": real.sha256},
+        "pred": {name: {"path": str(file.path), "sha256": file.sha256} for name, file in predictions.items()},
+        "store": None
+        if training is None
+        else {"path": str(training.path), "split_sha256": training.card.split_sha256},
+    }

@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The table a user reads first: one row per model, the paper's headline metrics, the best of each marked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from bionemo.scale.eval.report import MetricSummary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of the table."""
+
+    title: str
+    metric: str
+    best: Literal["high", "low", "one"]
+    """Which value is the best: the highest, the lowest, the one nearest to 1."""
+    digits: int = 3
+    undefined: str = "no value"
+    """Why a pair may have no value."""
+
+
+COLUMNS = (
+    Column(title="PDCorr", metric="pearson_delta", best="high", undefined="no change predicted in any gene"),
+    Column(title="MSE", metric="mse", best="low", digits=5),
+    Column(title="MAE", metric="mae", best="low", digits=4),
+    Column(title="DEOver", metric="overlap_at_N", best="high"),
+    Column(title="DEPrec", metric="precision_at_N", best="high"),
+    Column(
+        title="LFCspear", metric="de_spearman_lfc_sig", best="high", undefined="under 2 significant genes, or constant"
+    ),
+    Column(title="DirAgr", metric="de_direction_match", best="high", undefined="no significant real gene"),
+    Column(
+        title="PDS",
+        metric="discrimination_score_l1",
+        best="high",
+        undefined="one perturbation in the context: no rank",
+    ),
+    Column(title="sd_ratio", metric="sd_ratio", best="one", undefined="under 2 cells, or no expressed gene"),
+)
+
+Summaries = Mapping[str, Mapping[str, MetricSummary]]
+
+
+def render_table(
+    summaries: Summaries, columns: tuple[Column, ...] = COLUMNS, *, hors_concours: tuple[str, ...] = ()
+) -> str:
+    """Render means over (context, perturbation) pairs as text.
+
+    Args:
+        summaries: Model to metric to its summary, rows in this order.
+        columns: What to show.
+        hors_concours: Rows that are shown but cannot be the best, as real cells are no model.
+
+    Returns:
+        Lines without a final newline. ``*`` marks the best of a column (all that print alike), ``-`` a column without
+        any value; footnotes count the pairs that have none.
+    """
+    notes = _footnotes(summaries, columns)
+    header = ["model", *(column.title + notes.get(column.title, ("", ""))[0] for column in columns)]
+    cells = [[name] for name in summaries]
+    for column in columns:
+        for row, text in zip(cells, _column_cells(summaries, column, hors_concours), strict=True):
+            row.append(text)
+    widths = [max(len(row[index]) for row in [header, *cells]) for index in range(len(header))]
+    lines = [_line(header, widths), "  ".join("-" * width for width in widths)]
+    lines += [_line(row, widths) for row in cells]
+    lines.append("* best of its column" + "".join(f"; {_rule(column)}" for column in columns if column.best == "one"))
+    return "\n".join([*lines, *(f"{mark.strip()} {text}" for mark, text in notes.values())])
+
+
+def _rule(column: Column) -> str:
+    return f"{column.title} is best at 1"
+
+
+def _line(row: list[str], widths: list[int]) -> str:
+    first, *rest = (
+        text.ljust(width) if index == 0 else text.rjust(width)
+        for index, (text, width) in enumerate(zip(row, widths, strict=True))
+    )
+    return "  ".join([first, *rest]).rstrip()
+
+
+def _column_cells(summaries: Summaries, column: Column, hors_concours: tuple[str, ...]) -> list[str]:
+    means = {name: metrics[column.metric].mean for name, metrics in summaries.items()}
+    rounded = {name: None if mean is None else round(mean, column.digits) for name, mean in means.items()}
+    racing = [value for name, value in rounded.items() if value is not None and name not in hors_concours]
+    best = min(racing, key=lambda value: _loss(value, column)) if racing else None
+    return [
+        "- "
+        if value is None
+        else f"{value:.{column.digits}f}{'*' if value == best and name not in hors_concours else ' '}"
+        for name, value in rounded.items()
+    ]
+
+
+def _loss(value: float, column: Column) -> float:
+    return {"high": -value, "low": value, "one": abs(value - 1)}[column.best]
+
+
+def _footnotes(summaries: Summaries, columns: tuple[Column, ...]) -> dict[str, tuple[str, str]]:
+    """Return column title to (mark, text) for columns in which some model lacks values."""
+    notes: dict[str, tuple[str, str]] = {}
+    for column in columns:
+        found = {name: metrics[column.metric] for name, metrics in summaries.items()}
+        counts = {name: item.undefined for name, item in found.items() if item.undefined}
+        if not counts:
+            continue
+        total = max(item.n + item.undefined for item in found.values())
+        if len(counts) == len(found) and len(set(counts.values())) == 1:
+            where = f"{next(iter(counts.values()))} of {total} pairs"
+        else:
+            where = ", ".join(f"{name} {count}" for name, count in counts.items()) + f" of {total} pairs"
+        mark = f"[{chr(ord('a') + len(notes))}]"
+        notes[column.title] = (mark, f"{column.title} left out ({column.undefined}): {where}")
+    return notes

@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the network predicts and where the loss is taken: the four JiT variants (paper, equations 20 to 30).
+
+The displacement is counted from the start of the path, ``U = Z_1 - start``; with the control prior the start is Z_0
+and the equations read as in the paper.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+Space = Literal["x", "v"]
+"""x: the endpoint Z_1; v: the displacement U."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One network output seen as an endpoint and as a displacement."""
+
+    endpoint: Float[Tensor, "B N D"]
+    displacement: Float[Tensor, "B N D"]
+
+
+def interpret(
+    output: Float[Tensor, "B N D"], *, start: Float[Tensor, "B N D"], parameterization: Space
+) -> Prediction:
+    """Read a head's output in both spaces (equation 24).
+
+    Args:
+        output: What the head returned: the endpoint for "x", the displacement for "v".
+        start: Start of the path.
+        parameterization: Which of the two the head predicts.
+    """
+    if parameterization == "x":
+        return Prediction(endpoint=output, displacement=output - start)
+    return Prediction(endpoint=start + output, displacement=output)
+
+
+def flow_loss(
+    prediction: Prediction,
+    *,
+    start: Float[Tensor, "B N D"],
+    target: Float[Tensor, "B N D"],
+    loss_space: Space,
+) -> Float[Tensor, ""]:
+    """Mean squared error of the endpoint (equation 25) or of the displacement (equation 26).
+
+    Averaged over sets, cells and latent coordinates, so that its weight does not depend on the model's width.
+    Because both spaces subtract the same start, the two losses are the same number for the same prediction; they
+    differ in what reaches the start through the gradient (docs/model.md).
+    """
+    if loss_space == "x":
+        error = prediction.endpoint - target
+    else:
+        error = prediction.displacement - (target - start)
+    return error.float().square().mean()
+
+
+def velocity(
+    output: Float[Tensor, "B N D"],
+    *,
+    z_t: Float[Tensor, "B N D"],
+    t: float,
+    parameterization: Space,
+) -> Float[Tensor, "B N D"]:
+    """Return dz/dt at (z_t, t) that a head's output stands for.
+
+    On the straight path the velocity is the displacement; an endpoint gives it as ``(Z_1 - z_t) / (1 - t)``.
+
+    Raises:
+        ValueError: If an endpoint is asked for a velocity at t = 1, where it has none.
+    """
+    if parameterization == "v":
+        return output
+    if t >= 1.0:
+        raise ValueError(f"an endpoint has no velocity at the end of the path, expected t < 1, found t={t}")
+    return torch.div(output - z_t, 1.0 - t)

@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Writes an AnnData file row block by row block, so that a prediction never has to fit in memory."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+
+class H5adWriter:
+    """A context manager that writes to a temporary name and renames it when every announced row was written.
+
+    Left by an exception it removes what it wrote.
+    """
+
+    def __init__(self, path: Path, *, obs: pd.DataFrame, genes: tuple[str, ...], uns: dict[str, Any], dense: bool):
+        """Announce the rows.
+
+        Args:
+            path: File to write.
+            obs: One row a cell; blocks must come in its order.
+            genes: Names of the columns.
+            uns: Provenance.
+            dense: Whether X is a dense float32 array or CSR.
+        """
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._obs, self._genes, self._uns, self._dense = obs, genes, uns, dense
+        self._num_written = 0
+
+    def __enter__(self) -> "H5adWriter":
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = h5py.File(self._temporary, "w")
+        shape = (len(self._obs), len(self._genes))
+        parts = {"obs": self._obs, "var": pd.DataFrame(index=pd.Index(self._genes)), "uns": self._uns}
+        self._file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        for name, part in {**parts, "obsm": {}, "varm": {}, "obsp": {}, "varp": {}, "layers": {}}.items():
+            anndata.io.write_elem(self._file, name, part)
+        if self._dense:
+            rows = max(1, min(shape[0], 1024))
+            x = self._file.create_dataset("X", shape, dtype="float32", chunks=(rows, max(1, shape[1])))
+            x.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        else:
+            anndata.io.write_elem(self._file, "X", sparse.csr_matrix((0, shape[1]), dtype=np.float32))
+        return self
+
+    def append(self, block: np.ndarray | sparse.csr_matrix) -> None:
+        """Write the next rows."""
+        if self._dense:
+            rows = block.toarray() if sparse.issparse(block) else block
+            self._file["X"][self._num_written : self._num_written + rows.shape[0]] = rows
+        else:
+            anndata.io.sparse_dataset(self._file["X"]).append(sparse.csr_matrix(block, dtype=np.float32))
+        self._num_written += block.shape[0]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if kind is None and self._num_written == len(self._obs):
+            os.replace(self._temporary, self._path)
+            return
+        self._temporary.unlink(missing_ok=True)
+        if kind is None:
+            raise RuntimeError(f"{self._path}: announced {len(self._obs)} rows, wrote {self._num_written}")

@@ -1,0 +1,159 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which populations to predict, from which control cells."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_matrix
+
+from bionemo.scale.data.dataset import PredictionSet, prediction_sets
+from bionemo.scale.data.reader import Store
+from bionemo.scale.data.suggest import suggest
+from bionemo.scale.infer.controls import ControlCells
+from bionemo.scale.types import DataCard, InputError, Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedSet:
+    """Control cells that are carried to one condition together."""
+
+    expression: csr_matrix
+    """[n, G] log1p."""
+    cell_type: int
+    perturbation: int
+    batch: int
+    seed: int
+
+
+class Plan(Protocol):
+    """Populations to predict."""
+
+    obs: pd.DataFrame
+    """Labels of every predicted cell, in the order of the sets."""
+
+    def sets(self) -> Iterator[PlannedSet]:
+        """Yield the sets, reading their controls as they are needed."""
+
+
+class SplitPlan:
+    """As many cells of every held-out group as were measured, from matched controls."""
+
+    def __init__(self, store: Store, split: Split, *, set_size: int, seed: int):
+        """Plan a split.
+
+        Raises:
+            InputError: If the split has no cells.
+        """
+        self.store = store
+        self._sets: list[PredictionSet] = list(prediction_sets(store, split, set_size, seed))
+        if not self._sets:
+            raise InputError(f"{store.path}: expected cells in the split {split!r}, found none")
+        self.rows = np.concatenate([item.perturbed_rows for item in self._sets])
+        """[cells] store rows of the measured cells, in the order of the predicted ones."""
+        controls = store.obs(np.concatenate([item.control_rows for item in self._sets]))
+        self.obs = named_obs(store.obs(self.rows), store.card)
+        self.obs.index = [f"predicted-{i}" for i in range(len(self.obs))]
+        self.obs["control_cell"] = controls["cell"].to_numpy()
+
+    def sets(self) -> Iterator[PlannedSet]:
+        """Yield the sets, reading their controls as they are needed."""
+        groups = self.store.groups
+        for item in self._sets:
+            yield PlannedSet(
+                expression=self.store.read(item.control_rows),
+                cell_type=int(groups.cell_type[item.group]),
+                perturbation=int(groups.perturbation[item.group]),
+                batch=int(groups.batch[item.group]),
+                seed=item.seed,
+            )
+
+    def control_rows(self) -> np.ndarray:
+        """Return the store rows of all controls of the contexts (dataset and cell type) that are predicted."""
+        groups = self.store.groups
+        predicted = sorted({item.group for item in self._sets})
+        contexts = {(int(groups.dataset[i]), int(groups.cell_type[i])) for i in predicted}
+        chosen = [
+            groups.rows(i)
+            for i in np.flatnonzero(groups.is_control).tolist()
+            if (int(groups.dataset[i]), int(groups.cell_type[i])) in contexts
+        ]
+        return np.concatenate(chosen)
+
+
+class ControlsPlan:
+    """Every control cell of a file carried to every perturbation that is asked for."""
+
+    def __init__(
+        self,
+        cells: ControlCells,
+        card: DataCard,
+        perturbations: Sequence[str],
+        *,
+        source: Path,
+        set_size: int,
+        seed: int,
+    ):
+        """Plan the perturbations of some cells.
+
+        Raises:
+            InputError: If a label is not one the model was trained on.
+        """
+        self._cells, self._set_size, self._seed = cells, set_size, seed
+        check_labels(perturbations, card.perturbations, kind="perturbation", source="--perturbations")
+        check_labels(sorted(set(cells.cell_type)), card.cell_types, kind="cell type", source=str(source))
+        check_labels(sorted(set(cells.batch)), card.batches, kind="batch", source=str(source))
+        self._perturbations = [card.perturbations.index(name) for name in perturbations]
+        self._cell_types = np.array([card.cell_types.index(name) for name in cells.cell_type])
+        self._batches = np.array([card.batches.index(name) for name in cells.batch])
+        self._pieces = list(self._cut())
+        members = np.concatenate([piece for _, piece in self._pieces])
+        labels = np.concatenate([np.full(len(piece), card.perturbations[p]) for p, piece in self._pieces])
+        table = pd.DataFrame(
+            {"cell_type": cells.cell_type[members], "perturbation": labels, "batch": cells.batch[members]}
+        )
+        self.obs = named_obs(table, card)
+        self.obs.index = [f"predicted-{i}" for i in range(len(self.obs))]
+        self.obs["control_cell"] = cells.names[members]
+
+    def sets(self) -> Iterator[PlannedSet]:
+        """Yield the sets."""
+        for number, (perturbation, members) in enumerate(self._pieces):
+            yield PlannedSet(
+                expression=self._cells.expression[members],
+                cell_type=int(self._cell_types[members[0]]),
+                perturbation=perturbation,
+                batch=int(self._batches[members[0]]),
+                seed=int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0]) >> 1,
+            )
+
+    def _cut(self) -> Iterator[tuple[int, np.ndarray]]:
+        contexts = sorted(set(zip(self._cell_types.tolist(), self._batches.tolist(), strict=True)))
+        for perturbation in self._perturbations:
+            for cell_type, batch in contexts:
+                members = np.flatnonzero((self._cell_types == cell_type) & (self._batches == batch))
+                for first in range(0, len(members), self._set_size):
+                    yield perturbation, members[first : first + self._set_size]
+
+
+def check_labels(names: Sequence[str], known: Sequence[str], *, kind: str, source: str) -> None:
+    """Refuse labels that a model has no embedding for.
+
+    Raises:
+        InputError: Naming the first unknown label and the nearest known ones.
+    """
+    for name in names:
+        if name not in known:
+            raise InputError(f"{source}: unknown {kind} {name!r}; {suggest(name, known)}")
+
+
+def named_obs(table: pd.DataFrame, card: DataCard) -> pd.DataFrame:
+    """Return labels under the obs column names of the training data, as text."""
+    names = {"cell_type": card.keys.cell_type, "perturbation": card.keys.perturbation, "batch": card.keys.batch}
+    # One column can play two parts, a batch that is the context too.
+    columns = {column: table[label].astype(str).to_numpy() for label, column in names.items()}
+    return pd.DataFrame(columns)

@@ -1,0 +1,126 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Lets Megatron-core and NeMo run on a machine without CUDA.
+
+Both assume a GPU in a handful of places: buffers are made on "cuda", streams are synchronised, random states are taken
+from the device, the optimizer asserts on CUDA tensor types. :func:`install` answers those calls for the CPU, with the
+same modules, schedules, optimizers and checkpoints above them. It does nothing where CUDA is present, is installed at
+most once, and is the only place of the package that replaces anything in another library.
+
+What is replaced, and why:
+
+    torch.cuda.current_device, synchronize, streams   asked for around every step, checkpoint and communication
+    torch.cuda random state                           mapped to the CPU generator (dropout, Megatron's RNG tracker)
+    torch.cuda.max_memory_*, empty_cache              NeMo reports memory after every step
+    Tensor.cuda, device="cuda", pin_memory            buffers of schedules, gradients, logged values
+    Tensor.type()                                     clip_grads compares it with "torch.cuda.FloatTensor"
+"""
+
+import contextlib
+import logging
+from typing import Any
+
+import torch
+
+
+logger = logging.getLogger(__name__)
+
+
+class _Stream:
+    """A stream on a device that has none: all work is already in order."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        pass
+
+    def wait_stream(self, stream: Any) -> None:
+        """Wait for another stream: nothing to wait for."""
+
+    def synchronize(self) -> None:
+        """Wait for this stream: nothing to wait for."""
+
+
+def _names_cuda(device: Any) -> bool:
+    if isinstance(device, bool):
+        return False
+    if isinstance(device, torch.device):
+        return device.type == "cuda"
+    # An int is what torch.cuda.current_device() returned.
+    return isinstance(device, int) or (isinstance(device, str) and device.startswith("cuda"))
+
+
+class _CudaOnCpu(torch.overrides.TorchFunctionMode):
+    """Answers calls that name a CUDA device with the CPU."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is torch.Tensor.cuda:
+            return args[0]
+        if function is torch.Tensor.type and len(args) == 1 and not kwargs:
+            return function(*args).replace("torch.", "torch.cuda.", 1)
+        if function is torch.Tensor.to and len(args) > 1 and _names_cuda(args[1]):
+            args = (args[0], "cpu", *args[2:])
+        if kwargs:
+            kwargs = dict(kwargs)
+            if "device" in kwargs and _names_cuda(kwargs["device"]):
+                kwargs["device"] = "cpu"
+            if kwargs.get("pin_memory"):
+                kwargs["pin_memory"] = False
+            return function(*args, **kwargs)
+        return function(*args)
+
+
+_mode: _CudaOnCpu | None = None
+
+
+def is_installed() -> bool:
+    """Return whether the CPU stands in for CUDA in this process."""
+    return _mode is not None
+
+
+def install() -> bool:
+    """Make Megatron-core and NeMo run on the CPU, if there is no CUDA device.
+
+    Call it before the first import of NeMo. Calling it again changes nothing.
+
+    Returns:
+        Whether the CPU stands in for CUDA from now on.
+    """
+    global _mode
+    if torch.cuda.is_available():
+        return False
+    if _mode is None:
+        _replace_device_calls()
+        _replace_random_state()
+        _mode = _CudaOnCpu()
+        _mode.__enter__()
+        logger.debug("no CUDA device: Megatron runs on the CPU")
+    return True
+
+
+def _replace_device_calls() -> None:
+    cuda = torch.cuda
+    cuda.current_device = lambda: 0
+    cuda.set_device = lambda device: None
+    cuda.synchronize = lambda device=None: None
+    cuda.empty_cache = lambda: None
+    cuda.Stream = _Stream
+    cuda.stream = lambda stream: contextlib.nullcontext()
+    cuda.current_stream = cuda.default_stream = lambda device=None: _Stream()
+    cuda.max_memory_allocated = cuda.max_memory_reserved = lambda device=None: 0
+    # Asserted by NeMo when it restores a checkpoint.
+    cuda.is_initialized = lambda: True
+
+
+def _replace_random_state() -> None:
+    from megatron.core.tensor_parallel import random
+
+    def get_state(device: Any = None, **kwargs: Any) -> torch.Tensor:
+        return torch.get_rng_state()
+
+    def set_state(state: torch.Tensor, device: Any = None, **kwargs: Any) -> None:
+        torch.set_rng_state(state)
+
+    torch.cuda.get_rng_state, torch.cuda.set_rng_state = get_state, set_state
+    torch.cuda.manual_seed = torch.manual_seed
+    random._get_cuda_rng_state, random._set_cuda_rng_state = get_state, set_state
+    # Megatron warns when the CPU state moves inside a fork of the GPU state; here the two are one by design.
+    logging.getLogger(random.__name__).setLevel(logging.ERROR)

@@ -1,0 +1,183 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every choice that makes a SCALE network, as fields on top of Megatron's TransformerConfig.
+
+Megatron's own fields describe the transport blocks: ``hidden_size`` is the latent width D, ``num_layers`` the number of
+blocks. The fields here say the rest. Sizes live in :mod:`bionemo.scale.model.sizes`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from megatron.core.transformer.transformer_config import TransformerConfig
+from torch import Tensor
+
+
+def leave_as_is(tensor: Tensor) -> Tensor:
+    """Skip Megatron's initialisation: :mod:`bionemo.scale.model.weights` sets every weight in one place."""
+    return tensor
+
+
+@dataclass
+class ScaleModelConfig(TransformerConfig):
+    """The architecture and the objective of a SCALE network."""
+
+    hidden_size: int = 128
+    num_layers: int = 2
+    num_attention_heads: int = 4
+    normalization: str = "LayerNorm"
+    hidden_dropout: float = 0.0
+    attention_dropout: float = 0.0
+    add_bias_linear: bool = True
+    layernorm_epsilon: float = 1e-5
+    # The fused kernels compile for CUDA; the te layer spec brings its own.
+    bias_activation_fusion: bool = False
+    bias_dropout_fusion: bool = False
+    masked_softmax_fusion: bool = False
+    gradient_accumulation_fusion: bool = False
+    apply_rope_fusion: bool = False
+    persist_layer_norm: bool = False
+    use_cpu_initialization: bool = field(default_factory=lambda: not torch.cuda.is_available())
+    init_method: Callable | None = leave_as_is
+    output_layer_init_method: Callable | None = leave_as_is
+
+    num_genes: int = 2000
+    """Genes of a cell, G."""
+    num_cell_types: int = 1
+    """Labels that have an embedding row; one more row stands for an unknown label."""
+    num_perturbations: int = 1
+    """As num_cell_types; control has a row of its own and is not counted."""
+    num_batches: int = 1
+    """As num_cell_types."""
+    set_size: int = 32
+    """Cells of a training set, N; a network takes sets of any size, this one it was trained on."""
+    expression_divisor: float = 10.0
+    """log1p expression is divided by this inside the model, and only there."""
+
+    gene_encoder: Literal["llama", "attention"] = "llama"
+    """Blocks over the gene tokens of one cell: RMSNorm, SwiGLU and rotary positions, or LayerNorm and GELU."""
+    num_gene_tokens: int = 8
+    """Tokens a cell's genes are projected to, T."""
+    encoder_hidden_size: int = 64
+    """Width of a gene token."""
+    encoder_ffn_hidden_size: int = 256
+    """Width of the MLP of an encoder block."""
+    encoder_num_layers: int = 2
+    """Encoder blocks."""
+    encoder_num_attention_heads: int = 4
+    """Attention heads of an encoder block."""
+    gene_pooling: Literal["concat", "mean"] = "concat"
+    """How the gene tokens of a cell become its embedding h_i."""
+    set_hidden_size: int = 128
+    """Width of phi and of the population summary s (equation 7)."""
+    decoder_hidden_size: int = 256
+    """Width of the decoder's hidden layer."""
+
+    condition_size: int = 64
+    """Width of a label embedding, d_c."""
+    condition_pooling: Literal["mean", "token", "attention", "seed"] = "seed"
+    """How the condition tokens become one (equations 32, 33, 38)."""
+
+    parameterization: Literal["x", "v"] = "x"
+    """What the head predicts: endpoint or displacement (equations 27 to 30)."""
+    loss_space: Literal["x", "v"] = "x"
+    """Where the flow loss is taken."""
+    prior: Literal["control", "gaussian_mix", "gaussian_mix_masked", "control_masked"] = "control"
+    """Where the path starts."""
+    stop_gradient_target: bool = False
+    """Whether the flow loss leaves Z_1 alone. Beyond the paper."""
+    autoencoder_weight: float = 1.0
+    """Weight of the autoencoding loss against the flow loss."""
+    mmd_weight: float = 0.1
+    """lambda_MMD of equation 13."""
+
+    generation: Literal["decode", "displace"] = "decode"
+    """Decode the endpoint (equation 37), or add the decoded displacement to the observed controls."""
+    num_generation_steps: int = 1
+    """Steps of the solver at inference."""
+    solver: Literal["euler", "heun"] = "euler"
+    """Solver at inference."""
+
+    layer_spec: Literal["local", "te"] = "local"
+    """Modules of a block: torch's, for CPU and GPU, or Transformer Engine's."""
+    seed: int = 0
+    """Seed of the initial weights."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_config(self)
+
+
+def check_config(config: ScaleModelConfig) -> None:
+    """Refuse what Megatron would run without a word, or fail on much later.
+
+    Raises:
+        ValueError: With the fields, what they should be and what they are.
+    """
+    tensor = config.tensor_model_parallel_size
+    divisible = {
+        "num_attention_heads": config.num_attention_heads,
+        "encoder_num_attention_heads": config.encoder_num_attention_heads,
+        "hidden_size": config.hidden_size,
+        "ffn_hidden_size": config.ffn_hidden_size,
+        "encoder_ffn_hidden_size": config.encoder_ffn_hidden_size,
+        "encoder_hidden_size": config.encoder_hidden_size,
+        "set_hidden_size": config.set_hidden_size,
+        "decoder_hidden_size": config.decoder_hidden_size,
+        "condition_size": config.condition_size,
+    }
+    for name, value in divisible.items():
+        if value % tensor:
+            raise ValueError(f"{name} must be a multiple of the tensor parallel size {tensor}, found {value}")
+    if config.encoder_hidden_size % config.encoder_num_attention_heads:
+        raise ValueError(
+            f"encoder_hidden_size must be a multiple of encoder_num_attention_heads="
+            f"{config.encoder_num_attention_heads}, found {config.encoder_hidden_size}"
+        )
+    if config.pipeline_model_parallel_size > config.num_layers:
+        raise ValueError(
+            f"the pipeline parallel size must be at most num_layers={config.num_layers}, "
+            f"found {config.pipeline_model_parallel_size}"
+        )
+    if config.fp8 and config.layer_spec != "te":
+        raise ValueError("fp8 needs layer_spec='te', found layer_spec='local', which would run unquantised")
+
+
+def encoder_config(config: ScaleModelConfig) -> TransformerConfig:
+    """Return the Megatron configuration of the gene encoder's blocks, all of them on the first pipeline stage."""
+    llama = config.gene_encoder == "llama"
+    return TransformerConfig(
+        num_layers=config.encoder_num_layers,
+        hidden_size=config.encoder_hidden_size,
+        ffn_hidden_size=config.encoder_ffn_hidden_size,
+        num_attention_heads=config.encoder_num_attention_heads,
+        normalization="RMSNorm" if llama else "LayerNorm",
+        gated_linear_unit=llama,
+        activation_func=torch.nn.functional.silu if llama else torch.nn.functional.gelu,
+        add_bias_linear=not llama,
+        pipeline_model_parallel_size=1,
+        **{name: getattr(config, name) for name in _SHARED_WITH_ENCODER},
+    )
+
+
+_SHARED_WITH_ENCODER = (
+    "apply_rope_fusion",
+    "attention_dropout",
+    "bf16",
+    "bias_activation_fusion",
+    "bias_dropout_fusion",
+    "fp8",
+    "fp8_recipe",
+    "gradient_accumulation_fusion",
+    "hidden_dropout",
+    "init_method",
+    "layernorm_epsilon",
+    "masked_softmax_fusion",
+    "output_layer_init_method",
+    "params_dtype",
+    "persist_layer_norm",
+    "tensor_model_parallel_size",
+    "use_cpu_initialization",
+)

@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a block is made of: the parts of an encoder block and of a transport block, for each layer spec.
+
+Megatron builds its blocks from a spec. Ours differ from its GPT specs in two ways: there is no mask (the cells of a set
+and the gene tokens of a cell have no order), and attention goes through torch's scaled dot product attention.
+"""
+
+import torch
+from jaxtyping import Float
+from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
+from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear
+from megatron.core.transformer.attention import SelfAttention, SelfAttentionSubmodules
+from megatron.core.transformer.enums import AttnMaskType
+from megatron.core.transformer.mlp import MLP, MLPSubmodules
+from megatron.core.transformer.spec_utils import ModuleSpec
+from megatron.core.transformer.torch_norm import WrappedTorchNorm
+from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
+from megatron.core.transformer.transformer_config import TransformerConfig
+from megatron.core.transformer.transformer_layer import (
+    BaseTransformerLayer,
+    TransformerLayer,
+    TransformerLayerSubmodules,
+)
+from torch import Tensor, nn
+
+
+class TorchAttention(nn.Module):
+    """Softmax attention by torch, in the layout Megatron's SelfAttention hands to its core.
+
+    Megatron's own unfused core asks for a CUDA memory buffer and a mask; torch's kernel needs neither.
+    """
+
+    def __init__(self, config: TransformerConfig, layer_number: int, attn_mask_type: AttnMaskType, **kwargs):
+        super().__init__()
+        if attn_mask_type != AttnMaskType.no_mask:
+            raise ValueError(f"sets have no order: expected no mask, found {attn_mask_type}")
+        self.dropout = config.attention_dropout
+
+    def forward(
+        self,
+        query: Float[Tensor, "S B H K"],
+        key: Float[Tensor, "S B H K"],
+        value: Float[Tensor, "S B H K"],
+        attention_mask: None = None,
+        **kwargs,
+    ) -> Float[Tensor, "S B E"]:
+        """Attend within each sequence; S tokens, H heads on this rank, E = H * K."""
+        query, key, value = (x.permute(1, 2, 0, 3) for x in (query, key, value))
+        dropout = self.dropout if self.training else 0.0
+        context = torch.nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return context.permute(2, 0, 1, 3).flatten(2)
+
+
+def block_submodules(
+    config: TransformerConfig, layer: type[BaseTransformerLayer], *, layer_spec: str
+) -> TransformerBlockSubmodules:
+    """Return the layers of this pipeline stage and the norm that ends the block.
+
+    Args:
+        config: Configuration of the block.
+        layer: Class of a layer; its forward says how attention and MLP are put together.
+        layer_spec: "local" or "te".
+    """
+    layer_specs, norm = {"local": _local_layer}[layer_spec](layer)
+    return TransformerBlockSubmodules(layer_specs=[layer_specs] * get_num_layers_to_build(config), layer_norm=norm)
+
+
+def _local_layer(layer: type[BaseTransformerLayer]) -> tuple[ModuleSpec, type]:
+    submodules = TransformerLayerSubmodules(
+        input_layernorm=WrappedTorchNorm,
+        self_attention=ModuleSpec(
+            module=SelfAttention,
+            params={"attn_mask_type": AttnMaskType.no_mask},
+            submodules=SelfAttentionSubmodules(
+                linear_qkv=ColumnParallelLinear, core_attention=TorchAttention, linear_proj=RowParallelLinear
+            ),
+        ),
+        self_attn_bda=get_bias_dropout_add,
+        pre_mlp_layernorm=WrappedTorchNorm,
+        mlp=ModuleSpec(
+            module=MLP, submodules=MLPSubmodules(linear_fc1=ColumnParallelLinear, linear_fc2=RowParallelLinear)
+        ),
+        mlp_bda=get_bias_dropout_add,
+        # Transformer Engine keeps a norm inside the linear that follows it; one name for both in checkpoints.
+        sharded_state_dict_keys_map={
+            "input_layernorm.": "self_attention.linear_qkv.layer_norm_",
+            "pre_mlp_layernorm.": "mlp.linear_fc1.layer_norm_",
+        },
+    )
+    return ModuleSpec(module=layer, submodules=submodules), WrappedTorchNorm
+
+
+class TransportLayer(TransformerLayer):
+    """One transport block: attention and MLP side by side on the cells and the condition token (equations 34 to 36).
+
+    The condition token is the last row of the sequence. It takes part in attention, and what the block made of it is
+    thrown away: the next block sees the condition as it was.
+    """
+
+    def forward(self, hidden_states: Float[Tensor, "S B D"], attention_mask=None, **kwargs):
+        """Update the cells; return (hidden_states, None) as Megatron's block expects."""
+        attention, attention_bias = self.self_attention(self.input_layernorm(hidden_states), attention_mask=None)
+        mlp, mlp_bias = self.mlp(self.pre_mlp_layernorm(hidden_states))
+        update = self._drop(_with_bias(attention, attention_bias)) + self._drop(_with_bias(mlp, mlp_bias))
+        cells = hidden_states[:-1] + update[:-1]
+        return torch.cat([cells, hidden_states[-1:]]), None
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, p=self.hidden_dropout, training=self.training)
+
+
+def _with_bias(x: Tensor, bias: Tensor | None) -> Tensor:
+    return x if bias is None else x + bias

@@ -1,0 +1,139 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The SCALE network: encoder, conditional transport and decoder as one Megatron module.
+
+Pipeline stages: the first encodes both populations, places them on the path and makes the condition token; every stage
+runs its share of the transport blocks; the last has the head and the decoder. What travels between stages is one tensor
+[Z_0; Z_1; H; c], stacked along the sequence axis: 3 N + 1 rows of B sets.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from megatron.core.enums import ModelType
+from megatron.core.transformer.module import MegatronModule
+from torch import Tensor
+
+from bionemo.scale.model.condition import ConditionEncoder
+from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.model.decoder import Decoder
+from bionemo.scale.model.gene_encoder import GeneEncoder
+from bionemo.scale.model.layers import Linear
+from bionemo.scale.model.set_fusion import SetFusion
+from bionemo.scale.model.transport import TransportBlocks, TransportInput
+from bionemo.scale.types import CellBatch
+
+
+PlaceOnPath = Callable[
+    [Float[Tensor, "B N D"], Float[Tensor, "B N D"]], tuple[Float[Tensor, "B N D"], Float[Tensor, " B"]]
+]
+"""(Z_0, Z_1) -> (Z_t, t): what a training step trains on; the network knows nothing of how it is chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleOutput:
+    """What the last pipeline stage knows after a training step; expression is log1p."""
+
+    z_0: Float[Tensor, "B N D"]
+    z_1: Float[Tensor, "B N D"]
+    head: Float[Tensor, "B N D"]
+    """Endpoint or displacement, as the configuration's parameterization says."""
+    x_0: Float[Tensor, "B N G"]
+    """Controls, encoded and decoded."""
+    x_1: Float[Tensor, "B N G"]
+    """Perturbed cells, encoded and decoded."""
+
+
+class ScaleModel(MegatronModule):
+    """Enc, g_theta, h and Dec of the paper, on this rank's pipeline stage."""
+
+    # Read by NeMo and by Megatron's schedules.
+    model_type = ModelType.encoder_or_decoder
+    share_embeddings_and_output_weights = False
+    vp_stage = None
+
+    def __init__(self, config: ScaleModelConfig, *, pre_process: bool = True, post_process: bool = True):
+        super().__init__(config)
+        self.pre_process, self.post_process = pre_process, post_process
+        self._input: Tensor | None = None
+        if pre_process:
+            self.gene_encoder = GeneEncoder(config)
+            self.set_fusion = SetFusion(config, GeneEncoder.output_size(config))
+            self.condition_encoder = ConditionEncoder(config)
+            self.transport_input = TransportInput(config)
+        self.transport_blocks = TransportBlocks(config, is_last_stage=post_process)
+        if post_process:
+            self.head = Linear(config, config.hidden_size, config.hidden_size)
+            self.expression_decoder = Decoder(config)
+
+    def set_input_tensor(self, input_tensor: Tensor | list[Tensor] | None) -> None:
+        """Take what the previous pipeline stage sent."""
+        self._input = input_tensor[0] if isinstance(input_tensor, list) else input_tensor
+
+    def encode(self, x: Float[Tensor, "B N G"]) -> Float[Tensor, "B N D"]:
+        """Encode populations of log1p expression (equation 11)."""
+        return self.set_fusion(self.gene_encoder(x / self.config.expression_divisor))
+
+    def decode(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B N G"]:
+        """Decode latent cells to log1p expression (equation 12)."""
+        return self.expression_decoder(z).float() * self.config.expression_divisor
+
+    def condition(
+        self, cell_type: Int64[Tensor, " B"], perturbation: Int64[Tensor, " B"], batch: Int64[Tensor, " B"]
+    ) -> Float[Tensor, "B D"]:
+        """Return the condition token of each set (equation 33)."""
+        return self.condition_encoder(cell_type, perturbation, batch)
+
+    def transport(
+        self, z_t: Float[Tensor, "B N D"], t: Float[Tensor, " B"], condition: Float[Tensor, "B D"]
+    ) -> Float[Tensor, "B N D"]:
+        """Return what the head predicts at (z_t, t), on a model that is one pipeline stage (equations 19 and 20)."""
+        return self._read_out(self.transport_blocks(self._join(z_t, t, condition)))
+
+    def forward(self, batch: CellBatch, place_on_path: PlaceOnPath) -> ScaleOutput | Float[Tensor, "S B D"]:
+        """Run this stage's share of a training step.
+
+        Args:
+            batch: Sets of cells; each stage reads its own copy.
+            place_on_path: Chooses Z_t and t for the encoded populations.
+
+        Returns:
+            On the last stage the :class:`ScaleOutput`, elsewhere what travels on.
+        """
+        num_cells = batch["control"].shape[1]
+        if self.pre_process:
+            z_0, z_1 = self.encode(batch["control"]), self.encode(batch["perturbed"])
+            z_t, t = place_on_path(z_0, z_1)
+            condition = self.condition(batch["cell_type"], batch["perturbation"], batch["batch"])
+            joint = self._join(z_t, t, condition)
+        else:
+            z_0, z_1, joint = _unpack(self._input, num_cells)
+        joint = self.transport_blocks(joint)
+        if not self.post_process:
+            return _pack(z_0, z_1, joint)
+        return ScaleOutput(
+            z_0=z_0, z_1=z_1, head=self._read_out(joint), x_0=self.decode(z_0), x_1=self.decode(z_1)
+        )
+
+    def _join(self, z_t: Tensor, t: Tensor, condition: Tensor) -> Float[Tensor, "S B D"]:
+        cells = self.transport_input(z_t, t).transpose(0, 1)
+        return torch.cat([cells, condition[None]])
+
+    def _read_out(self, joint: Float[Tensor, "S B D"]) -> Float[Tensor, "B N D"]:
+        return self.head(joint[:-1].transpose(0, 1))
+
+
+def _pack(z_0: Float[Tensor, "B N D"], z_1: Float[Tensor, "B N D"], joint: Float[Tensor, "S B D"]) -> Tensor:
+    return torch.cat([z_0.transpose(0, 1), z_1.transpose(0, 1), joint]).contiguous()
+
+
+def _unpack(packed: Float[Tensor, "P B D"], num_cells: int) -> tuple[Tensor, Tensor, Tensor]:
+    z_0, z_1, joint = packed.split([num_cells, num_cells, num_cells + 1])
+    return z_0.transpose(0, 1), z_1.transpose(0, 1), joint
+
+
+def packed_length(set_size: int) -> int:
+    """Rows of the tensor that travels between stages."""
+    return 3 * set_size + 1

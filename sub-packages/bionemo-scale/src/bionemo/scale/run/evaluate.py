@@ -1,0 +1,207 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""bionemo-scale-evaluate: predicted and real h5ad -> tables, next to baselines."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bionemo.scale.run.command import run_command
+from bionemo.scale.types import InputError, ObsKeys, Split
+
+
+if TYPE_CHECKING:
+    from bionemo.scale.eval.evaluate import Prepared, TrainingData
+    from bionemo.scale.eval.inputs import Labels, PopulationFile
+
+
+_KEYS = ObsKeys()
+_CONTROL = "control"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    options = argparse.ArgumentParser(
+        prog="bionemo-scale-evaluate",
+        description="Score predicted perturbed cells against real ones with cell-eval, next to baselines.",
+    )
+    options.add_argument(
+        "--pred", type=Path, action="append", required=True, help="h5ad of predicted cells; may be repeated"
+    )
+    options.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        help="name of a --pred in the tables, in the same order; default: its file name",
+    )
+    options.add_argument(
+        "--real",
+        type=Path,
+        required=True,
+        help="h5ad of the real perturbed cells and the controls of their cell types",
+    )
+    options.add_argument("--out", type=Path, required=True, help="folder for the results")
+    options.add_argument(
+        "--store", type=Path, help="training store, for the baselines; default: the one the prediction names"
+    )
+    options.add_argument(
+        "--control-policy",
+        choices=["same-real", "predicted"],
+        default="same-real",
+        help="controls of the predicted side: the real ones, or those in --pred (default: same-real)",
+    )
+    options.add_argument("--no-baselines", action="store_true", help="score the predictions only, no ceiling either")
+    options.add_argument("--seed", type=int, default=0, help="seed of what is sampled (default: 0)")
+    options.add_argument("--plot", action="store_true", help="write delta.png: predicted against observed change")
+    options.add_argument(
+        "--de-engine",
+        choices=["fast", "pdex"],
+        default="fast",
+        help="differential expression: ours, or pdex itself; same numbers (default: fast)",
+    )
+    labels = options.add_argument_group("labels of files that do not name their own")
+    labels.add_argument("--perturbation-key", help=f"obs column (default: {_KEYS.perturbation})")
+    labels.add_argument("--cell-type-key", help=f"obs column (default: {_KEYS.cell_type})")
+    labels.add_argument("--batch-key", help=f"obs column (default: {_KEYS.batch})")
+    labels.add_argument("--control", help=f"perturbation label of control cells (default: {_CONTROL})")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    return run_command(_evaluate, argv)
+
+
+def _evaluate(argv: Sequence[str] | None) -> None:
+    args = parser().parse_args(argv)
+    names = model_names(args.pred, args.name)
+    # cell-eval's tables are small; more threads only fight the other processes of a node.
+    os.environ.setdefault("POLARS_MAX_THREADS", "2")
+    from bionemo.scale.eval.evaluate import Options, evaluate
+    from bionemo.scale.eval.inputs import read_population
+    from bionemo.scale.eval.report import check_out
+
+    check_out(args.out)
+    labels = _labels(args)
+    real = read_population(args.real, labels=labels)
+    predictions = {name: read_population(path, labels=labels) for name, path in zip(names, args.pred, strict=True)}
+    training = None if args.no_baselines else _training(args.store, predictions)
+    options = Options(
+        control_policy=args.control_policy,
+        engine=args.de_engine,
+        seed=args.seed,
+        plot=args.plot,
+        **({"baselines": (), "ceiling": False} if args.no_baselines else {}),
+    )
+    progress = _Progress()
+    evaluation = evaluate(
+        real=real,
+        predictions=predictions,
+        out=args.out,
+        training=training,
+        options=options,
+        announce=progress.start,
+        progress=progress.step,
+    )
+    _show(evaluation.summary, evaluation.table, args.out)
+
+
+def model_names(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """Return a distinct name for each prediction.
+
+    Raises:
+        InputError: Fewer or more names than predictions, or two alike.
+    """
+    if names and len(names) != len(paths):
+        raise InputError(f"--name: expected one for each --pred ({len(paths)}), found {len(names)}")
+    chosen = list(names) or [path.stem for path in paths]
+    twice = sorted({name for name in chosen if chosen.count(name) > 1})
+    if twice:
+        raise InputError(f"--name: expected distinct names, found {twice[0]!r} {chosen.count(twice[0])} times")
+    return chosen
+
+
+def _labels(args: argparse.Namespace) -> "Labels | None":
+    from bionemo.scale.eval.inputs import Labels
+
+    if not any((args.perturbation_key, args.cell_type_key, args.batch_key, args.control)):
+        return None
+    keys = ObsKeys(
+        perturbation=args.perturbation_key or _KEYS.perturbation,
+        cell_type=args.cell_type_key or _KEYS.cell_type,
+        batch=args.batch_key or _KEYS.batch,
+    )
+    return Labels(keys=keys, control=args.control or _CONTROL)
+
+
+def _training(given: Path | None, predictions: "dict[str, PopulationFile]") -> "TrainingData | None":
+    """Open the store the user names, or the one a prediction names where it is still there and fits."""
+    from bionemo.scale.eval.evaluate import split_mismatch
+
+    if given is not None:
+        training = _open_store(given)
+        problem = split_mismatch(training, predictions)
+        if problem is not None:
+            raise InputError(problem)
+        return training
+    named = [Path(file.store) for file in predictions.values() if file.store]
+    found = [path for path in named if path.exists()]
+    if not found:
+        return None
+    training = _open_store(found[0])
+    problem = split_mismatch(training, predictions)
+    if problem is not None:
+        print(f"note: {problem}: not used for baselines")
+        return None
+    return training
+
+
+def _open_store(path: Path) -> "TrainingData":
+    from bionemo.scale.data.reader import Store
+    from bionemo.scale.eval.evaluate import TrainingData
+
+    with Store.open(path) as store:
+        return TrainingData(path=path, card=store.card, means=store.group_means(Split.TRAIN))
+
+
+class _Progress:
+    """A line that rewrites itself on a terminal, a line per step elsewhere."""
+
+    def __init__(self) -> None:
+        self._done = self._total = 0
+        self._begin = time.monotonic()
+
+    def start(self, prepared: "Prepared") -> None:
+        for note in prepared.notes:
+            print(note if note.startswith("warning: ") else f"note: {note}", flush=True)
+        self._total, self._begin = prepared.steps, time.monotonic()
+
+    def step(self, what: str) -> None:
+        self._done += 1
+        elapsed = time.monotonic() - self._begin
+        left = elapsed / self._done * (self._total - self._done)
+        line = f"scored {self._done}/{self._total} ({self._done / elapsed:.2f}/s, {left:.0f} s left): {what}"
+        if sys.stderr.isatty():
+            end = "\n" if self._done == self._total else ""
+            print(f"\r\033[K{line}", end=end, file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _show(summary: dict, table: str, out: Path) -> None:
+    baselines = summary["baselines"]
+    for name, count in baselines["fallback_cells"].items():
+        if count:
+            what = "cells without a control of their batch" if name == "matching" else f"baseline {name}: its fallback"
+            print(f"note: {what}: {count} of {baselines['cells']} cells")
+    print(f"\ncontrols: {summary['control_policy']}; means over {summary['pairs']} (cell type, perturbation) pairs")
+    print(table)
+    print(f"\nresults in {out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""bionemo-scale-train: store -> run folder."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bionemo.scale.run.command import run_command
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import InputError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options; each default and help text is that of the settings field."""
+    defaults = TrainSettings(store=Path("STORE"), out=Path("RUN"))
+    options = argparse.ArgumentParser(
+        prog="bionemo-scale-train",
+        description="Train SCALE on a store. A run folder that already holds this run is continued.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    options.add_argument("--store", type=Path, required=True, help="folder that bionemo-scale-prepare wrote")
+    options.add_argument("--out", type=Path, required=True, help="run folder")
+    for name, help_text in _OPTIONS.items():
+        default = getattr(defaults, name)
+        options.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=help_text)
+    options.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any field of ScaleModelConfig; may be repeated",
+    )
+    return options
+
+
+_OPTIONS = {
+    "size": "network size: tiny, small",
+    "max_steps": "optimizer steps",
+    "seed": "seed of weights and of the order of sets",
+    "set_size": "cells of a set",
+    "micro_batch_size": "sets that one process takes at once",
+    "accumulate": "micro-batches of an optimizer step",
+    "lr": "highest learning rate",
+    "warmup_steps": "steps to reach it",
+    "weight_decay": "AdamW's weight decay",
+    "val_interval": "steps between validations and checkpoints",
+    "log_interval": "steps between rows of metrics.csv",
+    "weighting": "how groups are drawn: proportional, uniform, tempered",
+    "num_workers": "data loading processes beside each training process",
+    "devices": "processes on this machine",
+    "num_nodes": "machines",
+    "tensor_parallel": "processes that share every layer",
+    "pipeline_parallel": "processes that share the stack of blocks",
+}
+
+
+def settings_from(argv: Sequence[str] | None) -> TrainSettings:
+    """Read the command line."""
+    values = vars(parser().parse_args(argv))
+    pairs = [text.partition("=") for text in values.pop("overrides")]
+    for name, separator, _ in pairs:
+        if not separator:
+            raise InputError(f"--set expects KEY=VALUE, found {name!r}")
+    # Absolute, so that a run folder is the same run from wherever it is continued.
+    values["store"], values["out"] = values["store"].resolve(), values["out"].resolve()
+    return TrainSettings(**values, overrides={name: value for name, _, value in pairs})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    return run_command(_train, argv)
+
+
+def _train(argv: Sequence[str] | None) -> None:
+    settings = settings_from(argv)
+    if settings.devices > 1 and "LOCAL_RANK" not in os.environ:
+        _start_under_torchrun(settings.devices, argv)
+    from bionemo.scale.run.console import quiet_screen
+
+    rank = os.environ.get("RANK", "0")
+    with quiet_screen(settings.out / "logs" / f"output-rank{rank}.log") as screen:
+        screen.write(f"run folder {settings.out}\n")
+        from bionemo.scale.megatron import cpu
+
+        cpu.install()
+        from bionemo.scale.train.training import train
+
+        train(settings, screen)
+
+
+def _start_under_torchrun(devices: int, argv: Sequence[str] | None) -> None:
+    """Replace this process by torchrun, which starts one process a device."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
+    os.execv(sys.executable, [*launcher, "-m", "bionemo.scale.run.train", *arguments])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The SCALE configuration as BioNeMo saves it in a checkpoint's context and rebuilds a model from it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bionemo.llm.model.config import OVERRIDE_BIONEMO_CONFIG_DEFAULTS, MegatronBioNeMoTrainableModelConfig
+from bionemo.llm.utils import iomixin_utils as iom
+from megatron.core import parallel_state
+from megatron.core.tensor_parallel import get_cuda_rng_tracker, model_parallel_cuda_manual_seed
+
+from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.model.scale_model import ScaleModel
+from bionemo.scale.model.weights import init_weights
+from bionemo.scale.train.loss import ScaleLoss
+
+
+# A checkpoint says what the network is; the layout, the precision and the kernels are those of the run that loads it.
+RUN_FIELDS = (
+    "autocast_dtype",
+    "deallocate_pipeline_outputs",
+    "enable_autocast",
+    "fp8",
+    "fp8_recipe",
+    "generation",
+    "layer_spec",
+    "loss_cls",
+    "num_generation_steps",
+    "params_dtype",
+    "pipeline_dtype",
+    "pipeline_model_parallel_size",
+    "sequence_parallel",
+    "solver",
+    "tensor_model_parallel_size",
+    "use_cpu_initialization",
+    "variable_seq_lengths",
+    "virtual_pipeline_model_parallel_size",
+)
+
+
+@dataclass
+class ScaleConfig(
+    ScaleModelConfig, MegatronBioNeMoTrainableModelConfig[ScaleModel, ScaleLoss], iom.IOMixinWithGettersSetters
+):
+    """Architecture, objective and data card of a SCALE model."""
+
+    model_cls: type[ScaleModel] = ScaleModel
+    loss_cls: type[ScaleLoss] = ScaleLoss
+    # BionemoLightningModule reads both.
+    train_metric: Any = None
+    valid_metric: Any = None
+    data_card: str = ""
+    """:class:`bionemo.scale.types.DataCard` as JSON: genes, labels and scale of the training data."""
+    override_parent_fields: list[str] = field(
+        default_factory=lambda: [*OVERRIDE_BIONEMO_CONFIG_DEFAULTS, *RUN_FIELDS]
+    )
+
+    def configure_model(self) -> ScaleModel:
+        """Build this rank's stage of the network, from the initial checkpoint where one is named."""
+        if not get_cuda_rng_tracker().is_initialized():
+            # NeMo seeds Megatron's random states only when it counts a GPU.
+            model_parallel_cuda_manual_seed(self.seed)
+        if self.initial_ckpt_path:
+            self.load_settings_from_checkpoint(self.initial_ckpt_path)
+        model = self.model_cls(
+            self,
+            pre_process=parallel_state.is_pipeline_first_stage(),
+            post_process=parallel_state.is_pipeline_last_stage(),
+        )
+        if self.initial_ckpt_path:
+            self.update_model_from_checkpoint(model, self.initial_ckpt_path)
+        else:
+            init_weights(model, seed=self.seed)
+        return model
+
+    def get_loss_reduction_class(self) -> type[ScaleLoss]:
+        """Return the class that reduces the loss."""
+        return self.loss_cls

@@ -1,0 +1,44 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""metrics.csv: one row a logged step or validation, kept consistent over interruptions."""
+
+import csv
+from pathlib import Path
+
+from bionemo.scale.train.objective import TERMS
+
+
+COLUMNS = ("step", *TERMS, *(f"val_{name}" for name in TERMS), "learning_rate", "grad_norm", "cells_per_second")
+
+
+class MetricsFile:
+    """Appends rows; a run that resumes at step s first drops what an interrupted run wrote beyond s."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def open_at(self, step: int) -> None:
+        """Keep the rows up to and including a step, and write the header of a new file."""
+        rows = [row for row in self.rows() if int(row["step"]) <= step]
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        temporary.replace(self.path)
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return all rows, as text."""
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def append(self, row: dict[str, float]) -> None:
+        """Write one row; columns it does not name stay empty."""
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, COLUMNS, restval="").writerow({name: _text(value) for name, value in row.items()})
+
+
+def _text(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"

@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What training minimises: L = L_flow + weight * L_AE (paper, equations 13 to 16 and 20 to 30).
+
+This is where flow and model meet. Norms are means over coordinates, so that weights do not depend on sizes; expression
+errors are taken in log1p space.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bionemo.scale.flow.mmd import mmd_squared
+from bionemo.scale.flow.parameterization import flow_loss, interpret
+from bionemo.scale.flow.path import sample_path, sample_times
+from bionemo.scale.flow.prior import PRIORS
+from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.model.scale_model import PlaceOnPath, ScaleOutput
+from bionemo.scale.types import CellBatch
+
+
+TERMS = ("loss", "flow", "mse", "mmd", "latent_variance")
+"""What :func:`objective` reports; the first is what is minimised."""
+
+
+def path_placement(config: ScaleModelConfig, batch: CellBatch) -> PlaceOnPath:
+    """Return the choice of Z_t and t for a batch: a prior's start, a uniform time, the straight path."""
+
+    def place(z_0: Float[Tensor, "B N D"], z_1: Float[Tensor, "B N D"]):
+        start = PRIORS[config.prior](z_0, batch["seed"])
+        t = sample_times(batch["seed"], device=z_0.device)
+        sample = sample_path(start=start, target=z_1, t=t)
+        return sample.z_t, sample.t
+
+    return place
+
+
+def objective(output: ScaleOutput, batch: CellBatch, config: ScaleModelConfig) -> dict[str, Tensor]:
+    """Return every term of the loss, and the latent variance that shows whether the encoder collapsed.
+
+    Args:
+        output: What the last pipeline stage computed.
+        batch: The sets it was computed from.
+        config: Weights and variants.
+
+    Returns:
+        Scalars by the names in :data:`TERMS`; "loss" carries the gradient.
+    """
+    flow = _flow_term(output, batch, config)
+    pairs = ((output.x_0, batch["control"]), (output.x_1, batch["perturbed"]))
+    mse = sum((decoded - observed).square().mean() for decoded, observed in pairs)
+    mmd = sum(mmd_squared(decoded, observed).mean() for decoded, observed in pairs)
+    loss = flow + config.autoencoder_weight * (mse + config.mmd_weight * mmd)
+    return {
+        "loss": loss,
+        "flow": flow.detach(),
+        "mse": mse.detach(),
+        "mmd": mmd.detach(),
+        "latent_variance": latent_variance(output.z_1.detach()),
+    }
+
+
+def _flow_term(output: ScaleOutput, batch: CellBatch, config: ScaleModelConfig) -> Float[Tensor, ""]:
+    # The last stage was not told the start; the sets' seeds give the same one again.
+    start = PRIORS[config.prior](output.z_0, batch["seed"])
+    target = output.z_1.detach() if config.stop_gradient_target else output.z_1
+    prediction = interpret(output.head, start=start, parameterization=config.parameterization)
+    return flow_loss(prediction, start=start, target=target, loss_space=config.loss_space)
+
+
+def latent_variance(z: Float[Tensor, "B N D"]) -> Float[Tensor, ""]:
+    """Return the variance of a latent coordinate over all cells; near zero the encoder has collapsed."""
+    return z.float().flatten(0, 1).var(dim=0, unbiased=False).mean()
+
+
+def stack_terms(terms: dict[str, Tensor]) -> Float[Tensor, " K"]:
+    """Return the terms in the order of :data:`TERMS`, detached, as one tensor that can be reduced over ranks."""
+    return torch.stack([terms[name].detach().float() for name in TERMS])

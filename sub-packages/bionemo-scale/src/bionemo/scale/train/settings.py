@@ -1,0 +1,81 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a user decides about a run; everything else follows from it and from the store."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bionemo.scale.types import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """One training run."""
+
+    store: Path
+    """Store that bionemo-scale-prepare wrote."""
+    out: Path
+    """Run folder."""
+    size: str = "small"
+    """A name in bionemo.scale.model.sizes."""
+    max_steps: int = 500
+    """Optimizer steps."""
+    seed: int = 0
+    """Seed of weights and of the order of sets."""
+    set_size: int = 32
+    """Cells of a set, N."""
+    micro_batch_size: int = 8
+    """Sets that one process takes at once, B."""
+    accumulate: int = 1
+    """Micro-batches of an optimizer step."""
+    lr: float = 1e-3
+    """Highest learning rate."""
+    warmup_steps: int = 50
+    """Steps to reach it; at most a tenth of the run is used."""
+    weight_decay: float = 0.01
+    """AdamW's weight decay."""
+    val_interval: int = 100
+    """Steps between validations and checkpoints."""
+    log_interval: int = 10
+    """Steps between rows of metrics.csv."""
+    weighting: Literal["proportional", "uniform", "tempered"] = "proportional"
+    """How often a group of cells is drawn."""
+    num_workers: int = 0
+    """Data loading processes beside each training process."""
+    devices: int = 1
+    """Processes on this machine."""
+    num_nodes: int = 1
+    """Machines."""
+    tensor_parallel: int = 1
+    """Processes that share every layer."""
+    pipeline_parallel: int = 1
+    """Processes that share the stack of blocks."""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Model configuration fields by name."""
+
+    def __post_init__(self):
+        model_parallel = self.tensor_parallel * self.pipeline_parallel
+        if (self.devices * self.num_nodes) % model_parallel:
+            raise InputError(
+                f"--devices times --num-nodes must be a multiple of tensor times pipeline parallel = {model_parallel}, "
+                f"found {self.devices * self.num_nodes}"
+            )
+        for name in ("max_steps", "set_size", "micro_batch_size", "accumulate", "val_interval", "log_interval"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {getattr(self, name)}")
+
+    @property
+    def data_parallel(self) -> int:
+        """Copies of the model."""
+        return self.devices * self.num_nodes // (self.tensor_parallel * self.pipeline_parallel)
+
+    @property
+    def global_batch_size(self) -> int:
+        """Sets of one optimizer step, over all processes."""
+        return self.micro_batch_size * self.accumulate * self.data_parallel
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for config.yaml."""
+        return json.loads(json.dumps(asdict(self), default=str))

@@ -1,0 +1,35 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What happens to a batch: fetched, moved to the device, run through this stage, scored on the last one."""
+
+from collections.abc import Iterator
+
+import torch
+from megatron.core.utils import get_attr_wrapped_model
+from torch import Tensor
+
+from bionemo.scale.model.scale_model import ScaleModel, ScaleOutput
+from bionemo.scale.train.objective import objective, path_placement
+from bionemo.scale.types import CellBatch
+
+
+def data_step(iterator: Iterator) -> CellBatch:
+    """Return the next micro-batch on this process's device."""
+    batch = next(iterator)
+    # NeMo's loaders wrap a batch as (batch, index, loader).
+    if isinstance(batch, tuple) and len(batch) == 3:
+        batch = batch[0]
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    # Seeds stay where they are: they are read as numbers.
+    return {name: x if name == "seed" else x.to(device, non_blocking=True) for name, x in batch.items()}
+
+
+def forward_step(model: ScaleModel, batch: CellBatch) -> dict[str, Tensor] | Tensor:
+    """Run one micro-batch through this pipeline stage.
+
+    Returns:
+        The terms of the loss on the last stage, the tensor that travels on elsewhere.
+    """
+    config = get_attr_wrapped_model(model, "config")
+    output = model(batch, path_placement(config, batch))
+    return objective(output, batch, config) if isinstance(output, ScaleOutput) else output

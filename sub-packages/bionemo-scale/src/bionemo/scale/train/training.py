@@ -1,0 +1,198 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""One training run, from settings to a run folder.
+
+Importing this module imports NeMo, which takes 15 s or so; install the CPU backend first where there is no GPU.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+import yaml
+from lightning.pytorch.loggers import TensorBoardLogger
+from nemo import lightning as nl
+from nemo.collections import llm
+from nemo.lightning.pytorch.callbacks import ModelCheckpoint
+
+from bionemo.scale.data.datamodule import ScaleDataModule
+from bionemo.scale.data.reader import Store
+from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.model.scale_model import packed_length
+from bionemo.scale.train.callbacks import RunMonitor
+from bionemo.scale.train.config import ScaleConfig
+from bionemo.scale.train.fields import parse_overrides, size_fields
+from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import DataCard, InputError, Split
+
+
+def train(settings: TrainSettings, stream: TextIO) -> Path:
+    """Train to ``settings.max_steps``, from where the run folder stands.
+
+    Args:
+        settings: The run.
+        stream: Where progress is shown.
+
+    Returns:
+        The run folder: metrics.csv, config.yaml, split.json, checkpoints/, tensorboard/, logs/.
+
+    Raises:
+        InputError: If the store, the settings or what the folder already holds do not fit.
+    """
+    with Store.open(settings.store) as store:
+        card, has_validation = store.card, len(store.groups.perturbed_in(Split.VAL)) > 0
+    config = model_config(settings, card)
+    _prepare_run_folder(settings, config)
+    data = ScaleDataModule(
+        store=settings.store,
+        set_size=settings.set_size,
+        micro_batch_size=settings.micro_batch_size,
+        global_batch_size=settings.global_batch_size,
+        seq_length=packed_length(settings.set_size),
+        seed=settings.seed,
+        num_workers=settings.num_workers,
+        weighting=settings.weighting,
+    )
+    optimizer = adamw_with_cosine(
+        lr=settings.lr,
+        max_steps=settings.max_steps,
+        warmup_steps=max(1, min(settings.warmup_steps, settings.max_steps // 10)),
+        weight_decay=settings.weight_decay,
+        use_distributed_optimizer=torch.cuda.is_available(),
+    )
+    llm.train(
+        model=scale_lightning_module(config, optimizer),
+        data=data,
+        trainer=_trainer(settings, stream, has_validation=has_validation),
+        log=nl.NeMoLogger(
+            explicit_log_dir=str(settings.out / "logs" / "nemo"),
+            update_logger_directory=False,
+            ckpt=_checkpointing(settings, has_validation=has_validation),
+        ),
+        resume=nl.AutoResume(
+            resume_if_exists=True,
+            resume_ignore_no_checkpoint=True,
+            resume_from_directory=str(settings.out / "checkpoints"),
+        ),
+    )
+    return settings.out
+
+
+def model_config(settings: TrainSettings, card: DataCard) -> ScaleConfig:
+    """Return the model's configuration: a size, the data's dimensions, the layout, then the user's fields."""
+    fields: dict[str, Any] = {
+        **size_fields(settings.size),
+        "num_genes": len(card.genes),
+        "num_cell_types": len(card.cell_types),
+        "num_perturbations": len(card.perturbations),
+        "num_batches": len(card.batches),
+        "set_size": settings.set_size,
+        "seed": settings.seed,
+        "tensor_model_parallel_size": settings.tensor_parallel,
+        "pipeline_model_parallel_size": settings.pipeline_parallel,
+        "pipeline_dtype": torch.float32,
+        "data_card": card.to_json(),
+        **parse_overrides(ScaleModelConfig, settings.overrides),
+    }
+    try:
+        return ScaleConfig(**fields)
+    except (ValueError, AssertionError) as error:
+        raise InputError(f"model configuration: {error}") from error
+
+
+def _trainer(settings: TrainSettings, stream: TextIO, *, has_validation: bool) -> nl.Trainer:
+    on_gpu = torch.cuda.is_available()
+    strategy = nl.MegatronStrategy(
+        tensor_model_parallel_size=settings.tensor_parallel,
+        pipeline_model_parallel_size=settings.pipeline_parallel,
+        pipeline_dtype=torch.float32,
+        process_group_backend="nccl" if on_gpu else "gloo",
+        ddp="megatron",
+        gradient_as_bucket_view=True,
+        ckpt_async_save=False,
+        ckpt_parallel_load=True,
+    )
+    monitor = RunMonitor(
+        run_dir=settings.out,
+        log_every=settings.log_interval,
+        cells_per_step=settings.global_batch_size * settings.set_size,
+        stream=stream,
+    )
+    trainer = nl.Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy=strategy,
+        max_steps=settings.max_steps,
+        accumulate_grad_batches=1,
+        val_check_interval=min(settings.val_interval, settings.max_steps),
+        limit_val_batches=1.0 if has_validation else 0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=settings.log_interval,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        logger=TensorBoardLogger(save_dir=str(settings.out), name="tensorboard", version=""),
+    )
+    # Not an argument: NeMo copies those into the checkpoint's context, and a stream cannot be copied.
+    trainer.callbacks.append(monitor)
+    return trainer
+
+
+def _checkpointing(settings: TrainSettings, *, has_validation: bool) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        dirpath=str(settings.out / "checkpoints"),
+        filename="{step}" + ("-{val_loss:.4f}" if has_validation else ""),
+        monitor="val_loss" if has_validation else None,
+        save_top_k=1,
+        save_last=True,
+        # With validation, save after it: before it the monitored value is that of the validation before.
+        every_n_train_steps=None if has_validation else min(settings.val_interval, settings.max_steps),
+        # Without it the last checkpoint of a finished run has no optimizer state, and a longer run cannot continue it.
+        save_optim_on_train_end=True,
+        always_save_context=True,
+        auto_insert_metric_name=True,
+        verbose=False,
+    )
+
+
+def _prepare_run_folder(settings: TrainSettings, config: ScaleConfig) -> None:
+    """Write config.yaml and split.json; refuse a folder that holds another run."""
+    resolved = {"run": settings.as_dict(), "model": _plain_fields(config)}
+    path = settings.out / "config.yaml"
+    if path.exists():
+        _check_same_run(path, resolved)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(yaml.safe_dump(resolved, sort_keys=True))
+    temporary.replace(path)
+    split = settings.store / "split.json"
+    if split.exists():
+        shutil.copyfile(split, settings.out / "split.json")
+
+
+def _plain_fields(config: ScaleConfig) -> dict[str, Any]:
+    names = (*ScaleModelConfig.__annotations__, "ffn_hidden_size", "normalization")
+    values = {name: getattr(config, name) for name in names if name not in ("init_method", "output_layer_init_method")}
+    return {name: value if isinstance(value, int | float | str | bool) else str(value) for name, value in values.items()}
+
+
+def _check_same_run(path: Path, resolved: dict[str, Any]) -> None:
+    """A run may be continued further or on another layout, not with another model or other data."""
+    earlier = yaml.safe_load(path.read_text())
+    for name, value in resolved["model"].items():
+        before = earlier["model"].get(name)
+        if name not in ("use_cpu_initialization", "layer_spec") and before != value:
+            raise InputError(
+                f"{path}: the run folder holds another run: expected {name}={before}, found {value}; "
+                "choose another --out, or remove the folder"
+            )
+    for name in ("store", "seed", "set_size"):
+        before, value = earlier["run"].get(name), resolved["run"][name]
+        if before != value:
+            raise InputError(
+                f"{path}: the run folder holds another run: expected --{name.replace('_', '-')} {before}, "
+                f"found {value}; choose another --out, or remove the folder"
+            )

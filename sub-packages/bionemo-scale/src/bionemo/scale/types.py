@@ -1,0 +1,152 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Types that cross folders, and the names of dimensions.
+
+This module is a leaf: it imports nothing of ours, and neither torch nor NeMo at run time. Dimension names used in
+shape annotations all over the package:
+
+    B  sets in a micro-batch
+    N  cells in a set
+    G  genes
+    T  gene tokens of one cell
+    D  latent width (``hidden_size``)
+    C  condition tokens of a set
+
+Expression is log1p of library-size normalised counts everywhere outside the model.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
+
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+class InputError(Exception):
+    """What a user gave cannot be used; the message is one line that says what, where, expected and found.
+
+    Commands print it and exit with code 2.
+    """
+
+
+class Split(StrEnum):
+    """The part of the data a group of cells belongs to."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+class Group(NamedTuple):
+    """The cells that share every label; sets are drawn within one group."""
+
+    dataset: str
+    cell_type: str
+    perturbation: str
+    batch: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpressionScale:
+    """How counts became the values a model sees; two files may only be compared when these agree.
+
+    Values are ``log1p(count * target_sum / library_size)``, natural logarithm.
+    """
+
+    target_sum: float = 1e4
+    """Library size every cell is scaled to."""
+    source: Literal["counts", "log1p"] = "counts"
+    """What the input held: raw counts, or values already on this scale."""
+    library_size_key: str | None = None
+    """obs column that holds the library size; ``None`` sums the counts of the file's genes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObsKeys:
+    """The obs columns that label a cell."""
+
+    perturbation: str = "perturbation"
+    cell_type: str = "cell_type"
+    batch: str = "batch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCard:
+    """What a model must remember of its data: saved with every store, checkpoint and prediction.
+
+    Label order is the order of the embedding rows; gene order is the order of the expression columns.
+    """
+
+    genes: tuple[str, ...]
+    cell_types: tuple[str, ...]
+    perturbations: tuple[str, ...]
+    """Without the control label."""
+    batches: tuple[str, ...]
+    control: str
+    """Label of unperturbed cells."""
+    scale: ExpressionScale
+    keys: ObsKeys
+    split_sha256: str | None = None
+    """Hash of the resolved split; ``None`` when every cell is training data."""
+
+    def to_json(self) -> str:
+        """Return the card as one line of JSON."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> DataCard:
+        """Read a card written by :meth:`to_json`."""
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> DataCard:
+        """Build a card from plain dicts and lists, as JSON gives them."""
+        lists = {name: tuple(fields[name]) for name in ("genes", "cell_types", "perturbations", "batches")}
+        return cls(
+            **lists,
+            control=fields["control"],
+            scale=ExpressionScale(**fields["scale"]),
+            keys=ObsKeys(**fields["keys"]),
+            split_sha256=fields["split_sha256"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupMeans:
+    """Pseudobulk of each group of a split, the only thing that baselines learn from."""
+
+    groups: tuple[Group, ...]
+    """Controls included, with the control label as their perturbation."""
+    means: np.ndarray
+    """[len(groups), G] float64, mean log1p expression of a group's cells."""
+    counts: np.ndarray
+    """[len(groups)] int64, cells of a group."""
+
+
+class CellBatch(TypedDict):
+    """B sets of N cells as the model reads them.
+
+    ``seed`` makes everything random in a set (time, prior noise) a function of the set alone, so that any layout of
+    processes draws the same numbers.
+    """
+
+    control: Tensor
+    """[B, N, G] float32, matched control cells."""
+    perturbed: Tensor
+    """[B, N, G] float32, cells of one group; other control cells where the group is a control group."""
+    cell_type: Tensor
+    """[B] int64, row in ``DataCard.cell_types``."""
+    perturbation: Tensor
+    """[B] int64, row in ``DataCard.perturbations``; their number stands for control."""
+    batch: Tensor
+    """[B] int64, row in ``DataCard.batches``."""
+    num_cells: Tensor
+    """[B] int64, the first ``num_cells`` rows are distinct cells, the others repeat some of them."""
+    seed: Tensor
+    """[B] int64."""

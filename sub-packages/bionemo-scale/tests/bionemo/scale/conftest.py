@@ -1,0 +1,101 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the network's tests. None is autouse: tests of data and eval must run without torch.distributed."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from unittest import mock
+
+import pytest
+
+
+GENES, CELL_TYPES, PERTURBATIONS, BATCHES = 24, 3, 4, 2
+
+
+@pytest.fixture(scope="session")
+def process_groups() -> Iterator[None]:
+    """The CPU in CUDA's place and Megatron's process groups for one process, once for all tests."""
+    from bionemo.scale.megatron import cpu
+    from bionemo.scale.megatron.layout import model_parallel
+
+    cpu.install()
+    with contextlib.ExitStack() as stack:
+        # The rank of this process must not reach the commands that other tests start.
+        with mock.patch.dict(os.environ):
+            stack.enter_context(model_parallel())
+        yield
+
+
+@pytest.fixture(scope="session")
+def make_config(process_groups: None) -> Callable:
+    """Tiny configuration; fields by name replace its own."""
+    from bionemo.scale.model.config import ScaleModelConfig
+    from bionemo.scale.model.sizes import SIZES
+
+    def make(**fields):
+        labels = dict(num_cell_types=CELL_TYPES, num_perturbations=PERTURBATIONS, num_batches=BATCHES)
+        defaults = dict(num_genes=GENES, set_size=6, use_cpu_initialization=True, **labels)
+        return ScaleModelConfig(**{**SIZES["tiny"], **defaults, **fields})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_model(make_config: Callable) -> Callable:
+    """Tiny network with its initial weights; fields by name replace its configuration's."""
+    from bionemo.scale.model.scale_model import ScaleModel
+    from bionemo.scale.model.weights import init_weights
+
+    def make(**fields):
+        config = make_config(**fields)
+        model = ScaleModel(config)
+        init_weights(model, seed=config.seed)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_batch() -> Callable:
+    """Random sets of log1p expression, about half of it zero as in real cells."""
+    import torch
+
+    def make(num_sets: int = 3, num_cells: int = 6, *, seed: int = 0):
+        generator = torch.Generator().manual_seed(seed)
+
+        def cells():
+            return (1.5 * torch.randn(num_sets, num_cells, GENES, generator=generator)).clamp_min(0)
+
+        def labels(count: int):
+            return torch.randint(count, (num_sets,), generator=generator)
+
+        return {
+            "control": cells(),
+            "perturbed": cells(),
+            "cell_type": labels(CELL_TYPES),
+            "perturbation": labels(PERTURBATIONS),
+            "batch": labels(BATCHES),
+            "num_cells": torch.full((num_sets,), num_cells),
+            "seed": torch.randint(2**31, (num_sets,), generator=generator),
+        }
+
+    return make
+
+
+@pytest.fixture
+def config(make_config: Callable):
+    """The tiny configuration as it is."""
+    return make_config()
+
+
+@pytest.fixture
+def model(make_model: Callable):
+    """A fresh tiny network."""
+    return make_model()
+
+
+@pytest.fixture
+def batch(make_batch: Callable):
+    """Three random sets of six cells."""
+    return make_batch()

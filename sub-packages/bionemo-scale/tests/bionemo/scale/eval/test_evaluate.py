@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""From files to a result folder, as the API is used."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from bionemo.scale.eval.baselines import BASELINES
+from bionemo.scale.eval.evaluate import Options, TrainingData, evaluate, prepare, split_mismatch
+from bionemo.scale.eval.inputs import read_population
+from bionemo.scale.types import DataCard, ExpressionScale, Group, GroupMeans, InputError, ObsKeys
+
+
+@pytest.fixture
+def card(kang) -> DataCard:
+    return DataCard(
+        genes=tuple(kang.var_names),
+        cell_types=("CD8 T", "NK"),
+        perturbations=("IFN-beta",),
+        batches=tuple(sorted(set(kang.obs["batch"]))),
+        control="control",
+        scale=ExpressionScale(),
+        keys=ObsKeys(),
+    )
+
+
+@pytest.fixture
+def files(kang, card, tmp_path):
+    """CD8 T is to be predicted; the prediction is the real cells, shrunk."""
+    real = kang[kang.obs["cell_type"] == "CD8 T"].copy()
+    pred = real[real.obs["perturbation"] != "control"].copy()
+    pred.X = pred.X * 0.8
+    paths = []
+    for name, adata in (("real", real), ("pred", pred)):
+        adata.uns["bionemo_scale"] = {"card": card.to_json()}
+        adata.write_h5ad(tmp_path / f"{name}.h5ad")
+        paths.append(tmp_path / f"{name}.h5ad")
+    return tuple(read_population(path) for path in paths)
+
+
+@pytest.fixture
+def training(kang, card, tmp_path) -> TrainingData:
+    """NK cells and the controls of CD8 T, genes in another order than in the files."""
+    groups, means, counts = [], [], []
+    for key, rows in kang.obs.groupby(["cell_type", "perturbation", "batch"]).indices.items():
+        if key[:2] != ("CD8 T", "IFN-beta"):
+            groups.append(Group("kang", *key))
+            means.append(np.asarray(kang.X[rows].mean(axis=0), dtype=np.float64).reshape(-1)[::-1])
+            counts.append(len(rows))
+    return TrainingData(
+        path=tmp_path / "store",
+        card=replace(card, genes=card.genes[::-1]),
+        means=GroupMeans(groups=tuple(groups), means=np.stack(means), counts=np.array(counts)),
+    )
+
+
+def test_models_and_baselines_side_by_side(files, training, tmp_path):
+    real, pred = files
+    options = Options(plot=True)
+    found = evaluate(real=real, predictions={"mine": pred}, out=tmp_path / "out", training=training, options=options)
+    assert found.scores["model"].to_list() == ["mine", *BASELINES, "ceiling"]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"results.csv", "agg_results.csv", "summary.json", "delta.png", "CD8 T_real_de.csv"} <= names
+    stored = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert list(stored["models"]) == ["mine", *BASELINES, "ceiling"]
+    assert stored["models"]["mine"]["discrimination_score_l1"] == {"mean": None, "n": 0, "undefined": 1}
+    assert stored["models"]["mine"]["pearson_delta"]["n"] == 1
+    assert stored["control_policy"] == "same-real"
+    assert stored["paper_names"]["PDCorr"] == "pearson_delta"
+    assert stored["inputs"]["real"]["sha256"] == real.sha256
+    assert stored["baselines"]["fallback_cells"]["context_mean"] == 79
+    assert stored["evaluator"]["versions"]["cell-eval"] == "0.6.6"
+    assert "all perturbations x genes of one context" in stored["evaluator"]["conventions"]["fdr"]
+
+
+def test_baselines_that_learn_beat_no_change_on_real_cells(files, training, tmp_path):
+    """Also says that the store's genes were put in order: with shuffled genes nothing would correlate."""
+    real, pred = files
+    scores = evaluate(real=real, predictions={"m": pred}, out=tmp_path / "out", training=training).scores
+    value = dict(zip(scores["model"], scores["pearson_delta"], strict=True))
+    assert value["additive"] > 0.8 > 0.5 > abs(value["control"])
+    assert value["ridge"] > 0.8
+    spread = dict(zip(scores["model"], scores["sd_ratio"], strict=True))
+    assert spread["perturbation_mean"] == pytest.approx(0, abs=1e-6)
+    assert spread["control"] > 0.5
+
+
+def test_without_training_data_only_control_is_left(files):
+    prepared = prepare(real=files[0], predictions={"m": files[1]})
+    assert prepared.task.baselines == ("control",)
+    assert any("baselines left out: perturbation_mean, context_mean" in note for note in prepared.notes)
+    assert prepared.steps == 3
+    assert prepare(real=files[0], predictions={"m": files[1]}, options=Options(baselines=())).task.baselines == ()
+
+
+def test_baselines_do_not_see_the_cells_they_predict(files, training, tmp_path):
+    real, pred = files
+    expression = real.population.dense().copy()
+    expression[~real.is_control] = expression[~real.is_control][:, ::-1]
+    other = replace(real, population=replace(real.population, expression=expression))
+    predicted = []
+    for file, name in ((real, "a"), (other, "b")):
+        prepared = prepare(real=file, predictions={"m": pred}, training=training)
+        scored = evaluate(real=file, predictions={"m": pred}, out=tmp_path / name, training=training)
+        predicted.append(scored.scores.filter(pl.col("model") != "m")["de_nsig_counts_pred"].to_list())
+        assert prepared.task.training is not None
+    assert predicted[0] == predicted[1]
+
+
+def test_evaluated_pairs_in_the_training_split_are_told(files, training):
+    groups = (*training.means.groups, Group("kang", "CD8 T", "IFN-beta", "b"))
+    means = np.concatenate([training.means.means, training.means.means[:1]])
+    counts = np.append(training.means.counts, 5)
+    leaky = replace(training, means=GroupMeans(groups=groups, means=means, counts=counts))
+    notes = prepare(real=files[0], predictions={"m": files[1]}, training=leaky).notes
+    assert any(note.startswith("warning: 1 of 1 evaluated") for note in notes)
+    notes = prepare(real=files[0], predictions={"m": files[1]}, training=training).notes
+    assert not any(note.startswith("warning") for note in notes)
+
+
+def test_a_store_of_another_split_genes_or_scale(files, training):
+    real, pred = files
+    assert split_mismatch(training, {"m": pred}) is None
+    trained = replace(pred, card=replace(pred.card, split_sha256="a" * 64))
+    assert "has no split, the model of" in split_mismatch(training, {"m": trained})
+    other = replace(training, card=replace(training.card, split_sha256="b" * 64))
+    assert "has split bbbbbbbbbbbb, the model of" in split_mismatch(other, {"m": trained})
+    fewer = replace(training, card=replace(training.card, genes=("X", *training.card.genes[1:])))
+    with pytest.raises(InputError, match=r"store: 1 of 200 genes of .* are not in the store"):
+        prepare(real=real, predictions={"m": pred}, training=fewer)
+    scaled = replace(training, card=replace(training.card, scale=ExpressionScale(target_sum=1e6)))
+    with pytest.raises(InputError, match=r"store: expression scale \(target_sum 1e\+06"):
+        prepare(real=real, predictions={"m": pred}, training=scaled)
+
+
+def test_a_model_may_not_be_called_as_a_baseline(files):
+    with pytest.raises(InputError, match="'ridge' is the name of a baseline"):
+        prepare(real=files[0], predictions={"ridge": files[1]})
+    with pytest.raises(InputError, match="'ceiling' is the name of a baseline"):
+        prepare(real=files[0], predictions={"ceiling": files[1]})
+
+
+def test_several_models_and_the_other_policy(files, tmp_path):
+    real, pred = files
+    models = {"a": real, "b": real}
+    options = Options(control_policy="predicted", baselines=(), ceiling=False)
+    found = evaluate(real=real, predictions=models, out=tmp_path / "out", options=options)
+    assert found.scores["pearson_delta"].to_list() == pytest.approx([1, 1])
+    assert found.summary["control_policy"] == "predicted"
+    with pytest.raises(InputError, match="control policy 'predicted' needs controls"):
+        evaluate(real=real, predictions={"a": pred}, out=tmp_path / "other", options=options)
+    assert not (tmp_path / "other").exists()

@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+from bionemo.scale.eval.cell_eval import PAPER_NAMES
+from bionemo.scale.eval.report import MetricSummary
+from bionemo.scale.eval.table import COLUMNS, Column, render_table
+
+
+def summary(mean, undefined=0, n=4):
+    return MetricSummary(mean=mean, n=n - undefined, undefined=undefined)
+
+
+SHOWN = (
+    Column(title="High", metric="h", best="high"),
+    Column(title="Low", metric="l", best="low", digits=2),
+    Column(title="Ratio", metric="r", best="one"),
+)
+
+
+def test_exact_text():
+    text = render_table(
+        {
+            "model": {"h": summary(0.5), "l": summary(1.234), "r": summary(1.3)},
+            "baseline": {"h": summary(0.25), "l": summary(0.5), "r": summary(0.8)},
+        },
+        SHOWN,
+    )
+    assert text.splitlines() == [
+        "model       High    Low   Ratio",
+        "--------  ------  -----  ------",
+        "model     0.500*  1.23   1.300",
+        "baseline  0.250   0.50*  0.800*",
+        "* best of its column; Ratio is best at 1",
+    ]
+
+
+def test_values_that_print_alike_are_equally_good():
+    text = render_table({name: {"h": summary(0.5 + tiny)} for name, tiny in (("a", 0), ("b", 1e-6))}, SHOWN[:1])
+    assert text.count("0.500*") == 2
+
+
+def test_real_cells_cannot_be_the_best_model():
+    text = render_table({"a": {"h": summary(0.5)}, "real": {"h": summary(0.9)}}, SHOWN[:1], hors_concours=("real",))
+    assert "0.500*" in text
+    assert "0.900*" not in text
+
+
+def test_undefined_values_are_footnoted():
+    column = (Column(title="High", metric="h", best="high", undefined="too few"),)
+    text = render_table({"a": {"h": summary(0.5, 1)}, "b": {"h": summary(None, 4)}}, column)
+    assert "High[a]" in text
+    assert text.splitlines()[-1] == "[a] High left out (too few): a 1, b 4 of 4 pairs"
+    assert text.splitlines()[3].split() == ["b", "-"]
+    alike = render_table({name: {"h": summary(None, 4)} for name in "ab"}, column)
+    assert alike.splitlines()[-1] == "[a] High left out (too few): 4 of 4 pairs"
+    assert "[a]" not in render_table({"a": {"h": summary(1.0)}}, column)
+
+
+def test_columns_are_those_of_the_paper():
+    titles = [column.title for column in COLUMNS]
+    assert titles == ["PDCorr", "MSE", "MAE", "DEOver", "DEPrec", "LFCspear", "DirAgr", "PDS", "sd_ratio"]
+    for column in COLUMNS[:-2]:
+        assert PAPER_NAMES[column.title] == column.metric

@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+
+from bionemo.scale.model.config import encoder_config
+
+
+def test_defaults_are_accepted_and_say_what_the_paper_says(make_config):
+    config = make_config()
+    assert (config.parameterization, config.loss_space, config.prior) == ("x", "x", "control")
+    assert (config.condition_pooling, config.gene_encoder, config.generation) == ("seed", "llama", "decode")
+    assert (config.num_generation_steps, config.stop_gradient_target) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "encoder_num_attention_heads",
+        "encoder_ffn_hidden_size",
+        "encoder_hidden_size",
+        "set_hidden_size",
+        "decoder_hidden_size",
+        "condition_size",
+    ],
+)
+def test_widths_must_be_split_evenly_over_tensor_parallel_ranks(name, make_config):
+    message = f"{name} must be a multiple of the tensor parallel size 2, found 33"
+    with pytest.raises(ValueError, match=message):
+        make_config(tensor_model_parallel_size=2, **{name: 33})
+
+
+@pytest.mark.parametrize("name", ["hidden_size", "num_attention_heads"])
+def test_megatrons_own_widths_are_refused_too(name, make_config):
+    with pytest.raises((ValueError, AssertionError)):
+        make_config(tensor_model_parallel_size=2, **{name: 33})
+
+
+def test_encoder_heads_must_divide_its_width(make_config):
+    with pytest.raises(ValueError, match="multiple of encoder_num_attention_heads=5, found 32"):
+        make_config(encoder_num_attention_heads=5)
+
+
+def test_more_stages_than_blocks_are_refused(make_config):
+    with pytest.raises(ValueError, match="at most num_layers=2, found 4"):
+        make_config(pipeline_model_parallel_size=4, pipeline_dtype=torch.float32)
+
+
+def test_fp8_is_not_run_unquantised(make_config):
+    with pytest.raises(ValueError, match="fp8 needs layer_spec='te', found layer_spec='local'"):
+        make_config(fp8="hybrid", bf16=True)
+
+
+def test_encoder_blocks_of_each_kind(make_config):
+    llama, plain = (encoder_config(make_config(gene_encoder=kind)) for kind in ("llama", "attention"))
+    assert (llama.normalization, llama.gated_linear_unit, llama.add_bias_linear) == ("RMSNorm", True, False)
+    assert llama.activation_func is torch.nn.functional.silu
+    assert (plain.normalization, plain.gated_linear_unit, plain.add_bias_linear) == ("LayerNorm", False, True)
+    assert plain.activation_func is torch.nn.functional.gelu
+
+
+def test_encoder_follows_the_layout_but_stays_on_one_stage(make_config):
+    layout = dict(tensor_model_parallel_size=2, pipeline_model_parallel_size=2, pipeline_dtype=torch.float32)
+    encoder = encoder_config(make_config(**layout, hidden_dropout=0.1))
+    assert (encoder.tensor_model_parallel_size, encoder.pipeline_model_parallel_size) == (2, 1)
+    assert (encoder.hidden_size, encoder.num_layers, encoder.hidden_dropout) == (32, 1, 0.1)

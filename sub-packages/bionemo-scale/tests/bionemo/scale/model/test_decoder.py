@@ -1,0 +1,14 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import torch
+
+
+def test_every_cell_is_decoded_by_itself(model):
+    z = torch.randn(3, 6, 32, generator=torch.Generator().manual_seed(0))
+    mlp = model.expression_decoder.mlp
+    hidden = torch.nn.functional.gelu(z @ mlp.linear_fc1.weight.T + mlp.linear_fc1.bias)
+    expected = hidden @ mlp.linear_fc2.weight.T + mlp.linear_fc2.bias
+    torch.testing.assert_close(model.expression_decoder(z), expected, rtol=1e-4, atol=1e-5)
+    leaf = z.clone().requires_grad_()
+    model.expression_decoder(leaf)[1, 2].sum().backward()
+    assert (leaf.grad.abs().sum(-1) > 0).nonzero().tolist() == [[1, 2]]

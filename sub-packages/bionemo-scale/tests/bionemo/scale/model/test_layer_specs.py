@@ -1,0 +1,90 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+from megatron.core.transformer.enums import AttnMaskType
+from torch import Tensor, nn
+
+from bionemo.scale.model.layer_specs import TorchAttention, TransportLayer
+
+
+@pytest.fixture
+def joint() -> Tensor:
+    """Six cells and the condition token of three sets, sequence first."""
+    return torch.randn(7, 3, 32, generator=torch.Generator().manual_seed(0))
+
+
+def affine(x: Tensor, module: nn.Module) -> Tensor:
+    return x @ module.weight.T + module.bias
+
+
+def layer_norm(x: Tensor, module: nn.Module) -> Tensor:
+    x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    return x * module.weight + module.bias
+
+
+def transport_layer(joint: Tensor, layer: nn.Module, num_heads: int = 4) -> Tensor:
+    """Equations 34 to 36 on [N + 1, B, D], written from the block's weights."""
+    normed = layer_norm(joint, layer.input_layernorm)
+    qkv = affine(normed, layer.self_attention.linear_qkv).unflatten(-1, (num_heads, 3, -1))
+    query, key, value = qkv.unbind(-2)
+    scores = torch.einsum("sbhk,tbhk->bhst", query, key) / query.shape[-1] ** 0.5
+    context = torch.einsum("bhst,tbhk->sbhk", torch.softmax(scores, dim=-1), value).flatten(2)
+    attention = affine(context, layer.self_attention.linear_proj)
+    hidden = nn.functional.gelu(affine(layer_norm(joint, layer.pre_mlp_layernorm), layer.mlp.linear_fc1))
+    updated = joint + attention + affine(hidden, layer.mlp.linear_fc2)
+    return torch.cat([updated[:-1], joint[-1:]])
+
+
+def random_norms_and_biases(model: nn.Module) -> None:
+    """Initial norms and biases are neutral, so a part that is left out would not be seen."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+
+
+def test_transport_layer_is_its_equation(model, joint):
+    random_norms_and_biases(model)
+    for layer in model.transport_blocks.blocks.layers:
+        assert isinstance(layer, TransportLayer)
+        found, context = layer(joint)
+        assert context is None
+        torch.testing.assert_close(found, transport_layer(joint, layer), rtol=1e-4, atol=1e-5)
+
+
+def test_stack_gives_every_block_the_condition_as_it_was(model, joint):
+    """Also where a norm ends the stack; the updated condition token never reaches another block."""
+    random_norms_and_biases(model)
+    blocks = model.transport_blocks.blocks
+    expected = joint
+    for layer in blocks.layers:
+        expected = transport_layer(torch.cat([expected[:-1], joint[-1:]]), layer)
+    expected = layer_norm(expected, blocks.final_layernorm)
+    torch.testing.assert_close(model.transport_blocks(joint), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_condition_token_is_untouched_and_takes_part(model, joint):
+    layer = model.transport_blocks.blocks.layers[0]
+    found, _ = layer(joint)
+    assert torch.equal(found[-1], joint[-1])
+    other = joint.clone()
+    other[-1, :, ::2] += 1
+    assert ((layer(other)[0][:-1] - found[:-1]).abs().amax(-1) > 1e-4).all()
+
+
+def test_dropout_acts_in_training_only(make_model, joint):
+    model = make_model(hidden_dropout=0.5, attention_dropout=0.5)
+    layer = model.transport_blocks.blocks.layers[0]
+    model.eval()
+    assert torch.equal(layer(joint)[0], layer(joint)[0])
+    torch.testing.assert_close(layer(joint)[0], transport_layer(joint, layer), rtol=1e-4, atol=1e-5)
+    model.train()
+    assert not torch.equal(layer(joint)[0], layer(joint)[0])
+    assert torch.equal(layer(joint)[0][-1], joint[-1])
+
+
+def test_attention_refuses_a_mask(config):
+    with pytest.raises(ValueError, match="expected no mask"):
+        TorchAttention(config, layer_number=1, attn_mask_type=AttnMaskType.causal)

@@ -1,0 +1,287 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The command, with a real store made of the Kang data: what it writes, prints and refuses."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import polars as pl
+import pytest
+
+from bionemo.scale.data.preprocess import PrepareConfig, prepare
+from bionemo.scale.data.reader import Store
+from bionemo.scale.run.evaluate import main, model_names
+from bionemo.scale.types import InputError
+
+
+KANG = Path(__file__).parents[6] / "examples" / "data" / "kang2018_pbmc_ifnb.h5ad"
+HELD_OUT = "CD8 T"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A store that holds IFN-beta in CD8 T out, the real cells of that split, and a prediction of them."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    cells = ad.read_h5ad(KANG)
+    cells[cells.obs["cell_type"].isin([HELD_OUT, "NK", "CD4 T"])].write_h5ad(folder / "kang.h5ad")
+    (folder / "split.toml").write_text(f'[training]\nkang = "train"\n[zeroshot]\n"kang.{HELD_OUT}" = "test"\n')
+    config = PrepareConfig(
+        inputs=(folder / "kang.h5ad",),
+        out=folder / "store",
+        split=folder / "split.toml",
+        num_hvg=300,
+        library_size_key="n_counts_full",
+    )
+    prepare(config)
+    with Store.open(folder / "store") as store:
+        labels = store.obs(np.arange(store.num_cells))
+        rows = np.flatnonzero(labels["cell_type"] == HELD_OUT)
+        obs = labels.iloc[rows].set_index("cell").astype(str)
+        real = ad.AnnData(X=store.read(rows), obs=obs)
+        real.var_names = list(store.card.genes)
+        real.uns["bionemo_scale"] = {"card": store.card.to_json(), "store": str(folder / "store")}
+    real.write_h5ad(folder / "real.h5ad")
+    pred = real[real.obs["perturbation"] != "control"].copy()
+    pred.X = pred.X.toarray() * 0.8
+    pred.write_h5ad(folder / "pred.h5ad")
+    return folder
+
+
+@pytest.fixture
+def evaluate(folder, tmp_path, capfd):
+    """Run the command; return exit code, standard output and standard error."""
+
+    def evaluate(*options, pred="pred.h5ad", real="real.h5ad"):
+        files = [str(folder / name) if isinstance(name, str) else str(name) for name in (pred, real)]
+        out = [] if "--out" in options else ["--out", str(tmp_path / "out")]
+        code = main(["--pred", files[0], "--real", files[1], *out, *map(str, options)])
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return evaluate
+
+
+def changed(folder, tmp_path, change, name="pred.h5ad") -> Path:
+    adata = ad.read_h5ad(folder / name)
+    result = change(adata)
+    adata = adata if result is None else result
+    adata.write_h5ad(tmp_path / f"changed_{name}")
+    return tmp_path / f"changed_{name}"
+
+
+def test_scores_next_to_all_baselines(evaluate, tmp_path):
+    code, out, err = evaluate("--plot", "--name", "scale")
+    assert code == 0
+    assert "control policy same-real, scale: real controls on both sides" in out
+    assert "controls: same-real; means over 1 (cell type, perturbation) pairs" in out
+    table = pl.read_csv(tmp_path / "out" / "results.csv")
+    models = [
+        "scale",
+        "control",
+        "perturbation_mean",
+        "context_mean",
+        "additive",
+        "overall_mean",
+        "batch_mean",
+        "ridge",
+        "ceiling",
+    ]
+    assert table["model"].to_list() == models
+    assert table["context"].unique().to_list() == [HELD_OUT]
+    for model in models:
+        assert any(line.startswith(f"{model} ") for line in out.splitlines())
+    assert "PDS left out (one perturbation in the context: no rank): 1 of 1 pairs" in out.replace("[a] ", "").replace(
+        "[b] ", ""
+    )
+    assert "baseline context_mean: its fallback: 79 of 79 cells" in out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert sorted(summary["files"]) == sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert (tmp_path / "out" / "delta.png").stat().st_size > 10_000
+    correlation = {name: found["pearson_delta"]["mean"] for name, found in summary["models"].items()}
+    assert correlation["ceiling"] > correlation["additive"] > correlation["control"] + 0.3
+    assert [line.split(" (")[0] for line in err.splitlines()] == [f"scored {i}/9" for i in range(1, 10)]
+
+
+def test_state_names_its_files_so(evaluate, tmp_path):
+    evaluate("--no-baselines")
+    names = {f"{HELD_OUT}_{kind}.csv" for kind in ("results", "agg_results", "real_de", "pred_de")}
+    assert names <= {path.name for path in (tmp_path / "out").iterdir()}
+    header = (tmp_path / "out" / f"{HELD_OUT}_results.csv").read_text().splitlines()[0]
+    assert header.startswith("perturbation,pearson_delta,mse,mae")
+    assert "sd_ratio" not in header
+
+
+def test_pdex_gives_the_same_table(evaluate, tmp_path):
+    tables = []
+    for engine in ("fast", "pdex"):
+        evaluate("--no-baselines", "--de-engine", engine, "--out", tmp_path / engine)
+        tables.append(pl.read_csv(tmp_path / engine / "results.csv"))
+    for column in tables[0].columns[5:]:
+        ours, theirs = (table[column].cast(pl.Float64).to_numpy() for table in tables)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6, equal_nan=True, err_msg=column)
+
+
+def test_same_command_same_bytes(evaluate, tmp_path):
+    for name in ("a", "b"):
+        assert evaluate("--out", tmp_path / name)[0] == 0
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+def test_several_predictions(evaluate, folder, tmp_path):
+    code, out, _ = evaluate("--pred", folder / "real.h5ad", "--name", "m", "--name", "truth", "--no-baselines")
+    assert code == 0
+    table = pl.read_csv(tmp_path / "out" / "results.csv")
+    assert table["model"].to_list() == ["m", "truth"]
+    assert table["mse"][1] == 0 < table["mse"][0]
+    assert "truth: real controls on both sides; 54 control cells in real.h5ad dropped" in out
+
+
+def test_files_of_other_tools(evaluate, folder, tmp_path):
+    def relabel(adata):
+        adata.obs = adata.obs.rename(columns={"perturbation": "target", "cell_type": "line", "batch": "gem"})
+        adata.obs["target"] = adata.obs["target"].astype(str).replace({"control": "non-targeting"})
+        del adata.uns["bionemo_scale"]
+
+    files = [changed(folder, tmp_path, relabel, name) for name in ("pred.h5ad", "real.h5ad")]
+    labels = ("--perturbation-key", "target", "--cell-type-key", "line", "--batch-key", "gem")
+    code, out, _ = evaluate(*labels, "--control", "non-targeting", pred=files[0], real=files[1])
+    assert code == 0
+    assert "no training data: baselines left out: perturbation_mean" in out
+    assert pl.read_csv(tmp_path / "out" / "results.csv")["model"].to_list() == ["changed_pred", "control", "ceiling"]
+    code, _, err = evaluate(pred=files[0], real=files[1])
+    assert code == 2
+    assert "no obs column 'perturbation'" in err
+
+
+def test_a_store_that_is_gone_or_of_another_split(evaluate, folder, tmp_path):
+    def move(adata):
+        adata.uns["bionemo_scale"]["store"] = "/nowhere/store"
+
+    def retrain(adata):
+        own = adata.uns["bionemo_scale"]
+        card = json.loads(str(own["card"]))
+        own["card"] = json.dumps({**card, "split_sha256": "a" * 64})
+
+    code, out, _ = evaluate(pred=changed(folder, tmp_path, move))
+    assert code == 0
+    assert "baselines left out" in out
+    assert evaluate("--store", folder / "store", pred=changed(folder, tmp_path, move))[0] == 0
+    retrained = changed(folder, tmp_path, retrain)
+    code, out, _ = evaluate(pred=retrained)
+    assert code == 0
+    assert "was trained with split aaaaaaaaaaaa: not used for baselines" in out
+    refuse(evaluate("--store", folder / "store", pred=retrained), "was trained with split aaaaaaaaaaaa")
+
+
+def refuse(result, *expected) -> None:
+    code, _, err = result
+    assert code == 2, err
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("error: ")
+    for text in expected:
+        assert text in err, err
+
+
+def _integers(adata):
+    adata.X = np.rint(np.expm1(np.asarray(adata.X)))
+
+
+def _unlogged(adata):
+    adata.X = np.expm1(np.asarray(adata.X))
+
+
+def _negative(adata):
+    adata.X = np.asarray(adata.X) - 1
+
+
+def _nan(adata):
+    values = np.array(adata.X)
+    values[0, 0] = np.nan
+    adata.X = values
+
+
+def _other_genes(adata):
+    adata.var_names = ["NOVEL", *adata.var_names[1:]]
+
+
+def _other_perturbation(adata):
+    adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace({"IFN-beta": "IFN-gamma"})
+
+
+def _other_cell_type(adata):
+    adata.obs["cell_type"] = "NK"
+
+
+def _no_cells(adata):
+    return adata[:0].copy()
+
+
+def _other_scale(adata):
+    own = adata.uns["bionemo_scale"]
+    card = json.loads(str(own["card"]))
+    own["card"] = json.dumps({**card, "scale": {**card["scale"], "target_sum": 1e6}})
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_integers, "whole numbers only"),
+        (_unlogged, "normalised without log1p?"),
+        (_negative, "negative values down to -1"),
+        (_nan, "1 NaN or infinite"),
+        (_other_genes, "1 unknown ('NOVEL')"),
+        (_other_perturbation, "no cells with perturbation 'IFN-beta'"),
+        (_other_cell_type, "no cells with cell_type 'CD8 T'"),
+        (_no_cells, "empty: 0 cells"),
+        (_other_scale, "target_sum 1e+06"),
+    ],
+)
+def test_bad_predictions_are_refused_and_nothing_is_left(evaluate, folder, tmp_path, change, expected):
+    path = changed(folder, tmp_path, change)
+    refuse(evaluate(pred=path), str(path), expected)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_refusals(evaluate, folder, tmp_path):
+    refuse(evaluate(pred="missing.h5ad"), "missing.h5ad: no such file")
+    refuse(evaluate(pred="split.toml"), "split.toml: cannot be read as h5ad")
+    refuse(evaluate(real="pred.h5ad"), "pred.h5ad: obs['perturbation'] has no control cells 'control'")
+    refuse(evaluate("--control-policy", "predicted"), "pred.h5ad: control policy 'predicted' needs controls")
+    refuse(evaluate("--store", tmp_path / "none"), str(tmp_path / "none"))
+    refuse(evaluate("--name", "ridge"), "'ridge' is the name of a baseline")
+    refuse(evaluate("--name", "a", "--name", "b"), "expected one for each --pred (1), found 2")
+    refuse(evaluate("--out", folder / "pred.h5ad"), "expected a folder for the results")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_keeps_the_earlier_results(evaluate, tmp_path):
+    evaluate("--no-baselines")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    refuse(evaluate(pred="missing.h5ad"))
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_model_names():
+    paths = [Path("a/pred.h5ad"), Path("b/other.h5ad")]
+    assert model_names(paths, []) == ["pred", "other"]
+    assert model_names(paths, ["x", "y"]) == ["x", "y"]
+    with pytest.raises(InputError, match="distinct names, found 'x' 2 times"):
+        model_names(paths, ["x", "x"])
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom bionemo.scale.run.evaluate import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "assert not {'torch', 'anndata', 'scanpy', 'polars', 'numpy'} & set(sys.modules)\n"
+    )
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert time.perf_counter() - begin < 2
+    assert "--control-policy" in done.stdout
