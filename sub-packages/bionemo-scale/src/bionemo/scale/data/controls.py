@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Control cells for a group: the same dataset and cell type, and the same batch where there are any."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -74,7 +74,7 @@ class ControlMatcher:
         """[groups] bool, whose controls come from other batches."""
         return self._is_fallback
 
-    def match(self, group: int, num_cells: int, rng: np.random.Generator) -> MatchedControls:
+    def match(self, group: SupportsIndex, num_cells: int, rng: np.random.Generator) -> MatchedControls:
         """Draw controls for a group.
 
         Args:

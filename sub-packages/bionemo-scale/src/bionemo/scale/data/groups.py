@@ -3,7 +3,7 @@
 """The table of groups of a store: labels, split and place of the cells that sets are drawn from."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class GroupTable:
         """[groups] bool."""
         return self.perturbation < 0
 
-    def label(self, index: int) -> Group:
+    def label(self, index: SupportsIndex) -> Group:
         """Return the labels of a group by name."""
         perturbation = int(self.perturbation[index])
         return Group(
@@ -73,7 +73,7 @@ class GroupTable:
         """Return the indices of the perturbed groups of a split, ascending."""
         return np.flatnonzero((self.split == split) & ~self.is_control)
 
-    def rows(self, index: int) -> np.ndarray:
+    def rows(self, index: SupportsIndex) -> np.ndarray:
         """Return the store rows of a group's cells, [num_cells] int64."""
         first = int(self.first_row[index])
         return np.arange(first, first + int(self.num_cells[index]))

@@ -127,19 +127,20 @@ class H5adSource:
                 "%s: X is CSC, which cannot be read by cells; the whole matrix is held in memory", self.path
             )
             whole = csr_matrix(read_elem(self._matrix))
+            whole.data = _widen(whole.data)
             for first, last in _spans(whole.indptr.astype(np.int64)):
                 yield _chunk(first, whole[first:last])
 
     def _dense_chunks(self, matrix: h5py.Dataset) -> Iterator[CellChunk]:
         step = max(1, min(MAX_CHUNK_CELLS, CHUNK_ENTRIES // max(1, self.num_genes)))
         for first in range(0, self.num_cells, step):
-            yield _chunk(first, csr_matrix(matrix[first : first + step]))
+            yield _chunk(first, csr_matrix(_widen(matrix[first : first + step])))
 
     def _csr_chunks(self, matrix: h5py.Group) -> Iterator[CellChunk]:
         indptr = matrix["indptr"][:].astype(np.int64)
         for first, last in _spans(indptr):
             begin, end = int(indptr[first]), int(indptr[last])
-            data, indices = matrix["data"][begin:end], matrix["indices"][begin:end]
+            data, indices = _widen(matrix["data"][begin:end]), matrix["indices"][begin:end]
             if len(indices) and not 0 <= indices.min() <= indices.max() < self.num_genes:
                 raise InputError(f"{self.path}: X has entries outside its {self.num_genes} genes")
             shape = (last - first, self.num_genes)
@@ -243,9 +244,12 @@ def _spans(indptr: np.ndarray) -> Iterator[tuple[int, int]]:
         first = last
 
 
+def _widen(values: np.ndarray) -> np.ndarray:
+    """Half precision and booleans as float32, which sparse arithmetic knows; small integers, which may overflow, too."""
+    return values.astype(np.float32) if values.dtype.kind not in "iuf" or values.dtype.itemsize < 4 else values
+
+
 def _chunk(first: int, matrix: csr_matrix) -> CellChunk:
-    if matrix.dtype.kind not in "iuf" or matrix.dtype.itemsize < 4:
-        matrix = matrix.astype(np.float32)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
     return CellChunk(first_cell=first, matrix=matrix)

@@ -87,4 +87,5 @@ def _standardise(dispersion: np.ndarray, log_mean: np.ndarray) -> np.ndarray:
     alone = width.isna()
     width[alone], center[alone] = center[alone], 0.0
     codes = bins.codes
-    return (dispersion - center.to_numpy()[codes]) / width.to_numpy()[codes]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (dispersion - center.to_numpy()[codes]) / width.to_numpy()[codes]

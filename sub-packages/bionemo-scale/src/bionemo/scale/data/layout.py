@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -51,6 +52,24 @@ class BlockTable:
     """[blocks] int64."""
     is_control: np.ndarray
     """[blocks] bool."""
+
+
+class _Names(NamedTuple):
+    """Vocabularies of the store."""
+
+    datasets: tuple[str, ...]
+    cell_types: tuple[str, ...]
+    perturbations: tuple[str, ...]
+    batches: tuple[str, ...]
+
+
+class _FileGroups(NamedTuple):
+    """The groups of one file."""
+
+    columns: dict[str, np.ndarray]
+    """[groups] arrays by their name in the group table."""
+    rows: np.ndarray
+    """[cells] int64 store rows, -1 for cells left out."""
 
 
 def read_labels(
@@ -113,48 +132,16 @@ def lay_out(files: Sequence[FileLabels], split: ResolvedSplit) -> Layout:
         InputError: Two files of one dataset have cells of the same group.
     """
     kept = [_keep(file, split) for file in files]
-    datasets = tuple(dict.fromkeys(file.dataset for file in files))
-    used = [condition for condition, part in split.assignments.items() if part is not None]
-    cell_types = tuple(sorted({condition.cell_type for condition in used}))
-    perturbations = tuple(sorted({condition.perturbation for condition in used} - {split.control}))
-    batches = tuple(
-        sorted({file.batch.names[code] for file, keep in zip(files, kept, strict=True) for code in _used(file, keep)})
-    )
-    columns: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("dataset", "cell_type", "perturbation", "batch", "num_cells", "shard")
-    }
-    rows = []
-    first_row = 0
+    names = _vocabularies(files, kept, split)
+    parts: list[_FileGroups] = []
     for shard, (file, keep) in enumerate(zip(files, kept, strict=True)):
-        cell_type = _global_codes(file.cell_type, cell_types)[keep]
-        perturbation = _global_codes(file.perturbation, perturbations)[keep]
-        batch = _global_codes(file.batch, batches)[keep]
-        key = (perturbation < 0).astype(np.int64)
-        for codes, width in ((cell_type, cell_types), (perturbation + 1, (None, *perturbations)), (batch, batches)):
-            key = key * max(1, len(width)) + codes
-        _, example, group, sizes = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
-        target = np.full(len(keep), -1, dtype=np.int64)
-        order = np.argsort(group, kind="stable")
-        target[np.flatnonzero(keep)[order]] = first_row + np.arange(len(order))
-        rows.append(target)
-        first_row += len(order)
-        columns["dataset"].append(np.full(len(sizes), datasets.index(file.dataset)))
-        columns["shard"].append(np.full(len(sizes), shard))
-        for name, values in (("cell_type", cell_type), ("perturbation", perturbation), ("batch", batch)):
-            columns[name].append(values[example])
-        columns["num_cells"].append(sizes)
-    merged = {name: np.concatenate(parts) for name, parts in columns.items()}
-    merged["first_row"] = np.cumsum(merged["num_cells"]) - merged["num_cells"]
-    vocabularies = dict(
-        datasets=datasets,
-        cell_types=cell_types,
-        perturbations=perturbations,
-        batches=batches,
-        control=split.control,
-    )
-    groups = _with_splits(merged, vocabularies, split)
+        first_row = sum(int(part.columns["num_cells"].sum()) for part in parts)
+        parts.append(_group_cells(file, keep, names, shard=shard, first_row=first_row))
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+    columns["first_row"] = np.cumsum(columns["num_cells"]) - columns["num_cells"]
+    groups = _with_splits(columns, names, split)
     _check_unique(groups, files)
-    return Layout(groups=groups, rows=tuple(rows))
+    return Layout(groups=groups, rows=tuple(part.rows for part in parts))
 
 
 def blocks_of_shard(groups: GroupTable, shard: int) -> BlockTable:
@@ -186,8 +173,48 @@ def _keep(file: FileLabels, split: ResolvedSplit) -> np.ndarray:
     return table[file.cell_type.codes, file.perturbation.codes]
 
 
-def _used(file: FileLabels, keep: np.ndarray) -> list[int]:
-    return np.unique(file.batch.codes[keep]).tolist()
+def _vocabularies(files: Sequence[FileLabels], kept: Sequence[np.ndarray], split: ResolvedSplit) -> _Names:
+    """Names that kept cells have, sorted; datasets as given."""
+    used = [condition for condition, part in split.assignments.items() if part is not None]
+    batches = {
+        file.batch.names[code]
+        for file, keep in zip(files, kept, strict=True)
+        for code in np.unique(file.batch.codes[keep]).tolist()
+    }
+    return _Names(
+        datasets=tuple(dict.fromkeys(file.dataset for file in files)),
+        cell_types=tuple(sorted({condition.cell_type for condition in used})),
+        perturbations=tuple(sorted({condition.perturbation for condition in used} - {split.control})),
+        batches=tuple(sorted(batches)),
+    )
+
+
+def _group_cells(file: FileLabels, keep: np.ndarray, names: _Names, *, shard: int, first_row: int) -> _FileGroups:
+    """Sort a file's kept cells by group, in file order within a group, and number them from ``first_row``."""
+    cell_type = _global_codes(file.cell_type, names.cell_types)[keep]
+    perturbation = _global_codes(file.perturbation, names.perturbations)[keep]
+    batch = _global_codes(file.batch, names.batches)[keep]
+    # One number a group, whose order is that of the store: perturbed before control, then label by label.
+    key = (perturbation < 0).astype(np.int64)
+    for codes, size in (
+        (cell_type, len(names.cell_types)),
+        (perturbation + 1, len(names.perturbations) + 1),
+        (batch, len(names.batches)),
+    ):
+        key = key * size + codes
+    _, example, group, num_cells = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(group, kind="stable")
+    rows = np.full(len(keep), -1, dtype=np.int64)
+    rows[np.flatnonzero(keep)[order]] = first_row + np.arange(len(order))
+    columns = {
+        "dataset": np.full(len(num_cells), names.datasets.index(file.dataset)),
+        "cell_type": cell_type[example],
+        "perturbation": perturbation[example],
+        "batch": batch[example],
+        "num_cells": num_cells,
+        "shard": np.full(len(num_cells), shard),
+    }
+    return _FileGroups(columns, rows)
 
 
 def _global_codes(labels: Labels, vocabulary: tuple[str, ...]) -> np.ndarray:
@@ -196,18 +223,16 @@ def _global_codes(labels: Labels, vocabulary: tuple[str, ...]) -> np.ndarray:
     return np.array([index.get(name, -1) for name in labels.names], dtype=np.int64)[labels.codes]
 
 
-def _with_splits(merged: dict[str, np.ndarray], vocabularies: dict, split: ResolvedSplit) -> GroupTable:
-    columns = {name: values.tolist() for name, values in merged.items()}
-    names = (*vocabularies["perturbations"], split.control)
-    columns["split"] = [
-        split.assignments[
-            Condition(vocabularies["datasets"][dataset], vocabularies["cell_types"][cell_type], names[perturbation])
-        ].value
+def _with_splits(columns: dict[str, np.ndarray], names: _Names, split: ResolvedSplit) -> GroupTable:
+    perturbations = (*names.perturbations, split.control)
+    parts = [
+        split.assignments[Condition(names.datasets[dataset], names.cell_types[cell_type], perturbations[perturbation])]
         for dataset, cell_type, perturbation in zip(
-            columns["dataset"], columns["cell_type"], columns["perturbation"], strict=True
+            columns["dataset"].tolist(), columns["cell_type"].tolist(), columns["perturbation"].tolist(), strict=True
         )
     ]
-    return GroupTable.from_columns(columns, **vocabularies)
+    lists = {name: values.tolist() for name, values in columns.items()}
+    return GroupTable.from_columns({**lists, "split": parts}, **names._asdict(), control=split.control)
 
 
 def _check_unique(groups: GroupTable, files: Sequence[FileLabels]) -> None:

@@ -151,11 +151,15 @@ def _check_config(config: PrepareConfig) -> None:
         raise InputError(
             f"expected hvg of at least 0 and a positive target sum, found {config.num_hvg} and {config.target_sum}"
         )
-    if config.out.exists():
+    if config.out.exists() and not _is_empty_folder(config.out):
         if not config.overwrite:
-            raise InputError(f"{config.out}: exists already; choose another folder or allow to overwrite it")
+            raise InputError(f"{config.out}: exists already; choose another folder or give --overwrite")
         if not (config.out / MANIFEST_NAME).is_file():
             raise InputError(f"{config.out}: only a store is overwritten, found no {MANIFEST_NAME} in it")
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def _common_genes(sources: Sequence[H5adSource]) -> np.ndarray:
@@ -309,7 +313,7 @@ def _atomic_folder(out: Path) -> Iterator[Path]:
     folder.mkdir()
     try:
         yield folder
-        if out.exists():
+        if out.exists() and not _is_empty_folder(out):
             _swap(folder, out)
         else:
             folder.rename(out)

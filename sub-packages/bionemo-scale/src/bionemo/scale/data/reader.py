@@ -4,30 +4,27 @@
 
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import lmdb
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.csr import concatenate_ranges, row_pointers
-from bionemo.scale.data.format import CHUNK_ROWS, OBS_NAME, SPLIT_NAME, Block, block_key, decode_block
+from bionemo.scale.data.format import CHUNK_ROWS, OBS_NAME, SPLIT_NAME, Block
 from bionemo.scale.data.groups import GroupTable
 from bionemo.scale.data.manifest import FileEntry, hash_file, read_manifest
+from bionemo.scale.data.shards import Shards
 from bionemo.scale.types import DataCard, GroupMeans, InputError, Split
 
 
 logger = logging.getLogger(__name__)
 
-CACHED_BLOCKS = 1 << 16
-"""Blocks whose header is kept decoded; their cells stay in the memory map."""
 # Copying a block's entry costs about an eighth of picking it out.
 _WHOLE_BLOCK_FACTOR = 8
 _MEAN_ROWS = 16 * CHUNK_ROWS
@@ -53,7 +50,7 @@ class Store:
             _check_size(path / entry.name, entry)
         num_blocks = -(-self.groups.num_cells // CHUNK_ROWS)
         self._first_block = np.cumsum(num_blocks) - num_blocks
-        self._shards: _Shards | None = None
+        self._shards: Shards | None = None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Store":
@@ -210,9 +207,9 @@ class Store:
         for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             yield shards.block(int(group[first]), int(chunk[first])), order[first:last], local[first:last]
 
-    def _open_shards(self) -> "_Shards":
+    def _open_shards(self) -> Shards:
         if self._shards is None or self._shards.process != os.getpid():
-            self._shards = _Shards(self.path, self._manifest.shards, self.groups)
+            self._shards = Shards([self.path / entry.name for entry in self._manifest.shards], self.groups)
         return self._shards
 
     def _cell_names(self, rows: np.ndarray) -> np.ndarray:
@@ -256,54 +253,6 @@ class _Piece(NamedTuple):
             entries = concatenate_ranges(self.starts, self.lengths)
             indices[:] = self.block.indices[entries]
             values[:] = self.block.values[entries]
-
-
-class _Shards:
-    """The open LMDB files of one process."""
-
-    def __init__(self, path: Path, entries: Sequence[FileEntry], groups: GroupTable) -> None:
-        self.process = os.getpid()
-        self._paths = [path / entry.name for entry in entries]
-        self._is_control = groups.is_control
-        self._shard = groups.shard
-        self._open: dict[int, tuple[lmdb.Environment, lmdb.Transaction]] = {}
-        self._blocks: OrderedDict[tuple[int, int], Block] = OrderedDict()
-
-    def block(self, group: int, chunk: int) -> Block:
-        key = (group, chunk)
-        found = self._blocks.get(key)
-        if found is None:
-            found = self._load(group, chunk)
-            self._blocks[key] = found
-            if len(self._blocks) > CACHED_BLOCKS:
-                self._blocks.popitem(last=False)
-        return found
-
-    def close(self) -> None:
-        # Views point into the memory map and must not outlive it.
-        self._blocks.clear()
-        for environment, transaction in self._open.values():
-            transaction.abort()
-            environment.close()
-        self._open.clear()
-
-    def _load(self, group: int, chunk: int) -> Block:
-        number = 2 * int(self._shard[group]) + int(self._is_control[group])
-        path = self._paths[number]
-        try:
-            value = self._transaction(number).get(block_key(group, chunk))
-            if value is None:
-                raise ValueError(f"expected block {chunk} of group {group}, found none")
-            return decode_block(value)
-        except (ValueError, lmdb.Error) as error:
-            raise InputError(f"{path}: damaged shard, {error}") from error
-
-    def _transaction(self, number: int) -> lmdb.Transaction:
-        if number not in self._open:
-            environment = lmdb.open(str(self._paths[number]), subdir=False, readonly=True, lock=False, create=False)
-            # Views of values live as long as the transaction, so that it stays open; nothing ever writes.
-            self._open[number] = (environment, environment.begin(buffers=True))
-        return self._open[number][1]
 
 
 def _check_size(path: Path, entry: FileEntry) -> None:

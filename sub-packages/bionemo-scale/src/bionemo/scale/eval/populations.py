@@ -71,12 +71,18 @@ def to_anndata(*, expression: np.ndarray, perturbation: np.ndarray, genes: tuple
     return ad.AnnData(X=expression, obs=obs, var=pd.DataFrame(index=list(genes)))
 
 
-def group_means(*, expression: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Return the pseudobulk of each named group, [len(names), G] float64 (eq. 39).
+def rows_by_label(labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return each distinct label, sorted, with its rows, ascending."""
+    names, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    rows = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
+    return dict(zip(names.tolist(), rows, strict=True))
+
+
+def group_means(*, expression: np.ndarray, rows: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the pseudobulk of each group, [groups, G] float64 (eq. 39).
 
     Args:
         expression: [cells, G].
-        labels: [cells] group of a cell.
-        names: Groups in the order wanted; each must have a cell.
+        rows: Group to its rows, as :func:`rows_by_label` gives them.
     """
-    return np.stack([expression[labels == name].mean(axis=0, dtype=np.float64) for name in names])
+    return np.stack([expression[members].mean(axis=0, dtype=np.float64) for members in rows.values()])

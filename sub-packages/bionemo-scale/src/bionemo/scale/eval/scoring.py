@@ -15,11 +15,11 @@ import numpy as np
 import polars as pl
 
 from bionemo.scale.eval import metrics
-from bionemo.scale.eval.baselines import BASELINES, Targets, match_controls
+from bionemo.scale.eval.baselines import BASELINES, Matches, Targets, match_controls
 from bionemo.scale.eval.cell_eval import DISCRIMINATION, MetricError, run_cell_eval
 from bionemo.scale.eval.differential import DEEngine, differential_expression
 from bionemo.scale.eval.halves import split_halves
-from bionemo.scale.eval.populations import Population, group_means, to_anndata
+from bionemo.scale.eval.populations import Population, group_means, rows_by_label, to_anndata
 from bionemo.scale.eval.training_means import TrainingMeans
 
 
@@ -93,8 +93,8 @@ class ContextScores:
     shifts: tuple[Shift, ...]
     """Of the first model."""
     fallbacks: dict[str, int]
-    """Baseline to the cells for which its fallback was used; ``matching`` counts cells without a control of their
-    batch."""
+    """Name to the cells for which a baseline's fallback was used; ``matching`` counts cells without a control of
+    their batch."""
 
 
 def score_contexts(task: Task, progress: Callable[[str], None] | None = None) -> Iterator[ContextScores]:
@@ -117,10 +117,10 @@ class _Side:
 
     adata: ad.AnnData
     """Perturbed cells first, then controls."""
-    labels: np.ndarray
-    """Of the perturbed cells."""
     cells: np.ndarray
     """[perturbed cells, G] float32."""
+    rows: dict[str, np.ndarray]
+    """The P perturbations, sorted, with their rows in ``cells``."""
     means: np.ndarray
     """[P, G] float64."""
     control_mean: np.ndarray
@@ -134,121 +134,123 @@ class _Side:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Context:
+class _Truth:
+    """The real side of a context."""
+
+    context: str
+    side: _Side
+    samples: dict[str, metrics.CellSample]
+    """Perturbation to some of its cells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Contestant:
+    """A predicted side, and the truth it is held to."""
+
     name: str
-    perturbations: tuple[str, ...]
-    genes: tuple[str, ...]
-    real: _Side
-    samples: tuple[metrics.CellSample, ...]
+    side: _Side
+    truth: _Truth
+    fallbacks: int = 0
 
 
-def _score_context(task: Task, name: str, progress: Callable[[str], None]) -> ContextScores:
-    cells = task.cells.select(task.cells.cell_type == name)
-    controls = task.controls.select(task.controls.cell_type == name)
-    perturbations = tuple(sorted(set(cells.perturbation.tolist())))
-    real = _side(task, cells.dense(), cells.perturbation, controls.dense(), perturbations)
-    context = _context(task, name, cells.genes, real, perturbations)
-    frames, firsts, fallbacks = [], [], {}
-    for model in task.models:
-        predicted = model.cells.select(model.cells.cell_type == name)
-        own_controls = model.controls.select(model.controls.cell_type == name).dense()
-        side = _side(task, predicted.dense(), predicted.perturbation, own_controls, perturbations)
-        verbatim, scores = _score(task, context, model.name, side)
+def _score_context(task: Task, context: str, progress: Callable[[str], None]) -> ContextScores:
+    cells = task.cells.select(task.cells.cell_type == context)
+    controls = task.controls.select(task.controls.cell_type == context)
+    truth = _truth(task, context, _side(task, cells.dense(), cells.perturbation, controls.dense()))
+    matches = match_controls(cells.batch, controls.batch, _rng(task.seed, context))
+    frames, kept, fallbacks = [], [], {"matching": matches.fallbacks}
+    for contestant in _contestants(task, truth, cells, controls, matches):
+        verbatim, scores = _score(task, contestant)
         frames.append(scores)
-        if not firsts:
-            firsts = [verbatim, side]
-        progress(f"{name} / {model.name}")
-    if task.baselines:
-        targets, fallbacks = _targets(task, cells, controls)
-        for baseline in task.baselines:
-            prediction = BASELINES[baseline](targets)
-            fallbacks[baseline] = prediction.fallbacks
-            side = _side(task, prediction.expression, cells.perturbation, controls.dense(), perturbations)
-            frames.append(_score(task, context, baseline, side)[1])
-            progress(f"{name} / {baseline}")
-    if task.ceiling:
-        frames += _score_ceiling(task, context, controls.dense())
-        progress(f"{name} / {CEILING}")
+        kept = kept or [verbatim, contestant.side]
+        fallbacks[contestant.name] = contestant.fallbacks
+        progress(f"{context} / {contestant.name}")
     return ContextScores(
-        context=name,
+        context=context,
         scores=pl.concat(frames),
-        first_results=firsts[0],
-        de_real=real.de,
-        de_pred=firsts[1].de,
-        shifts=_shifts(context, firsts[1]),
+        first_results=kept[0],
+        de_real=truth.side.de,
+        de_pred=kept[1].de,
+        shifts=_shifts(truth, kept[1], cells.genes),
         fallbacks=fallbacks,
     )
 
 
-def _context(task: Task, name: str, genes: tuple[str, ...], real: _Side, perturbations: tuple[str, ...]) -> _Context:
-    samples = tuple(_sample(task, name, item, real.cells[real.labels == item]) for item in perturbations)
-    return _Context(name=name, perturbations=perturbations, genes=genes, real=real, samples=samples)
-
-
-def _score_ceiling(task: Task, context: _Context, controls: np.ndarray) -> list[pl.DataFrame]:
-    """Score one half of the real cells against the other, where there are cells enough; at most one table."""
-    halves = split_halves(context.real.labels, _rng(task.seed, context.name, CEILING))
-    if not halves.names:
-        return []
-    sides = [
-        _side(task, context.real.cells[rows], context.real.labels[rows], controls, halves.names)
-        for rows in (halves.first, halves.second)
-    ]
-    half = _context(task, context.name, context.genes, sides[1], halves.names)
-    return [_score(task, half, CEILING, sides[0])[1]]
-
-
-def _side(
-    task: Task, cells: np.ndarray, labels: np.ndarray, controls: np.ndarray, perturbations: tuple[str, ...]
-) -> _Side:
-    expression = np.concatenate([cells, controls])
-    genes = task.cells.genes
-    everything = np.concatenate([labels, np.full(len(controls), task.control, dtype=object)])
-    adata = to_anndata(expression=expression, perturbation=everything, genes=genes)
-    return _Side(
-        adata=adata,
-        labels=labels,
-        cells=expression[: len(cells)],
-        means=group_means(expression=cells, labels=labels, names=perturbations),
-        control_mean=controls.mean(axis=0, dtype=np.float64),
-        de=differential_expression(adata, control=task.control, engine=task.engine),
-    )
-
-
-def _targets(task: Task, cells: Population, controls: Population) -> tuple[Targets, dict[str, int]]:
-    name = str(cells.cell_type[0])
-    matches = match_controls(cells.batch, controls.batch, _rng(task.seed, name))
+def _contestants(
+    task: Task, truth: _Truth, cells: Population, controls: Population, matches: Matches
+) -> Iterator[_Contestant]:
+    """Yield models, then baselines, then the ceiling, one at a time: a side can be large."""
+    for model in task.models:
+        predicted = model.cells.select(model.cells.cell_type == truth.context)
+        own = model.controls.select(model.controls.cell_type == truth.context)
+        side = _side(task, predicted.dense(), predicted.perturbation, own.dense())
+        yield _Contestant(name=model.name, side=side, truth=truth)
     expression = controls.dense()
     targets = Targets(
-        cell_type=name,
+        cell_type=truth.context,
         perturbation=cells.perturbation,
         batch=cells.batch,
         controls=expression[matches.rows],
         context_control=expression.mean(axis=0, dtype=np.float64),
         training=task.training,
     )
-    return targets, {"matching": matches.fallbacks}
+    for name in task.baselines:
+        found = BASELINES[name](targets)
+        side = _side(task, found.expression, cells.perturbation, expression)
+        yield _Contestant(name=name, side=side, truth=truth, fallbacks=found.fallbacks)
+    if task.ceiling:
+        yield from _ceiling(task, truth, cells.perturbation, expression)
 
 
-def _score(task: Task, context: _Context, model: str, pred: _Side) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _ceiling(task: Task, truth: _Truth, labels: np.ndarray, controls: np.ndarray) -> Iterator[_Contestant]:
+    """Yield one half of the real cells held to the other, where there are cells enough."""
+    halves = split_halves(labels, _rng(task.seed, truth.context, CEILING))
+    if halves.names:
+        first, second = (
+            _side(task, truth.side.cells[rows], labels[rows], controls) for rows in (halves.first, halves.second)
+        )
+        yield _Contestant(name=CEILING, side=first, truth=_truth(task, truth.context, second))
+
+
+def _side(task: Task, cells: np.ndarray, labels: np.ndarray, controls: np.ndarray) -> _Side:
+    expression = np.concatenate([cells, controls])
+    everything = np.concatenate([labels, np.full(len(controls), task.control, dtype=object)])
+    adata = to_anndata(expression=expression, perturbation=everything, genes=task.cells.genes)
+    rows = rows_by_label(labels)
+    return _Side(
+        adata=adata,
+        cells=expression[: len(cells)],
+        rows=rows,
+        means=group_means(expression=cells, rows=rows),
+        control_mean=controls.mean(axis=0, dtype=np.float64),
+        de=differential_expression(adata, control=task.control, engine=task.engine),
+    )
+
+
+def _truth(task: Task, context: str, side: _Side) -> _Truth:
+    samples = {name: _sample(task, context, name, side.cells[rows]) for name, rows in side.rows.items()}
+    return _Truth(context=context, side=side, samples=samples)
+
+
+def _score(task: Task, contestant: _Contestant) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return cell-eval's own results, and the results with keys and extra metrics, undefined values as null."""
-    real = context.real
+    pred, real, context = contestant.side, contestant.truth.side, contestant.truth.context
     try:
         verbatim = run_cell_eval(
             pred=pred.adata, real=real.adata, de_pred=pred.de, de_real=real.de, control=task.control
         )
     except MetricError as error:
-        raise MetricError(f"{error} (model {model!r}, context {context.name!r})") from error
+        raise MetricError(f"{error} (model {contestant.name!r}, context {context!r})") from error
     spread, energy = [], []
-    for item, sample in zip(context.perturbations, context.samples, strict=True):
-        cells = pred.cells[pred.labels == item]
-        spread.append(metrics.sd_ratio(cells, real.cells[real.labels == item]))
-        energy.append(metrics.energy_distance(_sample(task, context.name, item, cells), sample))
+    for name, sample in contestant.truth.samples.items():
+        cells = pred.cells[pred.rows[name]]
+        spread.append(metrics.sd_ratio(cells, real.cells[real.rows[name]]))
+        energy.append(metrics.energy_distance(_sample(task, context, name, cells), sample))
     scores = verbatim.with_columns(
-        pl.lit(model).alias("model"),
-        pl.lit(context.name).alias("context"),
-        pl.Series("cells_real", [int((real.labels == item).sum()) for item in context.perturbations]),
-        pl.Series("cells_pred", [int((pred.labels == item).sum()) for item in context.perturbations]),
+        pl.lit(contestant.name).alias("model"),
+        pl.lit(context).alias("context"),
+        pl.Series("cells_real", [len(rows) for rows in real.rows.values()]),
+        pl.Series("cells_pred", [len(rows) for rows in pred.rows.values()]),
         pl.Series("r2", metrics.r2(pred.means, real.means)),
         pl.Series("sd_ratio", spread, dtype=pl.Float64),
         pl.Series("edistance", energy, dtype=pl.Float64),
@@ -267,16 +269,11 @@ def _undefine(scores: pl.DataFrame, changes: np.ndarray) -> pl.DataFrame:
     return scores.with_columns(pl.lit(None, pl.Float64).alias(name) for name in DISCRIMINATION)
 
 
-def _shifts(context: _Context, pred: _Side) -> tuple[Shift, ...]:
+def _shifts(truth: _Truth, pred: _Side, genes: tuple[str, ...]) -> tuple[Shift, ...]:
+    pairs = zip(truth.side.rows, pred.changes, truth.side.changes, strict=True)
     return tuple(
-        Shift(
-            context=context.name,
-            perturbation=item,
-            genes=context.genes,
-            pred=pred.changes[row],
-            real=context.real.changes[row],
-        )
-        for row, item in enumerate(context.perturbations)
+        Shift(context=truth.context, perturbation=name, genes=genes, pred=predicted, real=observed)
+        for name, predicted, observed in pairs
     )
 
 

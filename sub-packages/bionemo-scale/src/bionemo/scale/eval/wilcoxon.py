@@ -16,6 +16,8 @@ import polars as pl
 from jaxtyping import Float
 from scipy import special, stats
 
+from bionemo.scale.eval.populations import rows_by_label
+
 
 FOLD_CHANGE_CLIP = 20.0
 """Fold change where the control's mean is 0; its inverse where only the perturbed mean is."""
@@ -54,8 +56,8 @@ def rank_sum_frame(
         One row per perturbation x gene with pdex's columns, perturbations in the order of their first cell.
     """
     expression = np.asarray(expression, dtype=np.float32)
-    targets = [name for name in dict.fromkeys(labels.tolist()) if name != control]
-    rows = {name: np.flatnonzero(labels == name) for name in [control, *targets]}
+    rows = rows_by_label(labels)
+    targets = sorted(rows.keys() - {control}, key=lambda name: rows[name][0])
     statistic = np.empty((len(targets), len(genes)))
     p_value = np.empty_like(statistic)
     step = max(1, _BLOCK_VALUES // len(rows[control]))
@@ -96,7 +98,9 @@ class _SortedControl:
         if min(size, other) <= _EXACT_MAX:
             exact = np.flatnonzero(ties == 0)
             if exact.size:
-                result = stats.mannwhitneyu(values[:, exact], self._values[:, exact], axis=0, method="exact")
+                # scipy answers in the type it is given.
+                pair = (side[:, exact].astype(np.float64) for side in (values, self._values))
+                result = stats.mannwhitneyu(*pair, axis=0, method="exact")
                 p_value[exact] = result.pvalue
         return RankSums(statistic=u, p_value=p_value)
 

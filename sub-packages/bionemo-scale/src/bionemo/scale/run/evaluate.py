@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(argv: Sequence[str] | None) -> None:
     args = parser().parse_args(argv)
     names = model_names(args.pred, args.name)
+    if args.seed < 0:
+        raise InputError(f"--seed: expected 0 or more, found {args.seed}")
     # cell-eval's tables are small; more threads only fight the other processes of a node.
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
     from bionemo.scale.eval.evaluate import Options, evaluate

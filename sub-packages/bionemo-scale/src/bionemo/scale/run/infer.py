@@ -54,12 +54,21 @@ def _infer(argv: Sequence[str] | None) -> None:
     out, real = _outputs(options)
     from bionemo.scale.run.console import quiet_screen
 
-    with quiet_screen(out.with_name(f"{out.stem}.log")) as screen:
-        from bionemo.scale.megatron import cpu
+    # The log is for a crash: a prediction or a refusal says itself all there is to say.
+    log = out.with_name(f".{out.stem}.log")
+    is_new = not out.parent.exists()
+    try:
+        with quiet_screen(log) as screen:
+            from bionemo.scale.megatron import cpu
 
-        cpu.install()
-        _predict(options, out, real, screen)
-    out.with_name(f"{out.stem}.log").unlink(missing_ok=True)
+            cpu.install()
+            _predict(options, out, real, screen)
+    except InputError:
+        log.unlink()
+        if is_new:
+            out.parent.rmdir()
+        raise
+    log.unlink()
 
 
 def _outputs(options: argparse.Namespace) -> tuple[Path, Path | None]:

@@ -4,6 +4,7 @@
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,11 +80,22 @@ def _train(argv: Sequence[str] | None) -> None:
     settings = settings_from(argv)
     if settings.devices > 1 and "LOCAL_RANK" not in os.environ:
         _start_under_torchrun(settings.devices, argv)
+    is_new = not settings.out.exists()
+    try:
+        _run(settings)
+    except InputError:
+        if is_new:
+            shutil.rmtree(settings.out, ignore_errors=True)
+        raise
+
+
+def _run(settings: TrainSettings) -> None:
     from bionemo.scale.run.console import quiet_screen
 
     rank = os.environ.get("RANK", "0")
     with quiet_screen(settings.out / "logs" / f"output-rank{rank}.log") as screen:
-        screen.write(f"run folder {settings.out}\n")
+        if rank == "0":
+            screen.write(f"run folder {settings.out}\n")
         from bionemo.scale.megatron import cpu
 
         cpu.install()

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Lightning module and its optimizer."""
 
-from bionemo.llm.lightning import BionemoLightningModule
 from megatron.core.optimizer import OptimizerConfig
 from nemo.lightning.pytorch.optim import CosineAnnealingScheduler, MegatronOptimizerModule
 
+from bionemo.llm.lightning import BionemoLightningModule
 from bionemo.scale.train.config import ScaleConfig
 from bionemo.scale.train.step import data_step, forward_step
 

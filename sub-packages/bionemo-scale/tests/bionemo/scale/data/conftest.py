@@ -8,6 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.groups import GroupTable
@@ -15,6 +16,10 @@ from bionemo.scale.data.preprocess import PrepareConfig, prepare
 from bionemo.scale.data.reader import Store
 from bionemo.scale.types import ObsKeys, Split
 
+
+# Timings say nothing on a machine that others use too.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 EXAMPLES = Path(__file__).parents[6] / "examples"
 KANG = EXAMPLES / "data" / "kang2018_pbmc_ifnb.h5ad"

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bionemo.scale.data.controls import ControlMatcher
+from bionemo.scale.data.groups import GroupTable
 from bionemo.scale.types import InputError, Split
 
 
@@ -51,8 +52,6 @@ def test_cells_are_used_evenly(groups_once, num_cells, group, seed):
 
 @pytest.fixture(scope="module")
 def groups_once():
-    from bionemo.scale.data.groups import GroupTable
-
     sizes = [5, 6, 7, 4, 9, 3]
     return GroupTable.from_columns(
         {

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+from itertools import pairwise
+
 import anndata as ad
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ def normalised(adata, library_size):
 def moments_of(adata, library_size, pieces):
     moments = GeneMoments(adata.n_vars)
     edges = np.linspace(0, adata.n_obs, pieces + 1).astype(int)
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges):
         moments.add(csr_matrix(adata.X[first:last]), 1e4 / library_size[first:last])
     return moments
 

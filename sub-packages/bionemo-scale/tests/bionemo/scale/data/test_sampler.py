@@ -138,13 +138,13 @@ def test_weighting_sets_how_often_groups_come():
 
     def shares(**options):
         sampler = SetSampler(groups, Split.TRAIN, 10, 0, **options)
-        draws = [sampler.plan(index).group for index in range(40 * sampler.num_sets)]
+        draws = [sampler.plan(index).group for index in range(20 * sampler.num_sets)]
         return np.bincount(draws) / len(draws)
 
     np.testing.assert_allclose(shares(), np.array([90, 10, 1]) / 101)
-    np.testing.assert_allclose(shares(weighting="uniform"), np.full(3, 1 / 3), atol=0.03)
-    np.testing.assert_allclose(shares(weighting="tempered"), np.array([30, 10, 3]) / 43, atol=0.03)
-    np.testing.assert_allclose(shares(weighting="tempered", exponent=1.0), np.array([900, 100, 9]) / 1009, atol=0.03)
+    np.testing.assert_allclose(shares(weighting="uniform"), np.full(3, 1 / 3), atol=0.04)
+    np.testing.assert_allclose(shares(weighting="tempered"), np.array([30, 10, 3]) / 43, atol=0.04)
+    np.testing.assert_allclose(shares(weighting="tempered", exponent=1.0), np.array([900, 100, 9]) / 1009, atol=0.04)
 
 
 @given(sizes=SIZES, set_size=st.integers(1, 9))

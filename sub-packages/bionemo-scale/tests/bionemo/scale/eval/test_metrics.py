@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from bionemo.scale.eval import metrics
 from bionemo.scale.eval.cell_eval import run_cell_eval
 from bionemo.scale.eval.differential import differential_expression
-from bionemo.scale.eval.populations import group_means, to_anndata
+from bionemo.scale.eval.populations import group_means, rows_by_label, to_anndata
 
 
 def test_pearson_delta_by_hand():
@@ -117,10 +117,9 @@ def test_parity_with_cell_eval(papalexi_population):
     de = differential_expression(sides["real"], control="control")
     theirs = run_cell_eval(pred=sides["pred"], real=sides["real"], de_pred=de, de_real=de, control="control")
     names = tuple(theirs["perturbation"])
-    means = {
-        name: group_means(expression=side.X, labels=cells.perturbation, names=("control", *names))
-        for name, side in sides.items()
-    }
+    rows = rows_by_label(cells.perturbation)
+    rows = {name: rows[name] for name in ("control", *names)}
+    means = {name: group_means(expression=side.X, rows=rows) for name, side in sides.items()}
     changes = {name: values[1:] - values[0] for name, values in means.items()}
     own_gene = np.array([cells.genes.index(name) if name in cells.genes else -1 for name in names])
     assert (own_gene >= 0).sum() == 2

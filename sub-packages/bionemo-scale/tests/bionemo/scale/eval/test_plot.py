@@ -10,15 +10,9 @@ from bionemo.scale.eval.scoring import Shift
 
 def shifts(num):
     rng = np.random.default_rng(0)
-    genes = tuple(f"G{i}" for i in range(30))
+    genes, effect = tuple(f"G{i}" for i in range(30)), rng.normal(size=30)
     return [
-        Shift(
-            context="T",
-            perturbation=f"p{i}",
-            genes=genes,
-            pred=rng.normal(size=30),
-            real=(i + 1) * rng.normal(size=30),
-        )
+        Shift(context="T", perturbation=f"p{i}", genes=genes, pred=rng.normal(size=30), real=(i + 1) * effect)
         for i in range(num)
     ]
 

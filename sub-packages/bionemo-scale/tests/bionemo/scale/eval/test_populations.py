@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bionemo.scale.eval.populations import group_means, to_anndata
+from bionemo.scale.eval.populations import group_means, rows_by_label, to_anndata
 
 
 def test_genes_are_picked_by_name(kang_population):
@@ -22,9 +22,15 @@ def test_select_keeps_labels_with_cells(kang_population):
     np.testing.assert_array_equal(picked.batch, kang_population.batch[rows])
 
 
+def test_rows_by_label():
+    rows = rows_by_label(np.array(["b", "a+b", "b", "a"], dtype=object))
+    assert {name: members.tolist() for name, members in rows.items()} == {"a": [3], "a+b": [1], "b": [0, 2]}
+    assert list(rows) == ["a", "a+b", "b"]
+
+
 def test_group_means_by_hand():
     expression = np.array([[1.0, 2], [3, 4], [5, 9]], dtype=np.float32)
-    means = group_means(expression=expression, labels=np.array(["a", "b", "a"]), names=("b", "a"))
+    means = group_means(expression=expression, rows={"b": np.array([1]), "a": np.array([0, 2])})
     assert means.tolist() == [[3, 4], [3, 5.5]]
     assert means.dtype == np.float64
 

@@ -55,7 +55,7 @@ def test_ranks_among_several_are_kept(papalexi_population):
     assert scored.scores["discrimination_score_l1"].to_list() == [1] * 5
     assert scored.scores["r2"].to_list() == pytest.approx([1] * 5)
     assert scored.scores["sd_ratio"].to_list() == pytest.approx([1] * 5)
-    assert scored.fallbacks == {}
+    assert scored.fallbacks == {"matching": 0, "model": 0}
 
 
 def test_no_predicted_change_has_no_correlation(task):

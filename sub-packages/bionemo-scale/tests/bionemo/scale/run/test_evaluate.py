@@ -145,7 +145,9 @@ def test_several_predictions(evaluate, folder, tmp_path):
 def test_files_of_other_tools(evaluate, folder, tmp_path):
     def relabel(adata):
         adata.obs = adata.obs.rename(columns={"perturbation": "target", "cell_type": "line", "batch": "gem"})
-        adata.obs["target"] = adata.obs["target"].astype(str).replace({"control": "non-targeting"})
+        names = {"control": "non-targeting", "IFN-beta": "IFN+beta (1 uM)"}
+        adata.obs["target"] = adata.obs["target"].astype(str).replace(names)
+        adata.obs["line"] = "HepG2/C3A x"
         del adata.uns["bionemo_scale"]
 
     files = [changed(folder, tmp_path, relabel, name) for name in ("pred.h5ad", "real.h5ad")]
@@ -154,6 +156,7 @@ def test_files_of_other_tools(evaluate, folder, tmp_path):
     assert code == 0
     assert "no training data: baselines left out: perturbation_mean" in out
     assert pl.read_csv(tmp_path / "out" / "results.csv")["model"].to_list() == ["changed_pred", "control", "ceiling"]
+    assert (tmp_path / "out" / "HepG2-C3A x_results.csv").read_text().splitlines()[1].startswith("IFN+beta (1 uM),")
     code, _, err = evaluate(pred=files[0], real=files[1])
     assert code == 2
     assert "no obs column 'perturbation'" in err
@@ -256,6 +259,7 @@ def test_other_refusals(evaluate, folder, tmp_path):
     refuse(evaluate("--store", tmp_path / "none"), str(tmp_path / "none"))
     refuse(evaluate("--name", "ridge"), "'ridge' is the name of a baseline")
     refuse(evaluate("--name", "a", "--name", "b"), "expected one for each --pred (1), found 2")
+    refuse(evaluate("--seed", -1), "--seed: expected 0 or more, found -1")
     refuse(evaluate("--out", folder / "pred.h5ad"), "expected a folder for the results")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,160 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csc_matrix, csr_matrix
+
+from bionemo.scale.data import h5ad
+from bionemo.scale.data.h5ad import H5adSource
+from bionemo.scale.types import InputError
+
+
+def gather(source):
+    chunks = list(source.chunks())
+    assert [chunk.first_cell for chunk in chunks] == np.cumsum([0, *(c.matrix.shape[0] for c in chunks[:-1])]).tolist()
+    return np.concatenate([chunk.matrix.toarray() for chunk in chunks]), len(chunks)
+
+
+@pytest.mark.parametrize("storage", [csr_matrix, csc_matrix, lambda matrix: matrix.toarray()])
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "float32", "float64"])
+def test_every_storage_gives_the_same_cells(tmp_path, monkeypatch, screen, storage, dtype):
+    counts = csr_matrix(screen.X).minimum(200)
+    screen.X = storage(counts.astype(dtype))
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    monkeypatch.setattr(h5ad, "CHUNK_ENTRIES", 700)
+    with H5adSource(tmp_path / "a.h5ad") as source:
+        cells, num_chunks = gather(source)
+    assert num_chunks > 5
+    np.testing.assert_array_equal(cells, counts.toarray())
+
+
+def test_half_precision_is_read(tmp_path, screen):
+    screen.X = csr_matrix(screen.X).minimum(200).toarray().astype(np.float16)
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    with H5adSource(tmp_path / "a.h5ad") as source:
+        cells, _ = gather(source)
+    np.testing.assert_array_equal(cells, screen.X)
+
+
+def test_stored_zeros_unsorted_and_duplicated_entries_are_cleaned(tmp_path):
+    matrix = csr_matrix((np.array([3, 0, 1, 2, 5]), np.array([4, 1, 0, 0, 2]), np.array([0, 4, 5])), shape=(2, 5))
+    adata = ad.AnnData(csr_matrix((2, 5)), var=pd.DataFrame(index=list("abcde")))
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "a") as file:
+        for name in ("data", "indices", "indptr"):
+            del file["X"][name]
+            file["X"][name] = getattr(matrix, name)
+    with H5adSource(tmp_path / "a.h5ad") as source:
+        (chunk,) = source.chunks()
+    assert chunk.matrix.indices.tolist() == [0, 4, 2] and chunk.matrix.data.tolist() == [3, 3, 5]
+
+
+def test_labels_of_every_kind_are_text(tmp_path, screen):
+    screen.obs["text"] = screen.obs["batch"].astype(str)
+    screen.obs["number"] = np.arange(screen.n_obs) % 3
+    screen.obs["flag"] = np.arange(screen.n_obs) % 2 == 0
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    with H5adSource(tmp_path / "a.h5ad") as source:
+        for key in ("batch", "text", "number", "flag"):
+            labels = source.labels(key)
+            assert [labels.names[code] for code in labels.codes] == screen.obs[key].astype(str).tolist()
+        assert source.cell_names().tolist() == screen.obs_names.tolist()
+        assert source.numbers("number").tolist() == screen.obs["number"].tolist()
+
+
+def test_labels_of_anndata_0_7_are_read(tmp_path, screen):
+    """That version kept a column's categories apart, in a group of their own."""
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "a") as file:
+        obs = file["obs"]
+        obs.attrs["encoding-version"] = "0.1.0"
+        for key in ("cell_type", "batch", "perturbation"):
+            codes, names = obs[key]["codes"][:], obs[key]["categories"][:]
+            del obs[key]
+            obs[f"__categories/{key}"] = names
+            obs[key] = codes
+            obs[key].attrs["categories"] = obs[f"__categories/{key}"].ref
+    with H5adSource(tmp_path / "a.h5ad") as source:
+        labels = source.labels("cell_type")
+        assert [labels.names[code] for code in labels.codes] == screen.obs["cell_type"].tolist()
+        assert source.cell_names().tolist() == screen.obs_names.tolist()
+        with pytest.raises(InputError, match="no column '__categories'"):
+            source.labels("__categories")
+
+
+def test_layer_and_gene_column(tmp_path, screen):
+    screen.layers["raw"] = screen.X.copy()
+    screen.X = csr_matrix(screen.shape, dtype=np.float32)
+    screen.var["symbol"] = [f"S{i}" for i in range(screen.n_vars)]
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    with H5adSource(tmp_path / "a.h5ad", layer="raw", gene_key="symbol") as source:
+        cells, _ = gather(source)
+        assert source.genes[1] == "S1"
+    np.testing.assert_array_equal(cells, screen.layers["raw"].toarray())
+
+
+def edit(action):
+    def change(path):
+        with h5py.File(path, "a") as file:
+            action(file)
+
+    return change
+
+
+def rename_genes(names):
+    def change(path):
+        adata = ad.read_h5ad(path)
+        adata.var_names = names(adata.n_vars)
+        adata.write_h5ad(path)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda path: path.unlink(), {}, "no such file"),
+        (lambda path: path.write_text("cell,gene\n"), {}, "expected an h5ad file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:3000]), {}, "cannot be opened as HDF5"),
+        (edit(lambda file: file.pop("obs")), {}, "expected a group 'obs'"),
+        (edit(lambda file: file.pop("X")), {}, "expression matrix X, found none"),
+        (lambda path: None, {"layer": "count"}, "no layer 'count'; did you mean 'counts'"),
+        (lambda path: None, {"gene_key": "symbol"}, "var has no column 'symbol'"),
+        (rename_genes(lambda n: ["g"] * 2 + [f"g{i}" for i in range(2, n)]), {}, "must be unique, found 1 duplicated"),
+        (rename_genes(lambda n: ["", *(f"g{i}" for i in range(1, n))]), {}, "found 1 of 60 without name"),
+        (rename_genes(lambda n: [str(i) for i in range(n)]), {}, "found the numbers 0 to 59"),
+        (edit(lambda file: file.create_dataset("uns/log1p/base", data=2.0)), {}, "natural logarithm, found .* 2.0"),
+    ],
+)
+def test_unusable_files_are_refused(tmp_path, screen, change, options, message):
+    screen.layers["counts"] = screen.X
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    change(tmp_path / "a.h5ad")
+    with pytest.raises(InputError, match=message) as error:
+        H5adSource(tmp_path / "a.h5ad", **options)
+    assert str(tmp_path / "a.h5ad") in str(error.value) and "\n" not in str(error.value)
+
+
+def test_columns_are_checked(tmp_path, screen):
+    labels = screen.obs["batch"].astype(object)
+    labels.iloc[3] = None
+    screen.obs["holes"] = pd.Categorical(labels)
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    with H5adSource(tmp_path / "a.h5ad") as source:
+        with pytest.raises(InputError, match=r"obs has no column 'celltype'; did you mean 'cell_type'"):
+            source.labels("celltype")
+        with pytest.raises(InputError, match=r"found 1 of \d+ without a label"):
+            source.labels("holes")
+        with pytest.raises(InputError, match=r"obs\['batch'\] must hold numbers"):
+            source.numbers("batch")
+
+
+def test_entries_outside_the_genes_are_refused(tmp_path, screen):
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "a") as file:
+        file["X"]["indices"][5] = 60
+    with H5adSource(tmp_path / "a.h5ad") as source, pytest.raises(InputError, match="outside its 60 genes"):
+        list(source.chunks())

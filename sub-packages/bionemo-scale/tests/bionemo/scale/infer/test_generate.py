@@ -1,0 +1,138 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from bionemo.scale.flow.prior import PRIORS
+from bionemo.scale.infer.generate import generate
+
+
+LABELS = ("cell_type", "perturbation", "batch", "seed")
+
+
+def predict(model, sets, **changes) -> Tensor:
+    labels = {name: sets[name] for name in LABELS}
+    return generate(model.eval(), changes.pop("control", sets["control"]), **{**labels, **changes})
+
+
+@pytest.fixture(scope="module")
+def make_spread_model(make_model):
+    """Decoded values on both sides of zero, so that the floor at zero is at work."""
+
+    def make(**fields):
+        model = make_model(**fields)
+        with torch.no_grad():
+            model.expression_decoder.mlp.linear_fc2.weight.mul_(5)
+        return model
+
+    return make
+
+
+def at_zero(model, batch, z_t: Tensor) -> Tensor:
+    condition = model.condition(batch["cell_type"], batch["perturbation"], batch["batch"])
+    return model.transport(z_t, torch.zeros(3), condition)
+
+
+def test_decode_is_encode_predict_decode(make_spread_model, batch):
+    """Equation 37 with one Euler step: the head's endpoint at t = 0."""
+    model = make_spread_model()
+    endpoint = at_zero(model, batch, model.encode(batch["control"]))
+    expected = model.decode(endpoint)
+    assert (expected < 0).any()
+    torch.testing.assert_close(predict(model, batch), expected.clamp_min(0), rtol=1e-4, atol=1e-4)
+
+
+def test_displace_moves_the_observed_controls(make_spread_model, batch):
+    model = make_spread_model(generation="displace")
+    z_0 = model.encode(batch["control"])
+    moved = batch["control"] + model.decode(at_zero(model, batch, z_0)) - model.decode(z_0)
+    torch.testing.assert_close(predict(model, batch), moved.clamp_min(0), rtol=1e-4, atol=1e-4)
+
+
+def test_a_displacement_head_starts_at_the_controls(make_spread_model, batch):
+    model = make_spread_model(parameterization="v")
+    z_0 = model.encode(batch["control"])
+    expected = model.decode(z_0 + at_zero(model, batch, z_0)).clamp_min(0)
+    torch.testing.assert_close(predict(model, batch), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_head_that_predicts_no_change_displaces_nothing(make_model, batch):
+    model = make_model(parameterization="v", generation="displace", num_generation_steps=3)
+    for parameter in model.head.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.testing.assert_close(predict(model, batch), batch["control"])
+
+
+@pytest.mark.parametrize(
+    ("generation", "parameterization", "solver", "steps"),
+    list(itertools.product(["decode", "displace"], "xv", ["euler", "heun"], [1, 4])),
+)
+def test_every_way_to_generate_gives_log1p_expression(
+    generation, parameterization, solver, steps, make_spread_model, batch
+):
+    model = make_spread_model(
+        generation=generation, parameterization=parameterization, solver=solver, num_generation_steps=steps
+    )
+    predicted = predict(model, batch)
+    assert predicted.shape == batch["control"].shape and predicted.dtype == torch.float32
+    assert torch.isfinite(predicted).all() and predicted.min() >= 0 and predicted.max() > 0
+    assert not predicted.requires_grad
+
+
+@pytest.mark.parametrize("parameterization", ["x", "v"])
+def test_several_steps_ask_the_network_on_the_way(parameterization, make_spread_model, batch, monkeypatch):
+    model = make_spread_model(parameterization=parameterization, num_generation_steps=4)
+    one = predict(make_spread_model(parameterization=parameterization), batch)
+    asked, transport = [], model.transport
+
+    def note(z_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        asked.append(t.tolist())
+        return transport(z_t, t, condition)
+
+    monkeypatch.setattr(model, "transport", note)
+    assert not torch.allclose(predict(model, batch), one, atol=1e-3)
+    assert asked == [[t] * 3 for t in (0, 0.25, 0.5, 0.75)]
+
+
+def test_control_prior_needs_no_seed(make_spread_model, batch):
+    model = make_spread_model(num_generation_steps=2)
+    assert torch.equal(predict(model, batch), predict(model, batch, seed=batch["seed"] + 1))
+
+
+@pytest.mark.parametrize("prior", sorted(set(PRIORS) - {"control"}))
+def test_stochastic_priors_depend_on_the_seed_and_on_nothing_global(prior, make_spread_model, batch):
+    model = make_spread_model(prior=prior)
+    torch.manual_seed(0)
+    first = predict(model, batch)
+    torch.manual_seed(1)
+    assert torch.equal(predict(model, batch), first)
+    assert not torch.allclose(predict(model, batch, seed=batch["seed"] + 1), first, atol=1e-3)
+    # A set is predicted alike in any company.
+    alone = {name: value[1:2] for name, value in batch.items()}
+    torch.testing.assert_close(predict(model, alone), first[1:2], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("label", ["cell_type", "perturbation", "batch"])
+def test_labels_of_a_set_reach_that_set_only(label, make_spread_model, batch):
+    model = make_spread_model()
+    before = predict(model, batch)
+    other = batch[label].clone()
+    other[1] = 1 - other[1].clamp_max(1)
+    after = predict(model, batch, **{label: other})
+    assert torch.equal(after[[0, 2]], before[[0, 2]])
+    assert not torch.equal(after[1], before[1])
+
+
+def test_prediction_follows_the_order_of_the_controls(make_spread_model, batch):
+    model, order = make_spread_model(generation="displace"), torch.tensor([3, 0, 5, 1, 4, 2])
+    moved = predict(model, batch, control=batch["control"][:, order])
+    torch.testing.assert_close(moved, predict(model, batch)[:, order], rtol=1e-4, atol=1e-4)
+
+
+def test_controls_are_left_as_they_were(make_spread_model, batch):
+    before = batch["control"].clone()
+    predict(make_spread_model(generation="displace"), batch)
+    assert torch.equal(batch["control"], before)

@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from bionemo.scale.flow.mmd import mmd_squared
+from bionemo.scale.flow.path import sample_times
+from bionemo.scale.flow.prior import PRIORS
+from bionemo.scale.infer.generate import generate
+from bionemo.scale.model.scale_model import ScaleOutput
+from bionemo.scale.train.objective import TERMS, latent_variance, objective, path_placement, stack_terms
+
+
+@pytest.fixture
+def output() -> ScaleOutput:
+    """What a last stage could have returned for the batch of the fixtures."""
+    generator = torch.Generator().manual_seed(7)
+    latent = {name: torch.randn(3, 6, 32, generator=generator) for name in ("z_0", "z_1", "head")}
+    expression = {name: torch.randn(3, 6, 24, generator=generator).abs() for name in ("x_0", "x_1")}
+    leaves = {name: tensor.requires_grad_() for name, tensor in {**latent, **expression}.items()}
+    return ScaleOutput(**leaves)
+
+
+def reference_loss(output: ScaleOutput, batch, config) -> Tensor:
+    """Equations 13 to 16 and 20 to 30, with means in the place of norms."""
+    start = PRIORS[config.prior](output.z_0, batch["seed"])
+    endpoint = output.head if config.parameterization == "x" else start + output.head
+    displacement = output.head - start if config.parameterization == "x" else output.head
+    in_x = ((endpoint - output.z_1) ** 2).mean()
+    in_v = ((displacement - (output.z_1 - start)) ** 2).mean()
+    mse = ((output.x_0 - batch["control"]) ** 2).mean() + ((output.x_1 - batch["perturbed"]) ** 2).mean()
+    of_control, of_perturbed = mmd_squared(output.x_0, batch["control"]), mmd_squared(output.x_1, batch["perturbed"])
+    autoencoding = mse + config.mmd_weight * (of_control.mean() + of_perturbed.mean())
+    return (in_x if config.loss_space == "x" else in_v) + config.autoencoder_weight * autoencoding
+
+
+@pytest.mark.parametrize(("pred", "loss"), list(itertools.product("xv", "xv")))
+@pytest.mark.parametrize("prior", sorted(PRIORS))
+def test_loss_of_every_variant(pred, loss, prior, make_config, output, batch):
+    weights = dict(autoencoder_weight=0.7, mmd_weight=0.3)
+    config = make_config(parameterization=pred, loss_space=loss, prior=prior, **weights)
+    found = objective(output, batch, config)["loss"]
+    torch.testing.assert_close(found, reference_loss(output, batch, config))
+
+
+def test_terms_add_up_and_only_the_loss_carries_a_gradient(make_config, output, batch):
+    terms = objective(output, batch, make_config(autoencoder_weight=0.7, mmd_weight=0.3))
+    assert tuple(terms) == TERMS
+    assert [name for name, value in terms.items() if value.requires_grad] == ["loss"]
+    expected = terms["flow"] + 0.7 * (terms["mse"] + 0.3 * terms["mmd"])
+    torch.testing.assert_close(terms["loss"].detach(), expected)
+
+
+def test_stacked_terms_keep_their_order_and_leave_the_graph(config, output, batch):
+    terms = objective(output, batch, config)
+    stacked = stack_terms(dict(reversed(terms.items())))
+    assert not stacked.requires_grad and stacked.dtype == torch.float32
+    assert stacked.tolist() == pytest.approx([terms[name].item() for name in TERMS])
+    stacked[0] = -1
+    assert terms["loss"] > 0
+
+
+@pytest.mark.parametrize(("stop", "reaches"), [(False, True), (True, False)])
+def test_stop_gradient_target_spares_z_1_of_the_flow_loss(stop, reaches, make_config, output, batch):
+    config = make_config(stop_gradient_target=stop, autoencoder_weight=0.0)
+    objective(output, batch, config)["loss"].backward()
+    assert (output.z_1.grad is not None and bool(output.z_1.grad.any())) == reaches
+    assert output.head.grad.any()
+
+
+def test_perfect_output_costs_nothing(config, output, batch):
+    perfect = replace(output, head=output.z_1, x_0=batch["control"], x_1=batch["perturbed"])
+    assert abs(float(objective(perfect, batch, config)["loss"])) < 1e-6
+
+
+def test_placement_is_the_path_of_the_prior_at_the_seeds_time(make_config, output, batch):
+    config = make_config(prior="gaussian_mix")
+    z_t, t = path_placement(config, batch)(output.z_0, output.z_1)
+    assert torch.equal(t, sample_times(batch["seed"]))
+    start, weight = PRIORS["gaussian_mix"](output.z_0, batch["seed"]), t[:, None, None]
+    torch.testing.assert_close(z_t, (1 - weight) * start + weight * output.z_1)
+
+
+def test_latent_variance():
+    spread = torch.randn(4, 500, 8, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 9)
+    assert float(latent_variance(spread)) == pytest.approx(sum(i * i for i in range(1, 9)) / 8, rel=0.1)
+    assert float(latent_variance(torch.full((4, 5, 8), 3.0))) == 0
+    # The same cells in every set count once: it is the variance over all of them.
+    assert float(latent_variance(spread.repeat(2, 1, 1))) == pytest.approx(float(latent_variance(spread)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screen:
+    """Cells of three types around their own mean; the perturbation adds the same shift to all of them."""
+
+    base: Tensor
+    shift: Tensor
+    generator: torch.Generator
+
+    @classmethod
+    def make(cls) -> "Screen":
+        generator = torch.Generator().manual_seed(0)
+        base = (1 + 2 * torch.randn(3, 24, generator=generator)).clamp_min(0)
+        return cls(base=base, shift=torch.randn(24, generator=generator), generator=generator)
+
+    def cells(self, cell_type: Tensor, num_cells: int) -> Tensor:
+        noise = torch.randn(len(cell_type), num_cells, 24, generator=self.generator)
+        return (self.base[cell_type][:, None] + 0.5 * noise).clamp_min(0)
+
+    def batch(self, num_sets: int = 8, num_cells: int = 6):
+        cell_type = torch.randint(3, (num_sets,), generator=self.generator)
+        return {
+            "control": self.cells(cell_type, num_cells),
+            "perturbed": (self.cells(cell_type, num_cells) + self.shift).clamp_min(0),
+            "cell_type": cell_type,
+            "perturbation": torch.zeros(num_sets, dtype=torch.int64),
+            "batch": torch.zeros(num_sets, dtype=torch.int64),
+            "num_cells": torch.full((num_sets,), num_cells),
+            "seed": torch.randint(2**31, (num_sets,), generator=self.generator),
+        }
+
+
+def train(model, next_batch: Callable, *, num_steps: int, lr: float) -> list[dict[str, Tensor]]:
+    """Plain AdamW with one cycle of the learning rate; return the terms of every step."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=num_steps)
+    history = []
+    for _ in range(num_steps):
+        batch = next_batch()
+        terms = objective(model(batch, path_placement(model.config, batch)), batch, model.config)
+        optimizer.zero_grad()
+        terms["loss"].backward()
+        optimizer.step()
+        schedule.step()
+        history.append({name: value.detach() for name, value in terms.items()})
+    return history
+
+
+def test_training_finds_a_known_shift(make_model):
+    screen, model = Screen.make(), make_model()
+    history = train(model, screen.batch, num_steps=250, lr=1e-2)
+    assert history[-1]["loss"] < 0.1 * history[0]["loss"]
+    assert history[-1]["latent_variance"] > 0.1
+
+    cell_type, zeros = torch.arange(3), torch.zeros(3, dtype=torch.int64)
+    control = screen.cells(cell_type, 200)
+    predicted = generate(
+        model.eval(), control, cell_type=cell_type, perturbation=zeros, batch=zeros, seed=zeros
+    ).mean(1) - control.mean(1)
+    observed = (screen.cells(cell_type, 2000) + screen.shift).clamp_min(0).mean(1) - control.mean(1)
+    correlation = torch.corrcoef(torch.stack([predicted.flatten(), observed.flatten()]))[0, 1]
+    assert correlation > 0.95
+    # The size of the shift as well as its direction.
+    assert (predicted * observed).sum() / observed.square().sum() == pytest.approx(1, abs=0.2)
+
+
+def test_without_the_autoencoder_the_latent_space_collapses(make_model):
+    """What the autoencoding loss is for: the flow loss alone is won by making all cells one."""
+    screen, model = Screen.make(), make_model(autoencoder_weight=0.0)
+    history = train(model, screen.batch, num_steps=100, lr=1e-2)
+    assert history[-1]["flow"] < 0.05
+    assert history[-1]["latent_variance"] < min(0.01, 0.1 * history[0]["latent_variance"])

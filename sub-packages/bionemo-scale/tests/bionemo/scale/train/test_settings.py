@@ -1,0 +1,48 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import json
+from pathlib import Path
+
+import pytest
+
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import InputError
+
+
+def settings(**fields) -> TrainSettings:
+    return TrainSettings(**{"store": Path("store"), "out": Path("run"), **fields})
+
+
+def test_sizes_that_follow():
+    run = settings(devices=8, num_nodes=2, tensor_parallel=2, pipeline_parallel=2, micro_batch_size=4, accumulate=3)
+    assert run.data_parallel == 4
+    assert run.global_batch_size == 4 * 3 * 4
+    assert settings().data_parallel == 1
+    assert settings().global_batch_size == settings().micro_batch_size
+
+
+@pytest.mark.parametrize(
+    "name", ["max_steps", "set_size", "micro_batch_size", "accumulate", "val_interval", "log_interval"]
+)
+@pytest.mark.parametrize("value", [0, -3])
+def test_counts_start_at_one(name, value):
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} must be at least 1, found {value}"):
+        settings(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["devices", "num_nodes", "tensor_parallel", "pipeline_parallel"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_layout_has_at_least_one_of_everything(name, value):
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} must be at least 1, found {value}"):
+        settings(**{name: value})
+
+
+def test_processes_must_fill_the_layout():
+    with pytest.raises(InputError, match="multiple of tensor times pipeline parallel = 4, found 6"):
+        settings(devices=6, tensor_parallel=2, pipeline_parallel=2)
+
+
+def test_plain_values_survive_json():
+    values = settings(overrides={"num_layers": "3"}).as_dict()
+    assert json.loads(json.dumps(values)) == values
+    assert (values["store"], values["out"], values["overrides"]) == ("store", "run", {"num_layers": "3"})
