@@ -246,13 +246,13 @@ class _Piece(NamedTuple):
         return cls(block, positions, np.arange(len(local)), lengths, block.library_size[local], starts)
 
     def copy_to(self, indices: np.ndarray, values: np.ndarray) -> None:
-        if self.starts is None:
-            indices[:] = self.block.indices
-            values[:] = self.block.values
-        else:
-            entries = concatenate_ranges(self.starts, self.lengths)
-            indices[:] = self.block.indices[entries]
-            values[:] = self.block.values[entries]
+        chosen: slice | np.ndarray = slice(None)
+        if self.starts is not None and len(self.starts) == 1:
+            chosen = slice(int(self.starts[0]), int(self.starts[0] + self.lengths[0]))
+        elif self.starts is not None:
+            chosen = concatenate_ranges(self.starts, self.lengths)
+        indices[:] = self.block.indices[chosen]
+        values[:] = self.block.values[chosen]
 
 
 def _check_size(path: Path, entry: FileEntry) -> None:

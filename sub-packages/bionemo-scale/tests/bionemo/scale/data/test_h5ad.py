@@ -65,6 +65,7 @@ def test_labels_of_every_kind_are_text(tmp_path, screen):
         assert source.numbers("number").tolist() == screen.obs["number"].tolist()
 
 
+@pytest.mark.filterwarnings("ignore::anndata.OldFormatWarning")
 def test_labels_of_anndata_0_7_are_read(tmp_path, screen):
     """That version kept a column's categories apart, in a group of their own."""
     screen.write_h5ad(tmp_path / "a.h5ad")

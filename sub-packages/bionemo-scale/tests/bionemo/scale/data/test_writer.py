@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 import shutil
+from itertools import pairwise
 
 import lmdb
 import numpy as np
@@ -65,7 +66,11 @@ def test_genes_of_a_second_file_are_matched_by_name(make_store, screen):
     assert store.groups.datasets == ("screen0", "screen1")
     rows = np.arange(store.num_cells)
     obs = store.obs(rows)
-    cells = store.read(rows).toarray()
+    matrix = store.read(rows)
+    assert matrix.has_sorted_indices
+    for first, last in pairwise(matrix.indptr.tolist()):
+        assert (np.diff(matrix.indices[first:last]) > 0).all()
+    cells = matrix.toarray()
     for dataset, source in (("screen0", screen), ("screen1", other)):
         here = (obs["dataset"] == dataset).to_numpy()
         counts = source[obs["cell"][here]].X.toarray()

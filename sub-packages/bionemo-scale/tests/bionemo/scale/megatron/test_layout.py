@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from megatron.core import parallel_state
+
+from bionemo.scale.megatron.layout import free_port, model_parallel
+
+
+SCRIPT = """
+import json, os, torch
+from megatron.core import parallel_state
+from bionemo.scale.megatron.layout import model_parallel
+
+def state():
+    ranks = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
+    groups = torch.distributed.is_initialized(), parallel_state.model_parallel_is_initialized()
+    return {"groups": groups, "environment": {name: value for name, value in ranks.items() if value is not None}}
+
+seen = {"before": state()}
+with model_parallel():
+    seen["inside"] = state()
+    total = torch.ones(3)
+    torch.distributed.all_reduce(total, group=parallel_state.get_data_parallel_group())
+    seen["reduced"] = total.tolist()
+seen["after"] = state()
+try:
+    with model_parallel():
+        raise KeyError
+except KeyError:
+    seen["after an error inside"] = state()
+try:
+    with model_parallel(tensor_parallel=2):
+        seen["two ranks of one"] = True
+except RuntimeError:
+    seen["after a refused layout"] = state()
+print(json.dumps(seen))
+"""
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict:
+    """States of a process of its own, before, inside and after."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RANK", "MASTER_"))}
+    for name in ("WORLD_SIZE", "LOCAL_RANK"):
+        environment.pop(name, None)
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_groups_are_there_inside(seen):
+    assert seen["before"] == {"groups": [False, False], "environment": {}}
+    assert seen["inside"]["groups"] == [True, True]
+    assert seen["reduced"] == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("when", ["after", "after an error inside", "after a refused layout"])
+def test_groups_are_taken_down(when, seen):
+    assert seen[when]["groups"] == [False, False]
+
+
+def test_a_layout_that_does_not_fit_is_refused(seen):
+    assert "two ranks of one" not in seen
+
+
+def test_the_environment_is_left_as_it_was(seen):
+    """A rank that stays behind makes the next command believe it was started by torchrun."""
+    assert seen["after"]["environment"] == {}
+
+
+@pytest.mark.usefixtures("process_groups")
+def test_groups_of_others_are_used_and_left():
+    group = parallel_state.get_tensor_model_parallel_group()
+    with model_parallel():
+        assert parallel_state.get_tensor_model_parallel_group() is group
+    assert torch.distributed.is_initialized() and parallel_state.model_parallel_is_initialized()
+
+
+def test_a_free_port_can_be_bound():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", free_port()))
