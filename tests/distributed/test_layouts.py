@@ -156,7 +156,9 @@ def test_final_weights_are_those_of_one_process(pair):
 
 def test_every_weight_moved(pair):
     initial, final = pair[1].of_kind("initial"), pair[1].of_kind("final")
-    assert [name for name in initial if np.array_equal(initial[name], final[name])] == []
+    still = [name for name in initial if np.array_equal(initial[name], final[name])]
+    # A bias of all keys alike moves no softmax.
+    assert [name for name in still if not name.endswith("pool.key.linear.bias")] == []
 
 
 def test_what_is_not_split_is_the_same_on_both_ranks(pair):

@@ -179,7 +179,7 @@ def run(args: argparse.Namespace) -> None:
 
     keep("initial", dict(model.named_parameters()))
     # A bias of all keys has no gradient but rounding errors, which the usual eps of 1e-8 would make full steps of.
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=1e-6)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=1e-4)
     for step in range(NUM_STEPS):
         optimizer.zero_grad()
         terms = train_step(model, cells.sets(step))

@@ -94,6 +94,8 @@ class DataCard:
     keys: ObsKeys
     split_sha256: str | None = None
     """Hash of the resolved split; ``None`` when every cell is training data."""
+    untrained_cell_types: tuple[str, ...] = ()
+    """Cell types that a model saw no perturbed training cell of; it predicts them under the unknown label."""
 
     def to_json(self) -> str:
         """Return the card as one line of JSON."""
@@ -107,7 +109,8 @@ class DataCard:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> DataCard:
         """Build a card from plain dicts and lists, as JSON gives them."""
-        lists = {name: tuple(fields[name]) for name in ("genes", "cell_types", "perturbations", "batches")}
+        names = ("genes", "cell_types", "perturbations", "batches", "untrained_cell_types")
+        lists = {name: tuple(fields.get(name, ())) for name in names}
         return cls(
             **lists,
             control=fields["control"],
@@ -147,6 +150,6 @@ class CellBatch(TypedDict):
     batch: Tensor
     """[B] int64, row in ``DataCard.batches``."""
     num_cells: Tensor
-    """[B] int64, the first ``num_cells`` rows are distinct cells, the others repeat some of them."""
+    """[B] int64, the first ``num_cells`` rows are the set's share of its group, the others fill it up from the group."""
     seed: Tensor
     """[B] int64."""

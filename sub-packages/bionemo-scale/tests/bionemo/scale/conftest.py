@@ -44,10 +44,14 @@ def make_config(process_groups: None) -> Callable:
 @pytest.fixture(scope="session")
 def make_model(make_config: Callable) -> Callable:
     """Tiny network with its initial weights; fields by name replace its configuration's."""
+    import torch
+
     from bionemo.scale.model.scale_model import ScaleModel
     from bionemo.scale.model.weights import init_weights
 
     def make(**fields):
+        # Numba, once used by scanpy, leaves OpenMP with every core, and torch's threads then wait for one another.
+        torch.set_num_threads(1)
         config = make_config(**fields)
         model = ScaleModel(config)
         init_weights(model, seed=config.seed)

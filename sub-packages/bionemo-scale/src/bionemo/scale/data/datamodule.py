@@ -14,7 +14,7 @@ from bionemo.llm.data.datamodule import MegatronDataModule
 from bionemo.scale.data.collate import collate
 from bionemo.scale.data.dataset import CellSetDataset
 from bionemo.scale.data.reader import Store
-from bionemo.scale.data.sampler import Weighting
+from bionemo.scale.data.sampler import PROPORTIONAL, Sampling
 from bionemo.scale.types import Split
 
 
@@ -33,7 +33,7 @@ class ScaleDataModule(MegatronDataModule):
         global_batch_size: Sets of an optimizer step over all processes.
         seq_length: What Megatron is told of the sequence length; the model knows what a set becomes.
         seed: Order of cells and sets.
-        weighting: See :class:`~bionemo.scale.data.sampler.SetSampler`; validation is always ``proportional``.
+        sampling: How often groups are drawn; validation takes every perturbed cell once.
         num_workers: Processes that read ahead; 0 reads in the training process.
     """
 
@@ -46,7 +46,7 @@ class ScaleDataModule(MegatronDataModule):
         global_batch_size: int,
         seq_length: int,
         seed: int,
-        weighting: Weighting = "proportional",
+        sampling: Sampling = PROPORTIONAL,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class ScaleDataModule(MegatronDataModule):
         # NeMo's telemetry reads it.
         self.seq_length = seq_length
         self.seed = seed
-        self.weighting: Weighting = weighting
+        self.sampling = sampling
         self.num_workers = num_workers
         self.data_sampler = MegatronDataSampler(
             seq_len=seq_length,
@@ -94,9 +94,13 @@ class ScaleDataModule(MegatronDataModule):
             max_steps = self.trainer.max_steps
             if max_steps < 1:
                 raise ValueError(f"expected a trainer with max_steps, got {max_steps}")
-            num_samples = max_steps * self.global_batch_size
             self._train = CellSetDataset(
-                self.store, Split.TRAIN, self.set_size, self.seed, self.weighting, num_samples=num_samples
+                self.store,
+                Split.TRAIN,
+                self.set_size,
+                self.seed,
+                self.sampling,
+                num_samples=max_steps * self.global_batch_size,
             )
         self._val = self._validation() if self.has_validation else None
 

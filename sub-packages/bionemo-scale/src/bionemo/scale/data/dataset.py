@@ -10,8 +10,9 @@ from scipy.sparse import csr_matrix
 from torch.utils.data import Dataset
 
 from bionemo.scale.data.controls import ControlMatcher, MatchLevel
+from bionemo.scale.data.groups import GroupTable
 from bionemo.scale.data.reader import Store
-from bionemo.scale.data.sampler import SetSampler, Weighting
+from bionemo.scale.data.sampler import PROPORTIONAL, Sampling, SetSampler
 from bionemo.scale.types import Split
 
 
@@ -40,9 +41,8 @@ class CellSetDataset(Dataset[GatheredSets]):
         split: Split to draw from.
         set_size: N, cells a set.
         seed: Order of cells and sets, and the draw of controls.
-        weighting: See :class:`~bionemo.scale.data.sampler.SetSampler`.
+        sampling: How often groups are drawn.
         num_samples: Sets of the data set, over as many epochs as it takes; ``None`` is one epoch.
-        exponent: See :class:`~bionemo.scale.data.sampler.SetSampler`.
         repeat_first_epoch: Every epoch is the first again, for a validation that is always the same.
 
     Raises:
@@ -55,14 +55,13 @@ class CellSetDataset(Dataset[GatheredSets]):
         split: Split,
         set_size: int,
         seed: int,
-        weighting: Weighting = "proportional",
+        sampling: Sampling = PROPORTIONAL,
         num_samples: int | None = None,
         *,
-        exponent: float = 0.5,
         repeat_first_epoch: bool = False,
     ) -> None:
         self.store = store
-        self.sampler = SetSampler(store.groups, split, set_size, seed, weighting, exponent)
+        self.sampler = SetSampler(store.groups, split, set_size, seed, sampling)
         self.controls = ControlMatcher(store.groups)
         self._num_samples = self.sampler.num_sets if num_samples is None else num_samples
         self._repeat_first_epoch = repeat_first_epoch
@@ -92,11 +91,17 @@ class CellSetDataset(Dataset[GatheredSets]):
         return GatheredSets(
             expression=self.store.read(np.concatenate([*controls, *(plan.perturbed_rows for plan in plans)])),
             cell_type=groups.cell_type[group].astype(np.int64),
-            perturbation=groups.perturbation[group].astype(np.int64),
+            perturbation=_perturbation_ids(groups, group),
             batch=groups.batch[group].astype(np.int64),
             num_cells=np.array([plan.num_cells for plan in plans], dtype=np.int64),
             seed=np.array([plan.seed for plan in plans], dtype=np.int64),
         )
+
+
+def _perturbation_ids(groups: GroupTable, chosen: np.ndarray) -> np.ndarray:
+    """Return rows of the vocabulary, and its length for control groups."""
+    rows = groups.perturbation[chosen].astype(np.int64)
+    return np.where(rows < 0, len(groups.perturbations), rows)
 
 
 class PredictionSet(NamedTuple):

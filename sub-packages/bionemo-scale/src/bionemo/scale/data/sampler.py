@@ -5,6 +5,7 @@
 A plan says what to read and opens no file. Sets are numbered over all epochs; ``index // num_sets`` is the epoch.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -17,9 +18,28 @@ from bionemo.scale.types import InputError, Split
 Weighting = Literal["proportional", "uniform", "tempered"]
 
 # What a random stream is for: the first numbers of its seed, so that no two uses share one.
-_ORDER, _GROUPS, _CELLS, _SET, _CONTROLS = range(5)
+_ORDER, _GROUPS, _CELLS, _SET, _CONTROLS, _CONTROL_GROUPS = range(6)
 _CACHED_PERMUTATIONS = 64
 _SPLIT_NUMBER = {split: number for number, split in enumerate(Split)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How often groups are drawn."""
+
+    weighting: Weighting = "proportional"
+    """``uniform`` is ``tempered`` with exponent 0."""
+    exponent: float = 0.5
+    """Exponent of ``tempered`` weighting: 1 follows the cells, 0 treats groups alike."""
+    control_share: float = 0.0
+    """Share of an epoch's sets that are of control groups, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.control_share < 1:
+            raise ValueError(f"control_share must be in [0, 1), got {self.control_share}")
+
+
+PROPORTIONAL = Sampling()
 
 
 class SetPlan(NamedTuple):
@@ -54,13 +74,16 @@ class SetSampler:
     the sets of all groups are shuffled. Otherwise as many sets are drawn, each from a group chosen with probability
     proportional to ``num_cells ** exponent``, and a group's cells are used up before they come again.
 
+    A share of the sets can be of control groups, so that a model learns what its contexts look like when nothing is done
+    to them, held-out ones too. They come on top of an epoch's perturbed sets, from groups drawn in proportion to their
+    cells.
+
     Args:
         groups: Groups of the store.
-        split: The split whose perturbed groups are sampled.
+        split: The split whose perturbed groups are sampled; controls belong to every split.
         set_size: N, cells a set.
         seed: Every plan is a function of it and of the set's index.
-        weighting: ``uniform`` is ``tempered`` with exponent 0.
-        exponent: Exponent of ``tempered`` weighting: 1 follows the cells, 0 treats groups alike.
+        sampling: How often groups are drawn.
 
     Raises:
         InputError: The split has no perturbed cells.
@@ -72,22 +95,28 @@ class SetSampler:
         split: Split,
         set_size: int,
         seed: int,
-        weighting: Weighting = "proportional",
-        exponent: float = 0.5,
+        sampling: Sampling = PROPORTIONAL,
     ) -> None:
         if set_size < 1:
             raise ValueError(f"set_size must be at least 1, got {set_size}")
         self.set_size = set_size
         self.seed = seed
         self._split = _SPLIT_NUMBER[split]
-        self._weighting = weighting
-        self._exponent = 0.0 if weighting == "uniform" else exponent
-        self._group = groups.perturbed_in(split)
-        if not len(self._group):
+        self._weighting = sampling.weighting
+        self._exponent = 0.0 if sampling.weighting == "uniform" else sampling.exponent
+        control_share = sampling.control_share
+        perturbed = groups.perturbed_in(split)
+        if not len(perturbed):
             raise InputError(f"the store has no perturbed cells in the {split.value} split")
+        controls = np.flatnonzero(groups.is_control) if control_share else np.empty(0, dtype=np.int64)
+        # Members are the perturbed groups, then the control groups.
+        self._num_perturbed = len(perturbed)
+        self._group = np.concatenate([perturbed, controls])
         self._first_row = groups.first_row[self._group]
         self._size = groups.num_cells[self._group]
         self._pieces = -(-self._size // set_size)
+        self._num_perturbed_sets = int(self._pieces[: self._num_perturbed].sum())
+        self._num_control_sets = round(self._num_perturbed_sets * control_share / (1 - control_share))
         # Per instance, so that a forgotten sampler takes its plans with it; workers rebuild them.
         self._epoch_plan = lru_cache(maxsize=2)(self._plan_epoch)
         self._permutation = lru_cache(maxsize=_CACHED_PERMUTATIONS)(self._permute)
@@ -103,12 +132,13 @@ class SetSampler:
     @property
     def num_sets(self) -> int:
         """Sets an epoch."""
-        return int(self._pieces.sum())
+        return self._num_perturbed_sets + self._num_control_sets
 
     def padding_share(self) -> float:
-        """Return the expected share of rows that fill sets up, in [0, 1)."""
-        own = self._size / self._pieces
-        weights = self._pieces if self._weighting == "proportional" else self._probabilities()
+        """Return the expected share of rows that fill perturbed sets up, in [0, 1)."""
+        pieces = self._pieces[: self._num_perturbed]
+        own = self._size[: self._num_perturbed] / pieces
+        weights = pieces if self._weighting == "proportional" else self._probabilities()
         return 1.0 - float(np.average(own, weights=weights)) / self.set_size
 
     def plan(self, index: int) -> SetPlan:
@@ -132,20 +162,31 @@ class SetSampler:
         return int(np.random.SeedSequence([_SET, self._split, self.seed, index]).generate_state(1)[0]) >> 1
 
     def _probabilities(self) -> np.ndarray:
-        weights = self._size.astype(np.float64) ** self._exponent
+        weights = self._size[: self._num_perturbed].astype(np.float64) ** self._exponent
         return weights / weights.sum()
 
     def _plan_epoch(self, epoch: int) -> _EpochPlan:
-        if self._weighting == "proportional":
-            group = np.repeat(np.arange(len(self._size)), self._pieces)
-            use = np.arange(len(group)) - np.repeat(np.cumsum(self._pieces) - self._pieces, self._pieces)
-            order = self._rng(_ORDER, epoch).permutation(len(group))
-            group, use = group[order], use[order]
-        else:
-            group = self._rng(_GROUPS, epoch).choice(len(self._size), size=self.num_sets, p=self._probabilities())
-            use = _count_before(group)
+        group = np.concatenate([self._perturbed_members(epoch), self._control_members(epoch)])
+        use = _count_before(group)
+        order = self._rng(_ORDER, epoch).permutation(len(group))
+        group, use = group[order], use[order]
         cycle, piece = np.divmod(use, self._pieces[group])
         return _EpochPlan(group.astype(np.int32), cycle.astype(np.int32), piece.astype(np.int32))
+
+    def _perturbed_members(self, epoch: int) -> np.ndarray:
+        if self._weighting == "proportional":
+            return np.repeat(np.arange(self._num_perturbed), self._pieces[: self._num_perturbed])
+        rng = self._rng(_GROUPS, epoch)
+        return rng.choice(self._num_perturbed, size=self._num_perturbed_sets, p=self._probabilities())
+
+    def _control_members(self, epoch: int) -> np.ndarray:
+        if not self._num_control_sets:
+            return np.empty(0, dtype=np.int64)
+        cells = self._size[self._num_perturbed :]
+        drawn = self._rng(_CONTROL_GROUPS, epoch).choice(
+            len(cells), size=self._num_control_sets, p=cells / cells.sum()
+        )
+        return self._num_perturbed + drawn
 
     def _permute(self, epoch: int, member: int, cycle: int) -> np.ndarray:
         return self._rng(_CELLS, epoch, member, cycle).permutation(int(self._size[member]))

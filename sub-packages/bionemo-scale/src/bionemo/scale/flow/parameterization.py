@@ -26,9 +26,7 @@ class Prediction:
     displacement: Float[Tensor, "B N D"]
 
 
-def interpret(
-    output: Float[Tensor, "B N D"], *, start: Float[Tensor, "B N D"], parameterization: Space
-) -> Prediction:
+def interpret(output: Float[Tensor, "B N D"], *, start: Float[Tensor, "B N D"], parameterization: Space) -> Prediction:
     """Read a head's output in both spaces (equation 24).
 
     Args:
@@ -51,8 +49,8 @@ def flow_loss(
     """Mean squared error of the endpoint (equation 25) or of the displacement (equation 26).
 
     Averaged over sets, cells and latent coordinates, so that its weight does not depend on the model's width.
-    Because both spaces subtract the same start, the two losses are the same number for the same prediction; they
-    differ in what reaches the start through the gradient (docs/model.md).
+    Both spaces subtract the same start, so it cancels: for the same prediction the two losses are the same number with
+    the same gradient (up to rounding), whatever the head predicts.
     """
     if loss_space == "x":
         error = prediction.endpoint - target

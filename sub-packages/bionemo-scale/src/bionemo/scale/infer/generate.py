@@ -33,10 +33,31 @@ def generate(
         seed: Randomness of each set; only stochastic priors use it.
 
     Returns:
-        log1p expression, never negative. With ``generation="decode"`` the decoded endpoint; with "displace" the
-        observed controls moved by the decoded displacement, Dec(Z_1) - Dec(Z_0), which keeps the variation of the
-        cells that were there.
+        log1p expression, never negative. "decode" is Dec(Z_1). "displace" and "contrast" keep the variation of the cells
+        that were there and add a change: "displace" Dec(Z_1) - Dec(Z_0), "contrast" Dec(Z_1) - Dec(Z_1'), where Z_1' is
+        the endpoint for the control label. What transport and decoder do to every cell, perturbed or not, cancels.
     """
+    config = model.config
+    start_cells = model.anchor(control, perturbation)
+    endpoint = _endpoint(model, start_cells, cell_type, perturbation, batch, seed)
+    if config.generation == "decode":
+        return model.decode(endpoint).clamp_min(0.0)
+    if config.generation == "displace":
+        change = model.decode(endpoint) - model.decode(model.encode(start_cells))
+        return (start_cells + change).clamp_min(0.0)
+    no_perturbation = torch.full_like(perturbation, config.num_perturbations)
+    reference = _endpoint(model, control, cell_type, no_perturbation, batch, seed)
+    return (control + model.decode(endpoint) - model.decode(reference)).clamp_min(0.0)
+
+
+def _endpoint(
+    model: ScaleModel,
+    control: Float[Tensor, "B N G"],
+    cell_type: Int64[Tensor, " B"],
+    perturbation: Int64[Tensor, " B"],
+    batch: Int64[Tensor, " B"],
+    seed: Int64[Tensor, " B"],
+) -> Float[Tensor, "B N D"]:
     config = model.config
     z_0 = model.encode(control)
     condition = model.condition(cell_type, perturbation, batch)
@@ -47,8 +68,4 @@ def generate(
         return velocity(output, z_t=z_t, t=t, parameterization=config.parameterization)
 
     start = PRIORS[config.prior](z_0, seed)
-    z_1 = integrate(field, start, num_steps=config.num_generation_steps, solver=config.solver)
-    predicted = model.decode(z_1)
-    if config.generation == "displace":
-        predicted = control + predicted - model.decode(z_0)
-    return predicted.clamp_min(0.0)
+    return integrate(field, start, num_steps=config.num_generation_steps, solver=config.solver)

@@ -45,12 +45,18 @@ def predict_cells(loaded: LoadedModel, plan: Plan) -> Iterator[np.ndarray]:
     Sets of equal size go through the network together; none is padded.
     """
     device = next(loaded.model.parameters()).device
+    card, unknown = loaded.card, len(loaded.card.cell_types)
+    # Without dropout in training no gradient has touched the unknown row either.
+    hides = loaded.model.config.cell_type_dropout > 0
+    untrained = {card.cell_types.index(name) for name in card.untrained_cell_types} if hides else set()
     for sets in _equal_sized(plan.sets()):
         control = torch.from_numpy(vstack([item.expression for item in sets]).toarray()).to(device)
         labels = {
-            name: torch.tensor([getattr(item, name) for item in sets], device=device)
-            for name in ("cell_type", "perturbation", "batch")
+            "cell_type": [unknown if item.cell_type in untrained else item.cell_type for item in sets],
+            "perturbation": [item.perturbation for item in sets],
+            "batch": [item.batch for item in sets],
         }
+        labels = {name: torch.tensor(rows, device=device) for name, rows in labels.items()}
         seed = torch.tensor([item.seed for item in sets])
         predicted = generate(loaded.model, control.view(len(sets), -1, control.shape[1]), **labels, seed=seed)
         yield predicted.flatten(0, 1).cpu().numpy()

@@ -66,9 +66,7 @@ class AttentionPool(nn.Module):
 
     def __init__(self, config: ScaleModelConfig):
         super().__init__()
-        self.query, self.key, self.value = (
-            Linear(config, config.hidden_size, config.hidden_size) for _ in range(3)
-        )
+        self.query, self.key, self.value = (Linear(config, config.hidden_size, config.hidden_size) for _ in range(3))
 
     def forward(self, tokens: Float[Tensor, "B C D"]) -> Float[Tensor, "B D"]:
         """Pool the tokens of each set."""
@@ -82,9 +80,7 @@ class SeedPool(nn.Module):
     def __init__(self, config: ScaleModelConfig):
         super().__init__()
         self.seed = nn.Parameter(torch.empty(1, config.hidden_size))
-        self.query, self.key, self.value = (
-            Linear(config, config.hidden_size, config.hidden_size) for _ in range(3)
-        )
+        self.query, self.key, self.value = (Linear(config, config.hidden_size, config.hidden_size) for _ in range(3))
 
     def forward(self, tokens: Float[Tensor, "B C D"]) -> Float[Tensor, "B D"]:
         """Pool the tokens of each set."""

@@ -79,6 +79,13 @@ class ScaleModelConfig(TransformerConfig):
     """Width of a label embedding, d_c."""
     condition_pooling: Literal["mean", "token", "attention", "seed"] = "seed"
     """How the condition tokens become one (equations 32, 33, 38)."""
+    cell_type_dropout: float = 0.7
+    """Share of training sets whose cell type is given as unknown. Beyond the paper: a cell type without perturbed
+    training cells is predicted under the unknown label, which this trains, rather than under a row that no gradient
+    has touched."""
+    anchor: Literal["none", "additive"] = "none"
+    """"additive": controls are first moved by the mean effect of their perturbation over the training contexts, and the
+    network transports them from there. Beyond the paper."""
 
     parameterization: Literal["x", "v"] = "x"
     """What the head predicts: endpoint or displacement (equations 27 to 30)."""
@@ -88,13 +95,15 @@ class ScaleModelConfig(TransformerConfig):
     """Where the path starts."""
     stop_gradient_target: bool = False
     """Whether the flow loss leaves Z_1 alone. Beyond the paper."""
-    autoencoder_weight: float = 1.0
+    autoencoder_weight: float = 10.0
     """Weight of the autoencoding loss against the flow loss."""
-    mmd_weight: float = 0.1
+    mmd_weight: float = 0.5
     """lambda_MMD of equation 13."""
 
-    generation: Literal["decode", "displace"] = "decode"
-    """Decode the endpoint (equation 37), or add the decoded displacement to the observed controls."""
+    generation: Literal["decode", "displace", "contrast"] = "contrast"
+    """Decode the endpoint (equation 37); or add to the observed controls a decoded change, that from the start of the
+    path to its end (displace), or that between the ends under the perturbation and under control (contrast). The last
+    two are beyond the paper."""
     num_generation_steps: int = 1
     """Steps of the solver at inference."""
     solver: Literal["euler", "heun"] = "euler"
@@ -102,6 +111,9 @@ class ScaleModelConfig(TransformerConfig):
 
     layer_spec: Literal["local", "te"] = "local"
     """Modules of a block: torch's, for CPU and GPU, or Transformer Engine's."""
+    effects_file: str = ""
+    """Where a new network finds the effects of the anchor, .npy of [num_perturbations, num_genes]; a checkpoint holds
+    them itself."""
     seed: int = 0
     """Seed of the initial weights."""
 

@@ -63,6 +63,9 @@ class ScaleModel(MegatronModule):
             self.set_fusion = SetFusion(config, GeneEncoder.output_size(config))
             self.condition_encoder = ConditionEncoder(config)
             self.transport_input = TransportInput(config)
+        # Every stage needs the effects; one of them saves them.
+        effects = torch.zeros(config.num_perturbations + 2, config.num_genes)
+        self.register_buffer("effects", effects, persistent=pre_process)
         self.transport_blocks = TransportBlocks(config, is_last_stage=post_process)
         if post_process:
             self.head = Linear(config, config.hidden_size, config.hidden_size)
@@ -71,6 +74,12 @@ class ScaleModel(MegatronModule):
     def set_input_tensor(self, input_tensor: Tensor | list[Tensor] | None) -> None:
         """Take what the previous pipeline stage sent."""
         self._input = input_tensor[0] if isinstance(input_tensor, list) else input_tensor
+
+    def anchor(self, x: Float[Tensor, "B N G"], perturbation: Int64[Tensor, " B"]) -> Float[Tensor, "B N G"]:
+        """Return where the controls start: themselves, or moved by their perturbation's mean effect."""
+        if self.config.anchor == "none":
+            return x
+        return (x + self.effects[perturbation][:, None, :].to(x.dtype)).clamp_min(0.0)
 
     def encode(self, x: Float[Tensor, "B N G"]) -> Float[Tensor, "B N D"]:
         """Encode populations of log1p expression (equation 11)."""
@@ -113,9 +122,7 @@ class ScaleModel(MegatronModule):
         joint = self.transport_blocks(joint)
         if not self.post_process:
             return _pack(z_0, z_1, joint)
-        return ScaleOutput(
-            z_0=z_0, z_1=z_1, head=self._read_out(joint), x_0=self.decode(z_0), x_1=self.decode(z_1)
-        )
+        return ScaleOutput(z_0=z_0, z_1=z_1, head=self._read_out(joint), x_0=self.decode(z_0), x_1=self.decode(z_1))
 
     def _join(self, z_t: Tensor, t: Tensor, condition: Tensor) -> Float[Tensor, "S B D"]:
         cells = self.transport_input(z_t, t).transpose(0, 1)

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--split", choices=("train", "val", "test"), default="test", help="split of --store")
     options.add_argument("--perturbations", help="comma-separated labels for --adata; default is every one known")
     options.add_argument("--with-controls", action="store_true", help="append the real controls of the contexts")
-    options.add_argument("--generation", choices=("decode", "displace"), help="default: as trained")
+    options.add_argument("--generation", choices=("decode", "displace", "contrast"), help="default: as trained")
     options.add_argument("--num-steps", type=int, help="solver steps; default: as trained")
     options.add_argument("--set-size", type=int, help="cells of a set; default: as trained")
     options.add_argument("--seed", type=int, default=0, help="draw of the controls")

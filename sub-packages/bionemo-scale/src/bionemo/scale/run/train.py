@@ -51,6 +51,7 @@ _OPTIONS = {
     "val_interval": "steps between validations and checkpoints",
     "log_interval": "steps between rows of metrics.csv",
     "weighting": "how groups are drawn: proportional, uniform, tempered",
+    "control_share": "share of the sets that go from controls to other controls",
     "num_workers": "data loading processes beside each training process",
     "devices": "processes on this machine",
     "num_nodes": "machines",

@@ -73,7 +73,9 @@ class RunMonitor(pl.Callback):
         rate = self._cells_per_step * len(self._train_terms) / (time.perf_counter() - self._lap)
         self._train_terms, self._lap = [], time.perf_counter()
         if not math.isfinite(means["loss"]):
-            raise TrainingStopped(f"the loss is {means['loss']} at step {step}; try a lower --lr, or look at metrics.csv")
+            raise TrainingStopped(
+                f"the loss is {means['loss']} at step {step}; try a lower --lr, or look at metrics.csv"
+            )
         if self._bar is not None:
             self._report(trainer, step, means, rate)
 

@@ -3,8 +3,11 @@
 """The SCALE configuration as BioNeMo saves it in a checkpoint's context and rebuilds a model from it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from megatron.core import parallel_state
 from megatron.core.tensor_parallel import get_cuda_rng_tracker, model_parallel_cuda_manual_seed
 
@@ -18,6 +21,7 @@ from bionemo.scale.train.loss import ScaleLoss
 
 # A checkpoint says what the network is; the layout, the precision and the kernels are those of the run that loads it.
 RUN_FIELDS = (
+    "effects_file",
     "autocast_dtype",
     "deallocate_pipeline_outputs",
     "enable_autocast",
@@ -52,9 +56,7 @@ class ScaleConfig(
     valid_metric: Any = None
     data_card: str = ""
     """:class:`bionemo.scale.types.DataCard` as JSON: genes, labels and scale of the training data."""
-    override_parent_fields: list[str] = field(
-        default_factory=lambda: [*OVERRIDE_BIONEMO_CONFIG_DEFAULTS, *RUN_FIELDS]
-    )
+    override_parent_fields: list[str] = field(default_factory=lambda: [*OVERRIDE_BIONEMO_CONFIG_DEFAULTS, *RUN_FIELDS])
 
     def configure_model(self) -> ScaleModel:
         """Build this rank's stage of the network, from the initial checkpoint where one is named."""
@@ -72,8 +74,16 @@ class ScaleConfig(
             self.update_model_from_checkpoint(model, self.initial_ckpt_path)
         else:
             init_weights(model, seed=self.seed)
+            _load_effects(model, self.effects_file)
         return model
 
     def get_loss_reduction_class(self) -> type[ScaleLoss]:
         """Return the class that reduces the loss."""
         return self.loss_cls
+
+
+def _load_effects(model: ScaleModel, path: str) -> None:
+    """Set the anchor's effects of a new network; the rows for control and for the unknown label stay zero."""
+    if path and Path(path).is_file():
+        effects = torch.from_numpy(np.load(path, allow_pickle=False))
+        model.effects[: len(effects)] = effects.to(model.effects)

@@ -12,9 +12,7 @@ from bionemo.scale.train.step import data_step, forward_step
 
 def scale_lightning_module(config: ScaleConfig, optimizer: MegatronOptimizerModule) -> BionemoLightningModule:
     """Return the module that trains a SCALE model end to end."""
-    return BionemoLightningModule(
-        config=config, forward_step=forward_step, data_step=data_step, optimizer=optimizer
-    )
+    return BionemoLightningModule(config=config, forward_step=forward_step, data_step=data_step, optimizer=optimizer)
 
 
 def adamw_with_cosine(

@@ -7,13 +7,14 @@ errors are taken in log1p space.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from bionemo.scale.flow.mmd import mmd_squared
 from bionemo.scale.flow.parameterization import flow_loss, interpret
 from bionemo.scale.flow.path import sample_path, sample_times
 from bionemo.scale.flow.prior import PRIORS
+from bionemo.scale.flow.random import SetGenerator
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import PlaceOnPath, ScaleOutput
 from bionemo.scale.types import CellBatch
@@ -33,6 +34,14 @@ def path_placement(config: ScaleModelConfig, batch: CellBatch) -> PlaceOnPath:
         return sample.z_t, sample.t
 
     return place
+
+
+def hide_labels(
+    labels: Int64[Tensor, " B"], seeds: Int64[Tensor, " B"], *, prob: float, unknown: int
+) -> Int64[Tensor, " B"]:
+    """Replace the label of some sets by the unknown one; which sets is up to their seeds."""
+    hidden = [SetGenerator(seed, "cell type").random() < prob for seed in seeds.tolist()]
+    return labels.masked_fill(torch.tensor(hidden, device=labels.device), unknown)
 
 
 def objective(output: ScaleOutput, batch: CellBatch, config: ScaleModelConfig) -> dict[str, Tensor]:

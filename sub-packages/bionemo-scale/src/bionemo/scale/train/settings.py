@@ -40,8 +40,10 @@ class TrainSettings:
     """Steps between validations and checkpoints."""
     log_interval: int = 10
     """Steps between rows of metrics.csv."""
-    weighting: Literal["proportional", "uniform", "tempered"] = "proportional"
+    weighting: Literal["proportional", "uniform", "tempered"] = "tempered"
     """How often a group of cells is drawn."""
+    control_share: float = 0.4
+    """Share of the training sets that go from controls to other controls of their context."""
     num_workers: int = 0
     """Data loading processes beside each training process."""
     devices: int = 1

@@ -9,7 +9,7 @@ from megatron.core.utils import get_attr_wrapped_model
 from torch import Tensor
 
 from bionemo.scale.model.scale_model import ScaleModel, ScaleOutput
-from bionemo.scale.train.objective import objective, path_placement
+from bionemo.scale.train.objective import hide_labels, objective, path_placement
 from bionemo.scale.types import CellBatch
 
 
@@ -30,6 +30,12 @@ def forward_step(model: ScaleModel, batch: CellBatch) -> dict[str, Tensor] | Ten
     Returns:
         The terms of the loss on the last stage, the tensor that travels on elsewhere.
     """
-    config = get_attr_wrapped_model(model, "config")
+    network = get_attr_wrapped_model(model, "anchor", return_model_obj=True)
+    config = network.config
+    batch = {**batch, "control": network.anchor(batch["control"], batch["perturbation"])}
+    if network.training:
+        batch["cell_type"] = hide_labels(
+            batch["cell_type"], batch["seed"], prob=config.cell_type_dropout, unknown=config.num_cell_types
+        )
     output = model(batch, path_placement(config, batch))
     return objective(output, batch, config) if isinstance(output, ScaleOutput) else output

@@ -6,9 +6,11 @@ Importing this module imports NeMo, which takes 15 s or so; install the CPU back
 """
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import torch
 import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -18,6 +20,8 @@ from nemo.lightning.pytorch.callbacks import ModelCheckpoint
 
 from bionemo.scale.data.datamodule import ScaleDataModule
 from bionemo.scale.data.reader import Store
+from bionemo.scale.data.sampler import Sampling
+from bionemo.scale.eval.training_means import fit
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import packed_length
 from bionemo.scale.train.callbacks import RunMonitor
@@ -25,7 +29,10 @@ from bionemo.scale.train.config import ScaleConfig
 from bionemo.scale.train.fields import parse_overrides, size_fields
 from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module
 from bionemo.scale.train.settings import TrainSettings
-from bionemo.scale.types import DataCard, InputError, Split
+from bionemo.scale.types import DataCard, GroupMeans, InputError, Split
+
+
+EFFECTS_NAME = "effects.npy"
 
 
 def train(settings: TrainSettings, stream: TextIO) -> Path:
@@ -42,9 +49,10 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
         InputError: If the store, the settings or what the folder already holds do not fit.
     """
     with Store.open(settings.store) as store:
-        card, has_validation = store.card, len(store.groups.perturbed_in(Split.VAL)) > 0
-    config = model_config(settings, card)
-    _prepare_run_folder(settings, config)
+        has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
+        training = store.group_means(Split.TRAIN)
+        config = model_config(settings, _card_of_training(store.card, training))
+    _prepare_run_folder(settings, config, training)
     data = ScaleDataModule(
         store=settings.store,
         set_size=settings.set_size,
@@ -53,7 +61,7 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
         seq_length=packed_length(settings.set_size),
         seed=settings.seed,
         num_workers=settings.num_workers,
-        weighting=settings.weighting,
+        sampling=Sampling(weighting=settings.weighting, control_share=settings.control_share),
     )
     optimizer = adamw_with_cosine(
         lr=settings.lr,
@@ -94,6 +102,7 @@ def model_config(settings: TrainSettings, card: DataCard) -> ScaleConfig:
         "pipeline_model_parallel_size": settings.pipeline_parallel,
         "pipeline_dtype": torch.float32,
         "data_card": card.to_json(),
+        "effects_file": str(settings.out / EFFECTS_NAME),
         **parse_overrides(ScaleModelConfig, settings.overrides),
     }
     try:
@@ -158,8 +167,14 @@ def _checkpointing(settings: TrainSettings, *, has_validation: bool) -> ModelChe
     )
 
 
-def _prepare_run_folder(settings: TrainSettings, config: ScaleConfig) -> None:
-    """Write config.yaml and split.json; refuse a folder that holds another run."""
+def _card_of_training(card: DataCard, training: GroupMeans) -> DataCard:
+    """Note the cell types that no perturbed training cell stands for."""
+    perturbed = {group.cell_type for group in training.groups if group.perturbation != card.control}
+    return replace(card, untrained_cell_types=tuple(name for name in card.cell_types if name not in perturbed))
+
+
+def _prepare_run_folder(settings: TrainSettings, config: ScaleConfig, training: GroupMeans) -> None:
+    """Write config.yaml, split.json and the anchor's effects; refuse a folder that holds another run."""
     resolved = {"run": settings.as_dict(), "model": _plain_fields(config)}
     path = settings.out / "config.yaml"
     if path.exists():
@@ -168,15 +183,27 @@ def _prepare_run_folder(settings: TrainSettings, config: ScaleConfig) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(yaml.safe_dump(resolved, sort_keys=True))
     temporary.replace(path)
+    _write_effects(settings.out / EFFECTS_NAME, DataCard.from_json(config.data_card), training)
     split = settings.store / "split.json"
     if split.exists():
         shutil.copyfile(split, settings.out / "split.json")
 
 
+def _write_effects(path: Path, card: DataCard, training: GroupMeans) -> None:
+    """Save the mean effect of each perturbation over its training contexts, zero where it has none."""
+    means = fit(training, control=card.control)
+    changes = {} if means is None else means.changes
+    nothing = np.zeros(len(card.genes))
+    effects = np.stack([changes.get(name, nothing) for name in card.perturbations]).astype(np.float32)
+    np.save(path, effects, allow_pickle=False)
+
+
 def _plain_fields(config: ScaleConfig) -> dict[str, Any]:
     names = (*ScaleModelConfig.__annotations__, "ffn_hidden_size", "normalization")
     values = {name: getattr(config, name) for name in names if name not in ("init_method", "output_layer_init_method")}
-    return {name: value if isinstance(value, int | float | str | bool) else str(value) for name, value in values.items()}
+    return {
+        name: value if isinstance(value, int | float | str | bool) else str(value) for name, value in values.items()
+    }
 
 
 def _check_same_run(path: Path, resolved: dict[str, Any]) -> None:
@@ -184,7 +211,7 @@ def _check_same_run(path: Path, resolved: dict[str, Any]) -> None:
     earlier = yaml.safe_load(path.read_text())
     for name, value in resolved["model"].items():
         before = earlier["model"].get(name)
-        if name not in ("use_cpu_initialization", "layer_spec") and before != value:
+        if name not in ("effects_file", "use_cpu_initialization", "layer_spec") and before != value:
             raise InputError(
                 f"{path}: the run folder holds another run: expected {name}={before}, found {value}; "
                 "choose another --out, or remove the folder"

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from bionemo.scale.data.collate import collate
 from bionemo.scale.data.dataset import CellSetDataset, prediction_sets
+from bionemo.scale.data.sampler import Sampling
 from bionemo.scale.types import InputError, Split
 
 
@@ -19,7 +20,7 @@ def same(first, second):
 
 @pytest.mark.parametrize("weighting", ["proportional", "uniform", "tempered"])
 def test_sets_are_cells_of_their_group_with_matched_controls(kang_store, weighting):
-    dataset = CellSetDataset(kang_store, Split.TRAIN, 16, 5, weighting, num_samples=40)
+    dataset = CellSetDataset(kang_store, Split.TRAIN, 16, 5, Sampling(weighting=weighting), num_samples=40)
     groups = kang_store.groups
     for index in range(0, 40, 7):
         item = dataset[index]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bionemo.scale.data.groups import GroupTable
-from bionemo.scale.data.sampler import SetSampler
+from bionemo.scale.data.sampler import Sampling, SetSampler
 from bionemo.scale.types import InputError, Split
 
 
@@ -64,7 +64,7 @@ def test_an_epoch_covers_every_cell_once(sizes, set_size, seed, epoch):
 @given(sizes=SIZES, set_size=st.integers(1, 16), weighting=WEIGHTINGS, index=st.integers(0, 200))
 def test_sets_stay_in_their_group_and_repeat_as_little_as_possible(sizes, set_size, weighting, index):
     groups = table(sizes)
-    plan = SetSampler(groups, Split.TRAIN, set_size, 3, weighting).plan(index)
+    plan = SetSampler(groups, Split.TRAIN, set_size, 3, Sampling(weighting=weighting)).plan(index)
     assert plan.perturbed_rows.shape == (set_size,)
     assert 0 <= plan.seed < 2**31
     assert 1 <= plan.num_cells <= min(set_size, sizes[plan.group])
@@ -78,10 +78,10 @@ def test_sets_stay_in_their_group_and_repeat_as_little_as_possible(sizes, set_si
 def test_plans_depend_on_the_index_alone(sizes, weighting, indices):
     """Not on what was asked before, nor on the process that asks."""
     groups = table(sizes)
-    used = SetSampler(groups, Split.TRAIN, 4, 11, weighting)
+    used = SetSampler(groups, Split.TRAIN, 4, 11, Sampling(weighting=weighting))
     plans = [used.plan(index) for index in indices]
     for index, plan in zip(indices, plans, strict=True):
-        assert same(plan, SetSampler(groups, Split.TRAIN, 4, 11, weighting).plan(index))
+        assert same(plan, SetSampler(groups, Split.TRAIN, 4, 11, Sampling(weighting=weighting)).plan(index))
         assert same(plan, pickle.loads(pickle.dumps(used)).plan(index))
         np.testing.assert_array_equal(
             used.control_rng(index).integers(1 << 30, size=4),
@@ -92,13 +92,13 @@ def test_plans_depend_on_the_index_alone(sizes, weighting, indices):
 @pytest.mark.parametrize("weighting", ["proportional", "uniform", "tempered"])
 def test_epochs_seeds_and_splits_differ(weighting):
     groups = table([30, 30, 30], held_out=(1,))
-    sampler = SetSampler(groups, Split.TRAIN, 8, 0, weighting)
+    sampler = SetSampler(groups, Split.TRAIN, 8, 0, Sampling(weighting=weighting))
     first, second = (
         [sampler.plan(epoch * sampler.num_sets + slot) for slot in range(sampler.num_sets)] for epoch in (0, 1)
     )
     assert [plan.perturbed_rows.tolist() for plan in first] != [plan.perturbed_rows.tolist() for plan in second]
     assert len({plan.seed for plan in first + second}) == len(first + second)
-    assert not same(sampler.plan(0), SetSampler(groups, Split.TRAIN, 8, 1, weighting).plan(0))
+    assert not same(sampler.plan(0), SetSampler(groups, Split.TRAIN, 8, 1, Sampling(weighting=weighting)).plan(0))
     assert SetSampler(groups, Split.TEST, 8, 0).plan(0).seed != first[0].seed
     assert {plan.group for plan in first} == {0, 2}
 
@@ -137,7 +137,7 @@ def test_weighting_sets_how_often_groups_come():
     groups = table([900, 100, 9])
 
     def shares(**options):
-        sampler = SetSampler(groups, Split.TRAIN, 10, 0, **options)
+        sampler = SetSampler(groups, Split.TRAIN, 10, 0, Sampling(**options))
         draws = [sampler.plan(index).group for index in range(20 * sampler.num_sets)]
         return np.bincount(draws) / len(draws)
 
@@ -149,7 +149,7 @@ def test_weighting_sets_how_often_groups_come():
 
 @given(sizes=SIZES, set_size=st.integers(1, 9))
 def test_drawn_groups_use_up_their_cells_before_they_repeat(sizes, set_size):
-    sampler = SetSampler(table(sizes), Split.TRAIN, set_size, 2, "uniform")
+    sampler = SetSampler(table(sizes), Split.TRAIN, set_size, 2, Sampling(weighting="uniform"))
     uses = Counter()
     sets = Counter()
     for index in range(sampler.num_sets):
@@ -167,3 +167,22 @@ def test_a_split_without_cells_is_refused():
         SetSampler(table([3]), Split.VAL, 4, 0)
     with pytest.raises(ValueError, match="at least 1"):
         SetSampler(table([3]), Split.TRAIN, 0, 0)
+
+
+def test_control_sets_come_on_top_of_every_perturbed_cell():
+    groups = table([40, 25])
+    sampler = SetSampler(groups, Split.TRAIN, 5, 0, Sampling(control_share=0.5))
+    for epoch in range(3):
+        plans = [sampler.plan(epoch * sampler.num_sets + slot) for slot in range(sampler.num_sets)]
+        is_control = [bool(groups.is_control[plan.group]) for plan in plans]
+        assert sum(is_control) == len(plans) / 2
+        covered = np.concatenate(
+            [plan.perturbed_rows for plan, control in zip(plans, is_control, strict=True) if not control]
+        )
+        perturbed = np.concatenate([groups.rows(group) for group in groups.perturbed_in(Split.TRAIN).tolist()])
+        assert set(covered.tolist()) == set(perturbed.tolist())
+
+
+def test_control_share_is_a_share():
+    with pytest.raises(ValueError, match=r"control_share must be in \[0, 1\), got 1"):
+        Sampling(control_share=1.0)

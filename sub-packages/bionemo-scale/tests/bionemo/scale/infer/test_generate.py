@@ -38,22 +38,47 @@ def at_zero(model, batch, z_t: Tensor) -> Tensor:
 
 def test_decode_is_encode_predict_decode(make_spread_model, batch):
     """Equation 37 with one Euler step: the head's endpoint at t = 0."""
-    model = make_spread_model()
+    model = make_spread_model(generation="decode")
     endpoint = at_zero(model, batch, model.encode(batch["control"]))
     expected = model.decode(endpoint)
     assert (expected < 0).any()
     torch.testing.assert_close(predict(model, batch), expected.clamp_min(0), rtol=1e-4, atol=1e-4)
 
 
-def test_displace_moves_the_observed_controls(make_spread_model, batch):
-    model = make_spread_model(generation="displace")
+@pytest.mark.parametrize("prior", sorted(PRIORS))
+def test_displace_moves_the_observed_controls(prior, make_spread_model, batch):
+    """By Dec(Z_1) - Dec(Z_0), also where the path does not start at Z_0."""
+    model = make_spread_model(generation="displace", prior=prior)
     z_0 = model.encode(batch["control"])
-    moved = batch["control"] + model.decode(at_zero(model, batch, z_0)) - model.decode(z_0)
+    endpoint = at_zero(model, batch, PRIORS[prior](z_0, batch["seed"]))
+    moved = batch["control"] + model.decode(endpoint) - model.decode(z_0)
     torch.testing.assert_close(predict(model, batch), moved.clamp_min(0), rtol=1e-4, atol=1e-4)
 
 
+def test_contrast_moves_the_controls_by_what_the_perturbation_adds_to_control(make_spread_model, batch):
+    model = make_spread_model(generation="contrast")
+    z_0 = model.encode(batch["control"])
+    under_control = {**batch, "perturbation": torch.full_like(batch["perturbation"], model.config.num_perturbations)}
+    change = model.decode(at_zero(model, batch, z_0)) - model.decode(at_zero(model, under_control, z_0))
+    moved = (batch["control"] + change).clamp_min(0)
+    assert not torch.allclose(moved, batch["control"], atol=1e-3)
+    torch.testing.assert_close(predict(model, batch), moved, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(predict(model, under_control), batch["control"])
+
+
+def test_the_anchor_moves_controls_by_the_effect_of_their_perturbation(make_spread_model, batch):
+    plain, anchored = (
+        make_spread_model(generation="displace"),
+        make_spread_model(generation="displace", anchor="additive"),
+    )
+    torch.testing.assert_close(predict(anchored, batch), predict(plain, batch), msg="effects start at zero")
+    anchored.effects[batch["perturbation"]] = 0.5
+    shifted = {**batch, "control": batch["control"] + 0.5}
+    torch.testing.assert_close(predict(anchored, batch), predict(plain, shifted), rtol=1e-4, atol=1e-4)
+
+
 def test_a_displacement_head_starts_at_the_controls(make_spread_model, batch):
-    model = make_spread_model(parameterization="v")
+    model = make_spread_model(parameterization="v", generation="decode")
     z_0 = model.encode(batch["control"])
     expected = model.decode(z_0 + at_zero(model, batch, z_0)).clamp_min(0)
     torch.testing.assert_close(predict(model, batch), expected, rtol=1e-4, atol=1e-4)
@@ -68,7 +93,7 @@ def test_a_head_that_predicts_no_change_displaces_nothing(make_model, batch):
 
 @pytest.mark.parametrize(
     ("generation", "parameterization", "solver", "steps"),
-    list(itertools.product(["decode", "displace"], "xv", ["euler", "heun"], [1, 4])),
+    list(itertools.product(["decode", "displace", "contrast"], "xv", ["euler", "heun"], [1, 4])),
 )
 def test_every_way_to_generate_gives_log1p_expression(
     generation, parameterization, solver, steps, make_spread_model, batch
@@ -84,8 +109,8 @@ def test_every_way_to_generate_gives_log1p_expression(
 
 @pytest.mark.parametrize("parameterization", ["x", "v"])
 def test_several_steps_ask_the_network_on_the_way(parameterization, make_spread_model, batch, monkeypatch):
-    model = make_spread_model(parameterization=parameterization, num_generation_steps=4)
-    one = predict(make_spread_model(parameterization=parameterization), batch)
+    model = make_spread_model(parameterization=parameterization, generation="decode", num_generation_steps=4)
+    one = predict(make_spread_model(parameterization=parameterization, generation="decode"), batch)
     asked, transport = [], model.transport
 
     def note(z_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:

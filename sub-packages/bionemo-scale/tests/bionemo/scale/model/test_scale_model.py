@@ -143,3 +143,37 @@ def test_a_stage_takes_its_input_alone_or_in_a_list(model):
 def test_what_megatron_and_nemo_read(model):
     assert model.share_embeddings_and_output_weights is False
     assert model.pre_process and model.post_process
+
+
+@pytest.fixture
+def anchored(make_model):
+    """A network with effects of both signs for its perturbations; control and unknown keep none."""
+    model = make_model(anchor="additive")
+    generator = torch.Generator().manual_seed(0)
+    model.effects[: model.config.num_perturbations] = torch.randn(4, 24, generator=generator)
+    return model
+
+
+def test_anchor_moves_controls_by_the_effect_of_their_perturbation(anchored, batch):
+    perturbation = torch.tensor([2, 0, 2])
+    moved = anchored.anchor(batch["control"], perturbation)
+    expected = (batch["control"] + anchored.effects[perturbation][:, None]).clamp_min(0)
+    torch.testing.assert_close(moved, expected)
+    assert moved.min() == 0 and not torch.equal(moved, batch["control"])
+
+
+def test_anchor_knows_no_effect_of_the_unknown_label(anchored, batch):
+    unknown = torch.full((3,), anchored.config.num_perturbations)
+    assert torch.equal(anchored.anchor(batch["control"], unknown), batch["control"])
+
+
+def test_without_an_anchor_controls_are_themselves(model, batch):
+    model.effects.fill_(1)
+    assert model.anchor(batch["control"], batch["perturbation"]) is batch["control"]
+
+
+def test_effects_travel_with_the_weights_and_are_not_trained(anchored, make_model):
+    other = make_model(anchor="additive")
+    other.load_state_dict(anchored.state_dict())
+    assert torch.equal(other.effects, anchored.effects)
+    assert "effects" not in dict(anchored.named_parameters())

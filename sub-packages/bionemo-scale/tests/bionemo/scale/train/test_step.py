@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bionemo.scale.train.objective import TERMS, hide_labels, objective, path_placement
+from bionemo.scale.train.step import data_step, forward_step
+
+
+def reference(model, batch) -> dict[str, Tensor]:
+    return objective(model(batch, path_placement(model.config, batch)), batch, model.config)
+
+
+def test_a_step_is_the_objective_of_the_models_output(make_model, batch):
+    model = make_model(prior="gaussian_mix").eval()
+    terms, expected = forward_step(model, batch), reference(model, batch)
+    assert tuple(terms) == TERMS
+    for name in TERMS:
+        assert torch.equal(terms[name], expected[name]), name
+
+
+def test_training_hides_cell_types_and_evaluation_does_not(make_model, make_batch):
+    batch = make_batch(16, 4)
+    model = make_model(cell_type_dropout=0.5)
+    labels = hide_labels(batch["cell_type"], batch["seed"], prob=0.5, unknown=3)
+    assert 0 < (labels == 3).sum() < 16
+    hidden, shown = reference(model, {**batch, "cell_type": labels}), reference(model, batch)
+    assert hidden["flow"] != shown["flow"]
+    assert forward_step(model.train(), batch)["flow"] == hidden["flow"]
+    assert forward_step(model.eval(), batch)["flow"] == shown["flow"]
+
+
+def test_anchored_controls_are_encoded_and_are_the_decoders_target(make_model, batch):
+    model = make_model(anchor="additive").eval()
+    model.effects[:4] = torch.randn(4, 24, generator=torch.Generator().manual_seed(0))
+    before = batch["control"].clone()
+    terms = forward_step(model, batch)
+    expected = reference(model, {**batch, "control": model.anchor(batch["control"], batch["perturbation"])})
+    assert terms["loss"] == expected["loss"] != reference(model, batch)["loss"]
+    # The loader's batch stays as it was: another step may read it.
+    assert torch.equal(batch["control"], before)
+
+
+def test_the_network_is_found_inside_its_wrappers(make_model, batch):
+    class Wrapper(nn.Module):
+        def __init__(self, module: nn.Module):
+            super().__init__()
+            self.module = module
+
+        def forward(self, *args):
+            return self.module(*args)
+
+    model = make_model().eval()
+    assert forward_step(Wrapper(Wrapper(model)), batch)["loss"] == forward_step(model, batch)["loss"]
+
+
+@pytest.mark.parametrize("wrap", [lambda batch: batch, lambda batch: (batch, 0, 0)], ids=["plain", "as NeMo hands it"])
+def test_a_batch_is_taken_from_either_loader(wrap, batch):
+    taken = data_step(iter([wrap(batch)]))
+    assert set(taken) == set(batch)
+    assert all(torch.equal(taken[name].cpu(), batch[name]) for name in batch)
+    assert taken["seed"].device.type == "cpu"
+
+
+def test_an_exhausted_loader_says_so():
+    with pytest.raises(StopIteration):
+        data_step(iter([]))
