@@ -22,29 +22,36 @@ def model_parallel(*, tensor_parallel: int = 1, pipeline_parallel: int = 1, seed
     someone else has set up are used and left.
     """
     on_cpu = cpu.install()
-    owns_world = not torch.distributed.is_initialized()
-    if owns_world:
-        _join_world("gloo" if on_cpu else "nccl")
-    owns_groups = not parallel_state.model_parallel_is_initialized()
-    if owns_groups:
-        parallel_state.initialize_model_parallel(tensor_parallel, pipeline_parallel)
-        model_parallel_cuda_manual_seed(seed)
+    with contextlib.ExitStack() as stack:
+        if not torch.distributed.is_initialized():
+            stack.enter_context(_world("gloo" if on_cpu else "nccl"))
+        if not parallel_state.model_parallel_is_initialized():
+            stack.callback(parallel_state.destroy_model_parallel)
+            parallel_state.initialize_model_parallel(tensor_parallel, pipeline_parallel)
+            model_parallel_cuda_manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def _world(backend: str) -> Iterator[None]:
+    alone = {} if "RANK" in os.environ else _environment_of_one()
+    os.environ.update(alone)
     try:
+        if backend == "nccl":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group(backend)
         yield
     finally:
-        if owns_groups:
-            parallel_state.destroy_model_parallel()
-        if owns_world:
+        if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+        # Left behind, they would make the next command believe that torchrun had started it.
+        for name in alone:
+            os.environ.pop(name, None)
 
 
-def _join_world(backend: str) -> None:
-    if "RANK" not in os.environ:
-        os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1")
-        os.environ["MASTER_PORT"] = str(free_port())
-    if backend == "nccl":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group(backend)
+def _environment_of_one() -> dict[str, str]:
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    return {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", **address}
 
 
 def free_port() -> int:

@@ -7,6 +7,7 @@ Megatron's parallel linears return (output, bias); these return the output.
 
 import torch
 from jaxtyping import Float
+from megatron.core.parallel_state import get_tensor_model_parallel_group
 from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor, nn
@@ -18,7 +19,13 @@ class Linear(nn.Module):
     def __init__(self, config: TransformerConfig, input_size: int, output_size: int):
         super().__init__()
         self.linear = ColumnParallelLinear(
-            input_size, output_size, config=config, init_method=config.init_method, bias=True, gather_output=True
+            input_size,
+            output_size,
+            config=config,
+            init_method=config.init_method,
+            bias=True,
+            gather_output=True,
+            tp_group=get_tensor_model_parallel_group(),
         )
 
     def forward(self, x: Float[Tensor, "*axes I"]) -> Float[Tensor, "*axes O"]:
@@ -32,7 +39,13 @@ class Mlp(nn.Module):
     def __init__(self, config: TransformerConfig, input_size: int, hidden_size: int, output_size: int):
         super().__init__()
         self.linear_fc1 = ColumnParallelLinear(
-            input_size, hidden_size, config=config, init_method=config.init_method, bias=True, gather_output=False
+            input_size,
+            hidden_size,
+            config=config,
+            init_method=config.init_method,
+            bias=True,
+            gather_output=False,
+            tp_group=get_tensor_model_parallel_group(),
         )
         self.linear_fc2 = RowParallelLinear(
             hidden_size,
@@ -42,6 +55,7 @@ class Mlp(nn.Module):
             bias=True,
             input_is_parallel=True,
             skip_bias_add=False,
+            tp_group=get_tensor_model_parallel_group(),
         )
 
     def forward(self, x: Float[Tensor, "*axes I"]) -> Float[Tensor, "*axes O"]:

@@ -43,7 +43,8 @@ def _draw(name: str, parameter: nn.Parameter, model: nn.Module, seed: int) -> Te
         return torch.zeros(shape, device="cpu")
     if "norm" in name.rsplit(".", 2)[-2] or name.endswith("layer_norm_weight"):
         return torch.ones(shape, device="cpu")
-    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + seed * 2**32)
+    # torch's CPU generator reads 32 bits of its seed: a hash of both keeps them both in play.
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}:{name}".encode()))
     values = torch.randn(shape, generator=generator, device="cpu")
     return values * _standard_deviation(name, shape, model)
 

@@ -3,6 +3,7 @@
 """metrics.csv: one row a logged step or validation, kept consistent over interruptions."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 from bionemo.scale.train.objective import TERMS
@@ -18,8 +19,11 @@ class MetricsFile:
         self.path = path
 
     def open_at(self, step: int) -> None:
-        """Keep the rows up to and including a step, and write the header of a new file."""
-        rows = [row for row in self.rows() if int(row["step"]) <= step]
+        """Keep the whole rows up to and including a step, and write the header of a new file.
+
+        A process that was killed may have left half a row.
+        """
+        rows = [row for row in self.rows() if None not in row.values() and int(row["step"]) <= step]
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
@@ -34,11 +38,11 @@ class MetricsFile:
         with self.path.open(newline="") as file:
             return list(csv.DictReader(file))
 
-    def append(self, row: dict[str, float]) -> None:
+    def append(self, row: Mapping[str, int | float]) -> None:
         """Write one row; columns it does not name stay empty."""
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS, restval="").writerow({name: _text(value) for name, value in row.items()})
 
 
-def _text(value: float) -> str:
+def _text(value: int | float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.6g}"

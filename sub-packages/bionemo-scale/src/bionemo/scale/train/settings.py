@@ -5,9 +5,25 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bionemo.scale.types import InputError
+
+
+Weighting = Literal["proportional", "uniform", "tempered"]
+
+_COUNTS = (
+    "max_steps",
+    "set_size",
+    "micro_batch_size",
+    "accumulate",
+    "val_interval",
+    "log_interval",
+    "devices",
+    "num_nodes",
+    "tensor_parallel",
+    "pipeline_parallel",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +56,7 @@ class TrainSettings:
     """Steps between validations and checkpoints."""
     log_interval: int = 10
     """Steps between rows of metrics.csv."""
-    weighting: Literal["proportional", "uniform", "tempered"] = "tempered"
+    weighting: Weighting = "tempered"
     """How often a group of cells is drawn."""
     control_share: float = 0.4
     """Share of the training sets that go from controls to other controls of their context."""
@@ -58,15 +74,19 @@ class TrainSettings:
     """Model configuration fields by name."""
 
     def __post_init__(self):
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {getattr(self, name)}")
+        if not 0 <= self.control_share < 1:
+            raise InputError(f"--control-share must be at least 0 and below 1, found {self.control_share}")
+        if self.weighting not in get_args(Weighting):
+            raise InputError(f"--weighting must be one of {', '.join(get_args(Weighting))}, found {self.weighting!r}")
         model_parallel = self.tensor_parallel * self.pipeline_parallel
         if (self.devices * self.num_nodes) % model_parallel:
             raise InputError(
                 f"--devices times --num-nodes must be a multiple of tensor times pipeline parallel = {model_parallel}, "
                 f"found {self.devices * self.num_nodes}"
             )
-        for name in ("max_steps", "set_size", "micro_batch_size", "accumulate", "val_interval", "log_interval"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {getattr(self, name)}")
 
     @property
     def data_parallel(self) -> int:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import torch
 from megatron.core.utils import get_attr_wrapped_model
-from torch import Tensor
+from torch import Tensor, nn
 
-from bionemo.scale.model.scale_model import ScaleModel, ScaleOutput
+from bionemo.scale.model.scale_model import ScaleOutput
 from bionemo.scale.train.objective import hide_labels, objective, path_placement
 from bionemo.scale.types import CellBatch
 
@@ -24,8 +24,12 @@ def data_step(iterator: Iterator) -> CellBatch:
     return {name: x if name == "seed" else x.to(device, non_blocking=True) for name, x in batch.items()}
 
 
-def forward_step(model: ScaleModel, batch: CellBatch) -> dict[str, Tensor] | Tensor:
+def forward_step(model: nn.Module, batch: CellBatch) -> dict[str, Tensor] | Tensor:
     """Run one micro-batch through this pipeline stage.
+
+    Args:
+        model: The network, in whatever NeMo and Megatron wrapped it.
+        batch: From :func:`data_step`.
 
     Returns:
         The terms of the loss on the last stage, the tensor that travels on elsewhere.

@@ -9,7 +9,7 @@ from bionemo.scale.model.config import encoder_config
 def test_defaults_are_accepted_and_say_what_the_paper_says(make_config):
     config = make_config()
     assert (config.parameterization, config.loss_space, config.prior) == ("x", "x", "control")
-    assert (config.condition_pooling, config.gene_encoder, config.generation) == ("seed", "llama", "decode")
+    assert (config.condition_pooling, config.gene_encoder, config.generation) == ("seed", "llama", "contrast")
     assert (config.num_generation_steps, config.stop_gradient_target) == (1, False)
 
 
