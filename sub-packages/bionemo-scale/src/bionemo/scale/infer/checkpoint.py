@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.checkpoint.api import CheckpointException
 
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.types import DataCard, InputError
@@ -77,8 +78,9 @@ def load_model(path: Path, **run_fields: Any) -> LoadedModel:
     model = config.configure_model()
     try:
         config.update_model_from_checkpoint(model, str(checkpoint))
-    except Exception as error:
-        # What dist_checkpointing raises on damaged files is not one type; the first line says what it met.
+    except (Exception, CheckpointException) as error:
+        # What damaged files raise is not one type, and torch's own is not even an Exception; the first line says
+        # what was met.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{checkpoint}: the weights cannot be read: {reason}") from error
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
