@@ -80,3 +80,18 @@ def test_a_missing_option_is_refused_with_code_2(name):
     done = run("-m", SCRIPTS[name].partition(":")[0])
     assert done.code == 2
     assert done.err.startswith("usage: ") and "required" in done.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--weighting", "fair", "error: --weighting must be one of proportional, uniform, tempered, found 'fair'"),
+        ("--tensor-parallel", "0", "error: --tensor-parallel must be at least 1, found 0"),
+        ("--set", "hidden_size", "error: --set expects KEY=VALUE, found 'hidden_size'"),
+    ],
+)
+def test_train_refuses_a_value_in_one_line_before_anything_is_written(option, value, expected, tmp_path):
+    folder = tmp_path / "run"
+    done = run("-m", "bionemo.scale.run.train", f"--store={tmp_path}", f"--out={folder}", option, value)
+    assert (done.code, done.err.strip()) == (2, expected)
+    assert not folder.exists()

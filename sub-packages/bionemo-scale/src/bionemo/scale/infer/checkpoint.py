@@ -73,6 +73,8 @@ def load_model(path: Path, **run_fields: Any) -> LoadedModel:
     for name, value in run_fields.items():
         setattr(config, name, value)
     config.initial_ckpt_path = None
+    # The checkpoint holds the effects; the run folder may have moved.
+    config.effects_file = ""
     config.tensor_model_parallel_size = _world("tensor")
     config.pipeline_model_parallel_size = _world("pipeline")
     model = config.configure_model()

@@ -32,7 +32,7 @@ class ScaleModelConfig(TransformerConfig):
     attention_dropout: float = 0.0
     add_bias_linear: bool = True
     layernorm_epsilon: float = 1e-5
-    # The fused kernels compile for CUDA; the te layer spec brings its own.
+    # The fused kernels compile for CUDA.
     bias_activation_fusion: bool = False
     bias_dropout_fusion: bool = False
     masked_softmax_fusion: bool = False
@@ -109,8 +109,8 @@ class ScaleModelConfig(TransformerConfig):
     solver: Literal["euler", "heun"] = "euler"
     """Solver at inference."""
 
-    layer_spec: Literal["local", "te"] = "local"
-    """Modules of a block: torch's, for CPU and GPU, or Transformer Engine's."""
+    layer_spec: Literal["local"] = "local"
+    """Modules of a block: torch's, for CPU and GPU."""
     effects_file: str = ""
     """Where a new network finds the effects of the anchor, .npy of [num_perturbations, num_genes]; a checkpoint holds
     them itself."""
@@ -143,18 +143,23 @@ def check_config(config: ScaleModelConfig) -> None:
     for name, value in divisible.items():
         if value % tensor:
             raise ValueError(f"{name} must be a multiple of the tensor parallel size {tensor}, found {value}")
-    if config.encoder_hidden_size % config.encoder_num_attention_heads:
+    heads = config.encoder_num_attention_heads
+    # Rotary positions turn pairs of coordinates.
+    step = 2 * heads if config.gene_encoder == "llama" else heads
+    if config.encoder_hidden_size % step:
         raise ValueError(
-            f"encoder_hidden_size must be a multiple of encoder_num_attention_heads="
-            f"{config.encoder_num_attention_heads}, found {config.encoder_hidden_size}"
+            f"encoder_hidden_size must be a multiple of {step} with encoder_num_attention_heads={heads} and "
+            f"gene_encoder={config.gene_encoder!r}, found {config.encoder_hidden_size}"
         )
     if config.pipeline_model_parallel_size > config.num_layers:
         raise ValueError(
             f"the pipeline parallel size must be at most num_layers={config.num_layers}, "
             f"found {config.pipeline_model_parallel_size}"
         )
-    if config.fp8 and config.layer_spec != "te":
-        raise ValueError("fp8 needs layer_spec='te', found layer_spec='local', which would run unquantised")
+    if config.fp8:
+        raise ValueError(f"fp8 needs Transformer Engine layers, found layer_spec={config.layer_spec!r}")
+    if config.sequence_parallel:
+        raise ValueError("sequence_parallel needs norms that know of it, found torch's of layer_spec='local'")
 
 
 def encoder_config(config: ScaleModelConfig) -> TransformerConfig:

@@ -60,7 +60,7 @@ def block_submodules(
     Args:
         config: Configuration of the block.
         layer: Class of a layer; its forward says how attention and MLP are put together.
-        layer_spec: "local" or "te".
+        layer_spec: "local", the only one so far.
     """
     layer_specs, norm = {"local": _local_layer}[layer_spec](layer)
     return TransformerBlockSubmodules(layer_specs=[layer_specs] * get_num_layers_to_build(config), layer_norm=norm)

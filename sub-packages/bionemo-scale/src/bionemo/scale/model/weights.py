@@ -25,7 +25,7 @@ def init_weights(model: nn.Module, *, seed: int) -> None:
     label embeddings, seed and query vectors       normal, standard deviation 1
     gene token embeddings                          normal, standard deviation 0.1
     linear weights                                 normal, variance 1 / inputs
-    linear weights that end a residual branch      the same, divided by 2 * layers
+    linear weights that end a residual branch      the same, divided by 2 * layers of its block
     the decoder's last linear weights              the same, divided by 100: expression on the
                                                    model's scale is about a tenth
     ============================================  =======================================
@@ -58,7 +58,8 @@ def _standard_deviation(name: str, shape: tuple[int, ...], model: nn.Module) -> 
     if "expression_decoder" in name and "linear_fc2" in name:
         return 0.1 / math.sqrt(shape[-1])
     residual_branch = ".layers." in name and ("linear_proj" in name or "linear_fc2" in name)
-    depth = 2 * model.config.num_layers if residual_branch else 1
+    num_layers = model.config.encoder_num_layers if name.startswith("gene_encoder.") else model.config.num_layers
+    depth = 2 * num_layers if residual_branch else 1
     return 1.0 / math.sqrt(shape[-1] * depth)
 
 

@@ -93,6 +93,12 @@ def _predict(options: argparse.Namespace, out: Path, real: Path | None, screen: 
     with model_parallel(), Store.open(options.store) if options.store else nullcontext() as store:
         loaded = load_model(options.checkpoint, **{name: value for name, value in chosen.items() if value is not None})
         plan = _plan(options, loaded, store)
+        trained = loaded.model.config.set_size
+        if options.set_size and options.set_size != trained:
+            screen.write(
+                f"note: sets of {options.set_size} cells, trained on {trained}: the condition is one token beside the "
+                "cells, and the predicted change shrinks as sets grow\n"
+            )
         provenance = {"store": options.store.resolve(), "split": options.split} if options.store else {}
         with tqdm(total=len(plan.obs), file=screen, desc="predict", unit="cell", disable=not screen.isatty()) as bar:
             timing = write_predictions(

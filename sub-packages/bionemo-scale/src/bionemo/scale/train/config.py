@@ -17,6 +17,7 @@ from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.model.weights import init_weights
 from bionemo.scale.train.loss import ScaleLoss
+from bionemo.scale.types import InputError
 
 
 # A checkpoint says what the network is; the layout, the precision and the kernels are those of the run that loads it.
@@ -74,7 +75,8 @@ class ScaleConfig(
             self.update_model_from_checkpoint(model, self.initial_ckpt_path)
         else:
             init_weights(model, seed=self.seed)
-            _load_effects(model, self.effects_file)
+        # On every stage, and after a checkpoint: the effects are those of this run's training data.
+        _load_effects(model, self.effects_file)
         return model
 
     def get_loss_reduction_class(self) -> type[ScaleLoss]:
@@ -84,6 +86,9 @@ class ScaleConfig(
 
 def _load_effects(model: ScaleModel, path: str) -> None:
     """Set the anchor's effects of a new network; the rows for control and for the unknown label stay zero."""
-    if path and Path(path).is_file():
-        effects = torch.from_numpy(np.load(path, allow_pickle=False))
-        model.effects[: len(effects)] = effects.to(model.effects)
+    if not path:
+        return
+    if not Path(path).is_file():
+        raise InputError(f"{path}: expected the anchor's effects, found no such file")
+    effects = torch.from_numpy(np.load(path, allow_pickle=False))
+    model.effects[: len(effects)] = effects.to(model.effects)

@@ -78,8 +78,11 @@ def _flow_term(output: ScaleOutput, batch: CellBatch, config: ScaleModelConfig) 
 
 
 def latent_variance(z: Float[Tensor, "B N D"]) -> Float[Tensor, ""]:
-    """Return the variance of a latent coordinate over all cells; near zero the encoder has collapsed."""
-    return z.float().flatten(0, 1).var(dim=0, unbiased=False).mean()
+    """Return the variance of a latent coordinate among the cells of a set; near zero the encoder has collapsed.
+
+    Sets of different cell types may still lie apart then: that alone carries no cell.
+    """
+    return z.float().var(dim=1, unbiased=False).mean()
 
 
 def stack_terms(terms: dict[str, Tensor]) -> Float[Tensor, " K"]:

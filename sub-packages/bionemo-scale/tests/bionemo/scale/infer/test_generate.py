@@ -55,11 +55,13 @@ def test_displace_moves_the_observed_controls(prior, make_spread_model, batch):
     torch.testing.assert_close(predict(model, batch), moved.clamp_min(0), rtol=1e-4, atol=1e-4)
 
 
-def test_contrast_moves_the_controls_by_what_the_perturbation_adds_to_control(make_spread_model, batch):
-    model = make_spread_model(generation="contrast")
-    z_0 = model.encode(batch["control"])
+@pytest.mark.parametrize("prior", sorted(PRIORS))
+def test_contrast_moves_the_controls_by_what_the_perturbation_adds_to_control(prior, make_spread_model, batch):
+    """Both ends are reached from the same start, also where the prior is random."""
+    model = make_spread_model(generation="contrast", prior=prior)
+    start = PRIORS[prior](model.encode(batch["control"]), batch["seed"])
     under_control = {**batch, "perturbation": torch.full_like(batch["perturbation"], model.config.num_perturbations)}
-    change = model.decode(at_zero(model, batch, z_0)) - model.decode(at_zero(model, under_control, z_0))
+    change = model.decode(at_zero(model, batch, start)) - model.decode(at_zero(model, under_control, start))
     moved = (batch["control"] + change).clamp_min(0)
     assert not torch.allclose(moved, batch["control"], atol=1e-3)
     torch.testing.assert_close(predict(model, batch), moved, rtol=1e-4, atol=1e-4)

@@ -84,9 +84,12 @@ def test_each_label_tells_conditions_apart(name, label, make_model):
     assert (token[0] - token[1]).abs().max() > 1e-3
 
 
-def test_the_last_row_is_the_unknown_label(model, config):
-    encoder = model.condition_encoder
-    unknown = (config.num_cell_types, config.num_perturbations, config.num_batches)
-    assert torch.isfinite(encoder(*(torch.tensor([row]) for row in unknown))).all()
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_the_last_row_is_the_unknown_label(label, model, config):
+    """Perturbations have the row of control before it."""
+    rows = (config.num_cell_types, config.num_perturbations + 1, config.num_batches)
+    labels = [torch.tensor([row]) for row in rows]
+    assert torch.isfinite(model.condition_encoder(*labels)).all()
+    labels[label] = labels[label] + 1
     with pytest.raises(IndexError):
-        encoder(*(torch.tensor([row + 1]) for row in unknown))
+        model.condition_encoder(*labels)

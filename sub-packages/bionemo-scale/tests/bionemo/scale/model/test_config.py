@@ -37,7 +37,7 @@ def test_megatrons_own_widths_are_refused_too(name, make_config):
 
 
 def test_encoder_heads_must_divide_its_width(make_config):
-    with pytest.raises(ValueError, match="multiple of encoder_num_attention_heads=5, found 32"):
+    with pytest.raises(ValueError, match="encoder_num_attention_heads=5 and gene_encoder='llama', found 32"):
         make_config(encoder_num_attention_heads=5)
 
 
@@ -47,7 +47,7 @@ def test_more_stages_than_blocks_are_refused(make_config):
 
 
 def test_fp8_is_not_run_unquantised(make_config):
-    with pytest.raises(ValueError, match="fp8 needs layer_spec='te', found layer_spec='local'"):
+    with pytest.raises(ValueError, match="fp8 needs Transformer Engine layers, found layer_spec='local'"):
         make_config(fp8="hybrid", bf16=True)
 
 
@@ -64,3 +64,13 @@ def test_encoder_follows_the_layout_but_stays_on_one_stage(make_config):
     encoder = encoder_config(make_config(**layout, hidden_dropout=0.1))
     assert (encoder.tensor_model_parallel_size, encoder.pipeline_model_parallel_size) == (2, 1)
     assert (encoder.hidden_size, encoder.num_layers, encoder.hidden_dropout) == (32, 1, 0.1)
+
+
+def test_rotary_positions_need_pairs(make_config):
+    with pytest.raises(ValueError, match="multiple of 16 with encoder_num_attention_heads=8"):
+        make_config(encoder_hidden_size=24, encoder_num_attention_heads=8)
+
+
+def test_sequence_parallel_is_refused(make_config):
+    with pytest.raises(ValueError, match="sequence_parallel needs norms"):
+        make_config(sequence_parallel=True, tensor_model_parallel_size=2)

@@ -162,9 +162,10 @@ def test_anchor_moves_controls_by_the_effect_of_their_perturbation(anchored, bat
     assert moved.min() == 0 and not torch.equal(moved, batch["control"])
 
 
-def test_anchor_knows_no_effect_of_the_unknown_label(anchored, batch):
-    unknown = torch.full((3,), anchored.config.num_perturbations)
-    assert torch.equal(anchored.anchor(batch["control"], unknown), batch["control"])
+@pytest.mark.parametrize("row", [0, 1], ids=["control", "unknown"])
+def test_anchor_knows_no_effect_of_control_and_of_the_unknown_label(row, anchored, batch):
+    label = torch.full((3,), anchored.config.num_perturbations + row)
+    assert torch.equal(anchored.anchor(batch["control"], label), batch["control"])
 
 
 def test_without_an_anchor_controls_are_themselves(model, batch):

@@ -37,6 +37,12 @@ def test_a_layout_has_at_least_one_of_everything(name, value):
         settings(**{name: value})
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_some_sets_must_be_perturbed(share):
+    with pytest.raises(InputError, match=f"--control-share must be at least 0 and below 1, found {share}"):
+        settings(control_share=share)
+
+
 def test_processes_must_fill_the_layout():
     with pytest.raises(InputError, match="multiple of tensor times pipeline parallel = 4, found 6"):
         settings(devices=6, tensor_parallel=2, pipeline_parallel=2)
