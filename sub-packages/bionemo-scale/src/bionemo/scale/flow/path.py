@@ -30,6 +30,15 @@ def sample_path(
     return PathSample(z_t=(1 - w) * start + w * target, t=t)
 
 
-def sample_times(seeds: Int64[Tensor, " B"], *, device: torch.device | str = "cpu") -> Float[Tensor, " B"]:
-    """Draw t ~ Uniform(0, 1), each set from its own seed so that no layout of processes changes the draw."""
-    return torch.tensor([SetGenerator(int(seed), "time").random() for seed in seeds.tolist()], device=device)
+def sample_times(
+    seeds: Int64[Tensor, " B"], *, start_share: float = 0.0, device: torch.device | str = "cpu"
+) -> Float[Tensor, " B"]:
+    """Draw t ~ Uniform(0, 1), each set from its own seed so that no layout of processes changes the draw.
+
+    Args:
+        seeds: The sets' seeds.
+        start_share: Probability that a set gets t = 0 instead.
+        device: Where the times are wanted.
+    """
+    draws = [(SetGenerator(seed, "start").random(), SetGenerator(seed, "time").random()) for seed in seeds.tolist()]
+    return torch.tensor([0.0 if start < start_share else time for start, time in draws], device=device)

@@ -35,7 +35,7 @@ def generate(
     Returns:
         log1p expression, never negative. "decode" is Dec(Z_1). "displace" and "contrast" keep the variation of the cells
         that were there and add a change: "displace" Dec(Z_1) - Dec(Z_0), "contrast" Dec(Z_1) - Dec(Z_1'), where Z_1' is
-        the endpoint for the control label. What transport and decoder do to every cell, perturbed or not, cancels.
+        the endpoint of the same start under the control label. What transport and decoder do to every cell, perturbed or not, cancels.
     """
     config = model.config
     start_cells = model.anchor(control, perturbation)
@@ -46,8 +46,8 @@ def generate(
         change = model.decode(endpoint) - model.decode(model.encode(start_cells))
         return (start_cells + change).clamp_min(0.0)
     no_perturbation = torch.full_like(perturbation, config.num_perturbations)
-    reference = _endpoint(model, control, cell_type, no_perturbation, batch, seed)
-    return (control + model.decode(endpoint) - model.decode(reference)).clamp_min(0.0)
+    reference = _endpoint(model, start_cells, cell_type, no_perturbation, batch, seed)
+    return (start_cells + model.decode(endpoint) - model.decode(reference)).clamp_min(0.0)
 
 
 def _endpoint(

@@ -83,7 +83,7 @@ class ScaleModelConfig(TransformerConfig):
     """Share of training sets whose cell type is given as unknown. Beyond the paper: a cell type without perturbed
     training cells is predicted under the unknown label, which this trains, rather than under a row that no gradient
     has touched."""
-    anchor: Literal["none", "additive"] = "none"
+    anchor: Literal["none", "additive"] = "additive"
     """"additive": controls are first moved by the mean effect of their perturbation over the training contexts, and the
     network transports them from there. Beyond the paper."""
 
@@ -93,6 +93,10 @@ class ScaleModelConfig(TransformerConfig):
     """Where the flow loss is taken."""
     prior: Literal["control", "gaussian_mix", "gaussian_mix_masked", "control_masked"] = "control"
     """Where the path starts."""
+    start_share: float = 0.5
+    """Share of the sets that are trained at t = 0, the others at a uniform time. Beyond the paper: at t > 0 the network
+    reads the answer off Z_t, which holds the summary of the perturbed population, and need not learn what the
+    perturbation's label means; at inference it starts at t = 0."""
     stop_gradient_target: bool = False
     """Whether the flow loss leaves Z_1 alone. Beyond the paper."""
     autoencoder_weight: float = 10.0

@@ -29,7 +29,7 @@ def path_placement(config: ScaleModelConfig, batch: CellBatch) -> PlaceOnPath:
 
     def place(z_0: Float[Tensor, "B N D"], z_1: Float[Tensor, "B N D"]):
         start = PRIORS[config.prior](z_0, batch["seed"])
-        t = sample_times(batch["seed"], device=z_0.device)
+        t = sample_times(batch["seed"], start_share=config.start_share, device=z_0.device)
         sample = sample_path(start=start, target=z_1, t=t)
         return sample.z_t, sample.t
 

@@ -51,3 +51,12 @@ def test_times_of_consecutive_seeds_are_uniform_and_unrelated():
     # 400 expected in each bin, standard deviation 19.
     assert (counts - 400).abs().max() < 5 * 19
     assert torch.corrcoef(torch.stack([t[:-1], t[1:]]))[0, 1].abs() < 0.06
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_the_sets_starts_at_the_start(share):
+    seeds = torch.arange(2000)
+    uniform, times = sample_times(seeds), sample_times(seeds, start_share=share)
+    at_start = times == 0
+    assert at_start.float().mean().item() == pytest.approx(share, abs=0.03)
+    assert torch.equal(times[~at_start], uniform[~at_start])

@@ -168,7 +168,8 @@ def test_anchor_knows_no_effect_of_control_and_of_the_unknown_label(row, anchore
     assert torch.equal(anchored.anchor(batch["control"], label), batch["control"])
 
 
-def test_without_an_anchor_controls_are_themselves(model, batch):
+def test_without_an_anchor_controls_are_themselves(make_model, batch):
+    model = make_model(anchor="none")
     model.effects.fill_(1)
     assert model.anchor(batch["control"], batch["perturbation"]) is batch["control"]
 

@@ -88,7 +88,7 @@ def test_perfect_output_costs_nothing(config, output, batch):
 def test_placement_is_the_path_of_the_prior_at_the_seeds_time(make_config, output, batch):
     config = make_config(prior="gaussian_mix")
     z_t, t = path_placement(config, batch)(output.z_0, output.z_1)
-    assert torch.equal(t, sample_times(batch["seed"]))
+    assert torch.equal(t, sample_times(batch["seed"], start_share=config.start_share))
     start, weight = PRIORS["gaussian_mix"](output.z_0, batch["seed"]), t[:, None, None]
     torch.testing.assert_close(z_t, (1 - weight) * start + weight * output.z_1)
 
