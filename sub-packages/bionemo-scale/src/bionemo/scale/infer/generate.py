@@ -34,20 +34,20 @@ def generate(
 
     Returns:
         log1p expression, never negative. "decode" is Dec(Z_1). "displace" and "contrast" keep the variation of the cells
-        that were there and add a change: "displace" Dec(Z_1) - Dec(Z_0), "contrast" Dec(Z_1) - Dec(Z_1'), where Z_1' is
-        the endpoint of the same start under the control label. What transport and decoder do to every cell, perturbed or not, cancels.
+        that were there (moved by the anchor, if the model has one) and add a change: "displace" Dec(Z_1) - Dec(Z_0), and
+        "contrast" that less the same for the controls under the control label. What transport and decoder do to every
+        cell, perturbed or not, cancels.
     """
-    config = model.config
-    start_cells = model.anchor(control, perturbation)
-    endpoint = _endpoint(model, start_cells, cell_type, perturbation, batch, seed)
-    if config.generation == "decode":
-        return model.decode(endpoint).clamp_min(0.0)
-    if config.generation == "displace":
-        change = model.decode(endpoint) - model.decode(model.encode(start_cells))
-        return (start_cells + change).clamp_min(0.0)
-    no_perturbation = torch.full_like(perturbation, config.num_perturbations)
-    reference = _endpoint(model, start_cells, cell_type, no_perturbation, batch, seed)
-    return (start_cells + model.decode(endpoint) - model.decode(reference)).clamp_min(0.0)
+    start = model.anchor(control, perturbation)
+    endpoint = model.decode(_endpoint(model, start, cell_type, perturbation, batch, seed))
+    if model.config.generation == "decode":
+        return endpoint.clamp_min(0.0)
+    change = endpoint - model.decode(model.encode(start))
+    if model.config.generation == "contrast":
+        no_perturbation = torch.full_like(perturbation, model.config.num_perturbations)
+        unperturbed = model.decode(_endpoint(model, control, cell_type, no_perturbation, batch, seed))
+        change = change - (unperturbed - model.decode(model.encode(control)))
+    return (start + change).clamp_min(0.0)
 
 
 def _endpoint(

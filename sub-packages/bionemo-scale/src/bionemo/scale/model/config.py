@@ -105,9 +105,9 @@ class ScaleModelConfig(TransformerConfig):
     """lambda_MMD of equation 13."""
 
     generation: Literal["decode", "displace", "contrast"] = "contrast"
-    """Decode the endpoint (equation 37); or add to the observed controls a decoded change, that from the start of the
-    path to its end (displace), or that between the ends under the perturbation and under control (contrast). The last
-    two are beyond the paper."""
+    """Decode the endpoint (equation 37); or add to the observed controls a decoded change: that from the start of the
+    path to its end (displace), or that less the same change under the control label (contrast). The last two are beyond
+    the paper."""
     num_generation_steps: int = 1
     """Steps of the solver at inference."""
     solver: Literal["euler", "heun"] = "euler"
