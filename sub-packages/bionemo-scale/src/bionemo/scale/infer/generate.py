@@ -39,28 +39,23 @@ def generate(
         cell, perturbed or not, cancels.
     """
     start = model.anchor(control, perturbation)
-    endpoint = model.decode(_endpoint(model, start, cell_type, perturbation, batch, seed))
+    z_start = model.encode(start)
+    endpoint = model.decode(_endpoint(model, z_start, model.condition(cell_type, perturbation, batch), seed))
     if model.config.generation == "decode":
         return endpoint.clamp_min(0.0)
-    change = endpoint - model.decode(model.encode(start))
+    change = endpoint - model.decode(z_start)
     if model.config.generation == "contrast":
         no_perturbation = torch.full_like(perturbation, model.config.num_perturbations)
-        unperturbed = model.decode(_endpoint(model, control, cell_type, no_perturbation, batch, seed))
-        change = change - (unperturbed - model.decode(model.encode(control)))
+        z_0 = model.encode(control)
+        unperturbed = _endpoint(model, z_0, model.condition(cell_type, no_perturbation, batch), seed)
+        change = change - (model.decode(unperturbed) - model.decode(z_0))
     return (start + change).clamp_min(0.0)
 
 
 def _endpoint(
-    model: ScaleModel,
-    control: Float[Tensor, "B N G"],
-    cell_type: Int64[Tensor, " B"],
-    perturbation: Int64[Tensor, " B"],
-    batch: Int64[Tensor, " B"],
-    seed: Int64[Tensor, " B"],
+    model: ScaleModel, z_0: Float[Tensor, "B N D"], condition: Float[Tensor, "B D"], seed: Int64[Tensor, " B"]
 ) -> Float[Tensor, "B N D"]:
     config = model.config
-    z_0 = model.encode(control)
-    condition = model.condition(cell_type, perturbation, batch)
 
     def field(z_t: Tensor, t: float) -> Tensor:
         times = torch.full((z_t.shape[0],), t, device=z_t.device)

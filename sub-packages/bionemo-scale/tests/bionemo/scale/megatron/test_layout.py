@@ -86,4 +86,6 @@ def test_groups_of_others_are_used_and_left():
 
 def test_a_free_port_can_be_bound():
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", free_port()))
+        port = free_port()
+        listener.bind(("127.0.0.1", port))
+        assert listener.getsockname()[1] == port
