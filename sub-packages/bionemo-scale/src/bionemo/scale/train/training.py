@@ -5,6 +5,7 @@
 Importing this module imports NeMo, which takes 15 s or so; install the CPU backend first where there is no GPU.
 """
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -179,6 +180,9 @@ def _prepare_run_folder(settings: TrainSettings, config: ScaleConfig, training: 
     path = settings.out / "config.yaml"
     if path.exists():
         _check_same_run(path, resolved)
+    if os.environ.get("RANK", "0") != "0":
+        # The first rank writes before it joins the others, so that they find everything when they build the model.
+        return
     settings.out.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(yaml.safe_dump(resolved, sort_keys=True))
