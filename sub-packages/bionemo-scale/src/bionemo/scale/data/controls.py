@@ -74,6 +74,14 @@ class ControlMatcher:
         """[groups] bool, whose controls come from other batches."""
         return self._is_fallback
 
+    def pool(self, group: SupportsIndex) -> int:
+        """Return the number of the pool that a group's controls are drawn from; groups may share one."""
+        return int(self._pool_of_group[group])
+
+    def pool_rows(self, pool: int) -> np.ndarray:
+        """Return [n] int64 store rows of all cells of a pool."""
+        return self._pools[pool].rows_at(np.arange(int(self._pools[pool].ends[-1])))
+
     def match(self, group: SupportsIndex, num_cells: int, rng: np.random.Generator) -> MatchedControls:
         """Draw controls for a group.
 

@@ -23,6 +23,10 @@ class SetGenerator:
         """Return one number from Uniform(0, 1)."""
         return float(torch.rand((), generator=self._generator, device="cpu"))
 
+    def uniform(self, *shape: int) -> Tensor:
+        """Return numbers from Uniform(0, 1), float32."""
+        return torch.rand(*shape, generator=self._generator, device="cpu")
+
     def normal(self, *shape: int) -> Tensor:
         """Return standard normal numbers, float32."""
         return torch.randn(*shape, generator=self._generator, device="cpu")

@@ -73,8 +73,8 @@ def load_model(path: Path, **run_fields: Any) -> LoadedModel:
     for name, value in run_fields.items():
         setattr(config, name, value)
     config.initial_ckpt_path = None
-    # The checkpoint holds the effects; the run folder may have moved.
-    config.effects_file = ""
+    # The checkpoint holds the tables; the run folder may have moved.
+    config.tables_file = ""
     config.tensor_model_parallel_size = _world("tensor")
     config.pipeline_model_parallel_size = _world("pipeline")
     model = config.configure_model()
@@ -86,7 +86,9 @@ def load_model(path: Path, **run_fields: Any) -> LoadedModel:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{checkpoint}: the weights cannot be read: {reason}") from error
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    return LoadedModel(model=model.to(device).eval(), card=DataCard.from_json(config.data_card), path=checkpoint)
+    return LoadedModel(
+        model=model.predictor.to(device).eval(), card=DataCard.from_json(config.data_card), path=checkpoint
+    )
 
 
 def _load_config(checkpoint: Path) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor
 from bionemo.scale.flow.parameterization import velocity
 from bionemo.scale.flow.prior import PRIORS
 from bionemo.scale.flow.solver import integrate
+from bionemo.scale.infer.population import with_counted_zeros, with_mean
 from bionemo.scale.model.scale_model import ScaleModel
 
 
@@ -21,6 +22,7 @@ def generate(
     perturbation: Int64[Tensor, " B"],
     batch: Int64[Tensor, " B"],
     seed: Int64[Tensor, " B"],
+    control_mean: Float[Tensor, "B G"] | None = None,
 ) -> Float[Tensor, "B N G"]:
     """Predict how sets of control cells look after a perturbation.
 
@@ -30,26 +32,36 @@ def generate(
         cell_type: Rows of the embedding tables; so are the next two.
         perturbation: See above.
         batch: See above.
-        seed: Randomness of each set; only stochastic priors use it.
+        seed: Randomness of each set, for stochastic priors and for the zeros of counts.
+        control_mean: Mean of all control cells that each set's were drawn from, where the set should stand for them;
+            ``None`` lets every set stand for its own cells.
 
     Returns:
-        log1p expression, never negative. "decode" is Dec(Z_1). "displace" and "contrast" keep the variation of the cells
-        that were there (moved by the anchor, if the model has one) and add a change: "displace" Dec(Z_1) - Dec(Z_0), and
-        "contrast" that less the same for the controls under the control label. What transport and decoder do to every
-        cell, perturbed or not, cancels.
+        log1p expression, never negative, by the configuration's ``generation``:
+
+        - "decode": Dec(Z_1), equation 37.
+        - "displace": the controls (moved by the anchor, if the model has one) plus Dec(Z_1) - Dec(Z_0).
+        - "contrast": the same less what the network does to the controls under the control label, so that what it does
+          to every cell cancels; moved so that the mean of a set is ``control_mean`` plus the mean change.
     """
+    generation = model.config.generation
     start = model.anchor(control, perturbation)
     z_start = model.encode(start)
     endpoint = model.decode(_endpoint(model, z_start, model.condition(cell_type, perturbation, batch), seed))
-    if model.config.generation == "decode":
+    if generation == "decode":
         return endpoint.clamp_min(0.0)
-    change = endpoint - model.decode(z_start)
-    if model.config.generation == "contrast":
-        no_perturbation = torch.full_like(perturbation, model.config.num_perturbations)
-        z_0 = model.encode(control)
-        unperturbed = _endpoint(model, z_0, model.condition(cell_type, no_perturbation, batch), seed)
-        change = change - (model.decode(unperturbed) - model.decode(z_0))
-    return (start + change).clamp_min(0.0)
+    moved = start + endpoint - model.decode(z_start)
+    if generation == "displace":
+        return moved.clamp_min(0.0)
+    no_perturbation = torch.full_like(perturbation, model.config.num_perturbations)
+    z_0 = model.encode(control)
+    unperturbed = _endpoint(model, z_0, model.condition(cell_type, no_perturbation, batch), seed)
+    moved = moved - (model.decode(unperturbed) - model.decode(z_0))
+    mean = moved.mean(dim=1)
+    if control_mean is not None:
+        mean = mean + control_mean - control.mean(dim=1)
+    cells = with_mean(moved, mean)
+    return with_counted_zeros(cells, measured=control, seed=seed) if model.config.counted_zeros else cells
 
 
 def _endpoint(

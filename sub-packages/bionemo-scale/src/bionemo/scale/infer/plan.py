@@ -11,11 +11,16 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from bionemo.scale.data.controls import ControlMatcher
 from bionemo.scale.data.dataset import PredictionSet, prediction_sets
 from bionemo.scale.data.reader import Store
 from bionemo.scale.data.suggest import suggest
 from bionemo.scale.infer.controls import ControlCells
 from bionemo.scale.types import DataCard, InputError, Split
+
+
+READ_ROWS = 4096
+"""Cells read at once when many are needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,8 @@ class PlannedSet:
     perturbation: int
     batch: int
     seed: int
+    control_mean: np.ndarray | None = None
+    """[G] mean of all cells that the set's were drawn from; ``None`` where the set stands for its own cells."""
 
 
 class Plan(Protocol):
@@ -50,6 +57,8 @@ class SplitPlan:
             InputError: If the split has no cells.
         """
         self.store = store
+        self._matcher = ControlMatcher(store.groups)
+        self._control_means: dict[int, np.ndarray] = {}
         self._sets: list[PredictionSet] = list(prediction_sets(store, split, set_size, seed))
         if not self._sets:
             raise InputError(f"{store.path}: expected cells in the split {split!r}, found none")
@@ -70,7 +79,16 @@ class SplitPlan:
                 perturbation=int(groups.perturbation[item.group]),
                 batch=int(groups.batch[item.group]),
                 seed=item.seed,
+                control_mean=self._control_mean(self._matcher.pool(item.group)),
             )
+
+    def _control_mean(self, pool: int) -> np.ndarray:
+        if pool not in self._control_means:
+            rows = self._matcher.pool_rows(pool)
+            pieces = [rows[first : first + READ_ROWS] for first in range(0, len(rows), READ_ROWS)]
+            total = sum(np.asarray(self.store.read(piece).sum(axis=0, dtype=np.float64)).ravel() for piece in pieces)
+            self._control_means[pool] = (total / len(rows)).astype(np.float32)
+        return self._control_means[pool]
 
     def control_rows(self) -> np.ndarray:
         """Return the store rows of all controls of the contexts (dataset and cell type) that are predicted."""

@@ -4,7 +4,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,14 +19,12 @@ from bionemo.scale.data.reader import Store
 from bionemo.scale.infer.checkpoint import LoadedModel
 from bionemo.scale.infer.generate import generate
 from bionemo.scale.infer.h5ad_writer import H5adWriter
-from bionemo.scale.infer.plan import Plan, PlannedSet, SplitPlan, named_obs
+from bionemo.scale.infer.plan import READ_ROWS, Plan, PlannedSet, SplitPlan, named_obs
 from bionemo.scale.types import DataCard
 
 
 CELLS_AT_ONCE = 512
 """Cells that go through the network together."""
-READ_ROWS = 4096
-"""Cells read at once when real cells are copied."""
 
 Progress = Callable[[int], None]
 
@@ -58,8 +56,18 @@ def predict_cells(loaded: LoadedModel, plan: Plan) -> Iterator[np.ndarray]:
         }
         labels = {name: torch.tensor(rows, device=device) for name, rows in labels.items()}
         seed = torch.tensor([item.seed for item in sets])
-        predicted = generate(loaded.model, control.view(len(sets), -1, control.shape[1]), **labels, seed=seed)
+        control = control.view(len(sets), -1, control.shape[1])
+        predicted = generate(loaded.model, control, **labels, seed=seed, control_mean=_control_means(sets, control))
         yield predicted.flatten(0, 1).cpu().numpy()
+
+
+def _control_means(sets: Sequence[PlannedSet], control: torch.Tensor) -> torch.Tensor:
+    """Return [sets, G], the mean of a set's own cells where it stands for no others."""
+    means = [
+        own if item.control_mean is None else torch.from_numpy(item.control_mean).to(own)
+        for item, own in zip(sets, control.mean(dim=1), strict=True)
+    ]
+    return torch.stack(means)
 
 
 def _equal_sized(sets: Iterator[PlannedSet]) -> Iterator[list[PlannedSet]]:

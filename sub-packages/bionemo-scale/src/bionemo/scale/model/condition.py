@@ -12,18 +12,23 @@ from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.layers import Linear
 
 
+LABEL_SCALE = 10.0
+"""Factor on label embeddings. Adam moves every weight by about the learning rate, and a label's row only in the steps
+that draw the label: the factor makes that movement count."""
+
+
 class ConditionEncoder(nn.Module):
     """Embeds cell type, perturbation and batch, projects them to the latent width and pools them to one token.
 
-    A label's embedding is the row that its one-hot vector selects. The last row of each table is the unknown label;
-    perturbations have a row for control before it, which teaches the network what a cell type looks like when nothing
-    is done to it, also where no perturbation of that cell type was ever seen.
+    A label's embedding is the row that its one-hot vector selects (equation 31). The last row of each table is the
+    unknown label; perturbations have a row for control before it, which teaches the network what a cell type looks like
+    when nothing is done to it, also where no perturbation of that cell type was ever seen.
     """
 
     def __init__(self, config: ScaleModelConfig):
         super().__init__()
         self.cell_type = nn.Embedding(config.num_cell_types + 1, config.condition_size)
-        self.perturbation = nn.Embedding(config.num_perturbations + 2, config.condition_size)
+        self.perturbation = PerturbationEncoder(config)
         self.batch = nn.Embedding(config.num_batches + 1, config.condition_size)
         self.projection = Linear(config, config.condition_size, config.hidden_size)
         self.pool = POOLINGS[config.condition_pooling](config)
@@ -32,8 +37,83 @@ class ConditionEncoder(nn.Module):
         self, cell_type: Int64[Tensor, " B"], perturbation: Int64[Tensor, " B"], batch: Int64[Tensor, " B"]
     ) -> Float[Tensor, "B D"]:
         """Return the condition token of each set."""
-        tokens = torch.stack([self.cell_type(cell_type), self.perturbation(perturbation), self.batch(batch)], dim=1)
-        return self.pool(self.projection(tokens))
+        labels = (self.cell_type(cell_type), self.perturbation(perturbation), self.batch(batch))
+        return self.pool(self.projection(LABEL_SCALE * torch.stack(labels, dim=1)))
+
+
+class PerturbationEncoder(nn.Module):
+    """Embeds a perturbation's label as the sum over the agents it names (a drug, a cytokine, a targeted gene).
+
+    ``e_p = sum_m (E[m] + W f_m + V [log(1 + dose_m), 1])``, the row, the features and the dose of each agent m; terms
+    that the configuration does not ask for are left out. With one agent a label, no features and no doses that is the
+    label's row. What a label is made of stands in buffers, a row for each training label, then control, then the
+    unknown label; :meth:`append` adds labels that were not trained on.
+    """
+
+    def __init__(self, config: ScaleModelConfig):
+        super().__init__()
+        self.source = config.perturbation_source
+        self.num_agents = config.num_agents or config.num_perturbations
+        self.embedding = nn.Embedding(self.num_agents + 2, config.condition_size)
+        # One row for each agent, one for control, one for an unknown agent.
+        members = torch.full((config.num_perturbations + 2, config.max_agents), -1)
+        members[:, 0] = torch.arange(len(members)) + self.num_agents - config.num_perturbations
+        self.register_buffer("members", members)
+        if self.source != "learned":
+            self.feature_linear = nn.Linear(config.feature_size, config.condition_size, bias=False)
+            self.register_buffer("feature_table", torch.zeros(self.num_agents + 2, config.feature_size))
+            # What brought the features of the training agents to mean 0 and standard deviation 1.
+            self.register_buffer("feature_mean", torch.zeros(config.feature_size))
+            self.register_buffer("feature_scale", torch.ones(config.feature_size))
+        if config.dose_separator:
+            self.dose_linear = nn.Linear(2, config.condition_size, bias=False)
+            self.register_buffer("doses", torch.full(members.shape, -1.0))
+
+    def forward(self, perturbation: Int64[Tensor, " B"]) -> Float[Tensor, "B E"]:
+        """Return the embedding of each label, before :data:`LABEL_SCALE`."""
+        agents = self.members[perturbation]
+        named = agents >= 0
+        agents = agents.clamp_min(0)
+        # Agents that were appended have features and no row.
+        rows = agents.clamp_max(self.num_agents + 1)
+        terms = self.embedding(rows)
+        if self.source == "features":
+            terms = terms * ((agents == self.num_agents) | (agents == self.num_agents + 1))[..., None]
+        if self.source != "learned":
+            terms = terms + self.feature_linear(self.feature_table[agents])
+        if hasattr(self, "doses"):
+            dose = self.doses[perturbation]
+            has_dose = dose >= 0
+            given = torch.stack([torch.where(has_dose, dose, 0.0).log1p(), has_dose.to(dose)], dim=-1)
+            terms = terms + self.dose_linear(given)
+        return (terms * named[..., None]).sum(dim=1)
+
+    def append(
+        self,
+        members: Int64[Tensor, "L M"],
+        *,
+        doses: Float[Tensor, "L M"] | None = None,
+        features: Float[Tensor, "A F"] | None = None,
+    ) -> None:
+        """Add labels; the first gets the id ``num_perturbations + 2``.
+
+        Args:
+            members: Agents of each label, -1 where it has fewer; agents of ``features`` follow the unknown one.
+            doses: Dose of each agent, -1 for none; without doses in training they are left out.
+            features: Features of agents that were not trained on, as they stand in a file.
+        """
+        width = max(members.shape[1], self.members.shape[1])
+        self.members = torch.cat([_widen(self.members, width), _widen(members, width)])
+        if hasattr(self, "doses"):
+            doses = torch.full(members.shape, -1.0) if doses is None else doses
+            self.doses = torch.cat([_widen(self.doses, width), _widen(doses.to(self.doses), width)])
+        if features is not None:
+            scaled = (features.to(self.feature_mean) - self.feature_mean) / self.feature_scale
+            self.feature_table = torch.cat([self.feature_table, scaled])
+
+
+def _widen(table: Tensor, width: int) -> Tensor:
+    return nn.functional.pad(table, (0, width - table.shape[1]), value=-1)
 
 
 class MeanPool(nn.Module):
@@ -52,12 +132,13 @@ class TokenPool(nn.Module):
 
     def __init__(self, config: ScaleModelConfig):
         super().__init__()
+        self.norm = config.condition_qk_norm
         self.score = Linear(config, config.hidden_size, config.hidden_size)
         self.query = nn.Parameter(torch.empty(config.hidden_size))
 
     def forward(self, tokens: Float[Tensor, "B C D"]) -> Float[Tensor, "B D"]:
         """Pool the tokens of each set."""
-        weights = torch.softmax(torch.tanh(self.score(tokens)) @ self.query, dim=1)
+        weights = torch.softmax(_similarity(self.query[None], torch.tanh(self.score(tokens)), self.norm)[:, 0], dim=1)
         return torch.einsum("bc,bcd->bd", weights, tokens)
 
 
@@ -66,11 +147,12 @@ class AttentionPool(nn.Module):
 
     def __init__(self, config: ScaleModelConfig):
         super().__init__()
+        self.norm = config.condition_qk_norm
         self.query, self.key, self.value = (Linear(config, config.hidden_size, config.hidden_size) for _ in range(3))
 
     def forward(self, tokens: Float[Tensor, "B C D"]) -> Float[Tensor, "B D"]:
         """Pool the tokens of each set."""
-        scores = torch.bmm(self.query(tokens), self.key(tokens).transpose(1, 2)) / math.sqrt(tokens.shape[-1])
+        scores = _similarity(self.query(tokens), self.key(tokens), self.norm)
         return torch.bmm(torch.softmax(scores, dim=-1), self.value(tokens)).mean(dim=1)
 
 
@@ -79,13 +161,21 @@ class SeedPool(nn.Module):
 
     def __init__(self, config: ScaleModelConfig):
         super().__init__()
+        self.norm = config.condition_qk_norm
         self.seed = nn.Parameter(torch.empty(1, config.hidden_size))
         self.query, self.key, self.value = (Linear(config, config.hidden_size, config.hidden_size) for _ in range(3))
 
     def forward(self, tokens: Float[Tensor, "B C D"]) -> Float[Tensor, "B D"]:
         """Pool the tokens of each set."""
-        scores = torch.einsum("bcd,qd->bqc", self.key(tokens), self.query(self.seed)) / math.sqrt(tokens.shape[-1])
+        scores = _similarity(self.query(self.seed), self.key(tokens), self.norm)
         return torch.bmm(torch.softmax(scores, dim=-1), self.value(tokens)).squeeze(1)
+
+
+def _similarity(queries: Float[Tensor, "*B Q D"], keys: Float[Tensor, "B C D"], norm: bool) -> Float[Tensor, "B Q C"]:
+    """Return what the softmax over tokens is taken of: scaled inner products, or cosines."""
+    if norm:
+        return nn.functional.normalize(queries, dim=-1) @ nn.functional.normalize(keys, dim=-1).transpose(1, 2)
+    return queries @ keys.transpose(1, 2) / math.sqrt(keys.shape[-1])
 
 
 POOLINGS = {"mean": MeanPool, "token": TokenPool, "attention": AttentionPool, "seed": SeedPool}

@@ -77,13 +77,35 @@ class ScaleModelConfig(TransformerConfig):
 
     condition_size: int = 64
     """Width of a label embedding, d_c."""
+    perturbation_source: Literal["learned", "features", "both"] = "learned"
+    """What a perturbation is known by: a learned row (equation 31), given features, or their sum. Features let a network
+    predict perturbations that it was not trained on."""
+    feature_size: int = 0
+    """Width of the features of an agent."""
+    combination_separator: str = ""
+    """What stands between the agents of a label such as "A+B"; empty: a label is one agent."""
+    dose_separator: str = ""
+    """What stands before the dose of an agent, as in "A@0.5"; empty: labels have no doses."""
+    num_agents: int = 0
+    """Different agents of all labels; 0 is one a label."""
+    max_agents: int = 1
+    """Most agents of one label."""
     condition_pooling: Literal["mean", "token", "attention", "seed"] = "seed"
     """How the condition tokens become one (equations 32, 33, 38)."""
+    condition_qk_norm: bool = True
+    """Whether the condition tokens are weighed by cosines rather than by scaled inner products (equation 33). Beyond the
+    paper: inner products grow until the token that varies least has all the weight, and the others, the perturbation
+    among them, no gradient."""
+    condition_injection: Literal["token", "token+cells"] = "token+cells"
+    """Where the blocks see the condition: as a row of the sequence (equation 34), or also added to every cell as the
+    time is. Beyond the paper: one row among N + 1 has little weight in attention."""
     cell_type_dropout: float = 0.7
     """Share of training sets whose cell type is given as unknown. Beyond the paper: a cell type without perturbed
     training cells is predicted under the unknown label, which this trains, rather than under a row that no gradient
     has touched."""
-    anchor: Literal["none", "additive"] = "additive"
+    batch_dropout: float = 0.1
+    """Likewise for the batch, so that controls of a batch that was not trained can be predicted from."""
+    anchor: Literal["none", "additive"] = "none"
     """"additive": controls are first moved by the mean effect of their perturbation over the training contexts, and the
     network transports them from there. Beyond the paper."""
 
@@ -97,17 +119,30 @@ class ScaleModelConfig(TransformerConfig):
     """Share of the sets that are trained at t = 0, the others at a uniform time. Beyond the paper: at t > 0 the network
     reads the answer off Z_t, which holds the summary of the perturbed population, and need not learn what the
     perturbation's label means; at inference it starts at t = 0."""
+    coupling: Literal["random", "ot"] = "random"
+    """Which control cell is paired with which perturbed cell of its set: any, or by optimal transport. Beyond the
+    paper."""
     stop_gradient_target: bool = False
     """Whether the flow loss leaves Z_1 alone. Beyond the paper."""
     autoencoder_weight: float = 10.0
     """Weight of the autoencoding loss against the flow loss."""
     mmd_weight: float = 0.5
     """lambda_MMD of equation 13."""
+    mmd_estimator: Literal["biased", "unbiased"] = "biased"
+    """Whether MMD^2 keeps the pairs of a cell with itself (equation 16) and is never negative."""
+    endpoint_weight: float = 200.0
+    """Weight of the squared error between the mean of the decoded endpoint and of the perturbed cells, in log1p space.
+    Beyond the paper."""
+    endpoint_mmd_weight: float = 0.0
+    """Weight of MMD^2 between the decoded endpoint and the perturbed cells. Beyond the paper."""
 
     generation: Literal["decode", "displace", "contrast"] = "contrast"
     """Decode the endpoint (equation 37); or add to the observed controls a decoded change: that from the start of the
     path to its end (displace), or that less the same change under the control label (contrast). The last two are beyond
     the paper."""
+    counted_zeros: bool = True
+    """Whether contrast gives predicted cells the zeros that counting makes
+    (:func:`bionemo.scale.infer.population.with_counted_zeros`)."""
     num_generation_steps: int = 1
     """Steps of the solver at inference."""
     solver: Literal["euler", "heun"] = "euler"
@@ -115,9 +150,12 @@ class ScaleModelConfig(TransformerConfig):
 
     layer_spec: Literal["local"] = "local"
     """Modules of a block: torch's, for CPU and GPU."""
-    effects_file: str = ""
-    """Where a new network finds the effects of the anchor, .npy of [num_perturbations, num_genes]; a checkpoint holds
-    them itself."""
+    ema_decay: float = 0.0
+    """Share that the running average of the weights keeps at each step; the average is what predicts. 0 keeps none.
+    Beyond the paper."""
+    tables_file: str = ""
+    """Where a new network finds what training data says of genes and labels (:mod:`bionemo.scale.train.tables`); a
+    checkpoint holds it itself."""
     seed: int = 0
     """Seed of the initial weights."""
 

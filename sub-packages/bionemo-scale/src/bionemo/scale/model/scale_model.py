@@ -7,6 +7,7 @@ runs its share of the transport blocks; the last has the head and the decoder. W
 [Z_0; Z_1; H; c], stacked along the sequence axis: 3 N + 1 rows of B sets.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -70,6 +71,30 @@ class ScaleModel(MegatronModule):
         if post_process:
             self.head = Linear(config, config.hidden_size, config.hidden_size)
             self.expression_decoder = Decoder(config)
+        self.average = _average_of(self) if config.ema_decay else None
+
+    @property
+    def predictor(self) -> "ScaleModel":
+        """The network that predicts: the running average of the weights where one is kept, else this one."""
+        return self if self.average is None else self.average
+
+    @torch.no_grad()
+    def update_average(self, step: int) -> None:
+        """Let the average follow the weights: ``average = d average + (1 - d) weights``.
+
+        Early on d is smaller, (1 + step) / (10 + step), so that the average forgets the initial weights.
+
+        Args:
+            step: Optimizer steps so far.
+        """
+        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
+        followed = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        average = {**dict(self.average.named_parameters()), **dict(self.average.named_buffers())}
+        for name, value in average.items():
+            if value.is_floating_point():
+                value.lerp_(followed[name], 1 - decay)
+            else:
+                value.copy_(followed[name])
 
     def set_input_tensor(self, input_tensor: Tensor | list[Tensor] | None) -> None:
         """Take what the previous pipeline stage sent."""
@@ -126,10 +151,20 @@ class ScaleModel(MegatronModule):
 
     def _join(self, z_t: Tensor, t: Tensor, condition: Tensor) -> Float[Tensor, "S B D"]:
         cells = self.transport_input(z_t, t).transpose(0, 1)
+        if self.config.condition_injection == "token+cells":
+            cells = cells + condition[None]
         return torch.cat([cells, condition[None]])
 
     def _read_out(self, joint: Float[Tensor, "S B D"]) -> Float[Tensor, "B N D"]:
         return self.head(joint[:-1].transpose(0, 1))
+
+
+def _average_of(model: ScaleModel) -> ScaleModel:
+    """Return a network of the same shape that no gradient reaches."""
+    config = copy.copy(model.config)
+    config.ema_decay = 0.0
+    average = ScaleModel(config, pre_process=model.pre_process, post_process=model.post_process)
+    return average.requires_grad_(False)
 
 
 def _pack(z_0: Float[Tensor, "B N D"], z_1: Float[Tensor, "B N D"], joint: Float[Tensor, "S B D"]) -> Tensor:

@@ -14,6 +14,8 @@ from megatron.core import parallel_state
 from megatron.core.transformer.transformer_layer import TransformerLayer
 from torch import Tensor, nn
 
+from bionemo.scale.model.condition import LABEL_SCALE
+
 
 def init_weights(model: nn.Module, *, seed: int) -> None:
     """Set every parameter of the network.
@@ -22,7 +24,8 @@ def init_weights(model: nn.Module, *, seed: int) -> None:
     parameter                                      law
     ============================================  =======================================
     norm weight, any bias                          1, 0
-    label embeddings, seed and query vectors       normal, standard deviation 1
+    seed and query vectors                         normal, standard deviation 1
+    label embeddings                               normal, standard deviation 1 / LABEL_SCALE
     gene token embeddings                          normal, standard deviation 0.1
     linear weights                                 normal, variance 1 / inputs
     linear weights that end a residual branch      the same, divided by 2 * layers of its block
@@ -54,7 +57,7 @@ def _standard_deviation(name: str, shape: tuple[int, ...], model: nn.Module) -> 
         return 0.1
     # Linear weights are called so by every linear module; what is left are embeddings and single vectors.
     if "linear" not in name:
-        return 1.0
+        return 1.0 if ".pool." in name else 1.0 / LABEL_SCALE
     if "expression_decoder" in name and "linear_fc2" in name:
         return 0.1 / math.sqrt(shape[-1])
     residual_branch = ".layers." in name and ("linear_proj" in name or "linear_fc2" in name)

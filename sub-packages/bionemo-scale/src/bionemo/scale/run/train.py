@@ -28,6 +28,9 @@ def parser() -> argparse.ArgumentParser:
         default = getattr(defaults, name)
         options.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=help_text)
     options.add_argument(
+        "--perturbation-features", type=Path, help="one vector per perturbation: .csv, .tsv or .parquet, names first"
+    )
+    options.add_argument(
         "--set",
         dest="overrides",
         action="append",
@@ -69,6 +72,8 @@ def settings_from(argv: Sequence[str] | None) -> TrainSettings:
             raise InputError(f"--set expects KEY=VALUE, found {name!r}")
     # Absolute, so that a run folder is the same run from wherever it is continued.
     values["store"], values["out"] = values["store"].resolve(), values["out"].resolve()
+    if values["perturbation_features"]:
+        values["perturbation_features"] = values["perturbation_features"].resolve()
     return TrainSettings(**values, overrides={name: value for name, _, value in pairs})
 
 

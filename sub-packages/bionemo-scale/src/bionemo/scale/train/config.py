@@ -3,11 +3,8 @@
 """The SCALE configuration as BioNeMo saves it in a checkpoint's context and rebuilds a model from it."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from megatron.core import parallel_state
 from megatron.core.tensor_parallel import get_cuda_rng_tracker, model_parallel_cuda_manual_seed
 
@@ -17,17 +14,18 @@ from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.model.weights import init_weights
 from bionemo.scale.train.loss import ScaleLoss
-from bionemo.scale.types import InputError
+from bionemo.scale.train.tables import load_tables, set_decoder_bias
 
 
 # A checkpoint says what the network is; the layout, the precision and the kernels are those of the run that loads it.
 RUN_FIELDS = (
-    "effects_file",
+    "tables_file",
     "autocast_dtype",
     "deallocate_pipeline_outputs",
     "enable_autocast",
     "fp8",
     "fp8_recipe",
+    "counted_zeros",
     "generation",
     "layer_spec",
     "loss_cls",
@@ -75,20 +73,15 @@ class ScaleConfig(
             self.update_model_from_checkpoint(model, self.initial_ckpt_path)
         else:
             init_weights(model, seed=self.seed)
-        # On every stage, and after a checkpoint: the effects are those of this run's training data.
-        _load_effects(model, self.effects_file)
+            if self.tables_file:
+                set_decoder_bias(model, self.tables_file)
+        if self.tables_file:
+            # After a checkpoint too: labels and effects are those of this run's training data.
+            load_tables(model, self.tables_file)
+        if self.ema_decay:
+            model.update_average(step=0)
         return model
 
     def get_loss_reduction_class(self) -> type[ScaleLoss]:
         """Return the class that reduces the loss."""
         return self.loss_cls
-
-
-def _load_effects(model: ScaleModel, path: str) -> None:
-    """Set the anchor's effects of a new network; the rows for control and for the unknown label stay zero."""
-    if not path:
-        return
-    if not Path(path).is_file():
-        raise InputError(f"{path}: expected the anchor's effects, found no such file")
-    effects = torch.from_numpy(np.load(path, allow_pickle=False))
-    model.effects[: len(effects)] = effects.to(model.effects)

@@ -1,17 +1,20 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""What training minimises: L = L_flow + weight * L_AE (paper, equations 13 to 16 and 20 to 30).
+"""What training minimises: L = L_flow + weight * L_AE (paper, equations 13 to 16 and 20 to 30), and L_endpoint.
 
 This is where flow and model meet. Norms are means over coordinates, so that weights do not depend on sizes; expression
 errors are taken in log1p space.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from bionemo.scale.flow.coupling import optimal_pairs
 from bionemo.scale.flow.mmd import mmd_squared
-from bionemo.scale.flow.parameterization import flow_loss, interpret
+from bionemo.scale.flow.parameterization import Prediction, flow_loss, interpret
 from bionemo.scale.flow.path import sample_path, sample_times
 from bionemo.scale.flow.prior import PRIORS
 from bionemo.scale.flow.random import SetGenerator
@@ -20,8 +23,10 @@ from bionemo.scale.model.scale_model import PlaceOnPath, ScaleOutput
 from bionemo.scale.types import CellBatch
 
 
-TERMS = ("loss", "flow", "mse", "mmd", "latent_variance")
+TERMS = ("loss", "flow", "mse", "mmd", "endpoint", "latent_variance")
 """What :func:`objective` reports; the first is what is minimised."""
+
+Decode = Callable[[Float[Tensor, "B N D"]], Float[Tensor, "B N G"]]
 
 
 def path_placement(config: ScaleModelConfig, batch: CellBatch) -> PlaceOnPath:
@@ -36,45 +41,80 @@ def path_placement(config: ScaleModelConfig, batch: CellBatch) -> PlaceOnPath:
     return place
 
 
+def pair_cells(config: ScaleModelConfig, batch: CellBatch) -> CellBatch:
+    """Put the control cells of each set in the order of the perturbed cells they are paired with."""
+    if config.coupling == "random":
+        return batch
+    order = optimal_pairs(batch["control"], batch["perturbed"])
+    return {**batch, "control": torch.take_along_dim(batch["control"], order[:, :, None], dim=1)}
+
+
 def hide_labels(
-    labels: Int64[Tensor, " B"], seeds: Int64[Tensor, " B"], *, prob: float, unknown: int
+    labels: Int64[Tensor, " B"], seeds: Int64[Tensor, " B"], *, kind: str, prob: float, unknown: int
 ) -> Int64[Tensor, " B"]:
-    """Replace the label of some sets by the unknown one; which sets is up to their seeds."""
-    hidden = [SetGenerator(seed, "cell type").random() < prob for seed in seeds.tolist()]
+    """Replace the label of some sets by the unknown one; which sets is up to their seeds.
+
+    Args:
+        labels: Rows of an embedding table.
+        seeds: The sets' seeds.
+        kind: What the labels are, so that two kinds are not hidden together.
+        prob: Share of the sets whose label is hidden.
+        unknown: Row of the unknown label.
+    """
+    hidden = [SetGenerator(seed, kind).random() < prob for seed in seeds.tolist()]
     return labels.masked_fill(torch.tensor(hidden, device=labels.device), unknown)
 
 
-def objective(output: ScaleOutput, batch: CellBatch, config: ScaleModelConfig) -> dict[str, Tensor]:
+def objective(output: ScaleOutput, batch: CellBatch, config: ScaleModelConfig, *, decode: Decode) -> dict[str, Tensor]:
     """Return every term of the loss, and the latent variance that shows whether the encoder collapsed.
 
     Args:
         output: What the last pipeline stage computed.
         batch: The sets it was computed from.
         config: Weights and variants.
+        decode: The network's decoder, for the endpoint.
 
     Returns:
         Scalars by the names in :data:`TERMS`; "loss" carries the gradient.
     """
-    flow = _flow_term(output, batch, config)
+    prediction, flow = _flow_term(output, batch, config)
     pairs = ((output.x_0, batch["control"]), (output.x_1, batch["perturbed"]))
     mse = sum((decoded - observed).square().mean() for decoded, observed in pairs)
-    mmd = sum(mmd_squared(decoded, observed).mean() for decoded, observed in pairs)
-    loss = flow + config.autoencoder_weight * (mse + config.mmd_weight * mmd)
+    mmd = sum(mmd_squared(decoded, observed, estimator=config.mmd_estimator).mean() for decoded, observed in pairs)
+    endpoint = _endpoint_term(prediction, batch["perturbed"], config, decode)
+    loss = flow + config.autoencoder_weight * (mse + config.mmd_weight * mmd) + endpoint
     return {
         "loss": loss,
         "flow": flow.detach(),
         "mse": mse.detach(),
         "mmd": mmd.detach(),
+        "endpoint": endpoint.detach(),
         "latent_variance": latent_variance(output.z_1.detach()),
     }
 
 
-def _flow_term(output: ScaleOutput, batch: CellBatch, config: ScaleModelConfig) -> Float[Tensor, ""]:
+def _flow_term(
+    output: ScaleOutput, batch: CellBatch, config: ScaleModelConfig
+) -> tuple[Prediction, Float[Tensor, ""]]:
     # The last stage was not told the start; the sets' seeds give the same one again.
     start = PRIORS[config.prior](output.z_0, batch["seed"])
     target = output.z_1.detach() if config.stop_gradient_target else output.z_1
     prediction = interpret(output.head, start=start, parameterization=config.parameterization)
-    return flow_loss(prediction, start=start, target=target, loss_space=config.loss_space)
+    return prediction, flow_loss(prediction, start=start, target=target, loss_space=config.loss_space)
+
+
+def _endpoint_term(
+    prediction: Prediction, perturbed: Float[Tensor, "B N G"], config: ScaleModelConfig, decode: Decode
+) -> Float[Tensor, ""]:
+    """Compare the decoded endpoint with the measured cells: the means of the populations, and their distributions."""
+    if not (config.endpoint_weight or config.endpoint_mmd_weight):
+        return perturbed.new_zeros(())
+    decoded = decode(prediction.endpoint)
+    term = config.endpoint_weight * (decoded.mean(dim=1) - perturbed.mean(dim=1)).square().mean()
+    if config.endpoint_mmd_weight:
+        mmd = mmd_squared(decoded, perturbed, estimator=config.mmd_estimator).mean()
+        term = term + config.endpoint_mmd_weight * mmd
+    return term
 
 
 def latent_variance(z: Float[Tensor, "B N D"]) -> Float[Tensor, ""]:

@@ -60,6 +60,8 @@ class TrainSettings:
     """How often a group of cells is drawn."""
     control_share: float = 0.4
     """Share of the training sets that go from controls to other controls of their context."""
+    perturbation_features: Path | None = None
+    """One vector per perturbation (.csv, .tsv, .parquet); see :func:`bionemo.scale.data.agents.read_features`."""
     num_workers: int = 0
     """Data loading processes beside each training process."""
     devices: int = 1

@@ -8,8 +8,9 @@ import torch
 from megatron.core.utils import get_attr_wrapped_model
 from torch import Tensor, nn
 
+from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleOutput
-from bionemo.scale.train.objective import hide_labels, objective, path_placement
+from bionemo.scale.train.objective import hide_labels, objective, pair_cells, path_placement
 from bionemo.scale.types import CellBatch
 
 
@@ -38,8 +39,19 @@ def forward_step(model: nn.Module, batch: CellBatch) -> dict[str, Tensor] | Tens
     config = network.config
     batch = {**batch, "control": network.anchor(batch["control"], batch["perturbation"])}
     if network.training:
-        batch["cell_type"] = hide_labels(
-            batch["cell_type"], batch["seed"], prob=config.cell_type_dropout, unknown=config.num_cell_types
-        )
+        batch = _hidden(pair_cells(config, batch), config)
     output = model(batch, path_placement(config, batch))
-    return objective(output, batch, config) if isinstance(output, ScaleOutput) else output
+    return objective(output, batch, config, decode=network.decode) if isinstance(output, ScaleOutput) else output
+
+
+def _hidden(batch: CellBatch, config: ScaleModelConfig) -> CellBatch:
+    """Hide some labels, so that the unknown ones are trained."""
+    kinds = {
+        "cell_type": (config.cell_type_dropout, config.num_cell_types),
+        "batch": (config.batch_dropout, config.num_batches),
+    }
+    labels = {
+        kind: hide_labels(batch[kind], batch["seed"], kind=kind, prob=prob, unknown=unknown)
+        for kind, (prob, unknown) in kinds.items()
+    }
+    return {**batch, **labels}

@@ -19,21 +19,20 @@ from nemo import lightning as nl
 from nemo.collections import llm
 from nemo.lightning.pytorch.callbacks import ModelCheckpoint
 
+from bionemo.scale.data.agents import Agents, Grammar, read_features, take_apart
 from bionemo.scale.data.datamodule import ScaleDataModule
 from bionemo.scale.data.reader import Store
 from bionemo.scale.data.sampler import Sampling
-from bionemo.scale.eval.training_means import fit
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import packed_length
+from bionemo.scale.train.average import WeightAverage
 from bionemo.scale.train.callbacks import RunMonitor
 from bionemo.scale.train.config import ScaleConfig
 from bionemo.scale.train.fields import parse_overrides, size_fields
 from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module
 from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.train.tables import TABLES_NAME, write_tables
 from bionemo.scale.types import DataCard, GroupMeans, InputError, Split
-
-
-EFFECTS_NAME = "effects.npy"
 
 
 def train(settings: TrainSettings, stream: TextIO) -> Path:
@@ -53,7 +52,7 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
         has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
         training = store.group_means(Split.TRAIN)
         config = model_config(settings, _card_of_training(store.card, training))
-    _prepare_run_folder(settings, config, training)
+        _prepare_run_folder(settings, config, training)
     data = ScaleDataModule(
         store=settings.store,
         set_size=settings.set_size,
@@ -91,6 +90,8 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
 
 def model_config(settings: TrainSettings, card: DataCard) -> ScaleConfig:
     """Return the model's configuration: a size, the data's dimensions, the layout, then the user's fields."""
+    overrides = parse_overrides(ScaleModelConfig, settings.overrides)
+    agents = take_apart(card.perturbations, _grammar(overrides))
     fields: dict[str, Any] = {
         **size_fields(settings.size),
         "num_genes": len(card.genes),
@@ -103,13 +104,37 @@ def model_config(settings: TrainSettings, card: DataCard) -> ScaleConfig:
         "pipeline_model_parallel_size": settings.pipeline_parallel,
         "pipeline_dtype": torch.float32,
         "data_card": card.to_json(),
-        "effects_file": str(settings.out / EFFECTS_NAME),
-        **parse_overrides(ScaleModelConfig, settings.overrides),
+        "tables_file": str(settings.out / TABLES_NAME),
+        "num_agents": len(agents.names),
+        "max_agents": agents.members.shape[1],
+        **_feature_fields(settings, agents),
+        **overrides,
     }
+    if (fields["perturbation_source"] == "learned") == bool(fields["feature_size"]):
+        raise InputError(
+            f"--set perturbation_source={fields['perturbation_source']}: features go with --perturbation-features and "
+            "with no other source than features or both"
+        )
     try:
         return ScaleConfig(**fields)
     except (ValueError, AssertionError) as error:
         raise InputError(f"model configuration: {error}") from error
+
+
+def _grammar(overrides: dict[str, Any]) -> Grammar:
+    return Grammar(combination=overrides.get("combination_separator", ""), dose=overrides.get("dose_separator", ""))
+
+
+def _features(settings: TrainSettings, agents: Agents) -> np.ndarray | None:
+    path = settings.perturbation_features
+    return None if path is None else read_features(path, agents.names)
+
+
+def _feature_fields(settings: TrainSettings, agents: Agents) -> dict[str, Any]:
+    features = _features(settings, agents)
+    if features is None:
+        return {"perturbation_source": "learned", "feature_size": 0}
+    return {"perturbation_source": "both", "feature_size": features.shape[1]}
 
 
 def _trainer(settings: TrainSettings, stream: TextIO, *, has_validation: bool) -> nl.Trainer:
@@ -148,6 +173,7 @@ def _trainer(settings: TrainSettings, stream: TextIO, *, has_validation: bool) -
     )
     # Not an argument: NeMo copies those into the checkpoint's context, and a stream cannot be copied.
     trainer.callbacks.append(monitor)
+    trainer.callbacks.append(WeightAverage())
     return trainer
 
 
@@ -175,7 +201,7 @@ def _card_of_training(card: DataCard, training: GroupMeans) -> DataCard:
 
 
 def _prepare_run_folder(settings: TrainSettings, config: ScaleConfig, training: GroupMeans) -> None:
-    """Write config.yaml, split.json and the anchor's effects; refuse a folder that holds another run."""
+    """Write config.yaml, split.json and tables.npz; refuse a folder that holds another run."""
     resolved = {"run": settings.as_dict(), "model": _plain_fields(config)}
     path = settings.out / "config.yaml"
     if path.exists():
@@ -187,19 +213,13 @@ def _prepare_run_folder(settings: TrainSettings, config: ScaleConfig, training: 
     temporary = path.with_suffix(".tmp")
     temporary.write_text(yaml.safe_dump(resolved, sort_keys=True))
     temporary.replace(path)
-    _write_effects(settings.out / EFFECTS_NAME, DataCard.from_json(config.data_card), training)
+    card = DataCard.from_json(config.data_card)
+    grammar = Grammar(combination=config.combination_separator, dose=config.dose_separator)
+    agents = take_apart(card.perturbations, grammar)
+    write_tables(settings.out / TABLES_NAME, card, training, agents=agents, features=_features(settings, agents))
     split = settings.store / "split.json"
     if split.exists():
         shutil.copyfile(split, settings.out / "split.json")
-
-
-def _write_effects(path: Path, card: DataCard, training: GroupMeans) -> None:
-    """Save the mean effect of each perturbation over its training contexts, zero where it has none."""
-    means = fit(training, control=card.control)
-    changes = {} if means is None else means.changes
-    nothing = np.zeros(len(card.genes))
-    effects = np.stack([changes.get(name, nothing) for name in card.perturbations]).astype(np.float32)
-    np.save(path, effects, allow_pickle=False)
 
 
 def _plain_fields(config: ScaleConfig) -> dict[str, Any]:
@@ -215,7 +235,7 @@ def _check_same_run(path: Path, resolved: dict[str, Any]) -> None:
     earlier = yaml.safe_load(path.read_text())
     for name, value in resolved["model"].items():
         before = earlier["model"].get(name)
-        if name not in ("effects_file", "use_cpu_initialization", "layer_spec") and before != value:
+        if name not in ("tables_file", "use_cpu_initialization", "layer_spec") and before != value:
             raise InputError(
                 f"{path}: the run folder holds another run: expected {name}={before}, found {value}; "
                 "choose another --out, or remove the folder"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bionemo.scale.flow.prior import PRIORS
 from bionemo.scale.infer.generate import generate
+from bionemo.scale.infer.population import with_counted_zeros, with_mean
 
 
 LABELS = ("cell_type", "perturbation", "batch", "seed")
@@ -58,14 +59,34 @@ def test_displace_moves_the_observed_controls(prior, make_spread_model, batch):
 @pytest.mark.parametrize("prior", sorted(PRIORS))
 def test_contrast_moves_the_controls_by_what_the_perturbation_adds_to_control(prior, make_spread_model, batch):
     """Both ends are reached from the same start, also where the prior is random."""
-    model = make_spread_model(generation="contrast", prior=prior)
+    model = make_spread_model(generation="contrast", prior=prior, counted_zeros=False)
     start = PRIORS[prior](model.encode(batch["control"]), batch["seed"])
     under_control = {**batch, "perturbation": torch.full_like(batch["perturbation"], model.config.num_perturbations)}
     change = model.decode(at_zero(model, batch, start)) - model.decode(at_zero(model, under_control, start))
-    moved = (batch["control"] + change).clamp_min(0)
-    assert not torch.allclose(moved, batch["control"], atol=1e-3)
-    torch.testing.assert_close(predict(model, batch), moved, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(predict(model, under_control), batch["control"])
+    moved = batch["control"] + change
+    expected = with_mean(moved, moved.mean(dim=1))
+    assert not torch.allclose(expected, batch["control"], atol=1e-3)
+    torch.testing.assert_close(predict(model, batch), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(predict(model, under_control), batch["control"], rtol=1e-4, atol=1e-4)
+
+
+def test_contrast_gives_counted_zeros(make_spread_model, batch):
+    plain, counted = (make_spread_model(counted_zeros=choice) for choice in (False, True))
+    expected = with_counted_zeros(predict(plain, batch), measured=batch["control"], seed=batch["seed"])
+    assert torch.equal(predict(counted, batch), expected)
+    assert not torch.equal(expected, predict(plain, batch))
+
+
+def test_a_set_can_stand_for_the_population_it_was_drawn_from(make_spread_model, batch):
+    """The mean change is added to the mean of all controls, not to that of the few that were drawn."""
+    model = make_spread_model(counted_zeros=False)
+    far = batch["control"].mean(dim=1) + 20
+    own, of_all = predict(model, batch), predict(model, batch, control_mean=far)
+    start = model.encode(batch["control"])
+    under_control = {**batch, "perturbation": torch.full_like(batch["perturbation"], model.config.num_perturbations)}
+    change = model.decode(at_zero(model, batch, start)) - model.decode(at_zero(model, under_control, start))
+    torch.testing.assert_close(of_all.mean(dim=1), far + change.mean(dim=1), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(own.mean(dim=1), of_all.mean(dim=1), atol=1)
 
 
 def test_the_anchor_moves_controls_by_the_effect_of_their_perturbation(make_spread_model, batch):
@@ -125,7 +146,7 @@ def test_several_steps_ask_the_network_on_the_way(parameterization, make_spread_
 
 
 def test_control_prior_needs_no_seed(make_spread_model, batch):
-    model = make_spread_model(num_generation_steps=2)
+    model = make_spread_model(num_generation_steps=2, counted_zeros=False)
     assert torch.equal(predict(model, batch), predict(model, batch, seed=batch["seed"] + 1))
 
 

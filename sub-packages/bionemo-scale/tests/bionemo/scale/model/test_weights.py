@@ -66,7 +66,7 @@ def test_no_two_tensors_are_drawn_alike(initial):
         ("gene_encoder.projection.linear.weight", 1 / math.sqrt(24)),
         ("gene_encoder.token_embedding.weight", 0.1),
         ("set_fusion.phi.linear_fc1.weight", 1 / math.sqrt(128)),
-        ("condition_encoder.perturbation.weight", 1.0),
+        ("condition_encoder.perturbation.embedding.weight", 0.1),
         ("condition_encoder.pool.seed", 1.0),
         ("condition_encoder.pool.query.linear.weight", 1 / math.sqrt(32)),
         ("transport_blocks.blocks.layers.0.self_attention.linear_qkv.weight", 1 / math.sqrt(32)),

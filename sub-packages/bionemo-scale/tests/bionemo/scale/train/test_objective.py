@@ -18,6 +18,7 @@ from bionemo.scale.train.objective import (
     hide_labels,
     latent_variance,
     objective,
+    pair_cells,
     path_placement,
     stack_terms,
 )
@@ -33,6 +34,11 @@ def output() -> ScaleOutput:
     return ScaleOutput(**leaves)
 
 
+def decode(z: Tensor) -> Tensor:
+    """Stands for a decoder: 24 of the 32 coordinates."""
+    return 2 * z[..., :24]
+
+
 def reference_loss(output: ScaleOutput, batch, config) -> Tensor:
     """Equations 13 to 16 and 20 to 30, with means in the place of norms."""
     start = PRIORS[config.prior](output.z_0, batch["seed"])
@@ -43,28 +49,32 @@ def reference_loss(output: ScaleOutput, batch, config) -> Tensor:
     mse = ((output.x_0 - batch["control"]) ** 2).mean() + ((output.x_1 - batch["perturbed"]) ** 2).mean()
     of_control, of_perturbed = mmd_squared(output.x_0, batch["control"]), mmd_squared(output.x_1, batch["perturbed"])
     autoencoding = mse + config.mmd_weight * (of_control.mean() + of_perturbed.mean())
-    return (in_x if config.loss_space == "x" else in_v) + config.autoencoder_weight * autoencoding
+    decoded = decode(endpoint)
+    means = ((decoded.mean(1) - batch["perturbed"].mean(1)) ** 2).mean()
+    end = config.endpoint_weight * means
+    end = end + config.endpoint_mmd_weight * mmd_squared(decoded, batch["perturbed"]).mean()
+    return (in_x if config.loss_space == "x" else in_v) + config.autoencoder_weight * autoencoding + end
 
 
 @pytest.mark.parametrize(("pred", "loss"), list(itertools.product("xv", "xv")))
 @pytest.mark.parametrize("prior", sorted(PRIORS))
 def test_loss_of_every_variant(pred, loss, prior, make_config, output, batch):
-    weights = dict(autoencoder_weight=0.7, mmd_weight=0.3)
+    weights = dict(autoencoder_weight=0.7, mmd_weight=0.3, endpoint_weight=1.1, endpoint_mmd_weight=0.6)
     config = make_config(parameterization=pred, loss_space=loss, prior=prior, **weights)
-    found = objective(output, batch, config)["loss"]
+    found = objective(output, batch, config, decode=decode)["loss"]
     torch.testing.assert_close(found, reference_loss(output, batch, config))
 
 
 def test_terms_add_up_and_only_the_loss_carries_a_gradient(make_config, output, batch):
-    terms = objective(output, batch, make_config(autoencoder_weight=0.7, mmd_weight=0.3))
+    terms = objective(output, batch, make_config(autoencoder_weight=0.7, mmd_weight=0.3), decode=decode)
     assert tuple(terms) == TERMS
     assert [name for name, value in terms.items() if value.requires_grad] == ["loss"]
-    expected = terms["flow"] + 0.7 * (terms["mse"] + 0.3 * terms["mmd"])
+    expected = terms["flow"] + 0.7 * (terms["mse"] + 0.3 * terms["mmd"]) + terms["endpoint"]
     torch.testing.assert_close(terms["loss"].detach(), expected)
 
 
 def test_stacked_terms_keep_their_order_and_leave_the_graph(config, output, batch):
-    terms = objective(output, batch, config)
+    terms = objective(output, batch, config, decode=decode)
     stacked = stack_terms(dict(reversed(terms.items())))
     assert not stacked.requires_grad and stacked.dtype == torch.float32
     assert stacked.tolist() == pytest.approx([terms[name].item() for name in TERMS])
@@ -74,15 +84,15 @@ def test_stacked_terms_keep_their_order_and_leave_the_graph(config, output, batc
 
 @pytest.mark.parametrize(("stop", "reaches"), [(False, True), (True, False)])
 def test_stop_gradient_target_spares_z_1_of_the_flow_loss(stop, reaches, make_config, output, batch):
-    config = make_config(stop_gradient_target=stop, autoencoder_weight=0.0)
-    objective(output, batch, config)["loss"].backward()
+    config = make_config(stop_gradient_target=stop, autoencoder_weight=0.0, endpoint_weight=0.0)
+    objective(output, batch, config, decode=decode)["loss"].backward()
     assert (output.z_1.grad is not None and bool(output.z_1.grad.any())) == reaches
     assert output.head.grad.any()
 
 
 def test_perfect_output_costs_nothing(config, output, batch):
     perfect = replace(output, head=output.z_1, x_0=batch["control"], x_1=batch["perturbed"])
-    assert abs(objective(perfect, batch, config)["loss"].item()) < 1e-6
+    assert abs(objective(perfect, batch, config, decode=lambda z: batch["perturbed"])["loss"].item()) < 1e-6
 
 
 def test_placement_is_the_path_of_the_prior_at_the_seeds_time(make_config, output, batch):
@@ -96,19 +106,34 @@ def test_placement_is_the_path_of_the_prior_at_the_seeds_time(make_config, outpu
 @pytest.mark.parametrize(("prob", "share"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
 def test_hidden_labels_are_a_share_of_the_sets(prob, share):
     labels = torch.arange(5).repeat(800)
-    hidden = hide_labels(labels, torch.arange(4000), prob=prob, unknown=9)
+    hidden = hide_labels(labels, torch.arange(4000), kind="batch", prob=prob, unknown=9)
     assert ((hidden == labels) | (hidden == 9)).all()
     assert (hidden == 9).float().mean().item() == pytest.approx(share, abs=0.03)
 
 
 def test_which_labels_are_hidden_is_up_to_the_sets_seed():
     labels, seeds = torch.zeros(200, dtype=torch.int64), torch.arange(200)
-    hidden = hide_labels(labels, seeds, prob=0.5, unknown=3)
-    assert torch.equal(hide_labels(labels.flip(0), seeds.flip(0), prob=0.5, unknown=3), hidden.flip(0))
-    assert torch.equal(hide_labels(labels[7:8], seeds[7:8], prob=0.5, unknown=3), hidden[7:8])
+    hidden = hide_labels(labels, seeds, kind="batch", prob=0.5, unknown=3)
+    assert torch.equal(hide_labels(labels.flip(0), seeds.flip(0), kind="batch", prob=0.5, unknown=3), hidden.flip(0))
+    assert torch.equal(hide_labels(labels[7:8], seeds[7:8], kind="batch", prob=0.5, unknown=3), hidden[7:8])
     # Not by the draw that makes the time: early and late sets are hidden alike.
     assert abs(sample_times(seeds)[hidden == 3].mean().item() - 0.5) < 0.1
     assert labels.sum() == 0
+
+
+def test_two_kinds_of_labels_are_hidden_independently():
+    labels, seeds = torch.zeros(4000, dtype=torch.int64), torch.arange(4000)
+    first, second = (hide_labels(labels, seeds, kind=kind, prob=0.5, unknown=1) for kind in ("cell_type", "batch"))
+    assert (first * second).float().mean().item() == pytest.approx(0.25, abs=0.03)
+
+
+def test_optimal_pairs_leave_random_pairing_alone_and_move_controls_only(make_config, batch):
+    assert pair_cells(make_config(coupling="random"), batch) is batch
+    paired = pair_cells(make_config(coupling="ot"), batch)
+    assert {name for name in batch if paired[name] is not batch[name]} == {"control"}
+    for before, after, target in zip(batch["control"], paired["control"], batch["perturbed"], strict=True):
+        assert sorted(map(tuple, after.tolist())) == sorted(map(tuple, before.tolist()))
+        assert (after - target).square().sum() < (before - target).square().sum()
 
 
 def test_latent_variance():
@@ -157,7 +182,7 @@ def train(model, next_batch: Callable, *, num_steps: int, lr: float) -> list[dic
     history = []
     for _ in range(num_steps):
         batch = next_batch()
-        terms = objective(model(batch, path_placement(model.config, batch)), batch, model.config)
+        terms = objective(model(batch, path_placement(model.config, batch)), batch, model.config, decode=model.decode)
         optimizer.zero_grad()
         terms["loss"].backward()
         optimizer.step()
@@ -192,6 +217,6 @@ def test_without_the_autoencoder_the_latent_space_collapses(make_model):
         with torch.no_grad():
             return model.encode(screen.batch()["perturbed"]).var(dim=1, unbiased=False).mean()
 
-    collapsed = spread_within_sets(autoencoder_weight=0.0)
+    collapsed = spread_within_sets(autoencoder_weight=0.0, endpoint_weight=0.0)
     assert collapsed < 1e-3
-    assert spread_within_sets() > 10 * collapsed
+    assert spread_within_sets(endpoint_weight=0.0) > 10 * collapsed

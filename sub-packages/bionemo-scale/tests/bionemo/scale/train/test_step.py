@@ -9,7 +9,7 @@ from bionemo.scale.train.step import data_step, forward_step
 
 
 def reference(model, batch) -> dict[str, Tensor]:
-    return objective(model(batch, path_placement(model.config, batch)), batch, model.config)
+    return objective(model(batch, path_placement(model.config, batch)), batch, model.config, decode=model.decode)
 
 
 def test_a_step_is_the_objective_of_the_models_output(make_model, batch):
@@ -20,12 +20,13 @@ def test_a_step_is_the_objective_of_the_models_output(make_model, batch):
         assert torch.equal(terms[name], expected[name]), name
 
 
-def test_training_hides_cell_types_and_evaluation_does_not(make_model, make_batch):
+@pytest.mark.parametrize(("kind", "unknown"), [("cell_type", 3), ("batch", 2)])
+def test_training_hides_labels_and_evaluation_does_not(kind, unknown, make_model, make_batch):
     batch = make_batch(16, 4)
-    model = make_model(cell_type_dropout=0.5)
-    labels = hide_labels(batch["cell_type"], batch["seed"], prob=0.5, unknown=3)
-    assert 0 < (labels == 3).sum() < 16
-    hidden, shown = reference(model, {**batch, "cell_type": labels}), reference(model, batch)
+    model = make_model(**{"cell_type_dropout": 0.0, "batch_dropout": 0.0, f"{kind}_dropout": 0.5})
+    labels = hide_labels(batch[kind], batch["seed"], kind=kind, prob=0.5, unknown=unknown)
+    assert 0 < (labels == unknown).sum() < 16
+    hidden, shown = reference(model, {**batch, kind: labels}), reference(model, batch)
     assert hidden["flow"] != shown["flow"]
     assert forward_step(model.train(), batch)["flow"] == hidden["flow"]
     assert forward_step(model.eval(), batch)["flow"] == shown["flow"]

@@ -1,0 +1,55 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a predicted mean and real control cells to a population that could have been measured.
+
+A network that is trained on randomly paired cells knows the mean of a population better than its cells. So cells are
+taken from the controls, moved until their mean is the predicted one, and given back the zeros that counting makes.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from bionemo.scale.flow.random import SetGenerator
+
+
+def with_mean(cells: Float[Tensor, "B N G"], mean: Float[Tensor, "B G"]) -> Float[Tensor, "B N G"]:
+    """Move the cells of each set so that their mean is the given one, none below zero.
+
+    Every gene is shifted; where the shift takes a gene of some cells below zero, the others give way in proportion.
+
+    Args:
+        cells: log1p expression, possibly negative.
+        mean: What it should be on average over a set; below zero counts as zero.
+    """
+    mean = mean.clamp_min(0.0)
+    shifted = (cells + (mean - cells.mean(dim=1))[:, None, :]).clamp_min(0.0)
+    # Clipping has only added: the factor is at most 1.
+    factor = mean / shifted.mean(dim=1).clamp_min(torch.finfo(cells.dtype).tiny)
+    return shifted * factor.clamp_max(1.0)[:, None, :]
+
+
+def with_counted_zeros(
+    cells: Float[Tensor, "B N G"], *, measured: Float[Tensor, "B N G"], seed: Int64[Tensor, " B"]
+) -> Float[Tensor, "B N G"]:
+    """Replace values that no count can have by zero or by one count, keeping the mean of each gene in a set.
+
+    The smallest positive value of a measured cell is what one count is worth in it. A value below that becomes one
+    count with probability value / count, else zero; the draws of a gene are spread evenly over the cells of a set
+    (systematic sampling), so that the gene's sum over the set is off by less than one count. Rank tests see zeros as
+    ties: without this, adding 0.001 to every cell makes any gene significant.
+
+    Args:
+        cells: Predicted log1p expression, not negative.
+        measured: The control cells they were made of.
+        seed: One a set.
+    """
+    one_count = measured.masked_fill(measured <= 0, torch.inf).amin(dim=-1, keepdim=True)
+    # A cell without any count does not say what one is worth; no value is below that of zero.
+    one_count = one_count.masked_fill(one_count.isinf(), 0.0)
+    below = cells < one_count
+    prob = torch.where(below, cells / one_count, 0.0).double()
+    offset = torch.stack([SetGenerator(s, "zeros").uniform(cells.shape[-1]) for s in seed.tolist()]).to(prob)
+    total = prob.cumsum(dim=1) + offset[:, None, :]
+    counted = total.floor() > (total - prob).floor()
+    return torch.where(below, torch.where(counted, one_count, 0.0), cells)
