@@ -153,8 +153,8 @@ def test_flow_data_and_eval_run_without_megatron():
     assert [str(found) for found in light if found.names("megatron", "transformer_engine")] == []
 
 
-def test_flow_needs_torch_only():
-    known = ("torch", "jaxtyping", "bionemo.scale", *sys.stdlib_module_names)
+def test_flow_needs_torch_and_scipy_only():
+    known = ("torch", "jaxtyping", "scipy", "bionemo.scale", *sys.stdlib_module_names)
     assert [str(found) for found in IMPORTS if found.folder == "flow" and not found.names(*known)] == []
 
 

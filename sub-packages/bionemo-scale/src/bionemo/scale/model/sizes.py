@@ -33,4 +33,52 @@ SIZES: dict[str, dict[str, int]] = {
         decoder_hidden_size=512,
         condition_size=64,
     ),
+    # For one GPU.
+    "base": dict(
+        hidden_size=512,
+        num_layers=6,
+        num_attention_heads=8,
+        ffn_hidden_size=2048,
+        num_gene_tokens=16,
+        encoder_hidden_size=256,
+        encoder_ffn_hidden_size=768,
+        encoder_num_layers=4,
+        encoder_num_attention_heads=8,
+        set_hidden_size=512,
+        decoder_hidden_size=1024,
+        condition_size=256,
+    ),
+    # The paper names two sizes and not what they are made of. These have twelve blocks, so that 2, 3, 4 or 6 pipeline
+    # stages share them evenly, and widths that FP8 matrices can have.
+    "184m": dict(
+        hidden_size=1024,
+        num_layers=12,
+        num_attention_heads=16,
+        ffn_hidden_size=2816,
+        num_gene_tokens=16,
+        encoder_hidden_size=512,
+        encoder_ffn_hidden_size=1536,
+        encoder_num_layers=4,
+        encoder_num_attention_heads=8,
+        set_hidden_size=1024,
+        decoder_hidden_size=1536,
+        condition_size=256,
+    ),
+    "280m": dict(
+        hidden_size=1280,
+        num_layers=12,
+        num_attention_heads=20,
+        ffn_hidden_size=3776,
+        num_gene_tokens=16,
+        encoder_hidden_size=512,
+        encoder_ffn_hidden_size=1536,
+        encoder_num_layers=6,
+        encoder_num_attention_heads=8,
+        set_hidden_size=1280,
+        decoder_hidden_size=2560,
+        condition_size=256,
+    ),
 }
+
+REFERENCE_DATA: dict[str, int] = dict(num_genes=2000, num_cell_types=50, num_perturbations=1137, num_batches=14)
+"""Dimensions of Tahoe-100M, for which the names of the sizes give the number of parameters."""

@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +23,11 @@ def parser() -> argparse.ArgumentParser:
         description="Train SCALE on a store. A run folder that already holds this run is continued.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    options.add_argument("--store", type=Path, required=True, help="folder that bionemo-scale-prepare wrote")
-    options.add_argument("--out", type=Path, required=True, help="run folder")
+    options.add_argument("--store", type=Path, help="folder that bionemo-scale-prepare wrote")
+    options.add_argument("--out", type=Path, help="run folder")
+    options.add_argument(
+        "--dry-run", action="store_true", help="print the number of parameters and stop; needs no --store and no --out"
+    )
     for name, help_text in _OPTIONS.items():
         default = getattr(defaults, name)
         options.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=help_text)
@@ -42,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 _OPTIONS = {
-    "size": "network size: tiny, small",
+    "size": "network size: tiny, small, base, 184m, 280m",
     "max_steps": "optimizer steps",
     "seed": "seed of weights and of the order of sets",
     "set_size": "cells of a set",
@@ -70,6 +74,11 @@ def settings_from(argv: Sequence[str] | None) -> TrainSettings:
     for name, separator, _ in pairs:
         if not separator:
             raise InputError(f"--set expects KEY=VALUE, found {name!r}")
+    for name in ("store", "out"):
+        if values[name] is None and not values["dry_run"]:
+            raise InputError(f"--{name} is required without --dry-run")
+        values[name] = values[name] or Path(name)
+    del values["dry_run"]
     # Absolute, so that a run folder is the same run from wherever it is continued.
     values["store"], values["out"] = values["store"].resolve(), values["out"].resolve()
     if values["perturbation_features"]:
@@ -83,7 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(argv: Sequence[str] | None) -> None:
+    options = parser().parse_args(argv)
     settings = settings_from(argv)
+    if options.dry_run:
+        _show_size(settings, with_store=options.store is not None)
+        return
     if settings.devices > 1 and "LOCAL_RANK" not in os.environ:
         _start_under_torchrun(settings.devices, argv)
     is_new = not settings.out.exists()
@@ -108,6 +121,18 @@ def _run(settings: TrainSettings) -> None:
         from bionemo.scale.train.training import train
 
         train(settings, screen)
+
+
+def _show_size(settings: TrainSettings, *, with_store: bool) -> None:
+    from bionemo.scale.run.console import quiet_screen
+
+    with tempfile.TemporaryDirectory() as folder, quiet_screen(Path(folder) / "output.log") as screen:
+        from bionemo.scale.megatron import cpu
+
+        cpu.install()
+        from bionemo.scale.train.size_table import size_table
+
+        screen.write(size_table(settings, with_store=with_store))
 
 
 def _start_under_torchrun(devices: int, argv: Sequence[str] | None) -> None:

@@ -179,3 +179,46 @@ def test_effects_travel_with_the_weights_and_are_not_trained(anchored, make_mode
     other.load_state_dict(anchored.state_dict())
     assert torch.equal(other.effects, anchored.effects)
     assert "effects" not in dict(anchored.named_parameters())
+
+
+class TestAverage:
+    """The running average of the weights."""
+
+    def test_without_decay_the_network_predicts_itself(self, make_model):
+        model = make_model()
+        assert model.average is None and model.predictor is model
+
+    def test_it_follows_weights_and_buffers(self, make_model):
+        model = make_model(ema_decay=0.75, anchor="additive")
+        model.update_average(step=0)
+        before = {name: value.clone() for name, value in model.average.state_dict().items() if value is not None}
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(1.0)
+        model.effects.fill_(2.0)
+        model.update_average(step=1000)
+        now = dict(model.named_parameters())
+        for name, value in model.average.named_parameters():
+            torch.testing.assert_close(value, 0.75 * before[name] + 0.25 * now[name])
+        torch.testing.assert_close(model.average.effects, 0.75 * before["effects"] + 0.5)
+        assert torch.equal(model.average.condition_encoder.perturbation.members, before[MEMBERS])
+
+    def test_early_on_it_forgets_the_initial_weights(self, make_model):
+        model = make_model(ema_decay=0.999)
+        model.update_average(step=0)
+        weight = model.head.linear.weight
+        # (1 + 0) / (10 + 0) of what was there, which is uninitialised memory or nothing.
+        with torch.no_grad():
+            model.average.head.linear.weight.zero_()
+        model.update_average(step=0)
+        torch.testing.assert_close(model.average.head.linear.weight, 0.9 * weight)
+
+    def test_no_gradient_reaches_it_and_it_predicts(self, make_model, batch):
+        model = make_model(ema_decay=0.9)
+        model.update_average(step=0)
+        objective(run(model, batch), batch, model.config, decode=model.decode)["loss"].backward()
+        assert all(p.grad is None and not p.requires_grad for p in model.average.parameters())
+        assert model.predictor is model.average
+
+
+MEMBERS = "condition_encoder.perturbation.members"

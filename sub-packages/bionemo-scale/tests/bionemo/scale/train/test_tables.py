@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bionemo.scale.data.agents import Grammar, take_apart
+from bionemo.scale.train.tables import load_tables, set_decoder_bias, write_tables
+from bionemo.scale.types import DataCard, ExpressionScale, Group, GroupMeans, InputError, ObsKeys
+
+
+LABELS = ("A@1", "B@10", "A@1+B@100", "C")
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    """Tables of four labels and three agents; only A@1 has training cells, in one of two contexts."""
+    card = DataCard(
+        genes=tuple(f"g{i}" for i in range(24)),
+        cell_types=("T", "B", "NK"),
+        perturbations=LABELS,
+        batches=("1", "2"),
+        control="control",
+        scale=ExpressionScale(),
+        keys=ObsKeys(),
+    )
+    groups = (Group("d", "T", "control", "1"), Group("d", "T", "A@1", "1"), Group("d", "B", "control", "1"))
+    means = np.stack([np.full(24, 1.0), np.full(24, 3.0), np.full(24, 2.0)])
+    training = GroupMeans(groups=groups, means=means, counts=np.array([10, 10, 20]))
+    path = tmp_path / "tables.npz"
+    agents = take_apart(LABELS, Grammar(combination="+", dose="@"))
+    write_tables(path, card, training, agents=agents, features=np.float32([[1, 5], [2, 5], [3, 5]]))
+    return path
+
+
+@pytest.fixture
+def network(make_model, tables: Path):
+    model = make_model(
+        num_agents=3,
+        max_agents=2,
+        combination_separator="+",
+        dose_separator="@",
+        perturbation_source="both",
+        feature_size=2,
+    )
+    load_tables(model, str(tables))
+    return model
+
+
+def test_labels_know_their_agents_and_doses(network):
+    encoder = network.condition_encoder.perturbation
+    assert encoder.members.tolist() == [[0, -1], [1, -1], [0, 1], [2, -1], [3, -1], [4, -1]]
+    assert encoder.doses[:4].tolist() == [[1, -1], [10, -1], [1, 100], [-1, -1]]
+    assert encoder.doses[4:].tolist() == [[-1, -1], [-1, -1]]
+
+
+def test_features_are_standardised_and_constant_columns_are_zero(network):
+    encoder = network.condition_encoder.perturbation
+    spread = np.sqrt(2 / 3)
+    torch.testing.assert_close(encoder.feature_table[:3, 0], torch.tensor([-1 / spread, 0, 1 / spread]).float())
+    assert not encoder.feature_table[:, 1].any() and not encoder.feature_table[3:].any()
+    # New agents are brought to the same scale.
+    encoder.append(torch.tensor([[5]]), features=torch.tensor([[3.0, 5]]))
+    torch.testing.assert_close(encoder.feature_table[5], encoder.feature_table[2])
+
+
+def test_effects_are_training_means_and_zero_where_there_are_none(network):
+    assert torch.equal(network.effects[0], torch.full((24,), 2.0))
+    assert not network.effects[1:].any()
+
+
+def test_a_new_decoder_starts_at_the_mean_of_all_training_cells(network, tables):
+    set_decoder_bias(network, str(tables))
+    with torch.no_grad():
+        network.expression_decoder.mlp.linear_fc2.weight.zero_()
+    torch.testing.assert_close(network.decode(torch.zeros(1, 1, 32)), torch.full((1, 1, 24), (10 + 30 + 40) / 40))
+
+
+def test_missing_tables_are_refused(model, tmp_path):
+    with pytest.raises(InputError, match=r"tables.npz: expected the run's tables"):
+        load_tables(model, str(tmp_path / "tables.npz"))
