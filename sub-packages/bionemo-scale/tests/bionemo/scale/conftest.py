@@ -35,7 +35,8 @@ def make_config(process_groups: None) -> Callable:
 
     def make(**fields):
         labels = dict(num_cell_types=CELL_TYPES, num_perturbations=PERTURBATIONS, num_batches=BATCHES)
-        defaults = dict(num_genes=GENES, set_size=6, use_cpu_initialization=True, **labels)
+        # Without the running average, which would double every test's parameters.
+        defaults = dict(num_genes=GENES, set_size=6, use_cpu_initialization=True, ema_decay=0.0, **labels)
         return ScaleModelConfig(**{**SIZES["tiny"], **defaults, **fields})
 
     return make

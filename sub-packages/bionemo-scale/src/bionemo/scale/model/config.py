@@ -150,7 +150,7 @@ class ScaleModelConfig(TransformerConfig):
 
     layer_spec: Literal["local"] = "local"
     """Modules of a block: torch's, for CPU and GPU."""
-    ema_decay: float = 0.0
+    ema_decay: float = 0.98
     """Share that the running average of the weights keeps at each step; the average is what predicts. 0 keeps none.
     Beyond the paper."""
     tables_file: str = ""

@@ -82,12 +82,12 @@ class ScaleModel(MegatronModule):
     def update_average(self, step: int) -> None:
         """Let the average follow the weights: ``average = d average + (1 - d) weights``.
 
-        Early on d is smaller, (1 + step) / (10 + step), so that the average forgets the initial weights.
+        Early on d is smaller, step / (step + 9), so that the average starts as a copy and soon forgets the first weights.
 
         Args:
             step: Optimizer steps so far.
         """
-        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
+        decay = min(self.config.ema_decay, step / (step + 9))
         followed = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         average = {**dict(self.average.named_parameters()), **dict(self.average.named_buffers())}
         for name, value in average.items():

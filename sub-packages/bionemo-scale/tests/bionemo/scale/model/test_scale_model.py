@@ -185,12 +185,11 @@ class TestAverage:
     """The running average of the weights."""
 
     def test_without_decay_the_network_predicts_itself(self, make_model):
-        model = make_model()
+        model = make_model(ema_decay=0.0)
         assert model.average is None and model.predictor is model
 
     def test_it_follows_weights_and_buffers(self, make_model):
         model = make_model(ema_decay=0.75, anchor="additive")
-        model.update_average(step=0)
         before = {name: value.clone() for name, value in model.average.state_dict().items() if value is not None}
         with torch.no_grad():
             for parameter in model.parameters():
@@ -203,19 +202,17 @@ class TestAverage:
         torch.testing.assert_close(model.average.effects, 0.75 * before["effects"] + 0.5)
         assert torch.equal(model.average.condition_encoder.perturbation.members, before[MEMBERS])
 
-    def test_early_on_it_forgets_the_initial_weights(self, make_model):
+    def test_it_starts_as_a_copy_and_forgets_the_first_weights_early(self, make_model):
         model = make_model(ema_decay=0.999)
-        model.update_average(step=0)
         weight = model.head.linear.weight
-        # (1 + 0) / (10 + 0) of what was there, which is uninitialised memory or nothing.
+        assert torch.equal(model.average.head.linear.weight, weight)
         with torch.no_grad():
             model.average.head.linear.weight.zero_()
-        model.update_average(step=0)
+        model.update_average(step=1)
         torch.testing.assert_close(model.average.head.linear.weight, 0.9 * weight)
 
     def test_no_gradient_reaches_it_and_it_predicts(self, make_model, batch):
         model = make_model(ema_decay=0.9)
-        model.update_average(step=0)
         objective(run(model, batch), batch, model.config, decode=model.decode)["loss"].backward()
         assert all(p.grad is None and not p.requires_grad for p in model.average.parameters())
         assert model.predictor is model.average
