@@ -192,7 +192,7 @@ class TestAverage:
         model = make_model(ema_decay=0.75, anchor="additive")
         before = {name: value.clone() for name, value in model.average.state_dict().items() if value is not None}
         with torch.no_grad():
-            for parameter in model.parameters():
+            for parameter in filter(lambda parameter: parameter.requires_grad, model.parameters()):
                 parameter.add_(1.0)
         model.effects.fill_(2.0)
         model.update_average(step=1000)
