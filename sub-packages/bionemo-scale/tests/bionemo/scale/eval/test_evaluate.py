@@ -67,7 +67,14 @@ def test_models_and_baselines_side_by_side(files, training, tmp_path):
     assert {"results.csv", "agg_results.csv", "summary.json", "delta.png", "CD8 T_real_de.csv"} <= names
     stored = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert list(stored["models"]) == ["mine", *BASELINES, "ceiling"]
-    assert stored["models"]["mine"]["discrimination_score_l1"] == {"mean": None, "n": 0, "undefined": 1}
+    assert stored["models"]["mine"]["discrimination_score_l1"] == {
+        "mean": None,
+        "n": 0,
+        "undefined": 1,
+        "why": {"one perturbation in the context: no rank": 1},
+        "interval": None,
+        "batch_interval": None,
+    }
     assert stored["models"]["mine"]["pearson_delta"]["n"] == 1
     assert stored["control_policy"] == "same-real"
     assert stored["paper_names"]["PDCorr"] == "pearson_delta"
