@@ -195,7 +195,11 @@ def _gene_frame(shift: Shift) -> pl.DataFrame:
         "fdr_real": shift.fdr_real,
     }
     columns = [pl.lit(label).alias(name) for name, label in labels.items()]
-    numbers = {name: pl.Series(value, dtype=pl.Float32) for name, value in values.items()}
+    # float32 has no room for the p-values of large populations.
+    numbers = {
+        name: pl.Series(value, dtype=pl.Float64 if name.startswith("fdr") else pl.Float32)
+        for name, value in values.items()
+    }
     return pl.DataFrame({"gene": list(shift.genes), **numbers}).select(*columns, pl.all())
 
 
