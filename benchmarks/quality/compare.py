@@ -53,9 +53,8 @@ class Budget:
 
 def run(log: Path, *command: str | Path) -> float:
     """Run a command with its output in a log; returns the seconds it took."""
-    environment = {name: value for name, value in os.environ.items()}
-    if "state-env" in str(command[0]):
-        environment.pop("PYTHONPATH", None)
+    foreign = Path(command[0]).name in ("state", "pip")
+    environment = {name: value for name, value in os.environ.items() if not (foreign and name == "PYTHONPATH")}
     begin = time.perf_counter()
     with log.open("a") as file:
         done = subprocess.run([str(part) for part in command], stdout=file, stderr=file, env=environment)

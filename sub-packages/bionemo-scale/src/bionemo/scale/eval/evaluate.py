@@ -26,7 +26,6 @@ from bionemo.scale.eval.inputs import (
 from bionemo.scale.eval.intervals import (
     COVERAGE,
     MIN_UNITS,
-    NUM_BATCH_DRAWS,
     NUM_DRAWS,
     BatchDraws,
     Interval,
@@ -156,7 +155,7 @@ def prepare(
         engine=options.engine,
         seed=options.seed,
         current=current,
-        batch_weights=_batch_weights(real, options.seed),
+        batch_weights=_batch_weights(real),
     )
     return Prepared(task=task, notes=tuple(notes))
 
@@ -167,9 +166,9 @@ def _policies(policy: str) -> tuple[tuple[ControlPolicy, str], ...]:
     return ((policy, ""),)
 
 
-def _batch_weights(real: PopulationFile, seed: int) -> dict[str, np.ndarray] | None:
+def _batch_weights(real: PopulationFile) -> dict[str, np.ndarray] | None:
     names = sorted(set(real.population.batch.astype(str).tolist()))
-    return batch_weights(names, seed=seed) if MIN_UNITS <= len(names) <= _MAX_BATCHES else None
+    return batch_weights(names) if MIN_UNITS <= len(names) <= _MAX_BATCHES else None
 
 
 def evaluate(
@@ -353,7 +352,7 @@ def _conventions() -> dict[str, str]:
         "pearson_delta": f"undefined where no gene is predicted to change by {MIN_EFFECT:g}",
         "mse_mae": "mean over genes of mean expression, no control subtracted; mse_delta and mae_delta subtract it",
         "intervals": f"{COVERAGE:.0%} percentile bootstrap: {NUM_DRAWS} draws of perturbations (contexts where there are "
-        f"under {MIN_UNITS}), {NUM_BATCH_DRAWS} draws of batches before the pseudobulk; cells are not drawn",
+        f"under {MIN_UNITS}); jackknife over batches, left out before the pseudobulk; cells are not drawn",
         "residuals": "residual_context subtracts from each side its mean change over the context's perturbations, "
         "residual_perturbation the perturbation's mean change over training contexts, residual_both both",
         "sd_ratio": "median over genes of predicted by observed standard deviation between cells, genes that "

@@ -45,7 +45,7 @@ class MetricSummary:
     interval: Interval | None = None
     """Bootstrap over perturbations or contexts; ``None`` where there are too few."""
     batch_interval: Interval | None = None
-    """Bootstrap over batches (donors, plates); ``None`` where there are too few, or for metrics that cannot be."""
+    """Jackknife over batches (donors, plates); ``None`` where there are too few, or for metrics that cannot be."""
 
 
 def summarise(

@@ -63,7 +63,7 @@ class Task:
     current: CurrentCellEval | None = None
     """Another cell-eval that scores everything too."""
     batch_weights: dict[str, np.ndarray] | None = None
-    """Batch to how often each bootstrap draw has it; ``None`` where there are too few batches."""
+    """Of :func:`bionemo.scale.eval.intervals.batch_weights`; ``None`` where there are too few batches."""
 
     def contexts(self) -> list[str]:
         """Return the cell types, sorted."""
@@ -339,12 +339,12 @@ def _population_metrics(task: Task, contestant: _Contestant) -> dict[str, list[f
 
 
 def _batch_draws(task: Task, contestant: _Contestant) -> intervals.BatchDraws | None:
-    """Score pseudobulks of drawn batches; ``None`` where predicted cells do not have the batches of the real ones."""
+    """Score pseudobulks with all batches and without each; ``None`` where predicted cells do not have the batches of the real ones."""
     pred, real, weights = contestant.side, contestant.truth.side, task.batch_weights
     if weights is None or not share_batches(pred, real):
         return None
     controls = [side.bulks[task.control].mean(weights) for side in (pred, real)]
-    draws = np.full((len(real.rows), len(intervals.BATCH_METRICS), intervals.NUM_BATCH_DRAWS), np.nan)
+    draws = np.full((len(real.rows), len(intervals.BATCH_METRICS), 1 + len(weights)), np.nan)
     for row, name in enumerate(real.rows):
         scored = intervals.batch_scores(
             pred=pred.bulks[name].mean(weights),
@@ -357,7 +357,6 @@ def _batch_draws(task: Task, contestant: _Contestant) -> intervals.BatchDraws | 
         model=contestant.name,
         sums=dict(zip(intervals.BATCH_METRICS, np.nansum(draws, axis=0), strict=True)),
         counts=dict(zip(intervals.BATCH_METRICS, np.isfinite(draws).sum(axis=0), strict=True)),
-        batches=max(len(bulk.names) for bulk in real.bulks.values()),
     )
 
 

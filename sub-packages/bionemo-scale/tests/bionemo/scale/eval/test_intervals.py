@@ -5,9 +5,10 @@
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from bionemo.scale.eval import intervals
-from bionemo.scale.eval.intervals import PairBootstrap, batch_weights, best_baseline, bulk_by_batch
+from bionemo.scale.eval.intervals import BatchDraws, PairBootstrap, batch_weights, best_baseline, bulk_by_batch
 
 
 def table(values, *, contexts=("T",), model="m"):
@@ -83,9 +84,25 @@ def test_a_draw_of_batches_is_the_pseudobulk_of_those_cells():
     assert np.isnan(found[2]).all()
 
 
-def test_batches_are_drawn_with_replacement_and_alike_everywhere():
-    weights = batch_weights(["x", "y", "z"], seed=0)
-    total = sum(weights.values())
-    assert set(weights) == {"x", "y", "z"}
-    assert (total == 3).all() and len(total) == intervals.NUM_BATCH_DRAWS
-    assert all((weights[name] == batch_weights(["z", "y", "x"], seed=0)[name]).all() for name in weights)
+def test_every_batch_is_left_out_once():
+    weights = batch_weights(["z", "x", "y"])
+    assert list(weights) == ["x", "y", "z"]
+    assert np.stack(list(weights.values()), axis=1).tolist() == [[1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]]
+
+
+def test_batch_interval_of_a_mean_is_the_t_interval():
+    """For a plain mean of batches the jackknife is exact, which anchors its formula."""
+    values = np.random.default_rng(0).normal(0.5, 0.1, 6)
+    kept = np.stack(list(batch_weights(list("abcdef")).values()), axis=1)
+    means = kept @ values / kept.sum(axis=1)
+    draws = [
+        BatchDraws(
+            model="m",
+            sums=dict.fromkeys(intervals.BATCH_METRICS, 3 * means),
+            counts={name: np.full(7, 3) for name in intervals.BATCH_METRICS},
+        )
+    ]
+    found = intervals.batch_intervals(draws)["m"]["mse"]
+    expected = stats.t.interval(0.95, 5, values.mean(), values.std(ddof=1) / np.sqrt(6))
+    assert (found.low, found.high) == pytest.approx(expected)
+    assert (found.unit, found.units) == ("batch", 6)

@@ -153,7 +153,7 @@ def _warnings(lines: list[str]) -> str:
 
 def _scores(summary: dict[str, Any]) -> str:
     parts = [
-        '<p class="note">Means over pairs; in small type the 95 % bootstrap interval over '
+        '<p class="note">Means over pairs; in small type the 95 % interval over '
         "perturbations, or over contexts where there are too few (p), and over batches (b), and how many pairs are without "
         "a value. Best of each column marked; the ceiling is real cells predicting real cells and does not compete.</p>",
         _table(summary, COLUMNS),
