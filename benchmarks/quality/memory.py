@@ -53,22 +53,27 @@ def make_files(folder: Path, num_cells: int, num_genes: int, num_contexts: int, 
     )
     uns = {"bionemo_scale": {"card": card.to_json()}}
     perturbed = (obs["perturbation"] != "control").to_numpy()
+    pool = _pool(rng, num_genes)
     writers = (("real", obs, False), ("pred", obs[perturbed], True))
     for name, table, dense in writers:
         with H5adWriter(folder / f"{name}.h5ad", obs=table, genes=genes, uns=uns, dense=dense) as writer:
             for start in range(0, len(table), _ROWS):
-                writer.append(_block(rng, table.iloc[start : start + _ROWS], num_genes, dense=dense))
+                writer.append(_block(pool, table.iloc[start : start + _ROWS], dense=dense))
 
 
-def _block(
-    rng: np.random.Generator, obs: pd.DataFrame, num_genes: int, *, dense: bool
-) -> np.ndarray | sparse.csr_matrix:
-    effect = 1 + 0.3 * np.sin(obs["perturbation"].cat.codes.to_numpy()[:, None] + np.arange(num_genes))
-    values = rng.standard_exponential((len(obs), num_genes), dtype=np.float32) * effect.astype(np.float32)
-    if dense:
-        return np.minimum(values, 9)
-    keep = rng.random((len(obs), num_genes), dtype=np.float32) < 0.15
-    return sparse.csr_matrix(np.where(keep, np.minimum(values, 9), 0).astype(np.float32))
+def _pool(rng: np.random.Generator, num_genes: int) -> np.ndarray:
+    """Draw the values of every block once: 15 % nonzero, as log1p data are."""
+    values = np.minimum(rng.standard_exponential((_ROWS, num_genes), dtype=np.float32) + 0.1, 8)
+    return np.where(rng.random(values.shape, dtype=np.float32) < 0.15, values, 0)
+
+
+def _block(pool: np.ndarray, obs: pd.DataFrame, *, dense: bool) -> np.ndarray | sparse.csr_matrix:
+    """Give each perturbation other genes that respond; a dense block has no zeros, as a model's."""
+    codes = obs["perturbation"].cat.codes.to_numpy()
+    values = pool[: len(obs)].copy()
+    for code in np.unique(codes):
+        values[codes == code, code :: len(obs["perturbation"].cat.categories)] *= 1.1
+    return values + np.float32(0.05) if dense else sparse.csr_matrix(values)
 
 
 def main() -> None:
