@@ -14,7 +14,7 @@ from bionemo.scale.eval.metrics import Genes, log_fold_change
 from bionemo.scale.eval.populations import Population, group_means, rows_by_label, to_anndata
 
 
-WHOLE_VALUES = 1 << 28
+WHOLE_VALUES = 1 << 27
 """Values of a context up to which cell-eval gets every cell: it copies them several times."""
 
 
