@@ -47,7 +47,7 @@ def run(*arguments: str) -> Finished:
 
 
 def test_the_commands_of_the_package():
-    assert set(SCRIPTS) == {f"bionemo-scale-{verb}" for verb in ("prepare", "train", "infer", "evaluate")}
+    assert set(SCRIPTS) == {f"bionemo-scale-{verb}" for verb in ("prepare", "train", "infer", "evaluate", "report")}
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))

@@ -143,6 +143,22 @@ def ridge(targets: Targets) -> BaselinePrediction:
     return BaselinePrediction(expression=expression, fallbacks=effects.fallbacks)
 
 
+def nearest_context(targets: Targets) -> BaselinePrediction:
+    """Predict the matched control cell plus the perturbation's change in the most similar training context, clipped at 0.
+
+    Of the contexts that show the perturbation and have training controls, the one whose mean control expression is
+    nearest (Euclidean over genes) to that of the controls at hand. An unseen perturbation has change 0 (fallback).
+    """
+    training = _training(targets)
+    near = {
+        name: min(seen, key=lambda change: float(np.linalg.norm(change.control - targets.context_control))).change
+        for name, seen in training.by_context.items()
+    }
+    changes = _constant(targets.perturbation, near, np.zeros_like(training.overall.mean))
+    expression = np.maximum(targets.controls + changes.expression, 0)
+    return BaselinePrediction(expression=expression, fallbacks=changes.fallbacks)
+
+
 BASELINES: dict[str, Callable[[Targets], BaselinePrediction]] = {
     "control": control,
     "perturbation_mean": perturbation_mean,
@@ -151,6 +167,7 @@ BASELINES: dict[str, Callable[[Targets], BaselinePrediction]] = {
     "overall_mean": overall_mean,
     "batch_mean": batch_mean,
     "ridge": ridge,
+    "nearest_context": nearest_context,
 }
 """Name in the tables to function."""
 

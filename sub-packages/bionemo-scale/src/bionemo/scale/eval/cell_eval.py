@@ -22,23 +22,6 @@ SKIPPED = ("pearson_edistance", "clustering_agreement")
 
 DISCRIMINATION = ("discrimination_score_l1", "discrimination_score_l2", "discrimination_score_cosine")
 
-PAPER_NAMES = {
-    "PDCorr": "pearson_delta",
-    "MSE": "mse",
-    "MAE": "mae",
-    "R2": "r2",
-    "PDS_L1": "discrimination_score_l1",
-    "PDS_L2": "discrimination_score_l2",
-    "PDS_cos": "discrimination_score_cosine",
-    "DEOver": "overlap_at_N",
-    "DEPrec": "precision_at_N",
-    "DirAgr": "de_direction_match",
-    "LFCspear": "de_spearman_lfc_sig",
-    "AUROC": "roc_auc",
-    "AUPRC": "pr_auc",
-}
-"""Name in the paper (appendix A) to the column that holds it."""
-
 
 class MetricError(RuntimeError):
     """A metric failed inside cell-eval."""

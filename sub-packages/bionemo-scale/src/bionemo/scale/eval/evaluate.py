@@ -5,29 +5,55 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from bionemo.scale.eval.baselines import BASELINES, WITHOUT_TRAINING
-from bionemo.scale.eval.cell_eval import PAPER_NAMES, SKIPPED, versions
+from bionemo.scale.eval.catalogue import PAPER_METRICS, PAPER_NAMES, PaperMetric
+from bionemo.scale.eval.cell_eval import SKIPPED, versions
+from bionemo.scale.eval.current import CONVENTIONS, PREFIX, CurrentCellEval
 from bionemo.scale.eval.differential import DEEngine
-from bionemo.scale.eval.inputs import ControlPolicy, PopulationFile, align, check_controls, choose_controls
-from bionemo.scale.eval.metrics import MIN_DETECTION, MIN_EFFECT
-from bionemo.scale.eval.report import ResultFolder, check_out, summarise
+from bionemo.scale.eval.inputs import (
+    ControlPolicy,
+    PopulationFile,
+    align,
+    check_controls,
+    check_scale,
+    choose_controls,
+)
+from bionemo.scale.eval.intervals import (
+    COVERAGE,
+    MIN_UNITS,
+    NUM_DRAWS,
+    BatchDraws,
+    Interval,
+    batch_intervals,
+    batch_weights,
+)
+from bionemo.scale.eval.metrics import MIN_EFFECT
+from bionemo.scale.eval.results import ResultFolder, check_out, compare_with_baselines, summarise
 from bionemo.scale.eval.scoring import CEILING, Model, Shift, Task, score_contexts
-from bionemo.scale.eval.table import render_table
+from bionemo.scale.eval.spread import BANDWIDTHS, MAX_CELLS, MAX_GENES, MIN_DETECTION
+from bionemo.scale.eval.table import COLUMNS, render_table
 from bionemo.scale.eval.training_means import TrainingMeans, fit
 from bionemo.scale.eval.wilcoxon import FOLD_CHANGE_CLIP
 from bionemo.scale.types import DataCard, GroupMeans, InputError
+
+
+_MAX_BATCHES = 200
+"""More labels are no donors or plates but something finer."""
+OWN_CONTROLS = " (own controls)"
+"""What a model's name ends with where its own controls are used beside the real ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """How to evaluate."""
 
-    control_policy: ControlPolicy = "same-real"
+    control_policy: ControlPolicy | Literal["both"] = "same-real"
+    """``both`` scores every model twice."""
     baselines: tuple[str, ...] = tuple(BASELINES)
     """Names; those that need training data are left out when there is none."""
     ceiling: bool = True
@@ -79,6 +105,7 @@ def prepare(
     predictions: Mapping[str, PopulationFile],
     training: TrainingData | None = None,
     options: Options | None = None,
+    current: CurrentCellEval | None = None,
 ) -> Prepared:
     """Check the files against one another and put them side by side.
 
@@ -87,20 +114,27 @@ def prepare(
         predictions: Name to prediction; the first is the one whose own cell-eval files are kept.
         training: For the baselines that learn.
         options: How to evaluate; ``None`` takes the defaults.
+        current: Another cell-eval that is to score everything too.
 
     Raises:
         InputError: Something cannot be compared.
     """
     options = options or Options()
     check_controls(real)
+    check_scale(real)
     notes, models = list(real.notes), []
     for name, file in predictions.items():
         if name in (*BASELINES, CEILING):
             raise InputError(f"{file.path}: {name!r} is the name of a baseline; give the model another with --name")
         pred = align(file, real)
-        controls, line = choose_controls(pred, real, options.control_policy)
-        notes += [*pred.notes, f"control policy {options.control_policy}, {name}: {line}"]
-        models.append(Model(name=name, cells=pred.population.select(~pred.is_control), controls=controls))
+        notes += pred.notes
+        if file.sha256 == real.sha256:
+            notes.append(f"warning: {file.path} is the real file: it is scored against itself")
+        for policy, suffix in _policies(options.control_policy):
+            controls, line = choose_controls(pred, real, policy)
+            notes.append(f"control policy {policy}, {name}: {line}")
+            cells = pred.population.select(~pred.is_control)
+            models.append(Model(name=name + suffix, cells=cells, controls=controls))
     cells = real.population.select(~real.is_control)
     learnt = None
     if training is not None and options.baselines:
@@ -120,8 +154,21 @@ def prepare(
         ceiling=options.ceiling,
         engine=options.engine,
         seed=options.seed,
+        current=current,
+        batch_weights=_batch_weights(real),
     )
     return Prepared(task=task, notes=tuple(notes))
+
+
+def _policies(policy: str) -> tuple[tuple[ControlPolicy, str], ...]:
+    if policy == "both":
+        return ("same-real", ""), ("predicted", OWN_CONTROLS)
+    return ((policy, ""),)
+
+
+def _batch_weights(real: PopulationFile) -> dict[str, np.ndarray] | None:
+    names = sorted(set(real.population.batch.astype(str).tolist()))
+    return batch_weights(names) if MIN_UNITS <= len(names) <= _MAX_BATCHES else None
 
 
 def evaluate(
@@ -131,6 +178,7 @@ def evaluate(
     out: Path,
     training: TrainingData | None = None,
     options: Options | None = None,
+    current: CurrentCellEval | None = None,
     announce: Callable[[Prepared], None] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -142,6 +190,7 @@ def evaluate(
         out: Result folder; replaced file by file, on success only.
         training: For the baselines that learn.
         options: How to evaluate; ``None`` takes the defaults.
+        current: Another cell-eval that is to score everything too.
         announce: Called once, when everything has been checked and nothing scored.
         progress: Called with ``context / model`` after each is done.
 
@@ -151,24 +200,31 @@ def evaluate(
     """
     options = options or Options()
     check_out(out)
-    prepared = prepare(real=real, predictions=predictions, training=training, options=options)
+    prepared = prepare(real=real, predictions=predictions, training=training, options=options, current=current)
     if announce is not None:
         announce(prepared)
     fallbacks = dict.fromkeys(("matching", *prepared.task.baselines), 0)
     shifts: list[Shift] = []
+    draws: list[BatchDraws] = []
     with ResultFolder(out) as folder:
         for scored in score_contexts(prepared.task, progress):
             folder.add(scored)
             fallbacks = {name: count + scored.fallbacks.get(name, 0) for name, count in fallbacks.items()}
-            shifts = _keep_strongest([*shifts, *scored.shifts], options.plot)
+            shifts = _keep_strongest([*shifts, *scored.shifts], prepared.task, options.plot)
+            draws += scored.batch_draws
         scores = folder.scores()
-        summary = _summary(prepared, scores, options, fallbacks) | {"inputs": _inputs(real, predictions, training)}
+        summary = _summary(prepared, scores, options, batch_intervals(draws))
+        summary["baselines"]["fallback_cells"] = fallbacks
+        summary |= {
+            "contexts": folder.prefixes,
+            "inputs": _inputs(real, predictions, training),
+        }
         if options.plot:
             from bionemo.scale.eval.plot import plot_changes
 
             plot_changes(shifts, model=prepared.task.models[0].name, path=folder.staging / "delta.png")
         folder.finish(summary)
-    return Evaluation(scores=scores, table=render_table(summarise(scores), hors_concours=(CEILING,)), summary=summary)
+    return Evaluation(scores=scores, table=_tables(prepared.task, scores), summary=summary)
 
 
 def split_mismatch(training: TrainingData, predictions: Mapping[str, PopulationFile]) -> str | None:
@@ -185,12 +241,28 @@ def split_mismatch(training: TrainingData, predictions: Mapping[str, PopulationF
     return None
 
 
-def _keep_strongest(shifts: list[Shift], plot: bool) -> list[Shift]:
+def _tables(task: Task, scores: pl.DataFrame) -> str:
+    found = summarise(scores, trained=_trained(task))
+    table = render_table(found, hors_concours=(CEILING,))
+    if task.current is None:
+        return table
+    columns = tuple(replace(column, metric=PREFIX + column.metric) for column in COLUMNS if column.cell_eval)
+    version = task.current.versions["cell-eval"]
+    return f"{table}\n\nthe same cells scored by cell-eval {version}\n" + render_table(
+        found, columns, hors_concours=(CEILING,)
+    )
+
+
+def _trained(task: Task) -> frozenset[str]:
+    return frozenset() if task.training is None else frozenset(task.training.changes)
+
+
+def _keep_strongest(shifts: list[Shift], task: Task, plot: bool) -> list[Shift]:
     if not plot:
         return []
     from bionemo.scale.eval.plot import strongest
 
-    return strongest(shifts)
+    return strongest([shift for shift in shifts if shift.model == task.models[0].name])
 
 
 def _learn(
@@ -224,42 +296,71 @@ def _learn(
     ]
 
 
-def _summary(prepared: Prepared, scores: pl.DataFrame, options: Options, fallbacks: dict[str, int]) -> dict[str, Any]:
+def _summary(
+    prepared: Prepared, scores: pl.DataFrame, options: Options, batches: dict[str, dict[str, Interval]]
+) -> dict[str, Any]:
+    task = prepared.task
     first = scores.filter(pl.col("model") == scores["model"][0])
+    found = summarise(scores, trained=_trained(task), batch_intervals=batches, seed=options.seed)
+    names = [model.name for model in task.models]
+    compared = compare_with_baselines(scores, models=names, baselines=task.baselines, seed=options.seed)
     return {
-        "models": {
-            name: {metric: asdict(item) for metric, item in found.items()} for name, found in summarise(scores).items()
+        "models": {name: {metric: asdict(item) for metric, item in row.items()} for name, row in found.items()},
+        "against_best_baseline": {
+            name: {metric: asdict(item) for metric, item in row.items()} for name, row in compared.items()
         },
+        "names": {"models": names, "baselines": list(task.baselines), "ceiling": task.ceiling},
         "control_policy": options.control_policy,
         "pairs": first.height,
         "pairs_without_significant_real_gene": int((first["de_nsig_counts_real"] == 0).sum()),
         "baselines": {
-            "fitted_on": "training split" if prepared.task.training is not None else None,
-            "ridge_penalty": getattr(getattr(prepared.task.training, "ridge", None), "penalty", None),
-            "fallback_cells": fallbacks,
-            "cells": len(prepared.task.cells),
+            "fitted_on": "training split" if task.training is not None else None,
+            "ridge_penalty": getattr(getattr(task.training, "ridge", None), "penalty", None),
+            "cells": len(task.cells),
             "seed": options.seed,
         },
         "evaluator": {"versions": versions(), "de_engine": options.engine, "conventions": _conventions()},
+        "current_evaluator": None
+        if task.current is None
+        else {"columns": f"{PREFIX}*", "versions": task.current.versions, "conventions": CONVENTIONS},
         "paper_names": PAPER_NAMES,
+        "paper_metrics": {metric.name: _paper_metric(metric) for metric in PAPER_METRICS},
         "notes": list(prepared.notes),
+    }
+
+
+def _paper_metric(metric: PaperMetric) -> dict[str, str | None]:
+    equal = "yes" if metric.equals_cell_eval else "no"
+    return {
+        "column": metric.column,
+        "equation": metric.equation,
+        "cell_eval_column": metric.cell_eval,
+        "equals cell-eval": f"{equal}, {'except: ' if metric.equals_cell_eval else 'because: '}{metric.because}",
     }
 
 
 def _conventions() -> dict[str, str]:
     return {
         "context": "cell-eval runs per cell type; a summary's mean gives every (context, perturbation) pair one vote",
-        "undefined": "a pair without a value counts as undefined, not as 0, 1 or NaN",
+        "undefined": "a pair without a value counts as undefined, with the reason, not as 0, 1 or NaN",
         "fdr": "Benjamini-Hochberg over all perturbations x genes of one context, significant below 0.05",
         "fold_change": "expm1(mean log1p) of perturbed by control, "
         f"{FOLD_CHANGE_CLIP:g} where the control is 0, 1/{FOLD_CHANGE_CLIP:g} where the perturbed is 0",
-        "overlap": "overlap_at_N and precision_at_N are 0 where nothing is significant, as in cell-eval",
+        "overlap": "top genes by absolute fold change among those significant on both sides; overlap_at_N and "
+        "precision_at_N are 0 where nothing is significant, as in cell-eval",
         "discrimination": "undefined where a context has one perturbation: a rank among one says nothing",
         "pearson_delta": f"undefined where no gene is predicted to change by {MIN_EFFECT:g}",
         "mse_mae": "mean over genes of mean expression, no control subtracted; mse_delta and mae_delta subtract it",
+        "intervals": f"{COVERAGE:.0%} percentile bootstrap: {NUM_DRAWS} draws of perturbations (contexts where there are "
+        f"under {MIN_UNITS}); jackknife over batches, left out before the pseudobulk; cells are not drawn",
+        "residuals": "residual_context subtracts from each side its mean change over the context's perturbations, "
+        "residual_perturbation the perturbation's mean change over training contexts, residual_both both",
         "sd_ratio": "median over genes of predicted by observed standard deviation between cells, genes that "
         f"{MIN_DETECTION:.0%} of observed cells express",
-        "edistance": "unbiased energy distance, Euclidean over genes, at most 256 cells a side",
+        "calibration_error": f"{MAX_GENES} most expressed genes, levels 0.1 to 0.9, at most {MAX_CELLS} cells a side",
+        "edistance": f"unbiased energy distance, Euclidean over genes, at most {MAX_CELLS} cells a side",
+        "mmd": f"unbiased squared MMD of the same cells, Gaussian kernels of {', '.join(map(str, BANDWIDTHS))} times the "
+        "median distance of observed cells",
         "ceiling": "one half of a pair's real cells as prediction of the other half, same controls; not corrected "
         "for the halved number of cells, and only pairs with 4 cells or more",
         "skipped": ", ".join(SKIPPED),

@@ -8,21 +8,20 @@ here, and what is repaired (gene order, labels of other tools) is reported as a 
 
 import difflib
 import hashlib
-import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from bionemo.scale.eval.populations import Population
+from bionemo.scale.eval.populations import Expression, Population
+from bionemo.scale.eval.stored import StoredMatrix, value_blocks
 from bionemo.scale.types import DataCard, InputError, ObsKeys
 
-
-logger = logging.getLogger(__name__)
 
 ControlPolicy = Literal["same-real", "predicted"]
 
@@ -30,7 +29,10 @@ MAX_LOG1P = 15.0
 """cell-eval takes values from here on as no log1p data; log1p(1e4) is 9.2."""
 _MIN_FRACTION = 1e-3
 """What cell-eval takes for more than the rounding of a whole number."""
-_VALUES_AT_ONCE = 1 << 22
+IN_MEMORY = 1 << 28
+"""Files whose dense X would have up to this many bytes are read at once; larger ones context by context."""
+_TENTHS = (8.0, 12.5)
+"""Ratios of mean expression that a division by 10 explains, and next to nothing else does."""
 _SHOWN = 3
 
 
@@ -40,6 +42,8 @@ class Labels:
 
     keys: ObsKeys = field(default_factory=ObsKeys)
     control: str = "control"
+    target_sum: float | None = None
+    """Library size behind the log1p values of files that do not record it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,10 @@ class PopulationFile:
     store: str | None
     """Path of the training store, as the file names it."""
     sha256: str
+    row_sums: np.ndarray
+    """[cells] float64, total of each cell's values."""
+    origin: str | None = None
+    """Checkpoint or baseline that predicted the cells, as the file names it."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -61,38 +69,52 @@ class PopulationFile:
         """[cells] bool."""
         return self.population.perturbation == self.labels.control
 
+    @property
+    def target_sum(self) -> float | None:
+        """Library size behind the values; ``None`` where nobody says."""
+        return self.labels.target_sum if self.card is None else self.card.scale.target_sum
 
-def read_population(path: Path, *, labels: Labels | None = None) -> PopulationFile:
-    """Read an h5ad whose X is log1p expression.
+
+@dataclass(frozen=True, kw_only=True)
+class StoredX:
+    """X of a file too large to be read at once."""
+
+    path: Path
+    shape: tuple[int, int]
+
+
+def read_population(path: Path, *, labels: Labels | None = None, in_memory: int = IN_MEMORY) -> PopulationFile:
+    """Read an h5ad whose X is log1p expression; what is large stays in the file until it is needed.
 
     Args:
         path: The file. ``uns["bionemo_scale"]["card"]``, where present, names the obs columns and the control label.
-        labels: Columns and control label of files without a card; ``None`` takes the defaults.
+        labels: Columns, control label and scale of files without a card; ``None`` takes the defaults.
+        in_memory: Bytes of dense float32 up to which X is read now.
 
     Raises:
         InputError: The file is no h5ad, has no cells or genes, lacks a column, or holds no log1p expression.
     """
-    adata = _read_h5ad(path)
+    adata, expression = _read_h5ad(path, in_memory)
     own = adata.uns.get("bionemo_scale", {})
     card = _read_card(own, path)
     used = labels or Labels()
     notes = []
     if card is not None:
-        if labels is not None and labels != Labels(keys=card.keys, control=card.control):
+        if labels is not None and (labels.keys, labels.control) != (card.keys, card.control):
             notes.append(f"{path.name} says itself how its cells are labelled; label options are not used for it")
         used = Labels(keys=card.keys, control=card.control)
     genes = _gene_names(adata, path)
-    expression = _expression(adata, path)
-    check_log1p(expression, path)
+    _check_base(adata.uns, path)
+    row_sums = check_log1p(expression, path)
     batch, note = _batches(adata, used.keys.batch, path, required=used.keys.batch != ObsKeys().batch)
     population = Population(
-        expression=expression,
+        expression=_as_float32(expression, path, adata.n_obs),
         genes=genes,
         perturbation=_obs_column(adata, used.keys.perturbation, path),
         cell_type=_obs_column(adata, used.keys.cell_type, path),
         batch=batch,
     )
-    store = own.get("store")
+    store, origin = own.get("store"), own.get("checkpoint", own.get("baseline"))
     return PopulationFile(
         path=path,
         population=population,
@@ -100,6 +122,8 @@ def read_population(path: Path, *, labels: Labels | None = None) -> PopulationFi
         card=card,
         store=None if store is None else str(store),
         sha256=hash_file(path),
+        row_sums=row_sums,
+        origin=None if origin is None else str(origin),
         notes=tuple(notes + note),
     )
 
@@ -110,31 +134,72 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_log1p(expression: np.ndarray | sparse.csr_matrix, path: Path) -> None:
+def check_log1p(expression: np.ndarray | sparse.csr_matrix | StoredX, path: Path) -> np.ndarray:
     """Refuse values that cannot be log1p of normalised counts.
+
+    Returns:
+        [cells] float64, the sum of each cell's values.
 
     Raises:
         InputError: NaN or infinite, negative, :data:`MAX_LOG1P` or larger, or whole numbers only.
     """
-    values = expression.data if sparse.issparse(expression) else expression.reshape(-1)
+    if isinstance(expression, StoredX):
+        with h5py.File(expression.path, "r") as file:
+            return _check_values(file["X"], expression.shape, path)
+    return _check_values(expression, expression.shape, path)
+
+
+def _check_values(x: Any, shape: tuple[int, int], path: Path) -> np.ndarray:
+    sums = np.zeros(shape[0])
+    lowest, highest, bad, fractions = np.inf, -np.inf, 0, False
+    for block in value_blocks(x, shape[1]):
+        values = block.values
+        if not np.issubdtype(values.dtype, np.number):
+            raise InputError(f"{path}: X must be numeric, found {values.dtype}")
+        if not values.size:
+            continue
+        finite = np.isfinite(values)
+        bad += int(values.size - finite.sum())
+        if not bad:
+            lowest, highest = min(lowest, float(values.min())), max(highest, float(values.max()))
+            fractions = fractions or bool((np.modf(values)[0] > _MIN_FRACTION).any())
+            sums[block.rows] = block.row_sums()
     expected = f"{path}: X must hold log1p of normalised counts in [0, {MAX_LOG1P:g})"
-    if not np.isfinite(values).all():
-        raise InputError(f"{expected}, found {int((~np.isfinite(values)).sum())} NaN or infinite values")
-    lowest, highest = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if bad:
+        raise InputError(f"{expected}, found {bad} NaN or infinite values")
     if lowest < 0:
         raise InputError(f"{expected}, found negative values down to {lowest:.4g}")
-    if not _has_fractions(values):
-        raise InputError(f"{expected}, found whole numbers only (up to {highest:g}): raw counts?")
+    if not fractions:
+        raise InputError(f"{expected}, found whole numbers only (up to {max(highest, 0.0):g}): raw counts?")
     if highest >= MAX_LOG1P:
         raise InputError(f"{expected}, found values up to {highest:.4g}: normalised without log1p?")
+    return sums
+
+
+def check_scale(file: PopulationFile) -> None:
+    """Refuse a file that does not say, and for which nobody says, to which library size its counts were scaled.
+
+    Raises:
+        InputError: Naming the option that says it.
+    """
+    if file.target_sum is None:
+        raise InputError(
+            f"{file.path}: scale unknown: no card in uns['bionemo_scale'] says which library size its counts were "
+            "scaled to before log1p; expected --target-sum, such as --target-sum 10000"
+        )
 
 
 def check_controls(real: PopulationFile) -> None:
     """Refuse a real file without control cells, or with a context that lacks either kind of cell.
 
     Raises:
-        InputError: Naming the control label and the labels that are there.
+        InputError: Naming the control label and the labels that are there, or the model whose prediction it is.
     """
+    if real.origin is not None:
+        raise InputError(
+            f"{real.path}: holds predicted cells (of {real.origin}, says uns['bionemo_scale']); expected measured cells "
+            "and measured controls"
+        )
     key, control = real.labels.keys.perturbation, real.labels.control
     is_control = real.is_control
     if not is_control.any():
@@ -175,7 +240,7 @@ def align(pred: PopulationFile, real: PopulationFile) -> PopulationFile:
         notes=tuple(notes),
     )
     _check_groups(aligned, real)
-    return replace(aligned, notes=aligned.notes + _magnitude_note(aligned, real))
+    return replace(aligned, notes=aligned.notes + _check_magnitude(aligned, real))
 
 
 def choose_controls(pred: PopulationFile, real: PopulationFile, policy: ControlPolicy) -> tuple[Population, str]:
@@ -201,16 +266,31 @@ def choose_controls(pred: PopulationFile, real: PopulationFile, policy: ControlP
     return own, f"{len(own)} control cells of {pred.path.name} on the predicted side"
 
 
-def _read_h5ad(path: Path) -> ad.AnnData:
+def _read_h5ad(path: Path, in_memory: int) -> tuple[ad.AnnData, np.ndarray | sparse.csr_matrix | StoredX]:
+    """Return labels and notes of a file (an AnnData without X), and its X."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected an h5ad")
     try:
-        adata = ad.read_h5ad(path)
+        with h5py.File(path, "r") as file:
+            parts = {name: ad.io.read_elem(file[name]) if name in file else None for name in ("obs", "var", "uns")}
+            shape = (len(parts["obs"]), len(parts["var"]))
+            x = file.get("X")
+            kind = None if x is None else x.attrs.get("encoding-type", "array")
+            too_large = shape[0] * shape[1] * 4 > in_memory and kind in ("array", "csr_matrix")
+            expression = StoredX(path=path, shape=shape) if too_large else None if x is None else ad.io.read_elem(x)
     except Exception as error:
         raise InputError(f"{path}: cannot be read as h5ad ({type(error).__name__}: {error})") from error
-    if adata.n_obs == 0 or adata.n_vars == 0 or adata.X is None:
-        raise InputError(f"{path}: empty: {adata.n_obs} cells, {adata.n_vars} genes; expected expression in X")
-    return adata
+    if 0 in shape or expression is None:
+        raise InputError(f"{path}: empty: {shape[0]} cells, {shape[1]} genes; expected expression in X")
+    if sparse.issparse(expression):
+        expression = sparse.csr_matrix(expression)
+    return ad.AnnData(obs=parts["obs"], var=parts["var"], uns=parts["uns"] or {}), expression
+
+
+def _check_base(uns: Any, path: Path) -> None:
+    base = uns.get("log1p", {}).get("base") if isinstance(uns.get("log1p", {}), dict) else None
+    if base is not None:
+        raise InputError(f"{path}: uns['log1p'] says logarithm to base {base}; expected the natural log1p")
 
 
 def _read_card(own: dict, path: Path) -> DataCard | None:
@@ -230,19 +310,13 @@ def _gene_names(adata: ad.AnnData, path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _expression(adata: ad.AnnData, path: Path) -> np.ndarray | sparse.csr_matrix:
-    if sparse.issparse(adata.X):
-        return sparse.csr_matrix(adata.X, dtype=np.float32)
-    values = np.asarray(adata.X)
-    if not np.issubdtype(values.dtype, np.number):
-        raise InputError(f"{path}: X must be numeric, found {values.dtype}")
-    return np.ascontiguousarray(values, dtype=np.float32)
-
-
-def _has_fractions(values: np.ndarray) -> bool:
-    # In pieces: log1p data answers in the first, and a copy of everything is not needed.
-    pieces = (values[start : start + _VALUES_AT_ONCE] for start in range(0, values.size, _VALUES_AT_ONCE))
-    return any(bool((np.modf(piece)[0] > _MIN_FRACTION).any()) for piece in pieces)
+def _as_float32(expression: np.ndarray | sparse.csr_matrix | StoredX, path: Path, num_cells: int) -> Expression:
+    if isinstance(expression, StoredX):
+        rows = np.arange(num_cells, dtype=np.int64)
+        return StoredMatrix(path=path, num_stored=num_cells, num_columns=expression.shape[1], rows=rows)
+    if sparse.issparse(expression):
+        return expression.astype(np.float32)
+    return np.ascontiguousarray(expression, dtype=np.float32)
 
 
 def _obs_column(adata: ad.AnnData, key: str, path: Path) -> np.ndarray:
@@ -275,14 +349,17 @@ def _check_genes(pred: PopulationFile, real: PopulationFile) -> None:
 
 
 def _check_scale(pred: PopulationFile, real: PopulationFile) -> None:
-    if pred.card is None or real.card is None:
-        return
-    ours, theirs = pred.card.scale, real.card.scale
-    if (ours.target_sum, ours.source) != (theirs.target_sum, theirs.source):
-        raise InputError(
-            f"{pred.path}: expression scale (target_sum {ours.target_sum:g}, from {ours.source}) is not that of "
-            f"{real.path} (target_sum {theirs.target_sum:g}, from {theirs.source})"
-        )
+    for file in (pred, real):
+        check_scale(file)
+    if pred.target_sum != real.target_sum:
+        raise InputError(f"{_scale(pred)} is not that of {_scale(real)}")
+    if pred.card is not None and real.card is not None and pred.card.scale.source != real.card.scale.source:
+        raise InputError(f"{_scale(pred)} is not that of {_scale(real)}")
+
+
+def _scale(file: PopulationFile) -> str:
+    source = "" if file.card is None else f", from {file.card.scale.source}"
+    return f"{file.path}: expression scale (target_sum {file.target_sum:g}{source})"
 
 
 def _check_groups(pred: PopulationFile, real: PopulationFile) -> None:
@@ -311,14 +388,16 @@ def _missing_message(file: PopulationFile, missing: set[tuple[str, str]], other:
     return f"{file.path}: no cells of {len(missing)} (cell type x perturbation) pairs that {other.path} has: {shown}"
 
 
-def _magnitude_note(pred: PopulationFile, real: PopulationFile) -> tuple[str, ...]:
-    """Warn of a constant factor (such as a division by 10), which no check of single values can see."""
-    predicted = float(pred.population.select(~pred.is_control).expression.mean())
-    observed = float(real.population.select(~real.is_control).expression.mean())
-    ratio = predicted / observed if observed > 0 else float("inf")
+def _check_magnitude(pred: PopulationFile, real: PopulationFile) -> tuple[str, ...]:
+    """Refuse a division by 10, which no check of single values can see, and warn of other constant factors."""
+    sums = [float(file.row_sums[~file.is_control].mean()) for file in (pred, real)]
+    ratio = sums[0] / sums[1] if sums[1] > 0 else float("inf")
+    line = f"mean expression is {ratio:.3g} times that of {real.path.name}"
+    if _TENTHS[0] < max(ratio, 1 / ratio if ratio else 0.0) < _TENTHS[1]:
+        raise InputError(f"{pred.path}: {line}: expected one scale, found what a division by 10 looks like")
     if 1 / 3 < ratio < 3:
         return ()
-    return (f"warning: mean expression in {pred.path.name} is {ratio:.3g} times the real one: on the same scale?",)
+    return (f"warning: {pred.path.name}: {line}: on the same scale?",)
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -1,9 +1,11 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Population metrics of appendix A, vectorised over perturbations, and two of the spread of cells.
+"""The metrics of the paper's appendix A as they are written, vectorised over the perturbations of one context.
 
-P perturbations of one context, G genes, pseudobulks in log1p space (eq. 39-42). Everything is float64; where a
-metric has no value (a correlation with a constant, a rank among one) it is NaN, never 0 or 1.
+P perturbations, G genes, pseudobulks in log1p space (eq. 39, 40), changes against one control mean (eq. 41, 42).
+Everything is float64; where a formula has no value (a correlation with a constant, a rank among one, a share of
+nothing) it is NaN, never 0 or 1. cell-eval computes some of them otherwise: :mod:`bionemo.scale.eval.catalogue` says
+which and why, and the scores of both stand in the results.
 """
 
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
+from scipy import stats
 from scipy.spatial import distance
 
 
@@ -18,8 +21,10 @@ DiscriminationMetric = Literal["l1", "l2", "cosine"]
 
 MIN_EFFECT = 1e-6
 """A predicted change below this in every gene is float32 rounding of "no change": it has no direction."""
-MIN_DETECTION = 0.05
-"""A gene counts as expressed when this share of the observed cells has it."""
+FDR = 0.05
+"""A gene is differentially expressed below this adjusted p-value."""
+LOG_FC_EPSILON = 1e-6
+"""The epsilon of the paper's fold change, whose value it does not give."""
 
 
 def pearson_delta(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
@@ -86,54 +91,105 @@ def discrimination_score(
     return scores
 
 
-def sd_ratio(pred: Float[np.ndarray, "cells G"], real: Float[np.ndarray, "others G"]) -> float:
-    """Return the median over expressed genes of predicted by observed standard deviation between cells.
+def error_l1(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
+    """Return the L1 norm, a sum over genes, of predicted minus real change (MAE as appendix A writes it)."""
+    return np.abs(pred - real).sum(axis=1)
 
-    1 is the spread of real cells, 0 is one and the same cell everywhere. Expressed genes are those that at least
-    :data:`MIN_DETECTION` of the observed cells have; NaN with none of them or with fewer than 2 cells on a side.
-    """
-    if min(len(pred), len(real)) < 2:
-        return float("nan")
-    spread = real.std(axis=0, ddof=1, dtype=np.float64)
-    expressed = ((real > 0).mean(axis=0) >= MIN_DETECTION) & (spread > 0)
-    if not expressed.any():
-        return float("nan")
-    return float(np.median(pred[:, expressed].std(axis=0, ddof=1, dtype=np.float64) / spread[expressed]))
+
+def error_l2(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
+    """Return the squared L2 norm, a sum over genes, of predicted minus real change (MSE as appendix A writes it)."""
+    return ((pred - real) ** 2).sum(axis=1)
+
+
+def log_fold_change(
+    mean: Float[np.ndarray, "P G"], control: Float[np.ndarray, " G"], *, epsilon: float = LOG_FC_EPSILON
+) -> Float[np.ndarray, "P G"]:
+    """Return ``log2((mean + epsilon) / (control + epsilon))`` of pseudobulks, which are means of log1p values."""
+    return np.log2((mean + epsilon) / (control + epsilon))
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellSample:
-    """Some cells of a population, and how far they lie from one another."""
+class Genes:
+    """Differential expression of one side: which genes respond, and how strongly."""
 
-    cells: np.ndarray
-    """[sampled cells, G] float64."""
-    within: float
-    """Mean Euclidean distance between two different cells; NaN for one cell."""
+    fdr: Float[np.ndarray, "P G"]
+    """Adjusted p-values, Benjamini-Hochberg."""
+    log_fc: Float[np.ndarray, "P G"]
+    """As :func:`log_fold_change` gives it."""
+
+    @property
+    def significant(self) -> np.ndarray:
+        """[P, G] bool, the set G^DE."""
+        return self.fdr < FDR
+
+    def top(self, index: int, k: int) -> np.ndarray:
+        """Return the k significant genes (or all, if fewer) with the largest absolute fold change."""
+        genes = np.flatnonzero(self.significant[index])
+        return genes[np.argsort(-np.abs(self.log_fc[index, genes]), kind="stable")[:k]]
 
 
-def sample_cells(cells: Float[np.ndarray, "cells G"], *, rng: np.random.Generator, max_cells: int = 256) -> CellSample:
-    """Take at most ``max_cells`` cells without replacement, for :func:`energy_distance`."""
-    if len(cells) > max_cells:
-        cells = cells[np.sort(rng.choice(len(cells), size=max_cells, replace=False))]
-    cells = cells.astype(np.float64)
-    num = len(cells)
-    within = _distances(cells, cells).sum() / (num * (num - 1)) if num > 1 else float("nan")
-    return CellSample(cells=cells, within=float(within))
+def de_overlap(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
+    """Return ``|G^k and P^k| / k``, k the number of significant real genes (DEOver); NaN for k = 0."""
+    return np.array([_shared(pred, real, row, int(real.significant[row].sum())) for row in range(len(real.fdr))])
 
 
-def energy_distance(pred: CellSample, real: CellSample) -> float:
-    """Return ``2 E|x - y| - E|x - x'| - E|y - y'|`` between predicted and observed cells, Euclidean over genes.
+def de_precision(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
+    """Return ``|G^k and P^k| / |P^k|``, k the number of significant predicted genes (DEPrec); NaN for k = 0."""
+    return np.array([_shared(pred, real, row, int(pred.significant[row].sum())) for row in range(len(real.fdr))])
 
-    Unbiased (pairs of a cell with itself are left out), hence 0 on average, and sometimes a little below, for two
-    samples of one population.
+
+def _shared(pred: Genes, real: Genes, row: int, k: int) -> float:
+    return np.intersect1d(real.top(row, k), pred.top(row, k)).size / k if k else float("nan")
+
+
+def direction_agreement(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
+    """Return the share of genes significant on both sides whose fold changes have one sign (DirAgr)."""
+    both = pred.significant & real.significant
+    same = both & (np.sign(pred.log_fc) == np.sign(real.log_fc))
+    with np.errstate(invalid="ignore"):
+        return same.sum(axis=1) / both.sum(axis=1)
+
+
+def fold_change_spearman(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
+    """Return Spearman's correlation of fold changes over the significant real genes (LFCspear).
+
+    NaN with fewer than two of them, or where one side is constant.
     """
-    return float(2 * _distances(pred.cells, real.cells).mean() - pred.within - real.within)
+    scores = np.full(len(real.fdr), np.nan)
+    for row, genes in enumerate(real.significant):
+        if genes.sum() > 1:
+            ranks = (stats.rankdata(side.log_fc[row, genes]) for side in (pred, real))
+            scores[row] = pearson_delta(*(rank[None] for rank in ranks))[0]
+    return scores
 
 
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Euclidean distances by matrix product, [len(a), len(b)]; many genes make cdist ten times slower."""
-    squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * (a @ b.T)
-    distances = np.sqrt(np.maximum(squared, 0.0))
-    if a is b:
-        np.fill_diagonal(distances, 0.0)
-    return distances
+def roc_auc(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
+    """Return the area under the ROC curve of significant real genes ranked by predicted adjusted p-value (AUROC).
+
+    The probability that a significant gene has the smaller p-value, ties counting one half. NaN where all or none
+    are significant.
+    """
+    scores = np.full(len(real.fdr), np.nan)
+    for row, positive in enumerate(real.significant):
+        num = int(positive.sum())
+        if 0 < num < positive.size:
+            ranks = stats.rankdata(-pred.fdr[row])
+            scores[row] = (ranks[positive].sum() - num * (num + 1) / 2) / (num * (positive.size - num))
+    return scores
+
+
+def average_precision(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
+    """Return the area under the precision-recall curve, as a sum over its steps (AUPRC).
+
+    NaN where all or none of the real genes are significant.
+    """
+    scores = np.full(len(real.fdr), np.nan)
+    for row, positive in enumerate(real.significant):
+        if 0 < positive.sum() < positive.size:
+            order = np.argsort(pred.fdr[row], kind="stable")
+            hits = np.cumsum(positive[order])
+            # Genes with one p-value are one step of the curve: only the last of them is a threshold.
+            steps = np.append(np.flatnonzero(np.diff(pred.fdr[row, order])), positive.size - 1)
+            recall = np.diff(hits[steps] / hits[-1], prepend=0.0)
+            scores[row] = float((recall * hits[steps] / (steps + 1)).sum())
+    return scores

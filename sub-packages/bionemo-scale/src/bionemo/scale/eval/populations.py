@@ -9,17 +9,22 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from bionemo.scale.eval.stored import StoredMatrix
+
+
+Expression = np.ndarray | sparse.csr_matrix | StoredMatrix
 
 PERTURBATION = "perturbation"
 """obs column of the AnnData made by :func:`to_anndata`."""
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
     """Cells with their labels; expression is log1p of library-size normalised counts."""
 
-    expression: np.ndarray | sparse.csr_matrix
-    """[cells, G] float32."""
+    expression: Expression
+    """[cells, G] float32, in memory or still in its file."""
     genes: tuple[str, ...]
     """Names of the G columns, in order."""
     perturbation: np.ndarray
@@ -35,9 +40,10 @@ class Population:
 
     def select(self, rows: np.ndarray) -> "Population":
         """Return the cells of a boolean mask or of an index, in that order."""
+        stored = self.expression
         return replace(
             self,
-            expression=self.expression[rows],
+            expression=stored.select(rows) if isinstance(stored, StoredMatrix) else stored[rows],
             perturbation=self.perturbation[rows],
             cell_type=self.cell_type[rows],
             batch=self.batch[rows],
@@ -48,11 +54,28 @@ class Population:
         if genes == self.genes:
             return self
         column = {gene: index for index, gene in enumerate(self.genes)}
-        return replace(self, expression=self.expression[:, [column[gene] for gene in genes]], genes=genes)
+        columns, stored = [column[gene] for gene in genes], self.expression
+        picked = stored.with_columns(columns) if isinstance(stored, StoredMatrix) else stored[:, columns]
+        return replace(self, expression=picked, genes=genes)
 
     def dense(self) -> np.ndarray:
         """Return the expression as a dense array, [cells, G] float32."""
-        return self.expression.toarray() if sparse.issparse(self.expression) else self.expression
+        if isinstance(self.expression, np.ndarray):
+            return self.expression
+        out = np.empty(self.expression.shape, dtype=np.float32)
+        self.copy_to(out)
+        return out
+
+    def copy_to(self, out: np.ndarray) -> None:
+        """Write the expression into ``out``, [cells, G] float32, without another dense copy."""
+        if isinstance(self.expression, StoredMatrix):
+            self.expression.copy_to(out)
+        elif sparse.issparse(self.expression):
+            for start in range(0, len(out), _ROWS_AT_ONCE):
+                block = slice(start, start + _ROWS_AT_ONCE)
+                out[block] = self.expression[block].toarray()
+        else:
+            out[:] = self.expression
 
     def pairs(self) -> set[tuple[str, str]]:
         """Return the distinct (cell type, perturbation) pairs."""

@@ -4,9 +4,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from bionemo.scale.eval.report import MetricSummary
+from bionemo.scale.eval.catalogue import Best, loss
+from bionemo.scale.eval.results import MetricSummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,30 +15,23 @@ class Column:
 
     title: str
     metric: str
-    best: Literal["high", "low", "one"]
+    best: Best
     """Which value is the best: the highest, the lowest, the one nearest to 1."""
     digits: int = 3
-    undefined: str = "no value"
-    """Why a pair may have no value."""
+    cell_eval: bool = True
+    """Whether cell-eval computes it."""
 
 
 COLUMNS = (
-    Column(title="PDCorr", metric="pearson_delta", best="high", undefined="no change predicted in any gene"),
+    Column(title="PDCorr", metric="pearson_delta", best="high"),
     Column(title="MSE", metric="mse", best="low", digits=5),
     Column(title="MAE", metric="mae", best="low", digits=4),
     Column(title="DEOver", metric="overlap_at_N", best="high"),
     Column(title="DEPrec", metric="precision_at_N", best="high"),
-    Column(
-        title="LFCspear", metric="de_spearman_lfc_sig", best="high", undefined="under 2 significant genes, or constant"
-    ),
-    Column(title="DirAgr", metric="de_direction_match", best="high", undefined="no significant real gene"),
-    Column(
-        title="PDS",
-        metric="discrimination_score_l1",
-        best="high",
-        undefined="one perturbation in the context: no rank",
-    ),
-    Column(title="sd_ratio", metric="sd_ratio", best="one", undefined="under 2 cells, or no expressed gene"),
+    Column(title="LFCspear", metric="de_spearman_lfc_sig", best="high"),
+    Column(title="DirAgr", metric="de_direction_match", best="high"),
+    Column(title="PDS", metric="discrimination_score_l1", best="high"),
+    Column(title="sd_ratio", metric="sd_ratio", best="one", cell_eval=False),
 )
 
 Summaries = Mapping[str, Mapping[str, MetricSummary]]
@@ -87,17 +80,13 @@ def _column_cells(summaries: Summaries, column: Column, hors_concours: tuple[str
     means = {name: metrics[column.metric].mean for name, metrics in summaries.items()}
     rounded = {name: None if mean is None else round(mean, column.digits) for name, mean in means.items()}
     racing = [value for name, value in rounded.items() if value is not None and name not in hors_concours]
-    best = min(racing, key=lambda value: _loss(value, column)) if racing else None
+    best = min(racing, key=lambda value: loss(value, column.best)) if racing else None
     return [
         "- "
         if value is None
         else f"{value:.{column.digits}f}{'*' if value == best and name not in hors_concours else ' '}"
         for name, value in rounded.items()
     ]
-
-
-def _loss(value: float, column: Column) -> float:
-    return {"high": -value, "low": value, "one": abs(value - 1)}[column.best]
 
 
 def _footnotes(summaries: Summaries, columns: tuple[Column, ...]) -> dict[str, tuple[str, str]]:
@@ -114,5 +103,6 @@ def _footnotes(summaries: Summaries, columns: tuple[Column, ...]) -> dict[str, t
         else:
             where = ", ".join(f"{name} {count}" for name, count in counts.items()) + f" of {total} pairs"
         mark = f"[{chr(ord('a') + len(notes))}]"
-        notes[column.title] = (mark, f"{column.title} left out ({column.undefined}): {where}")
+        why = dict.fromkeys(reason for item in found.values() for reason in item.why)
+        notes[column.title] = (mark, f"{column.title} left out ({' / '.join(why) or 'no value'}): {where}")
     return notes

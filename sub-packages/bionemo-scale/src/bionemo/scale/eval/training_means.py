@@ -43,6 +43,16 @@ class Ridge:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContextChange:
+    """What a perturbation did in one training context."""
+
+    change: np.ndarray
+    """[G] float64, its mean minus the context's control mean."""
+    control: np.ndarray
+    """[G] float64, the context's control mean."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingMeans:
     """Pseudobulks of the training split; holds nothing of the cells to predict."""
 
@@ -58,6 +68,8 @@ class TrainingMeans:
     """Perturbation to the unweighted mean over contexts of its mean expression, [G]."""
     changes: dict[str, np.ndarray]
     """Perturbation to the unweighted mean over contexts of (its mean - the context's control mean), [G]."""
+    by_context: dict[str, tuple[ContextChange, ...]]
+    """Perturbation to its change in each training context that has controls."""
     ridge: Ridge | None
     """``None`` when no context has both perturbed and control cells."""
     pairs: frozenset[tuple[str, str]]
@@ -94,6 +106,7 @@ def fit(groups: GroupMeans, *, control: str) -> TrainingMeans | None:
         controls=pool(lambda group: group.cell_type, ~is_perturbed),
         means=_mean_by_perturbation({key: pooled.mean for key, pooled in contexts.items()}),
         changes=_mean_by_perturbation(changes),
+        by_context=_by_context(changes, references),
         ridge=fit_ridge(changes) if changes else None,
         pairs=frozenset((cell_type, perturbation) for _, cell_type, perturbation in contexts),
     )
@@ -143,6 +156,13 @@ def _mean_by_perturbation(values: dict[tuple[str, str, str], np.ndarray]) -> dic
     for (_, _, perturbation), value in values.items():
         collected.setdefault(perturbation, []).append(value)
     return {name: np.mean(stack, axis=0) for name, stack in collected.items()}
+
+
+def _by_context(changes: dict[tuple, np.ndarray], references: dict[tuple, Pool]) -> dict[str, tuple]:
+    collected: dict[str, list[ContextChange]] = {}
+    for key, change in changes.items():
+        collected.setdefault(key[2], []).append(ContextChange(change=change, control=references[key[:2]].mean))
+    return {name: tuple(found) for name, found in collected.items()}
 
 
 def _choose_penalty(features: np.ndarray, targets: np.ndarray, contexts: list[tuple[str, str]]) -> float:

@@ -3,6 +3,7 @@
 """bionemo-scale-evaluate: predicted and real h5ad -> tables, next to baselines."""
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -15,7 +16,8 @@ from bionemo.scale.types import InputError, ObsKeys, Split
 
 
 if TYPE_CHECKING:
-    from bionemo.scale.eval.evaluate import Prepared, TrainingData
+    from bionemo.scale.eval.current import CurrentCellEval
+    from bionemo.scale.eval.evaluate import Options, Prepared, TrainingData
     from bionemo.scale.eval.inputs import Labels, PopulationFile
 
 
@@ -30,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         description="Score predicted perturbed cells against real ones with cell-eval, next to baselines.",
     )
     options.add_argument(
-        "--pred", type=Path, action="append", required=True, help="h5ad of predicted cells; may be repeated"
+        "--pred", type=Path, action="append", default=[], help="h5ad of predicted cells; may be repeated"
     )
     options.add_argument(
         "--name",
@@ -44,17 +46,32 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         help="h5ad of the real perturbed cells and the controls of their cell types",
     )
-    options.add_argument("--out", type=Path, required=True, help="folder for the results")
+    options.add_argument("--out", type=Path, help="folder for the results; needed with --pred")
     options.add_argument(
         "--store", type=Path, help="training store, for the baselines; default: the one the prediction names"
     )
     options.add_argument(
         "--control-policy",
-        choices=["same-real", "predicted"],
+        choices=["same-real", "predicted", "both"],
         default="same-real",
-        help="controls of the predicted side: the real ones, or those in --pred (default: same-real)",
+        help="controls of the predicted side: the real ones, those in --pred, or a row of each (default: same-real)",
+    )
+    options.add_argument(
+        "--baselines", metavar="NAME,NAME", help="baselines to use (default: all; docs/evaluation.md defines them)"
     )
     options.add_argument("--no-baselines", action="store_true", help="score the predictions only, no ceiling either")
+    options.add_argument(
+        "--write-baselines",
+        type=Path,
+        metavar="FOLDER",
+        help="write each baseline as NAME.h5ad, as a model's prediction; works without --pred",
+    )
+    options.add_argument(
+        "--evaluator",
+        choices=["reference", "current"],
+        default="reference",
+        help="cell-eval 0.6.6 alone, or the newest cell-eval beside it, in an environment of its own that is made once",
+    )
     options.add_argument("--seed", type=int, default=0, help="seed of what is sampled (default: 0)")
     options.add_argument("--plot", action="store_true", help="write delta.png: predicted against observed change")
     options.add_argument(
@@ -68,6 +85,9 @@ def parser() -> argparse.ArgumentParser:
     labels.add_argument("--cell-type-key", help=f"obs column (default: {_KEYS.cell_type})")
     labels.add_argument("--batch-key", help=f"obs column (default: {_KEYS.batch})")
     labels.add_argument("--control", help=f"perturbation label of control cells (default: {_CONTROL})")
+    labels.add_argument(
+        "--target-sum", type=float, help="library size that counts were scaled to before log1p, such as 10000"
+    )
     return options
 
 
@@ -77,39 +97,110 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(argv: Sequence[str] | None) -> None:
-    args = parser().parse_args(argv)
+    arguments = parser()
+    args = arguments.parse_args(argv)
+    if not args.pred and args.write_baselines is None:
+        arguments.error("the following arguments are required: --pred (or --write-baselines)")
+    if args.pred and args.out is None:
+        arguments.error("the following arguments are required: --out")
     names = model_names(args.pred, args.name)
     if args.seed < 0:
         raise InputError(f"--seed: expected 0 or more, found {args.seed}")
     # cell-eval's tables are small; more threads only fight the other processes of a node.
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
-    from bionemo.scale.eval.evaluate import Options, evaluate
+    from bionemo.scale.eval.evaluate import Options
     from bionemo.scale.eval.inputs import read_population
-    from bionemo.scale.eval.report import check_out
+    from bionemo.scale.eval.results import check_out
 
-    check_out(args.out)
+    baselines = _baselines(args)
+    if args.out is not None:
+        check_out(args.out)
     labels = _labels(args)
     real = read_population(args.real, labels=labels)
     predictions = {name: read_population(path, labels=labels) for name, path in zip(names, args.pred, strict=True)}
-    training = None if args.no_baselines else _training(args.store, predictions)
+    training = _training(args.store, predictions or {"real": real}) if baselines else None
     options = Options(
         control_policy=args.control_policy,
+        baselines=baselines,
+        ceiling=not args.no_baselines,
         engine=args.de_engine,
         seed=args.seed,
         plot=args.plot,
-        **({"baselines": (), "ceiling": False} if args.no_baselines else {}),
     )
+    if args.write_baselines is not None:
+        _write_baselines(args.write_baselines, real, training, options)
+    if predictions:
+        _score(args, real, predictions, training, options)
+
+
+def _score(
+    args: argparse.Namespace,
+    real: "PopulationFile",
+    predictions: "dict[str, PopulationFile]",
+    training: "TrainingData | None",
+    options: "Options",
+) -> None:
+    from bionemo.scale.eval.evaluate import evaluate
+
     progress = _Progress()
-    evaluation = evaluate(
-        real=real,
-        predictions=predictions,
-        out=args.out,
-        training=training,
-        options=options,
-        announce=progress.start,
-        progress=progress.step,
-    )
+    with _current(args.evaluator) as current:
+        evaluation = evaluate(
+            real=real,
+            predictions=predictions,
+            out=args.out,
+            training=training,
+            options=options,
+            current=current,
+            announce=progress.start,
+            progress=progress.step,
+        )
     _show(evaluation.summary, evaluation.table, args.out)
+
+
+def _current(evaluator: str) -> "contextlib.AbstractContextManager[CurrentCellEval | None]":
+    if evaluator == "reference":
+        return contextlib.nullcontext()
+    from bionemo.scale.eval.current import CurrentCellEval, cache_folder, ensure_environment
+
+    folder = cache_folder()
+    if not folder.exists():
+        print(f"note: making an environment for the newest cell-eval in {folder}, once", flush=True)
+    environment = ensure_environment(folder)
+    print("note: beside cell-eval 0.6.6: " + ", ".join(f"{name} {at}" for name, at in environment.versions.items()))
+    return CurrentCellEval(environment)
+
+
+def _baselines(args: argparse.Namespace) -> tuple[str, ...]:
+    from bionemo.scale.eval.baselines import BASELINES
+
+    if args.no_baselines and (args.baselines or args.write_baselines):
+        raise InputError("--no-baselines: cannot be combined with --baselines or --write-baselines")
+    if args.no_baselines:
+        return ()
+    chosen = tuple(BASELINES) if args.baselines is None else tuple(args.baselines.split(","))
+    for name in chosen:
+        if name not in BASELINES:
+            raise InputError(f"--baselines: expected names of {', '.join(BASELINES)}, found {name!r}")
+    return chosen
+
+
+def _write_baselines(
+    folder: Path, real: "PopulationFile", training: "TrainingData | None", options: "Options"
+) -> None:
+    from bionemo.scale.eval.baseline_files import write_baselines
+    from bionemo.scale.eval.evaluate import prepare
+    from bionemo.scale.infer.h5ad_writer import H5adWriter
+
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder for the baselines, found a file")
+    prepared = prepare(real=real, predictions={}, training=training, options=options)
+    for note in prepared.notes:
+        print(f"note: {note}")
+    uns = {"store": "" if training is None else str(training.path), "seed": options.seed}
+    if real.card is not None:
+        uns["card"] = real.card.to_json()
+    for path in write_baselines(prepared.task, folder, keys=real.labels.keys, uns=uns, open_writer=H5adWriter):
+        print(f"wrote {path}")
 
 
 def model_names(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
@@ -130,14 +221,16 @@ def model_names(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
 def _labels(args: argparse.Namespace) -> "Labels | None":
     from bionemo.scale.eval.inputs import Labels
 
-    if not any((args.perturbation_key, args.cell_type_key, args.batch_key, args.control)):
+    if args.target_sum is not None and not args.target_sum > 0:
+        raise InputError(f"--target-sum: expected a library size above 0, found {args.target_sum:g}")
+    if not any((args.perturbation_key, args.cell_type_key, args.batch_key, args.control, args.target_sum)):
         return None
     keys = ObsKeys(
         perturbation=args.perturbation_key or _KEYS.perturbation,
         cell_type=args.cell_type_key or _KEYS.cell_type,
         batch=args.batch_key or _KEYS.batch,
     )
-    return Labels(keys=keys, control=args.control or _CONTROL)
+    return Labels(keys=keys, control=args.control or _CONTROL, target_sum=args.target_sum)
 
 
 def _training(given: Path | None, predictions: "dict[str, PopulationFile]") -> "TrainingData | None":
@@ -202,7 +295,27 @@ def _show(summary: dict, table: str, out: Path) -> None:
             print(f"note: {what}: {count} of {baselines['cells']} cells")
     print(f"\ncontrols: {summary['control_policy']}; means over {summary['pairs']} (cell type, perturbation) pairs")
     print(table)
+    for line in _against(summary["against_best_baseline"]):
+        print(line)
     print(f"\nresults in {out}")
+
+
+def _against(differences: dict[str, dict[str, dict]]) -> list[str]:
+    """Say for the headline metrics whether a model is better than the best baseline, beyond chance."""
+    from bionemo.scale.eval.table import COLUMNS
+
+    lines = []
+    for model, found in differences.items():
+        texts = [
+            f"{column.title} {item['verdict']} than {item['baseline']} ({item['difference']:+.{column.digits}f}, "
+            f"{item['low']:+.{column.digits}f} to {item['high']:+.{column.digits}f})"
+            for column in COLUMNS
+            if (item := found.get(column.metric)) is not None
+        ]
+        if texts:
+            lines += [f"\n{model} against the best baseline of each column, 95 % bootstrap intervals:"]
+            lines += [f"  {text.replace('open than', 'not told from')}" for text in texts]
+    return lines
 
 
 if __name__ == "__main__":

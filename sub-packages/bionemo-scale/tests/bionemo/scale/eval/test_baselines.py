@@ -147,3 +147,30 @@ def test_additive_predicts_a_held_out_cell_type(kang):
     }
     assert errors["additive"] < errors["control"]
     assert errors["ridge"] < errors["control"]
+
+
+def test_nearest_context_takes_the_change_of_the_most_similar_controls():
+    means = {"near": ([1.0, 1], [2.0, 5]), "far": ([9.0, 9], [19.0, 9]), "without": (None, [7.0, 7])}
+    groups, rows = [], []
+    for name, (control, perturbed) in means.items():
+        for label, mean in (("control", control), ("x", perturbed)):
+            if mean is not None:
+                groups.append(Group("d", name, label, "b"))
+                rows.append(mean)
+    training = fit(
+        GroupMeans(groups=tuple(groups), means=np.array(rows), counts=np.ones(5, dtype=np.int64)), control="control"
+    )
+    targets = Targets(
+        cell_type="T",
+        perturbation=np.array(["x", "z"], dtype=object),
+        batch=np.array(["b", "b"], dtype=object),
+        controls=np.array([[0, 1], [2, 0]], dtype=np.float32),
+        context_control=np.array([2.0, 2.0]),
+        training=training,
+    )
+    found = BASELINES["nearest_context"](targets)
+    assert found.expression.tolist() == [[1, 5], [2, 0]]
+    assert found.fallbacks == 1
+    other = BASELINES["nearest_context"](replace(targets, context_control=np.array([8.0, 8.0])))
+    assert other.expression.tolist() == [[10, 1], [2, 0]]
+    assert BASELINES["additive"](targets).expression.tolist() == [[5.5, 3], [2, 0]], "which averages both"

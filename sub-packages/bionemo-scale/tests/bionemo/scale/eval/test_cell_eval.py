@@ -8,7 +8,8 @@ import os
 import numpy as np
 import pytest
 
-from bionemo.scale.eval.cell_eval import PAPER_NAMES, SKIPPED, MetricError, metric_columns, run_cell_eval, versions
+from bionemo.scale.eval.catalogue import PAPER_NAMES
+from bionemo.scale.eval.cell_eval import SKIPPED, MetricError, metric_columns, run_cell_eval, versions
 from bionemo.scale.eval.differential import differential_expression
 from bionemo.scale.eval.populations import to_anndata
 

@@ -4,14 +4,20 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import anndata as ad
+import h5py
 import numpy as np
 import polars as pl
 import pytest
+from scipy import sparse
 
+from bionemo.scale.eval import sides
 from bionemo.scale.eval.baselines import BASELINES
 from bionemo.scale.eval.evaluate import Options, TrainingData, evaluate, prepare, split_mismatch
-from bionemo.scale.eval.inputs import read_population
+from bionemo.scale.eval.inputs import Labels, PopulationFile, read_population
+from bionemo.scale.eval.populations import Population
 from bionemo.scale.types import DataCard, ExpressionScale, Group, GroupMeans, InputError, ObsKeys
 
 
@@ -67,7 +73,14 @@ def test_models_and_baselines_side_by_side(files, training, tmp_path):
     assert {"results.csv", "agg_results.csv", "summary.json", "delta.png", "CD8 T_real_de.csv"} <= names
     stored = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert list(stored["models"]) == ["mine", *BASELINES, "ceiling"]
-    assert stored["models"]["mine"]["discrimination_score_l1"] == {"mean": None, "n": 0, "undefined": 1}
+    assert stored["models"]["mine"]["discrimination_score_l1"] == {
+        "mean": None,
+        "n": 0,
+        "undefined": 1,
+        "why": {"one perturbation in the context: no rank": 1},
+        "interval": None,
+        "batch_interval": None,
+    }
     assert stored["models"]["mine"]["pearson_delta"]["n"] == 1
     assert stored["control_policy"] == "same-real"
     assert stored["paper_names"]["PDCorr"] == "pearson_delta"
@@ -154,3 +167,117 @@ def test_several_models_and_the_other_policy(files, tmp_path):
     with pytest.raises(InputError, match="control policy 'predicted' needs controls"):
         evaluate(real=real, predictions={"a": pred}, out=tmp_path / "other", options=options)
     assert not (tmp_path / "other").exists()
+
+
+@pytest.fixture(scope="module")
+def spoilt(papalexi):
+    """Real knock-outs and a spoilt prediction of them, with the card that makes both comparable."""
+    card = DataCard(
+        genes=tuple(papalexi.var_names),
+        cell_types=("THP-1",),
+        perturbations=("ATF2", "IFNGR2", "JAK2", "SPI1", "STAT1"),
+        batches=("rep_1", "rep_2"),
+        control="control",
+        scale=ExpressionScale(),
+        keys=ObsKeys(),
+    )
+    pred = papalexi[papalexi.obs["perturbation"] != "control"].copy()
+    shuffled = pred.X.toarray()[np.random.default_rng(0).permutation(len(pred))]
+    pred.X = (0.6 * pred.X.toarray() + 0.4 * shuffled).astype(np.float32)
+    for adata in (papalexi, pred):
+        adata.uns["bionemo_scale"] = {"card": card.to_json()}
+    return papalexi, pred
+
+
+def cells_of(adata: ad.AnnData) -> Population:
+    labels = {name: adata.obs[name].astype(str).to_numpy(object) for name in ("perturbation", "cell_type", "batch")}
+    return Population(expression=adata.X, genes=tuple(adata.var_names), **labels)
+
+
+def in_memory(adata) -> PopulationFile:
+    card = DataCard.from_json(adata.uns["bionemo_scale"]["card"])
+    sums = np.asarray(adata.X.sum(axis=1), dtype=np.float64).reshape(-1)
+    return PopulationFile(
+        path=Path("memory"),
+        population=cells_of(adata),
+        labels=Labels(),
+        card=card,
+        store=None,
+        sha256="0" * 64,
+        row_sums=sums,
+    )
+
+
+@pytest.mark.parametrize("form", ["dense", "csr", "csc", "chunked"])
+@pytest.mark.parametrize("limit", [0, 1 << 30])
+def test_scores_from_memory_equal_scores_from_a_file(spoilt, tmp_path, form, limit):
+    """The paper finds scores to differ between export paths (section 5); here not a bit does."""
+    real, pred = spoilt
+    options = Options(baselines=("control",), ceiling=False)
+    expected = evaluate(
+        real=in_memory(real),
+        predictions={"m": replace(in_memory(pred), sha256="1" * 64)},
+        out=tmp_path / "memory",
+        options=options,
+    )
+    files = []
+    for name, adata in (("real", real), ("pred", pred)):
+        adata, dense = adata.copy(), adata.X if isinstance(adata.X, np.ndarray) else adata.X.toarray()
+        adata.X = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix}.get(form, np.array)(dense)
+        adata.write_h5ad(tmp_path / f"{name}.h5ad")
+        if form == "chunked":
+            with h5py.File(tmp_path / f"{name}.h5ad", "r+") as file:
+                attributes = dict(file["X"].attrs)
+                del file["X"]
+                file.create_dataset("X", data=dense, chunks=(7, 13), compression="gzip").attrs.update(attributes)
+        files.append(read_population(tmp_path / f"{name}.h5ad", in_memory=limit))
+    found = evaluate(real=files[0], predictions={"m": files[1]}, out=tmp_path / "out", options=options)
+    assert found.scores.equals(expected.scores)
+    assert 0.2 < found.scores["pearson_delta"][1] < 1 and found.scores["de_nsig_counts_pred"].sum() > 0
+
+
+def test_a_context_too_large_for_cell_eval_scores_the_same_from_pseudobulks(spoilt, tmp_path, monkeypatch):
+    real, pred = (in_memory(adata) for adata in spoilt)
+    pred = replace(pred, sha256="1" * 64)
+    tables = []
+    for limit in (1 << 27, 0):
+        monkeypatch.setattr(sides, "WHOLE_VALUES", limit)
+        tables.append(evaluate(real=real, predictions={"m": pred}, out=tmp_path / str(limit)).scores)
+    for name in tables[0].columns[3:]:
+        whole, bulk = (table[name].cast(pl.Float64).to_numpy() for table in tables)
+        np.testing.assert_allclose(whole, bulk, rtol=1e-5, atol=1e-6, equal_nan=True, err_msg=name)
+
+
+def test_summary_says_how_far_to_trust(spoilt, tmp_path):
+    real, pred = (in_memory(adata) for adata in spoilt)
+    names = np.array(["a", "b", "c", "d"], dtype=object)
+    real, pred = (
+        replace(f, population=replace(f.population, batch=names[np.arange(len(f.population)) % 4]))
+        for f in (real, pred)
+    )
+    summary = evaluate(real=real, predictions={"m": replace(pred, sha256="1" * 64)}, out=tmp_path / "out").summary
+    found = summary["models"]["m"]["pearson_delta"]
+    for kind, unit, units in (("interval", "perturbation", 5), ("batch_interval", "batch", 4)):
+        interval = found[kind]
+        assert (interval["unit"], interval["units"]) == (unit, units)
+        assert interval["low"] < found["mean"] < interval["high"] and interval["high"] - interval["low"] < 0.8
+    assert summary["models"]["m"]["overlap_at_N"]["batch_interval"] is None, "differential expression is not repeated"
+    against = summary["against_best_baseline"]["m"]["pearson_delta"]
+    assert (against["baseline"], against["verdict"]) == ("control", "better")
+    assert summary["models"]["m"]["paper_diragr"]["why"].keys() <= {
+        "no significant real gene",
+        "no significant predicted gene",
+        "no gene significant on both sides",
+    }
+    assert summary["paper_metrics"]["MSE"]["equals cell-eval"].startswith("no, because: ")
+    assert summary["paper_metrics"]["PDCorr"]["equals cell-eval"].startswith("yes, except: ")
+
+
+def test_predicted_cells_of_other_batches_have_no_interval_over_batches(spoilt, tmp_path):
+    real, pred = (in_memory(adata) for adata in spoilt)
+    names = np.array(["a", "b", "c"], dtype=object)
+    real = replace(real, population=replace(real.population, batch=names[np.arange(len(real.population)) % 3]))
+    pred = replace(pred, sha256="1" * 64)
+    summary = evaluate(real=real, predictions={"m": pred}, out=tmp_path / "out").summary
+    assert summary["models"]["m"]["mse"]["batch_interval"] is None
+    assert summary["models"]["control"]["mse"]["batch_interval"] is not None

@@ -9,8 +9,12 @@ import anndata as ad
 import numpy as np
 import pytest
 
-from bionemo.scale.eval.inputs import Labels, align, check_controls, choose_controls, read_population
+from bionemo.scale.eval.inputs import Labels, align, check_controls, check_scale, choose_controls, read_population
+from bionemo.scale.eval.stored import StoredMatrix
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
+
+
+STATED = Labels(target_sum=1e4)
 
 
 def card_of(adata: ad.AnnData, **changes) -> DataCard:
@@ -40,7 +44,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def read(write):
-    def read(adata, name="pred.h5ad", card=None, labels=None):
+    def read(adata, name="pred.h5ad", card=None, labels=STATED):
         return read_population(write(adata, name, card), labels=labels)
 
     return read
@@ -71,7 +75,9 @@ def test_labels_of_other_tools(read, kang):
     other = kang.copy()
     other.obs = other.obs.rename(columns={"perturbation": "target", "cell_type": "line", "batch": "gem"})
     other.obs["target"] = other.obs["target"].replace({"control": "non-targeting"})
-    labels = Labels(keys=ObsKeys(perturbation="target", cell_type="line", batch="gem"), control="non-targeting")
+    labels = Labels(
+        keys=ObsKeys(perturbation="target", cell_type="line", batch="gem"), control="non-targeting", target_sum=1e4
+    )
     real = read(kang, "real.h5ad", card=card_of(kang))
     pred = align(read(other, labels=labels), real)
     assert set(pred.population.perturbation) == {"control", "IFN-beta"}
@@ -207,11 +213,75 @@ def test_another_scale(read, kang, scale):
         align(read(kang, card=card_of(kang, scale=scale)), real)
 
 
-def test_a_constant_factor_is_a_warning(read, kang):
+@pytest.mark.parametrize("factor", [0.1, 10])
+def test_a_division_by_ten_on_one_side_is_refused(read, kang, factor):
+    """The paper's "rescaled by a constant factor of 10" belongs into the model; metrics are in log1p space."""
+    other, real = kang.copy(), kang.copy()
+    (other if factor < 1 else real).X = kang.X / 10
+    with pytest.raises(InputError, match=rf"pred.h5ad: mean expression is {factor:g} times .* division by 10"):
+        align(read(other), read(real, "real.h5ad"))
+
+
+def test_another_constant_factor_is_a_warning(read, kang):
     other = kang.copy()
-    other.X = other.X / 10
+    other.X = other.X / 4
     notes = align(read(other), read(kang, "real.h5ad")).notes
-    assert notes[-1].startswith("warning: mean expression in pred.h5ad is 0.1 times the real one")
+    assert notes[-1] == "warning: pred.h5ad: mean expression is 0.25 times that of real.h5ad: on the same scale?"
+
+
+def test_a_scale_that_nobody_states_is_refused(read, kang):
+    stated = read(kang, "real.h5ad", card=card_of(kang))
+    unstated = read(kang, labels=None)
+    with pytest.raises(InputError, match=r"pred.h5ad: scale unknown: .* expected --target-sum"):
+        align(unstated, stated)
+    with pytest.raises(InputError, match=r"pred.h5ad: scale unknown"):
+        check_scale(unstated)
+    assert align(read(kang), stated).target_sum == 1e4
+    with pytest.raises(
+        InputError, match=r"scale \(target_sum 1e\+06\) is not that of .* \(target_sum 10000, from counts"
+    ):
+        align(read(kang, labels=Labels(target_sum=1e6)), stated)
+
+
+def test_another_logarithm_is_refused(read, kang):
+    other = kang.copy()
+    other.uns["log1p"] = {"base": 2.0}
+    with pytest.raises(InputError, match=r"uns\['log1p'\] says logarithm to base 2"):
+        read(other)
+    other.uns["log1p"] = {}
+    read(other)
+
+
+@pytest.mark.parametrize("key", ["checkpoint", "baseline"])
+def test_predicted_cells_cannot_be_the_truth(write, kang, key):
+    adata = kang.copy()
+    adata.uns["bionemo_scale"] = {"card": card_of(kang).to_json(), key: "run-7"}
+    with pytest.raises(InputError, match=r"real.h5ad: holds predicted cells \(of run-7"):
+        check_controls(read_population(write(adata, "real.h5ad")))
+
+
+@pytest.mark.parametrize("is_sparse", [True, False])
+def test_a_large_file_stays_on_disk_and_reads_the_same(write, kang, is_sparse):
+    adata = kang.copy()
+    adata.X = kang.X if is_sparse else kang.X.toarray()
+    path = write(adata, "pred.h5ad", card_of(kang))
+    whole, stored = (read_population(path, in_memory=limit) for limit in (1 << 30, 0))
+    assert isinstance(stored.population.expression, StoredMatrix)
+    np.testing.assert_array_equal(whole.row_sums, stored.row_sums)
+    rows = np.random.default_rng(0).permutation(len(adata))[:50]
+    genes = tuple(reversed(adata.var_names))
+    for population in (whole.population, stored.population):
+        np.testing.assert_array_equal(population.dense(), kang.X.toarray())
+        np.testing.assert_array_equal(
+            population.with_genes(genes).select(rows).dense(), kang.X.toarray()[rows][:, ::-1]
+        )
+
+
+def test_column_compressed_files_are_read(write, kang):
+    adata = kang.copy()
+    adata.X = kang.X.tocsc()
+    found = read_population(write(adata, "pred.h5ad"), in_memory=0).population
+    np.testing.assert_array_equal(found.dense(), kang.X.toarray())
 
 
 def test_controls_must_be_in_the_real_file(read, kang):

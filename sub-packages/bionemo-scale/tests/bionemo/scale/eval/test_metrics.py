@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics by hand, and against cell-eval on real cells."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from scipy.spatial.distance import cdist
 
 from bionemo.scale.eval import metrics
 from bionemo.scale.eval.cell_eval import run_cell_eval
 from bionemo.scale.eval.differential import differential_expression
 from bionemo.scale.eval.populations import group_means, rows_by_label, to_anndata
+from bionemo.scale.eval.sides import make_side
 
 
 def test_pearson_delta_by_hand():
@@ -56,54 +58,6 @@ def test_discrimination_has_no_rank_among_one():
     assert np.isnan(metrics.discrimination_score(np.ones((1, 3)), np.ones((1, 3)))).all()
 
 
-def test_sd_ratio_by_hand():
-    real = np.array([[0.0, 1, 0], [2, 3, 0]])
-    assert metrics.sd_ratio(real, real) == 1
-    assert metrics.sd_ratio(real / 2, real) == 0.5
-    assert metrics.sd_ratio(np.ones((5, 3)), real) == 0
-    assert np.isnan(metrics.sd_ratio(real[:1], real))
-    assert np.isnan(metrics.sd_ratio(real, np.zeros((4, 3))))
-
-
-def test_sd_ratio_looks_at_expressed_genes_only():
-    real = np.zeros((100, 2))
-    real[::2, 0] = 1
-    real[0, 1] = 5
-    pred = real * np.array([0.5, 100])
-    assert metrics.sd_ratio(pred, real) == pytest.approx(0.5)
-
-
-def test_energy_distance_equals_its_definition(papalexi_population):
-    rng = np.random.default_rng(0)
-    a, b = papalexi_population.dense()[:40], papalexi_population.dense()[40:100]
-    found = metrics.energy_distance(metrics.sample_cells(a, rng=rng), metrics.sample_cells(b, rng=rng))
-    a, b = a.astype(float), b.astype(float)
-    within_a, within_b = (cdist(x, x).sum() / (len(x) * (len(x) - 1)) for x in (a, b))
-    assert found == pytest.approx(2 * cdist(a, b).mean() - within_a - within_b, abs=1e-9)
-
-
-def test_energy_distance_tells_populations_apart(kang):
-    cells = kang[kang.obs["cell_type"] == "CD8 T"]
-    control = cells[cells.obs["perturbation"] == "control"].X.toarray()
-    perturbed = cells[cells.obs["perturbation"] != "control"].X.toarray()
-
-    def distance(a, b):
-        first, second = (metrics.sample_cells(x, rng=np.random.default_rng(0), max_cells=30) for x in (a, b))
-        assert len(first.cells) <= 30
-        return metrics.energy_distance(first, second)
-
-    apart = distance(control, perturbed)
-    assert apart > 0.5
-    assert abs(distance(perturbed[::2], perturbed[1::2])) < apart / 5
-    assert distance(np.repeat(perturbed.mean(axis=0, keepdims=True), 30, axis=0), perturbed) > 0.5
-
-
-def test_energy_distance_of_one_cell_is_undefined():
-    rng = np.random.default_rng(0)
-    one, two = metrics.sample_cells(np.ones((1, 2)), rng=rng), metrics.sample_cells(np.ones((2, 2)), rng=rng)
-    assert np.isnan(metrics.energy_distance(one, two))
-
-
 def test_parity_with_cell_eval(papalexi_population):
     """PDCorr, errors and all three PDS equal cell-eval's to 1e-6 on five real knock-outs, two of them in the panel."""
     cells = papalexi_population
@@ -136,3 +90,93 @@ def test_parity_with_cell_eval(papalexi_population):
     for name, values in ours.items():
         np.testing.assert_allclose(values, theirs[name].to_numpy(), atol=1e-6, err_msg=name)
     assert 0 < ours["discrimination_score_l2"].min() < 1, "the case must tell right from wrong ranks"
+
+
+def scored_by_both(cells, spoil):
+    """A spoilt prediction of real knock-outs, scored by cell-eval, and what our formulas read."""
+    is_control = cells.perturbation == "control"
+    pred = np.where(is_control[:, None], cells.dense(), spoil(cells.dense()))
+    sides = []
+    for expression in (pred.astype(np.float32), cells.dense()):
+        part = replace(cells, expression=expression)
+        perturbed, controls = part.select(~is_control), part.select(is_control)
+        sides.append(make_side(perturbed, controls, control="control", engine="fast", by_batch=False))
+    pred, real = sides
+    theirs = run_cell_eval(pred=pred.adata, real=real.adata, de_pred=pred.de, de_real=real.de, control="control")
+    folds = [
+        np.log2(side.de.sort("target", maintain_order=True)["fold_change"].to_numpy().reshape(5, -1)) for side in sides
+    ]
+    return pred.genes(real.control_mean), real.genes(real.control_mean), theirs, folds
+
+
+def mixed(values):
+    """Half of each cell is another cell, so that effects shrink to their mean: p-values that float32 holds."""
+    return 0.5 * values + 0.5 * values[np.random.default_rng(1).permutation(len(values))]
+
+
+@pytest.fixture
+def both_sides(papalexi_population):
+    return scored_by_both(papalexi_population, mixed)
+
+
+def test_ranking_metrics_equal_cell_evals(both_sides):
+    """AUROC and AUPRC are appendix A's formulas in cell-eval too, as long as no adjusted p-value is exactly 0."""
+    pred, real, theirs, _ = both_sides
+    assert (pred.fdr > 1e-45).all() and 0 < real.significant.sum() < real.fdr.size
+    np.testing.assert_allclose(metrics.roc_auc(pred, real), theirs["roc_auc"].to_numpy(), atol=1e-6)
+    np.testing.assert_allclose(metrics.average_precision(pred, real), theirs["pr_auc"].to_numpy(), atol=1e-6)
+
+
+def test_tiny_p_values_rank_first_here_and_not_in_cell_eval(papalexi_population):
+    """cell-eval 0.6.6 holds adjusted p-values in float32 and takes 0 for 1e-10: hence AUROC below 0.5 of good models."""
+
+    def without_dropout(values):
+        noise = np.random.default_rng(1).normal(0, 0.1, values.shape)
+        return np.maximum(0.8 * values + noise, 0)
+
+    pred, real, theirs, _ = scored_by_both(papalexi_population, without_dropout)
+    assert (pred.fdr < 1e-45).any()
+    ours = metrics.roc_auc(pred, real)
+    assert np.nanmax(ours - theirs["roc_auc"].to_numpy()) > 0.05
+    one = metrics.Genes(fdr=np.array([[0.0, 1e-300, 0.5, 0.9]]), log_fc=np.ones((1, 4)))
+    truth = metrics.Genes(fdr=np.array([[0.01, 0.9, 0.9, 0.9]]), log_fc=np.ones((1, 4)))
+    assert metrics.roc_auc(one, truth) == pytest.approx([1])
+    assert metrics.average_precision(one, truth) == pytest.approx([1])
+
+
+def test_overlap_takes_the_top_of_the_significant_genes_of_each_side(both_sides):
+    """With cell-eval's fold changes in their place the formulas are cell-eval's; with the paper's own they are not."""
+    pred, real, theirs, cell_eval_log_fc = both_sides
+    columns = {"overlap_at_N": metrics.de_overlap, "precision_at_N": metrics.de_precision}
+    expm1 = [replace(genes, log_fc=log_fc) for genes, log_fc in zip((pred, real), cell_eval_log_fc, strict=True)]
+    for name, function in columns.items():
+        known = ~np.isnan(function(pred, real))
+        np.testing.assert_allclose(function(*expm1)[known], theirs[name].to_numpy()[known], atol=1e-6, err_msg=name)
+        assert (theirs[name].to_numpy()[~known] == 0).all(), "cell-eval says 0 where nothing is significant"
+
+
+def test_gene_set_metrics_by_hand():
+    real = metrics.Genes(
+        fdr=np.array([[0.01, 0.01, 0.01, 0.5], [0.5, 0.5, 0.5, 0.5]]),
+        log_fc=np.array([[3.0, -2.0, 1.0, 9.0], [1.0, 1.0, 1.0, 1.0]]),
+    )
+    pred = metrics.Genes(
+        fdr=np.array([[0.01, 0.01, 0.5, 0.01], [0.01, 0.5, 0.5, 0.5]]),
+        log_fc=np.array([[1.0, 2.0, 0.5, 3.0], [1.0, 1.0, 1.0, 1.0]]),
+    )
+    np.testing.assert_allclose(metrics.de_overlap(pred, real), [2 / 3, np.nan])
+    np.testing.assert_allclose(metrics.de_precision(pred, real), [2 / 3, 0])
+    np.testing.assert_allclose(metrics.direction_agreement(pred, real), [1 / 2, np.nan])
+    np.testing.assert_allclose(metrics.fold_change_spearman(pred, real), [-0.5, np.nan])
+
+
+def test_paper_errors_are_norms():
+    pred, real = np.array([[1.0, 2, 3]]), np.array([[0.0, 0, 1]])
+    assert metrics.error_l1(pred, real) == pytest.approx([5])
+    assert metrics.error_l2(pred, real) == pytest.approx([9])
+    assert metrics.error_l2(pred, real) == pytest.approx(3 * metrics.mse(pred, real))
+
+
+def test_log_fold_change():
+    found = metrics.log_fold_change(np.array([[2.0, 0.0]]), np.array([1.0, 0.0]), epsilon=1e-6)
+    assert found == pytest.approx(np.array([[1.0, 0.0]]), abs=1e-5)

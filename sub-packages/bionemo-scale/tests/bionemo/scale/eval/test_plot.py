@@ -12,7 +12,16 @@ def shifts(num):
     rng = np.random.default_rng(0)
     genes, effect = tuple(f"G{i}" for i in range(30)), rng.normal(size=30)
     return [
-        Shift(context="T", perturbation=f"p{i}", genes=genes, pred=rng.normal(size=30), real=(i + 1) * effect)
+        Shift(
+            model="m",
+            context="T",
+            perturbation=f"p{i}",
+            genes=genes,
+            pred=rng.normal(size=30),
+            real=(i + 1) * effect,
+            fdr_pred=np.ones(30),
+            fdr_real=np.ones(30),
+        )
         for i in range(num)
     ]
 

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bionemo.scale.eval import scoring
+from bionemo.scale.eval import scoring, sides
+from bionemo.scale.eval.catalogue import EXTRA_METRICS
 from bionemo.scale.eval.cell_eval import DISCRIMINATION, MetricError, metric_columns
-from bionemo.scale.eval.scoring import EXTRA_METRICS, KEYS, Model, Task, score_contexts
+from bionemo.scale.eval.scoring import KEYS, Model, Task, score_contexts
 
 
 def split(population):
@@ -89,8 +90,8 @@ def test_real_differential_expression_is_computed_once(task, monkeypatch):
         calls.append(adata.n_obs)
         return original(adata, **kwargs)
 
-    original = scoring.differential_expression
-    monkeypatch.setattr(scoring, "differential_expression", counted)
+    original = sides.differential_expression
+    monkeypatch.setattr(sides, "differential_expression", counted)
     list(score_contexts(task))
     assert len(calls) == 2 * (1 + 2), "per context: real, model, control"
 

@@ -1,12 +1,14 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-from bionemo.scale.eval.cell_eval import PAPER_NAMES
-from bionemo.scale.eval.report import MetricSummary
+from bionemo.scale.eval.catalogue import PAPER_NAMES
+from bionemo.scale.eval.results import MetricSummary
 from bionemo.scale.eval.table import COLUMNS, Column, render_table
 
 
 def summary(mean, undefined=0, n=4):
-    return MetricSummary(mean=mean, n=n - undefined, undefined=undefined)
+    return MetricSummary(
+        mean=mean, n=n - undefined, undefined=undefined, why={"too few": undefined} if undefined else {}
+    )
 
 
 SHOWN = (
@@ -45,7 +47,7 @@ def test_real_cells_cannot_be_the_best_model():
 
 
 def test_undefined_values_are_footnoted():
-    column = (Column(title="High", metric="h", best="high", undefined="too few"),)
+    column = (Column(title="High", metric="h", best="high"),)
     text = render_table({"a": {"h": summary(0.5, 1)}, "b": {"h": summary(None, 4)}}, column)
     assert "High[a]" in text
     assert text.splitlines()[-1] == "[a] High left out (too few): a 1, b 4 of 4 pairs"

@@ -89,6 +89,7 @@ def test_scores_next_to_all_baselines(evaluate, tmp_path):
         "overall_mean",
         "batch_mean",
         "ridge",
+        "nearest_context",
         "ceiling",
     ]
     assert table["model"].to_list() == models
@@ -104,7 +105,7 @@ def test_scores_next_to_all_baselines(evaluate, tmp_path):
     assert (tmp_path / "out" / "delta.png").stat().st_size > 10_000
     correlation = {name: found["pearson_delta"]["mean"] for name, found in summary["models"].items()}
     assert correlation["ceiling"] > correlation["additive"] > correlation["control"] + 0.3
-    assert [line.split(" (")[0] for line in err.splitlines()] == [f"scored {i}/9" for i in range(1, 10)]
+    assert [line.split(" (")[0] for line in err.splitlines()] == [f"scored {i}/10" for i in range(1, 11)]
 
 
 def test_state_names_its_files_so(evaluate, tmp_path):
@@ -152,7 +153,10 @@ def test_files_of_other_tools(evaluate, folder, tmp_path):
 
     files = [changed(folder, tmp_path, relabel, name) for name in ("pred.h5ad", "real.h5ad")]
     labels = ("--perturbation-key", "target", "--cell-type-key", "line", "--batch-key", "gem")
-    code, out, _ = evaluate(*labels, "--control", "non-targeting", pred=files[0], real=files[1])
+    labels = (*labels, "--control", "non-targeting")
+    refuse(evaluate(*labels, pred=files[0], real=files[1]), "scale unknown", "--target-sum")
+    refuse(evaluate("--target-sum", 0, pred=files[0], real=files[1]), "expected a library size above 0, found 0")
+    code, out, _ = evaluate(*labels, "--target-sum", 10000, pred=files[0], real=files[1])
     assert code == 0
     assert "no training data: baselines left out: perturbation_mean" in out
     assert pl.read_csv(tmp_path / "out" / "results.csv")["model"].to_list() == ["changed_pred", "control", "ceiling"]
@@ -225,6 +229,10 @@ def _no_cells(adata):
     return adata[:0].copy()
 
 
+def _tenth(adata):
+    adata.X = np.asarray(adata.X) / 10
+
+
 def _other_scale(adata):
     own = adata.uns["bionemo_scale"]
     card = json.loads(str(own["card"]))
@@ -243,6 +251,7 @@ def _other_scale(adata):
         (_other_cell_type, "no cells with cell_type 'CD8 T'"),
         (_no_cells, "empty: 0 cells"),
         (_other_scale, "target_sum 1e+06"),
+        (_tenth, "what a division by 10 looks like"),
     ],
 )
 def test_bad_predictions_are_refused_and_nothing_is_left(evaluate, folder, tmp_path, change, expected):
@@ -261,6 +270,9 @@ def test_other_refusals(evaluate, folder, tmp_path):
     refuse(evaluate("--name", "a", "--name", "b"), "expected one for each --pred (1), found 2")
     refuse(evaluate("--seed", -1), "--seed: expected 0 or more, found -1")
     refuse(evaluate("--out", folder / "pred.h5ad"), "expected a folder for the results")
+    refuse(evaluate("--baselines", "additive,magic"), "expected names of control, perturbation_mean", "found 'magic'")
+    refuse(evaluate("--no-baselines", "--write-baselines", tmp_path / "b"), "--no-baselines: cannot be combined")
+    refuse(evaluate("--write-baselines", folder / "pred.h5ad"), "expected a folder for the baselines, found a file")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -269,6 +281,55 @@ def test_a_refusal_keeps_the_earlier_results(evaluate, tmp_path):
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     refuse(evaluate(pred="missing.h5ad"))
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_baselines_as_files_score_as_the_baselines_do(evaluate, folder, tmp_path, capfd):
+    """Each baseline in one command, as the h5ad of a model; through the evaluator it gives its row of the table."""
+    command = ["--real", str(folder / "real.h5ad"), "--store", str(folder / "store")]
+    assert main([*command, "--write-baselines", str(tmp_path / "files"), "--baselines", "additive,control"]) == 0
+    assert [line.rsplit("/", 1)[1] for line in capfd.readouterr().out.splitlines() if line.startswith("wrote")] == [
+        "additive.h5ad",
+        "control.h5ad",
+    ]
+    evaluate("--name", "file", "--baselines", "additive", pred=tmp_path / "files" / "additive.h5ad")
+    table = pl.read_csv(tmp_path / "out" / "results.csv")
+    for column in table.columns[2:]:
+        mine, row = (table.filter(pl.col("model") == name)[column].to_list() for name in ("file", "additive"))
+        assert mine == row, column
+    refuse(evaluate(real=tmp_path / "files" / "additive.h5ad"), "holds predicted cells (of additive")
+
+
+def test_both_control_policies_side_by_side(evaluate, folder, tmp_path):
+    """Nothing but the controls differs, and that alone moves the scores: peers disagree on little else."""
+
+    def smooth_controls(adata):
+        values, control = adata.X.toarray(), (adata.obs["perturbation"] == "control").to_numpy()
+        values[control] = 0.6 * values[control] + 0.5 * values[control].mean(axis=0)
+        values[~control] *= 0.9
+        adata.X = values
+
+    pred = changed(folder, tmp_path, smooth_controls, "real.h5ad")
+    code, out, _ = evaluate("--control-policy", "both", "--no-baselines", "--name", "m", pred=pred)
+    assert code == 0
+    assert "control policy same-real, m:" in out and "control policy predicted, m:" in out
+    table = pl.read_csv(tmp_path / "out" / "results.csv")
+    assert table["model"].to_list() == ["m", "m (own controls)"]
+    assert table["mse"][0] == table["mse"][1]
+    assert table["de_nsig_counts_pred"][0] != table["de_nsig_counts_pred"][1]
+    assert table["paper_pdcorr"][0] == pytest.approx(table["pearson_delta"][0], abs=1e-6)
+    assert table["paper_pdcorr"][1] != pytest.approx(table["pearson_delta"][1], abs=1e-6)
+    refuse(evaluate("--control-policy", "both"), "pred.h5ad: control policy 'predicted' needs controls")
+
+
+def test_the_real_file_against_itself_is_told(evaluate):
+    assert "is the real file: it is scored against itself" in evaluate("--no-baselines", pred="real.h5ad")[1]
+
+
+def test_a_table_or_baselines_must_be_asked_for(folder, capfd):
+    for options, missing in (([], "--pred (or --write-baselines)"), (["--pred", "p.h5ad"], "--out")):
+        with pytest.raises(SystemExit, match="2"):
+            main(["--real", str(folder / "real.h5ad"), *options])
+        assert f"the following arguments are required: {missing}" in capfd.readouterr().err
 
 
 def test_model_names():

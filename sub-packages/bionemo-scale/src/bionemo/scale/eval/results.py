@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,11 +18,16 @@ from typing import Any
 
 import polars as pl
 
-from bionemo.scale.eval.scoring import KEYS, ContextScores
+from bionemo.scale.eval.catalogue import BY_COLUMN
+from bionemo.scale.eval.intervals import Difference, Interval, PairBootstrap, best_baseline
+from bionemo.scale.eval.scoring import KEYS, ContextScores, Shift
+from bionemo.scale.eval.undefined import reasons
 from bionemo.scale.types import InputError
 
 
 SUMMARY = "summary.json"
+GENES = "genes.parquet"
+"""Predicted and observed change, and adjusted p-values, of every gene, pair and model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +40,65 @@ class MetricSummary:
     """Pairs with a value."""
     undefined: int
     """Pairs without."""
+    why: dict[str, int]
+    """Reason to the number of pairs that have no value for it."""
+    interval: Interval | None = None
+    """Bootstrap over perturbations or contexts; ``None`` where there are too few."""
+    batch_interval: Interval | None = None
+    """Jackknife over batches (donors, plates); ``None`` where there are too few, or for metrics that cannot be."""
 
 
-def summarise(scores: pl.DataFrame) -> dict[str, dict[str, MetricSummary]]:
-    """Return model to metric to its summary, models in order of appearance."""
+def summarise(
+    scores: pl.DataFrame,
+    *,
+    trained: frozenset[str] = frozenset(),
+    batch_intervals: Mapping[str, Mapping[str, Interval]] | None = None,
+    seed: int = 0,
+) -> dict[str, dict[str, MetricSummary]]:
+    """Return model to metric to its summary, models in order of appearance.
+
+    Args:
+        scores: The results table.
+        trained: Perturbations whose change training data show.
+        batch_intervals: Model to metric to its interval over batches.
+        seed: Of the bootstrap.
+    """
     names = metric_names(scores)
+    bootstrap = PairBootstrap(scores, seed=seed)
     summaries = {}
     for (model,), frame in scores.group_by("model", maintain_order=True):
+        why = reasons(frame, trained=trained)
+        batches = (batch_intervals or {}).get(str(model), {})
         summaries[str(model)] = {
             name: MetricSummary(
-                mean=frame[name].mean(), n=frame.height - frame[name].null_count(), undefined=frame[name].null_count()
+                mean=frame[name].mean(),
+                n=frame.height - frame[name].null_count(),
+                undefined=frame[name].null_count(),
+                why=why.get(name, {}),
+                interval=bootstrap.interval(frame, name),
+                batch_interval=batches.get(name),
             )
             for name in names
         }
     return summaries
+
+
+def compare_with_baselines(
+    scores: pl.DataFrame, *, models: Sequence[str], baselines: Sequence[str], seed: int = 0
+) -> dict[str, dict[str, Difference]]:
+    """Return model to metric to its difference from the best baseline, for metrics that have a best."""
+    bootstrap = PairBootstrap(scores, seed=seed)
+    frames = {str(model): frame for (model,), frame in scores.group_by("model", maintain_order=True)}
+    found: dict[str, dict[str, Difference]] = {}
+    for metric in metric_names(scores):
+        if metric not in BY_COLUMN or BY_COLUMN[metric].best not in ("high", "low"):
+            continue
+        rival = best_baseline({name: frames[name][metric].mean() for name in baselines}, metric)
+        for model in models:
+            difference = None if rival is None else bootstrap.difference(frames[model], frames[rival], metric)
+            if difference is not None:
+                found.setdefault(model, {})[metric] = difference
+    return found
 
 
 def metric_names(scores: pl.DataFrame) -> list[str]:
@@ -73,6 +124,8 @@ class ResultFolder:
     def __init__(self, out: Path):
         self.out = out
         self._scores: list[pl.DataFrame] = []
+        self._genes: list[pl.DataFrame] = []
+        self._prefixes: dict[str, str] = {}
         self._used = {"agg"}
         check_out(out)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -97,6 +150,12 @@ class ResultFolder:
         ):
             frame.write_csv(self.staging / f"{prefix}_{name}.csv")
         self._scores.append(scores.scores)
+        self._genes += [_gene_frame(shift) for shift in scores.shifts]
+
+    @property
+    def prefixes(self) -> dict[str, str]:
+        """Context to the beginning of the names of its own files."""
+        return dict(self._prefixes)
 
     def scores(self) -> pl.DataFrame:
         """Return the scores of all contexts, models in order, then contexts."""
@@ -109,6 +168,8 @@ class ResultFolder:
         scores = self.scores()
         scores.write_csv(self.staging / "results.csv")
         aggregate(scores).write_csv(self.staging / "agg_results.csv")
+        if self._genes:
+            pl.concat(self._genes).write_parquet(self.staging / GENES)
         files = sorted([*(path.name for path in self.staging.iterdir()), SUMMARY])
         (self.staging / SUMMARY).write_text(json.dumps({**summary, "files": files}, indent=2, allow_nan=False) + "\n")
         _publish(self.staging, self.out, files)
@@ -121,7 +182,25 @@ class ResultFolder:
             number += 1
             prefix = f"{plain}_{number}"
         self._used.add(prefix)
+        self._prefixes[context] = prefix
         return prefix
+
+
+def _gene_frame(shift: Shift) -> pl.DataFrame:
+    labels = {"model": shift.model, "context": shift.context, "perturbation": shift.perturbation}
+    values = {
+        "pred": shift.pred,
+        "real": shift.real,
+        "fdr_pred": shift.fdr_pred,
+        "fdr_real": shift.fdr_real,
+    }
+    columns = [pl.lit(label).alias(name) for name, label in labels.items()]
+    # float32 has no room for the p-values of large populations.
+    numbers = {
+        name: pl.Series(value, dtype=pl.Float64 if name.startswith("fdr") else pl.Float32)
+        for name, value in values.items()
+    }
+    return pl.DataFrame({"gene": list(shift.genes), **numbers}).select(*columns, pl.all())
 
 
 def check_out(out: Path) -> None:

@@ -4,11 +4,12 @@
 
 import json
 
+import numpy as np
 import polars as pl
 import pytest
 
-from bionemo.scale.eval.report import ResultFolder, aggregate, check_out, summarise
-from bionemo.scale.eval.scoring import ContextScores
+from bionemo.scale.eval.results import ResultFolder, aggregate, check_out, summarise
+from bionemo.scale.eval.scoring import ContextScores, Shift
 from bionemo.scale.types import InputError
 
 
@@ -25,6 +26,11 @@ def scores(context="T", values=(1.0, None)):
     )
 
 
+def shift(context):
+    values = {name: np.arange(3.0) for name in ("pred", "real", "fdr_pred", "fdr_real")}
+    return Shift(model="m", context=context, perturbation="x", genes=("G1", "G2", "G3"), **values)
+
+
 def context_scores(context="T", **kwargs):
     frame = scores(context, **kwargs)
     return ContextScores(
@@ -33,7 +39,8 @@ def context_scores(context="T", **kwargs):
         first_results=pl.DataFrame({"perturbation": ["x", "y"], "mse": [1.0, 2.0]}),
         de_real=pl.DataFrame({"target": ["x"]}),
         de_pred=pl.DataFrame({"target": ["x"]}),
-        shifts=(),
+        shifts=(shift(context),),
+        batch_draws=(),
         fallbacks={},
     )
 
@@ -65,12 +72,16 @@ def test_folder_holds_tables_of_all_and_of_each_context(tmp_path):
     names = {path.name for path in out.iterdir()}
     kinds = ("results", "agg_results", "real_de", "pred_de")
     expected = {f"{context}_{kind}.csv" for context in ("HepG2-C3A cells", "B") for kind in kinds}
-    assert names == expected | {"results.csv", "agg_results.csv", "summary.json"}
+    assert names == expected | {"results.csv", "agg_results.csv", "genes.parquet", "summary.json"}
     table = pl.read_csv(out / "results.csv")
     assert table["model"].to_list() == ["m"] * 4 + ["b"] * 4
     assert table["context"].to_list()[:3] == ["B", "B", "HepG2/C3A cells"]
     assert set(json.loads((out / "summary.json").read_text())["files"]) == names
     assert list(out.parent.iterdir()) == [out]
+    genes = pl.read_parquet(out / "genes.parquet")
+    assert genes.columns == ["model", "context", "perturbation", "gene", "pred", "real", "fdr_pred", "fdr_real"]
+    assert genes["context"].to_list() == ["HepG2/C3A cells"] * 3 + ["B"] * 3
+    assert folder.prefixes == {"HepG2/C3A cells": "HepG2-C3A cells", "B": "B"}
 
 
 def test_contexts_that_would_share_a_file_do_not(tmp_path):

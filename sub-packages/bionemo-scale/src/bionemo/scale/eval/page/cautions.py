@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a reader must know before believing the page."""
+
+from typing import Any
+
+from bionemo.scale.eval.catalogue import BY_COLUMN, loss
+from bionemo.scale.eval.page.sources import RunFiles
+from bionemo.scale.eval.table import COLUMNS
+
+
+_NARROW = 0.5
+"""sd_ratio below which a predicted population is called collapsed."""
+_FEW_PAIRS = 10
+
+
+def cautions(run: RunFiles | None, summary: dict[str, Any]) -> list[str]:
+    """Return one line for everything that weakens the scores, the evaluator's own warnings first."""
+    found = [note.removeprefix("warning: ") for note in summary["notes"] if note.startswith("warning: ")]
+    if summary["pairs"] < _FEW_PAIRS:
+        found.append(
+            f"Only {summary['pairs']} (cell type, perturbation) pairs: means and ranks may change with any other."
+        )
+    silent = summary["pairs_without_significant_real_gene"]
+    if silent:
+        found.append(
+            f"{silent} of {summary['pairs']} pairs have no significant real gene: DEOver and DEPrec count them as 0."
+        )
+    if not summary["names"]["baselines"] or summary["inputs"]["store"] is None:
+        found.append("No training data was given to the evaluation: baselines that learn are missing.")
+    for name in summary["names"]["models"]:
+        found += _of_model(name, summary)
+    if run is not None and not run.metrics:
+        found.append("The run folder has no metrics.csv: training curves are missing.")
+    return found
+
+
+def _of_model(name: str, summary: dict[str, Any]) -> list[str]:
+    means = {model: {key: item["mean"] for key, item in row.items()} for model, row in summary["models"].items()}
+    spread = means[name]["sd_ratio"]
+    lines = []
+    if spread is not None and spread < _NARROW:
+        lines.append(f"{name} predicts too little spread: {spread:.2f} of the observed standard deviation.")
+    behind = [column.title for column in COLUMNS if _is_behind(column.metric, name, summary, means)]
+    if behind:
+        lines.append(f"{name} is behind the best baseline in: {', '.join(behind)}.")
+    if not any(item["interval"] for item in summary["models"][name].values()):
+        lines.append(f"{name}: too few perturbations and contexts for intervals; differences may be chance.")
+    return lines
+
+
+def _is_behind(metric: str, name: str, summary: dict[str, Any], means: dict[str, dict[str, float | None]]) -> bool:
+    best = BY_COLUMN[metric].best
+    rivals = [means[rival][metric] for rival in summary["names"]["baselines"] if means[rival][metric] is not None]
+    mine = means[name][metric]
+    return mine is not None and bool(rivals) and loss(mine, best) > min(loss(value, best) for value in rivals)

@@ -1,0 +1,300 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""One self-contained HTML page of a run: no network, no other file, readable without its scripts but for the figures."""
+
+import json
+import os
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from bionemo.scale.eval.catalogue import BY_COLUMN, PAPER_METRICS, loss
+from bionemo.scale.eval.page.cautions import cautions
+from bionemo.scale.eval.page.embedding import Clouds
+from bionemo.scale.eval.page.payload import figures
+from bionemo.scale.eval.page.provenance import commands, file_notes
+from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
+from bionemo.scale.eval.scoring import CEILING
+from bionemo.scale.eval.table import COLUMNS, Column
+
+
+_HERE = Path(__file__).parent
+EXTRA_COLUMNS = (
+    Column(title="residual (context)", metric="residual_context", best="high"),
+    Column(title="residual (perturbation)", metric="residual_perturbation", best="high"),
+    Column(title="R2", metric="r2", best="high"),
+    Column(title="AUROC", metric="roc_auc", best="high"),
+    Column(title="AUPRC", metric="pr_auc", best="high"),
+    Column(title="E-distance", metric="edistance", best="low"),
+    Column(title="MMD", metric="mmd", best="low", digits=4),
+    Column(title="calibration", metric="calibration_error", best="low"),
+)
+_SECTIONS = {
+    "run": "Run",
+    "scores": "Scores beside baselines",
+    "perturbations": "Perturbation by perturbation",
+    "chosen": "One perturbation",
+    "sizes": "Effect sizes",
+    "training": "Training",
+    "split": "Split",
+    "methods": "Metrics and conventions",
+    "provenance": "Provenance",
+}
+
+
+def write_page(
+    out: Path, *, run: RunFiles | None, scores: ScoreFiles, pred: Path | None, clouds: list[Clouds]
+) -> None:
+    """Write the page; it appears under its name when it is complete.
+
+    Args:
+        out: HTML file.
+        run: The training run; ``None`` for models of other tools.
+        scores: What bionemo-scale-evaluate left.
+        pred: h5ad of the first model, for its provenance.
+        clouds: Embedded populations; empty where the cells are not at hand.
+    """
+    page = render(run=run, scores=scores, pred=pred, clouds=clouds)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def render(*, run: RunFiles | None, scores: ScoreFiles, pred: Path | None, clouds: list[Clouds]) -> str:
+    """Return the page as text."""
+    summary = scores.summary
+    models = ", ".join(summary["names"]["models"])
+    bodies = {
+        "run": _facts(_run_facts(run, summary)) + _warnings(cautions(run, summary)),
+        "scores": _scores(summary),
+        "perturbations": _read("perturbations.html"),
+        "chosen": _read("chosen.html"),
+        "sizes": _read("sizes.html"),
+        "training": _read("training.html"),
+        "split": _split(run),
+        "methods": _methods(summary),
+        "provenance": _provenance(run, scores, pred),
+    }
+    sections = [f'<section id="{key}"><h2>{name}</h2>{bodies[key]}</section>' for key, name in _SECTIONS.items()]
+    links = [f'<a href="#{key}">{name}</a>' for key, name in _SECTIONS.items()]
+    # "</" inside a script element would end it.
+    data = json.dumps(figures(run, scores, clouds), allow_nan=False).replace("</", "<\\/")
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(models)}: report</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
+        f"<style>{_read('report.css')}</style>\n</head>\n<body>\n<header><h1>{escape(models)}</h1>"
+        f'<p class="note">{escape(_subtitle(summary))}</p><nav>{"".join(links)}</nav></header>\n'
+        f"<main>{''.join(sections)}</main>\n<footer>Written by bionemo-scale-report "
+        f"{escape(summary['evaluator']['versions']['bionemo-scale'])}; everything it shows is inside this file.</footer>\n"
+        f'<script type="application/json" id="data">{data}</script>\n<script>{get_plotlyjs()}</script>\n'
+        f"<script>{_read('report.js')}</script>\n</body>\n</html>\n"
+    )
+
+
+def _read(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+def _subtitle(summary: dict[str, Any]) -> str:
+    contexts = len(summary["contexts"])
+    return (
+        f"{summary['pairs']} (cell type, perturbation) pairs in {contexts} context{'s' if contexts != 1 else ''}; "
+        f"controls: {summary['control_policy']}; cell-eval {summary['evaluator']['versions']['cell-eval']}"
+    )
+
+
+def _facts(rows: Iterable[tuple[str, str]]) -> str:
+    lines = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
+    return f'<table class="facts"><tbody>{lines}</tbody></table>'
+
+
+def _run_facts(run: RunFiles | None, summary: dict[str, Any]) -> list[tuple[str, str]]:
+    facts = [
+        ("Models", ", ".join(summary["names"]["models"])),
+        ("Held-out cells", f"{summary['baselines']['cells']:,}"),
+    ]
+    if run is None:
+        return [*facts, ("Training", "no run folder: the prediction is another tool's, or the run is elsewhere")]
+    settings, model = run.config["run"], run.config["model"]
+    named = (
+        "num_genes",
+        "num_cell_types",
+        "num_perturbations",
+        "num_batches",
+        "set_size",
+        "hidden_size",
+        "num_layers",
+    )
+    facts += [
+        ("Trained on", str(settings.get("store", "not recorded"))),
+        ("Size and steps", f"{settings.get('size')}, {settings.get('max_steps')} steps, seed {settings.get('seed')}"),
+        ("Network", ", ".join(f"{name} {model[name]}" for name in named if name in model)),
+    ]
+    if run.split is not None:
+        counts = run.split["counts"]
+        parts = [f"{name}: {item['conditions']} conditions, {item['cells']:,} cells" for name, item in counts.items()]
+        facts.append(("Split", "; ".join(parts)))
+    return facts
+
+
+def _warnings(lines: list[str]) -> str:
+    if not lines:
+        return ""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<div class="warnings" id="warnings"><strong>Read first</strong><ul>{items}</ul></div>'
+
+
+def _scores(summary: dict[str, Any]) -> str:
+    parts = [
+        '<p class="note">Means over pairs; in small type the 95 % interval over '
+        "perturbations, or over contexts where there are too few (p), and over batches (b), and how many pairs are without "
+        "a value. Best of each column marked; the ceiling is real cells predicting real cells and does not compete.</p>",
+        _table(summary, COLUMNS),
+        "<h3>Beyond the headline</h3>",
+        _table(summary, EXTRA_COLUMNS),
+    ]
+    against = summary["against_best_baseline"]
+    if against:
+        parts += ["<h3>Against the best baseline of each metric</h3>", _against(against)]
+    current = summary["current_evaluator"]
+    if current is not None:
+        columns = tuple(
+            Column(title=column.title, metric="current_" + column.metric, best=column.best, digits=column.digits)
+            for column in COLUMNS
+            if column.cell_eval
+        )
+        parts += [f"<h3>The same cells, cell-eval {escape(current['versions']['cell-eval'])}</h3>"]
+        parts += [_table(summary, columns)]
+    return "".join(parts)
+
+
+def _table(summary: dict[str, Any], columns: tuple[Column, ...]) -> str:
+    heads = "".join(f'<th title="{escape(_formula(column.metric))}">{escape(column.title)}</th>' for column in columns)
+    best = {column.metric: _best(summary, column) for column in columns}
+    rows, before = [], ""
+    for name, found in summary["models"].items():
+        kind = "model" if name in summary["names"]["models"] else "ceiling" if name == CEILING else "baseline"
+        cells = "".join(_cell(found.get(c.metric), c, is_best=name in best[c.metric]) for c in columns)
+        style = kind + (" first" if kind != before and before else "")
+        rows.append(f'<tr class="{style}"><th>{escape(name)}</th>{cells}</tr>')
+        before = kind
+    body = "".join(rows)
+    return f'<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _formula(metric: str) -> str:
+    return BY_COLUMN[metric.removeprefix("current_")].formula
+
+
+def _best(summary: dict[str, Any], column: Column) -> set[str]:
+    means = {
+        name: round(found[column.metric]["mean"], column.digits)
+        for name, found in summary["models"].items()
+        if name != CEILING and found.get(column.metric, {}).get("mean") is not None
+    }
+    if not means:
+        return set()
+    least = min(loss(value, column.best) for value in means.values())
+    return {name for name, value in means.items() if loss(value, column.best) == least}
+
+
+def _cell(item: dict[str, Any] | None, column: Column, *, is_best: bool) -> str:
+    if item is None or item["mean"] is None:
+        why = "; ".join((item or {"why": {}})["why"]) or "no value"
+        return f'<td title="{escape(why)}">-</td>'
+    lines = []
+    for key, mark in (("interval", "p"), ("batch_interval", "b")):
+        if item[key] is not None:
+            low, high = (
+                f"{item[key][end]:.{min(column.digits, 3 if column.digits < 5 else 4)}f}" for end in ("low", "high")
+            )
+            lines.append(f"{low}, {high} {mark}")
+    if item["undefined"]:
+        lines.append(f"{item['undefined']} without")
+    why = "; ".join(f"{count}: {reason}" for reason, count in item["why"].items())
+    small = "".join(f"<small>{line}</small>" for line in lines)
+    style, star = (' class="best"', "*") if is_best else ("", "")
+    return f'<td{style} title="{escape(why)}">{item["mean"]:.{column.digits}f}{star}{small}</td>'
+
+
+def _against(against: dict[str, dict[str, Any]]) -> str:
+    rows = []
+    for model, found in against.items():
+        for column in (*COLUMNS, *EXTRA_COLUMNS):
+            if (item := found.get(column.metric)) is not None:
+                digits = column.digits
+                interval = f"{item['low']:+.{digits}f} to {item['high']:+.{digits}f}"
+                verdict = {"open": "cannot be told"}.get(item["verdict"], item["verdict"])
+                cells = [column.title, item["baseline"], f"{item['difference']:+.{digits}f}", interval, verdict]
+                rows.append(
+                    f"<tr><th>{escape(model)}</th>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>"
+                )
+    heads = "".join(
+        f"<th>{h}</th>" for h in ("model", "metric", "best baseline", "difference", "95 % interval", "model is")
+    )
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return (
+        '<p class="note">Paired by perturbation. The best baseline is picked on the same pairs, which is hard on the '
+        f'model.</p><details open><summary>Differences</summary><div class="scroll">{table}</div></details>'
+    )
+
+
+def _split(run: RunFiles | None) -> str:
+    if run is None or run.split is None:
+        return '<p class="empty">No split.json of a training run was found.</p>'
+    columns, rows = run.split["columns"], run.split["conditions"]
+    heads = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(value))}</td>" for value in row) + "</tr>" for row in rows[:2000]
+    )
+    more = f'<p class="note">The first 2,000 of {len(rows):,} conditions.</p>' if len(rows) > 2000 else ""
+    return (
+        f'<p class="note">Split {escape(run.split["sha256"][:12])}; {run.split.get("control_cells", 0):,} control cells.'
+        f"</p><details><summary>{len(rows):,} conditions and their part</summary>{more}"
+        f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div></details>'
+    )
+
+
+def _methods(summary: dict[str, Any]) -> str:
+    heads = "".join(f"<th>{h}</th>" for h in ("paper", "column", "as appendix A writes it", "equals cell-eval"))
+    rows = "".join(
+        f"<tr><th>{escape(m.name)}</th><td>{escape(m.column)}</td><td>{escape(m.equation)}</td>"
+        f"<td>{escape(summary['paper_metrics'][m.name]['equals cell-eval'])}</td></tr>"
+        for m in PAPER_METRICS
+    )
+    parts = [
+        "<details><summary>Metrics of the paper, and where cell-eval differs</summary>"
+        f'<div class="scroll"><table class="facts"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></details>',
+        "<details><summary>Conventions behind the numbers</summary>"
+        + _facts(summary["evaluator"]["conventions"].items())
+        + "</details>",
+    ]
+    if summary["current_evaluator"] is not None:
+        conventions = summary["current_evaluator"]["conventions"].items()
+        parts.append(f"<details><summary>Conventions of the newest cell-eval</summary>{_facts(conventions)}</details>")
+    return "".join(parts)
+
+
+def _provenance(run: RunFiles | None, scores: ScoreFiles, pred: Path | None) -> str:
+    summary = scores.summary
+    inputs = summary["inputs"]
+    facts = [(f"Prediction {name}", f"{f['path']} sha256 {f['sha256'][:16]}") for name, f in inputs["pred"].items()]
+    facts.append(("Real cells", f"{inputs['real']['path']} sha256 {inputs['real']['sha256'][:16]}"))
+    if inputs["store"] is not None:
+        facts.append(("Store", f"{inputs['store']['path']}, split {(inputs['store']['split_sha256'] or 'none')[:12]}"))
+    if pred is not None:
+        facts += [(f"Prediction file: {name}", value) for name, value in file_notes(pred).items()]
+    facts.append(("Evaluated with", ", ".join(f"{n} {v}" for n, v in summary["evaluator"]["versions"].items())))
+    lines = escape("\n\n".join(commands(run, scores, pred)))
+    notes = "".join(f"<li>{escape(note)}</li>" for note in summary["notes"])
+    return (
+        f"{_facts(facts)}<h3>How to rerun</h3><pre>{lines}</pre>"
+        f"<details><summary>Notes of the evaluation</summary><ul>{notes}</ul></details>"
+    )

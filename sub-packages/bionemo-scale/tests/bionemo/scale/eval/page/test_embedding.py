@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The plane belongs to the real cells; predicted cells are put onto it."""
+
+import numpy as np
+import pytest
+
+from bionemo.scale.eval.page.embedding import MAX_CELLS, embed_populations
+
+
+@pytest.fixture
+def files(kang, tmp_path):
+    pred = kang[kang.obs["perturbation"] != "control"].copy()
+    pred.X = pred.X * 0.9
+    for name, adata in (("real", kang), ("pred", pred)):
+        adata.write_h5ad(tmp_path / f"{name}.h5ad")
+    return tmp_path
+
+
+def embed(folder, **options):
+    return embed_populations(folder / "pred.h5ad", folder / "real.h5ad", target_sum=1e4, **{"umap": False, **options})
+
+
+def test_populations_and_their_sizes(files):
+    (found,) = embed(files)
+    kinds = {(cloud.context, cloud.kind, cloud.perturbation): len(cloud.points) for cloud in found.clouds}
+    assert kinds == {
+        ("CD8 T", "control", "control"): 54,
+        ("CD8 T", "observed", "IFN-beta"): 79,
+        ("CD8 T", "predicted", "IFN-beta"): 79,
+        ("NK", "control", "control"): 48,
+        ("NK", "observed", "IFN-beta"): 55,
+        ("NK", "predicted", "IFN-beta"): 55,
+    }
+    assert max(kinds.values()) <= MAX_CELLS
+    assert all(1 > first > second > 0 for first, second in found.explained.values())
+
+
+def test_controls_and_stimulated_cells_lie_apart_and_the_prediction_follows(files):
+    clouds = {cloud.kind: cloud.points for cloud in embed(files)[0].clouds if cloud.context == "NK"}
+    centre = {kind: points.mean(axis=0) for kind, points in clouds.items()}
+    apart = np.linalg.norm(centre["observed"] - centre["control"])
+    assert apart > 2 * np.linalg.norm(centre["observed"] - centre["predicted"])
+
+
+def test_predicted_cells_cannot_turn_the_axes(files, kang):
+    before = {cloud.kind: cloud.points for cloud in embed(files)[0].clouds}
+    pred = kang[kang.obs["perturbation"] != "control"].copy()
+    pred.X = pred.X[:, ::-1].copy()
+    pred.write_h5ad(files / "pred.h5ad")
+    after = {cloud.kind: cloud.points for cloud in embed(files)[0].clouds}
+    np.testing.assert_array_equal(before["observed"], after["observed"])
+    assert not np.array_equal(before["predicted"], after["predicted"])
+
+
+@pytest.mark.slow
+def test_umap_is_a_second_embedding(files):
+    methods = embed(files, umap=True)
+    assert [item.method for item in methods] == ["PCA", "UMAP"]
+    assert [len(cloud.points) for cloud in methods[0].clouds] == [len(cloud.points) for cloud in methods[1].clouds]
+    assert all(np.isfinite(cloud.points).all() for cloud in methods[1].clouds)

@@ -1,0 +1,107 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pieces of the page by hand; the whole of it, in a browser, is tests/bionemo/scale/run/test_report.py."""
+
+import base64
+import shlex
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from bionemo.scale.eval.page import payload
+from bionemo.scale.eval.page.cautions import cautions
+from bionemo.scale.eval.page.provenance import commands
+from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles, find_run
+
+
+def row(**means):
+    return {name: {"mean": mean, "interval": None} for name, mean in means.items()}
+
+
+def make_summary(**fields):
+    headline = ("mse", "mae", "overlap_at_N", "precision_at_N", "de_spearman_lfc_sig", "de_direction_match")
+    rest = dict.fromkeys((*headline, "discrimination_score_l1"))
+    plain = {
+        "notes": ["a note", "warning: something is odd"],
+        "pairs": 40,
+        "pairs_without_significant_real_gene": 0,
+        "names": {"models": ["m"], "baselines": ["additive"]},
+        "models": {
+            "m": row(pearson_delta=0.5, sd_ratio=0.9, **rest),
+            "additive": row(pearson_delta=0.6, sd_ratio=0.5, **rest),
+        },
+        "inputs": {
+            "pred": {"m": {"path": "a b/pred.h5ad"}},
+            "real": {"path": "real.h5ad"},
+            "store": {"path": "store"},
+        },
+        "baselines": {"seed": 4},
+        "control_policy": "both",
+        "current_evaluator": {},
+    }
+    return plain | fields
+
+
+def make_run(metrics):
+    config = {"run": {"store": "s t", "max_steps": 5, "flag": True, "off": False, "overrides": {"a": 1}}, "model": {}}
+    return RunFiles(path=Path("runs/x"), config=config, split=None, metrics=metrics)
+
+
+def test_cautions():
+    found = cautions(make_run({"step": [1.0]}), make_summary())
+    assert found == [
+        "something is odd",
+        "m is behind the best baseline in: PDCorr.",
+        "m: too few perturbations and contexts for intervals; differences may be chance.",
+    ]
+    collapsed = make_summary(pairs=2, pairs_without_significant_real_gene=1, notes=[])
+    collapsed["models"]["m"]["sd_ratio"]["mean"] = 0.1
+    text = "\n".join(cautions(make_run({}), collapsed))
+    for expected in ("Only 2", "1 of 2 pairs have no significant", "too little spread: 0.10", "no metrics.csv"):
+        assert expected in text
+
+
+def test_commands_can_be_run_again():
+    scores = ScoreFiles(path=Path("out"), summary=make_summary(), results=pl.DataFrame(), genes=pl.DataFrame())
+    train, evaluate = commands(make_run({}), scores, None)
+    assert shlex.split(train) == [
+        *("bionemo-scale-train", "--store", "s t", "--max-steps", "5", "--flag", "--set", "a=1"),
+    ]
+    assert shlex.split(evaluate)[:5] == ["bionemo-scale-evaluate", "--pred", "a b/pred.h5ad", "--name", "m"]
+    assert evaluate.endswith("--control-policy both --seed 4 --evaluator current --out out")
+
+
+def test_long_arrays_keep_float32():
+    values = np.array([1.5, -2.25, 3e-8], dtype=np.float32)
+    assert np.frombuffer(base64.b64decode(payload.encode(values)), dtype="<f4").tolist() == values.tolist()
+
+
+def test_genes_shown_are_those_that_change_most(monkeypatch):
+    monkeypatch.setattr(payload, "MAX_GENES", 2)
+    monkeypatch.setattr(payload, "MAX_PAIRS", 1)
+    frame = pl.DataFrame(
+        {
+            "model": ["m"] * 6,
+            "context": ["T"] * 6,
+            "perturbation": ["weak"] * 3 + ["strong"] * 3,
+            "gene": ["a", "b", "c"] * 2,
+            "pred": [0.0, 0, 0, 0, 5, 0],
+            "real": [1.0, 0, 0, -3, 0, 1],
+            "fdr_pred": [1.0, 1, 1, 1, 0, 1],
+            "fdr_real": [1.0, 1, 1, 0.01, 1, 1],
+        }
+    )
+    found = payload._genes(frame)
+    (entry,) = found["entries"]
+    assert (entry["perturbation"], entry["of"]) == ("strong", 3)
+    assert [found["names"][index] for index in entry["gene"]] == ["a", "b"]
+    logp = [np.frombuffer(base64.b64decode(entry[name]), dtype="<f4").tolist() for name in ("logp_real", "logp_pred")]
+    assert logp == [pytest.approx([2, 0]), pytest.approx([0, 50])]
+
+
+def test_a_half_written_row_of_metrics_is_left_out(tmp_path):
+    (tmp_path / "config.yaml").write_text("run: {}\nmodel: {}\n")
+    (tmp_path / "metrics.csv").write_text("step,loss,val_loss\n10,2.5,\n20,1.5,1.0\n30,1")
+    assert find_run(tmp_path).metrics == {"step": [10, 20], "loss": [2.5, 1.5], "val_loss": [None, 1.0]}

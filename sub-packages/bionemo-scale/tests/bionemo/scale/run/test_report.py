@@ -1,0 +1,243 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The report of a real evaluation, opened in a real browser: nothing fetched, nothing wrong, choosers work."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from scipy import sparse
+
+from bionemo.scale.run.evaluate import main as evaluate
+from bionemo.scale.run.report import main
+from bionemo.scale.types import DataCard, ExpressionScale, ObsKeys
+
+
+PAPALEXI = Path(__file__).parents[6] / "examples" / "data" / "papalexi2021_thp1_eccite.h5ad"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+KNOCK_OUTS = ("ATF2", "IFNGR2", "JAK2", "STAT1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder as the examples leave it: run/, predicted/ and scores/."""
+    folder = tmp_path_factory.mktemp("report")
+    cells = ad.read_h5ad(PAPALEXI)
+    cells = cells[cells.obs["perturbation"].isin(["control", *KNOCK_OUTS]), :100]
+    cells = cells[np.random.default_rng(0).permutation(len(cells))[:900]]
+    values = np.log1p(cells.X.toarray() / cells.X.sum(axis=1).A.clip(1) * 1e4).astype(np.float32)
+    real = ad.AnnData(X=sparse.csr_matrix(values), obs=cells.obs[["perturbation", "cell_type", "batch"]].astype(str))
+    real.var_names = list(cells.var_names)
+    card = DataCard(
+        genes=tuple(cells.var_names),
+        cell_types=("THP-1",),
+        perturbations=KNOCK_OUTS,
+        batches=("rep_1", "rep_2"),
+        control="control",
+        scale=ExpressionScale(),
+        keys=ObsKeys(),
+    )
+    real.uns["bionemo_scale"] = {"card": card.to_json(), "split": "test", "store": "/nowhere/store"}
+    pred = real[real.obs["perturbation"] != "control"].copy()
+    pred.X = 0.5 * pred.X.toarray() + 0.5 * pred.X.toarray()[np.random.default_rng(1).permutation(len(pred))]
+    pred.uns["bionemo_scale"]["checkpoint"] = "runs/x/checkpoints/last"
+    (folder / "predicted").mkdir()
+    for name, adata in (("real", real), ("pred", pred)):
+        adata.write_h5ad(folder / "predicted" / f"adata_{name}.h5ad")
+    files = [str(folder / "predicted" / f"adata_{name}.h5ad") for name in ("pred", "real")]
+    command = ["--pred", files[0], "--real", files[1], "--name", "A & <B>", "--out", str(folder / "scores")]
+    assert evaluate(command) == 0
+    _write_run(folder / "run")
+    return folder
+
+
+def _write_run(run: Path) -> None:
+    run.mkdir()
+    (run / "config.yaml").write_text(
+        "run: {store: some/store, out: some/run, size: small, max_steps: 20, seed: 3, overrides: {anchor: none}}\n"
+        "model: {num_genes: 100, hidden_size: 128}\n"
+    )
+    (run / "metrics.csv").write_text("step,loss,val_loss\n10,2.5,\n20,1.5,1.75\n")
+    conditions = [["papalexi", "THP-1", name, "test", 50] for name in KNOCK_OUTS]
+    counts = {"train": {"conditions": 7, "cells": 1234}, "test": {"conditions": 4, "cells": 200}}
+    columns = ["dataset", "cell_type", "perturbation", "split", "cells"]
+    split = {"sha256": "f" * 64, "counts": counts, "control_cells": 99, "columns": columns, "conditions": conditions}
+    (run / "split.json").write_text(json.dumps(split))
+
+
+@pytest.fixture(scope="module")
+def page(folder) -> Path:
+    assert main([str(folder), "--out", str(folder / "page.html")]) == 0
+    return folder / "page.html"
+
+
+def data_of(page: Path) -> dict:
+    return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.S).group(1))
+
+
+def test_one_file_that_asks_for_nothing(page):
+    text = page.read_text()
+    own = text.replace(_plotly(), "")
+    assert not re.search(r"(src|href)=.?(https?:)?//", own), "nothing is fetched"
+    assert re.findall(r"https?://[^\"' <]+", own) == []
+    assert text.count("<script") == 3 and "@import" not in own
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()
+
+
+def test_what_the_page_says(page):
+    text = page.read_text()
+    for expected in (
+        "A &amp; &lt;B&gt;: report",
+        "train: 7 conditions, 1,234 cells",
+        "some/store",
+        "4 conditions and their part",
+        "Only 4 (cell type, perturbation) pairs",
+        "bionemo-scale-train --store some/store --out some/run --size small --max-steps 20 --seed 3 --set anchor=none",
+        "--control-policy same-real --seed 0 --out",
+        "appendix A writes a norm",
+        "runs/x/checkpoints/last",
+    ):
+        assert expected in text, expected
+    assert "<B>" not in text.replace(_plotly(), "").split('id="data"')[0]
+
+
+def test_the_numbers_of_the_page_are_those_of_the_evaluation(page, folder):
+    text, summary = page.read_text(), json.loads((folder / "scores" / "summary.json").read_text())
+    for name in ("control", "ceiling"):
+        assert f"{summary['models'][name]['pearson_delta']['mean']:.3f}" in text
+    interval = summary["models"]["control"]["mse"]["interval"]
+    assert f"{interval['low']:.4f}, {interval['high']:.4f} p" in text
+    data = data_of(page)
+    assert data["models"] == ["A & <B>"] and data["curves"]["loss"] == [2.5, 1.5]
+    assert [entry["perturbation"] for entry in data["genes"]["entries"]] == list(KNOCK_OUTS)
+    assert {cloud["kind"] for cloud in data["clouds"][0]["clouds"]} == {"control", "observed", "predicted"}
+
+
+def test_same_command_same_bytes(page, folder, tmp_path):
+    assert main([str(folder), "--out", str(tmp_path / "again.html")]) == 0
+    assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
+
+
+PROBE = """<script>
+const probe = document.createElement("pre");
+probe.id = "probe";
+const title = (id) => document.getElementById(id).querySelectorAll(".point").length;
+const before = Array.from(document.getElementById("top-genes").querySelectorAll("th"), (cell) => cell.textContent);
+const pair = document.getElementById("gene-pair");
+pair.value = "3";
+pair.dispatchEvent(new Event("change"));
+const after = Array.from(document.getElementById("top-genes").querySelectorAll("th"), (cell) => cell.textContent);
+const metric = document.getElementById("pair-metric");
+metric.value = "mse";
+metric.dispatchEvent(new Event("change"));
+document.getElementById("pair-baseline").value = "control";
+document.getElementById("pair-baseline").dispatchEvent(new Event("change"));
+setTimeout(() => {
+  const plots = ["pairs", "change", "volcano", "clouds", "effects", "effect-sizes", "curves"];
+  const points = document.getElementById("pairs").data[1];
+  probe.textContent = JSON.stringify({
+    options: pair.options.length, before, after, hover: points.text, y: points.y,
+    axis: document.getElementById("pairs").layout.yaxis.title.text,
+    empty: plots.filter((id) => !document.getElementById(id).querySelector(".cartesianlayer path")),
+  });
+  document.body.append(probe);
+}, 2000);
+</script>"""
+
+
+def browse(page: Path, profile: Path, *options: str) -> subprocess.CompletedProcess:
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    command += [f"--user-data-dir={profile}", "--enable-logging=stderr", "--virtual-time-budget=20000", *options]
+    return subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: the page was not opened in a browser")
+def test_the_page_opens_and_its_choosers_work(page, folder, tmp_path):
+    probed = tmp_path / "probed.html"
+    probed.write_text(page.read_text().replace("</body>", PROBE + "</body>"))
+    done = browse(probed, tmp_path / "profile", "--window-size=1366,900", "--dump-dom")
+    complaints = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    assert complaints == []
+    assert 'data-ready="yes"' in done.stdout
+    found = json.loads(
+        re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.S)
+        .group(1)
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&")
+    )
+    assert found["empty"] == [], "every figure is drawn"
+    assert found["options"] == len(KNOCK_OUTS)
+    assert found["before"] != found["after"] and len(found["after"]) == 15
+    assert found["axis"].endswith("MSE (mse)") and len(found["y"]) == len(KNOCK_OUTS)
+    assert [text.split("<br>")[0] for text in found["hover"]] == list(KNOCK_OUTS), "hovering names the perturbation"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: no screenshot was taken")
+def test_the_page_has_colour_on_a_laptop_screen(page, tmp_path):
+    browse(page, tmp_path / "profile", "--window-size=1366,3600", f"--screenshot={tmp_path / 'shot.png'}")
+    from matplotlib.image import imread
+
+    pixels = (imread(tmp_path / "shot.png")[..., :3] * 255).round().astype(int)
+    assert pixels.shape[:2] == (3600, 1366)
+    for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
+        assert (np.abs(pixels - colour).max(axis=2) < 12).sum() > 200, "observed is blue, predicted vermillion"
+    right = pixels[:, 1330:1350]
+    assert (right.min(axis=2) > 225).mean() > 0.95, "nothing runs over the right edge"
+
+
+def test_scores_of_another_tool_need_no_run(folder, tmp_path, capsys):
+    assert main([str(folder / "scores"), "--out", str(tmp_path / "only.html")]) == 0
+    assert "holds no config.yaml" in capsys.readouterr().out
+    text = (tmp_path / "only.html").read_text()
+    assert "No split.json of a training run was found" in text and data_of(tmp_path / "only.html")["curves"] == {}
+
+
+def test_cells_that_are_gone_leave_out_the_populations(folder, tmp_path, capsys):
+    moved = tmp_path / "moved"
+    shutil.copytree(folder / "scores", moved)
+    summary = json.loads((moved / "summary.json").read_text())
+    summary["inputs"]["real"]["path"] = "/nowhere/real.h5ad"
+    (moved / "summary.json").write_text(json.dumps(summary))
+    assert main([str(folder / "run"), "--scores", str(moved), "--out", str(tmp_path / "page.html")]) == 0
+    assert "no populations; --pred and --real say where they are" in capsys.readouterr().out
+    assert data_of(tmp_path / "page.html")["clouds"] == []
+    real = str(folder / "predicted" / "adata_real.h5ad")
+    assert (
+        main([str(folder / "run"), "--scores", str(moved), "--real", real, "--out", str(tmp_path / "page.html")]) == 0
+    )
+    assert data_of(tmp_path / "page.html")["clouds"] != []
+
+
+def test_refusals(folder, tmp_path, capsys):
+    def refuse(*command, expected):
+        assert main([str(part) for part in command]) == 2
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == 1 and expected in err, err
+
+    out = ("--out", tmp_path / "page.html")
+    refuse(tmp_path / "none", *out, expected="no such folder")
+    refuse(tmp_path, *out, expected="no scores: expected summary.json")
+    refuse(folder, "--scores", tmp_path, *out, expected="--scores says where")
+    refuse(folder, "--pred", tmp_path / "x.h5ad", *out, expected="x.h5ad: no such file")
+    refuse(folder, "--out", tmp_path, expected="expected an HTML file to write, found a folder")
+    refuse(folder, "--seed", -1, *out, expected="--seed: expected 0 or more")
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "summary.json").write_text('{"models": {}}')
+    refuse(tmp_path, *out, expected="is no result folder of this version")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("run: 3")
+    refuse(tmp_path, *out, expected="is no run folder of bionemo-scale-train")
+    assert not (tmp_path / "page.html").exists()
