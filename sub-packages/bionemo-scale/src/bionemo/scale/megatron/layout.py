@@ -41,9 +41,7 @@ def _world(backend: str) -> Iterator[None]:
         else:
             # A store within the process: no port that another could take, no rank in the environment that a command
             # started from here would believe to be its own.
-            torch.distributed.init_process_group(
-                backend, store=torch.distributed.HashStore(), rank=0, world_size=1
-            )
+            torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
         yield
     finally:
         if torch.distributed.is_initialized():
