@@ -5,7 +5,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ class PlannedSet:
     seed: int
 
 
+@runtime_checkable
 class Plan(Protocol):
     """Populations to predict."""
 

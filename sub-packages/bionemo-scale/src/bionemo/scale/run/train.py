@@ -9,6 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bionemo.scale.megatron.ranks import take_ranks_of_slurm
+from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.command import run_command
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
@@ -20,13 +23,15 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="bionemo-scale-train",
         description="Train SCALE on a store. A run folder that already holds this run is continued.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog="Larger sizes have defaults of their own: bionemo/scale/recipes/defaults.py.",
+        argument_default=argparse.SUPPRESS,
     )
     options.add_argument("--store", type=Path, required=True, help="folder that bionemo-scale-prepare wrote")
     options.add_argument("--out", type=Path, required=True, help="run folder")
     for name, help_text in _OPTIONS.items():
         default = getattr(defaults, name)
-        options.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=help_text)
+        text = f"{help_text} (default: {default})"
+        options.add_argument(f"--{name.replace('_', '-')}", type=type(default), help=text)
     options.add_argument(
         "--set",
         dest="overrides",
@@ -39,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 _OPTIONS = {
-    "size": "network size: tiny, small",
+    "size": f"network size: {', '.join(SIZES)}",
     "max_steps": "optimizer steps",
     "seed": "seed of weights and of the order of sets",
     "set_size": "cells of a set",
@@ -69,7 +74,8 @@ def settings_from(argv: Sequence[str] | None) -> TrainSettings:
             raise InputError(f"--set expects KEY=VALUE, found {name!r}")
     # Absolute, so that a run folder is the same run from wherever it is continued.
     values["store"], values["out"] = values["store"].resolve(), values["out"].resolve()
-    return TrainSettings(**values, overrides={name: value for name, _, value in pairs})
+    overrides = {name: value for name, _, value in pairs}
+    return train_settings(values.pop("size", TrainSettings.size), overrides=overrides, **values)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(argv: Sequence[str] | None) -> None:
     settings = settings_from(argv)
+    take_ranks_of_slurm(os.environ)
     if settings.devices > 1 and "LOCAL_RANK" not in os.environ:
         _start_under_torchrun(settings.devices, argv)
     is_new = not settings.out.exists()
