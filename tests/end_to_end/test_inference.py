@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inference on several processes, after a kill, and as a screen: always the same numbers."""
 
-import io
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from unittest import mock
@@ -49,10 +49,10 @@ def infer(**chosen: object) -> str:
 
     api._join_process_group()
     torch.set_num_threads(1)
-    screen = io.TextIOWrapper(io.BytesIO(), write_through=True)
-    with mock.patch.object(predict, "cut", lambda sizes: parts.cut(sizes, 64)):
+    with tempfile.TemporaryFile("w+") as screen, mock.patch.object(predict, "cut", lambda sizes: parts.cut(sizes, 64)):
         job.infer(InferSettings(**chosen), screen)
-    return screen.buffer.getvalue().decode()
+        screen.seek(0)
+        return screen.read()
 
 
 def start(*command: object) -> subprocess.Popen:

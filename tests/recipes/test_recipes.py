@@ -60,7 +60,7 @@ def test_the_other_steps_are_their_commands(tmp_path: Path):
         checkpoint=tmp_path / "run", store=tmp_path / "store", out=tmp_path / "out", with_controls=True
     )
     assert InferSettings(**vars(parser().parse_args(step.arguments))) == expected
-    step = tasks.step_of(tasks.prepare_recipe([tmp_path / "a.h5ad"], tmp_path / "store"))
+    step = tasks.step_of(tasks.prepare_recipe((tmp_path / "a.h5ad",), tmp_path / "store"))
     assert step.module == "bionemo.scale.run.prepare" and step.arguments[0] == str(tmp_path / "a.h5ad")
     assert f"--hvg={PrepareConfig(inputs=(), out=tmp_path).num_hvg}" in step.arguments
 
@@ -92,7 +92,7 @@ def test_a_recipe_without_a_store_is_refused():
 
 
 def nemorun(environment: dict[str, str], *words: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "nemo_run", "scale", *map(str, words)]
+    command = [Path(sys.executable).with_name("nemorun"), "scale", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 

@@ -13,14 +13,21 @@ from bionemo.scale.recipes.pipeline import Placed, StepFailed
 from bionemo.scale.recipes.site import Site, check_docker, check_gpus, check_slurm, check_visible
 
 
+# Only what was stopped is worth another try: training that saved itself (75), and what a signal ended (128 and more).
+# The variable is the one that the batch script compares with the number of restarts.
+_STOPPED = 'stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; fi; return "$1"; }'
+
+
 def script(placed: Placed, *, quoted: bool = False) -> run.Script:
     """Return the command of a step for NeMo-Run.
 
     Args:
         placed: The step.
-        quoted: Whether a shell will read the words; Slurm's executor joins them by blanks.
+        quoted: Whether a batch script will hold the words: Slurm's executor joins them by blanks.
     """
-    words = [shlex.quote(word) if quoted else word for word in placed.step.arguments]
+    words = list(placed.step.arguments)
+    if quoted:
+        words = [*map(shlex.quote, words), "||", "stopped", "$?"]
     return run.Script(path=placed.step.module, args=words, entrypoint="python", m=True)
 
 
@@ -78,7 +85,7 @@ def slurm(placed: Placed, site: Site) -> run.SlurmExecutor:
         container_image=site.image,
         container_mounts=list(site.mounts),
         srun_args=list(site.srun_args),
-        setup_lines="\n".join(site.setup) or None,
+        setup_lines="\n".join([*site.setup, _STOPPED]),
         env_vars={"PYTHONUNBUFFERED": "1", **site.env},
         tunnel=run.LocalTunnel(job_dir=str(site.job_dir)),
         packager=run.Packager(),
@@ -145,6 +152,7 @@ def run_here(steps: Sequence[Placed], site: Site | None = None) -> None:
         with run.Experiment(f"scale-{name}", enable_goodbye_message=False, skip_status_at_exit=True) as experiment:
             experiment.add(script(placed), executor=executor, name=name, tail_logs=True)
             experiment.run(detach=False)
-            states = [str(state["status"]) for state in experiment.status(return_dict=True).values()]
-        if not all("SUCCEEDED" in state for state in states):
-            raise StepFailed(f"{name} ended as {', '.join(states)}; the steps after it were not started")
+        # Not experiment.status(): it may not have heard of the end yet.
+        (job,) = experiment.jobs
+        if job.state.name != "SUCCEEDED":
+            raise StepFailed(f"{name} ended as {job.state.name}; the steps after it were not started")

@@ -17,6 +17,10 @@ from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
 
+EXIT_CONTINUE = 75
+"""Exit code of a run that was stopped and saved: EX_TEMPFAIL, "try again later"."""
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command's options; each default and help text is that of the settings field."""
     defaults = TrainSettings(store=Path("STORE"), out=Path("RUN"))
@@ -79,8 +83,18 @@ def settings_from(argv: Sequence[str] | None) -> TrainSettings:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command."""
-    return run_command(_train, argv)
+    """Run the command: 0 done, 1 the loss went wrong, 2 refused, 75 stopped by a signal and saved, 130 interrupted."""
+    from bionemo.scale.train.stopping import TrainingInterrupted, TrainingStopped
+
+    try:
+        return run_command(_train, argv)
+    except TrainingInterrupted as stop:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{stop}; the same command continues", file=sys.stderr)
+        return EXIT_CONTINUE
+    except TrainingStopped as stop:
+        print(f"error: {stop}", file=sys.stderr)
+        return 1
 
 
 def _train(argv: Sequence[str] | None) -> None:
