@@ -175,6 +175,19 @@ class RunMonitor(pl.Callback):
         means = zip(TERMS, torch.stack(terms).mean(0).tolist(), strict=True)
         self._store(trainer, trainer.global_step, {f"val_{name}": value for name, value in means})
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Say which sets it was where Megatron found a gradient that is no number, before the loss was looked at.
+
+        Raises:
+            TrainingStopped: In the place of Megatron's error.
+        """
+        if isinstance(exception, RuntimeError) and "in local grad norm" in str(exception):
+            step = trainer.global_step + 1
+            raise TrainingStopped(
+                f"the gradient is no number at step {step}; its sets: {sets_of_step(trainer, step)}; try a lower --lr, "
+                "or look at metrics.csv"
+            ) from exception
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""
         if self._bar is not None:
