@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import nemo_run as run
+from nemo_run.config import set_nemorun_home
 from nemo_run.core.execution.slurm import SlurmBatchRequest
 
 from bionemo.scale.recipes.pipeline import Placed, StepFailed
@@ -87,7 +88,8 @@ def slurm(placed: Placed, site: Site) -> run.SlurmExecutor:
         srun_args=list(site.srun_args),
         setup_lines="\n".join([*site.setup, _STOPPED]),
         env_vars={"PYTHONUNBUFFERED": "1", **site.env},
-        tunnel=run.LocalTunnel(job_dir=str(site.job_dir)),
+        # Where NeMo-Run writes an experiment; a local tunnel copies nothing to any other place.
+        tunnel=run.LocalTunnel(job_dir=str(site.job_dir / "experiments")),
         packager=run.Packager(),
         poll_estimated_start_time=False,
     )
@@ -110,7 +112,7 @@ def sbatch_text(placed: Placed, site: Site) -> str:
     """
     executor = slurm(placed, site)
     name = placed.step.name
-    executor.assign("scale", str(site.job_dir), name, name)
+    executor.assign("scale_ID", str(site.job_dir / "experiments" / "scale" / "scale_ID"), name, name)
     command = " ".join(["python", *script(placed, quoted=True).to_command()])
     return SlurmBatchRequest(
         launch_cmd=["sbatch", "--requeue", "--parsable"],
@@ -129,6 +131,7 @@ def submit_slurm(steps: Sequence[Placed], site: Site) -> None:
         InputError: As :func:`slurm`; nothing has been submitted then.
     """
     executors = [slurm(placed, site) for placed in steps]
+    set_nemorun_home(str(site.job_dir))
     with run.Experiment("scale", enable_goodbye_message=False, skip_status_at_exit=True) as experiment:
         before: list[str] = []
         for placed, executor in zip(steps, executors, strict=True):
