@@ -23,7 +23,6 @@ def settings(**chosen) -> InferSettings:
         (dict(output="pseudobulk", with_controls=True), "--with-controls goes with"),
         (dict(all_perturbations=True, out=Path("folder")), "--out must be an .h5ad file"),
         (dict(set_size=0), "--set-size must be at least 1, found 0"),
-        (dict(precision="fp8"), "--precision must be one of fp32, bf16, found 'fp8'"),
     ],
 )
 def test_refusals(chosen, found):
