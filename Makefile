@@ -9,7 +9,7 @@ PACKAGE := sub-packages/bionemo-scale
 export OMP_NUM_THREADS ?= 2
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo test test-unit checks format clean
+.PHONY: demo docs test test-slurm test-unit checks format clean
 
 # torch goes first with its exact pin: a looser pin may bring gigabytes of CUDA wheels.
 $(STAMP): $(CONSTRAINTS) $(PACKAGE)/pyproject.toml $(PACKAGE)/VERSION
@@ -26,6 +26,17 @@ test: $(STAMP) checks
 
 test-unit: $(STAMP)
 	$(BIN)/pytest $(PACKAGE)/tests -m "not slow"
+
+# As root: installs a Slurm of one node and runs the pipeline on it; about ten minutes.
+test-slurm: $(STAMP)
+	BIONEMO_SCALE_SLURM_TEST=1 $(BIN)/pytest tests/slurm
+
+# The site in build/docs, with tools of its own: they and the training stack want other versions of the same packages.
+docs: $(STAMP)
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/pip install -q --disable-pip-version-check -r requirements/docs.txt
+	$(BIN)/python docs/commands.py
+	$(VENV)-docs/bin/mkdocs build --strict --site-dir build/docs
 
 checks: $(STAMP)
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from bionemo.llm.data.datamodule import MegatronDataModule
 from bionemo.scale.data.collate import collate
 from bionemo.scale.data.dataset import CellSetDataset
 from bionemo.scale.data.reader import Store
-from bionemo.scale.data.sampler import PROPORTIONAL, Sampling
+from bionemo.scale.data.sampler import PROPORTIONAL, Sampling, SetSampler
 from bionemo.scale.types import Split
 
 
@@ -73,6 +73,13 @@ class ScaleDataModule(MegatronDataModule):
     def store(self) -> Store:
         """The open store."""
         return Store.open(self.store_path)
+
+    @property
+    def train_sampler(self) -> SetSampler:
+        """What decides which set is read when."""
+        if self._train is None:
+            raise RuntimeError("setup() has to be called before sets are planned")
+        return self._train.sampler
 
     @property
     def has_validation(self) -> bool:

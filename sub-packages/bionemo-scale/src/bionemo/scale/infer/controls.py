@@ -2,14 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Control cells of any h5ad, brought to the genes and the scale of a model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_matrix, diags, vstack
 
 from bionemo.scale.data.expression import check_values, read_library_size, size_factors
+from bionemo.scale.data.groups import GroupTable
 from bionemo.scale.data.h5ad import H5adSource
+from bionemo.scale.data.reader import Store
 from bionemo.scale.data.suggest import suggest
 from bionemo.scale.types import DataCard, InputError
 
@@ -27,8 +31,68 @@ class ControlCells:
     names: np.ndarray
     """[cells] obs names."""
 
+    def take(self, chosen: np.ndarray) -> "ControlCells":
+        """Return some of the cells: a mask or positions."""
+        return ControlCells(
+            expression=self.expression[chosen],
+            cell_type=self.cell_type[chosen],
+            batch=self.batch[chosen],
+            names=self.names[chosen],
+        )
 
-def read_controls(path: Path, card: DataCard) -> ControlCells:
+    def thin_out(self, limit: int, *, seed: int) -> "ControlCells":
+        """Return at most so many cells of each (cell type, batch), drawn without replacement, in their order."""
+        return self.take(_draw(self.cell_type, self.batch, limit, seed))
+
+
+def _draw(cell_type: np.ndarray, batch: np.ndarray, limit: int, seed: int) -> np.ndarray:
+    order = np.random.default_rng([seed, limit]).permutation(len(cell_type))
+    labels = pd.DataFrame({"cell_type": cell_type[order], "batch": batch[order]})
+    return np.sort(order[labels.groupby(["cell_type", "batch"]).cumcount().to_numpy() < limit])
+
+
+def controls_of_store(store: Store, cell_types: Sequence[str] = (), *, limit: int, seed: int) -> ControlCells:
+    """Return the control cells of a store, whatever split they are in: controls are known before an experiment.
+
+    Args:
+        store: The store.
+        cell_types: Only these; all where none is named.
+        limit: Most cells of a (cell type, batch).
+        seed: Which ones.
+
+    Raises:
+        InputError: A cell type is not in the store, or has no controls.
+    """
+    groups = store.groups
+    chosen = [i for i in np.flatnonzero(groups.is_control).tolist() if _is_asked(groups, i, cell_types)]
+    found = {store.card.cell_types[groups.cell_type[i]] for i in chosen}
+    _check_cell_types(cell_types, found, store.card.cell_types, source=store.path)
+    rows = np.concatenate([groups.rows(i) for i in chosen])
+    table = store.obs(rows).astype(str)
+    # Drawn before anything is read: a store may hold far more controls than fit in memory.
+    kept = _draw(table["cell_type"].to_numpy(dtype=object), table["batch"].to_numpy(dtype=object), limit, seed)
+    labels = {name: table[name].to_numpy(dtype=object)[kept] for name in ("cell_type", "batch", "cell")}
+    return ControlCells(
+        expression=store.read(rows[kept]),
+        cell_type=labels["cell_type"],
+        batch=labels["batch"],
+        names=labels["cell"],
+    )
+
+
+def _is_asked(groups: GroupTable, group: int, cell_types: Sequence[str]) -> bool:
+    return not cell_types or groups.cell_types[groups.cell_type[group]] in cell_types
+
+
+def _check_cell_types(asked: Sequence[str], found: set[str], known: Sequence[str], *, source: Path) -> None:
+    for name in asked:
+        if name not in found:
+            raise InputError(
+                f"{source}: expected control cells of cell type {name!r}, found none; {suggest(name, known)}"
+            )
+
+
+def read_controls(path: Path, card: DataCard, *, cell_types: Sequence[str] = ()) -> ControlCells:
     """Read the control cells of a file.
 
     Cells whose perturbation is the control label are controls; a file without that column holds nothing else.
@@ -36,12 +100,17 @@ def read_controls(path: Path, card: DataCard) -> ControlCells:
     Args:
         path: An h5ad of raw counts, or of log1p values on the model's scale.
         card: The model's genes, labels and scale.
+        cell_types: Only these; all where none is named.
 
     Raises:
-        InputError: If a column, the control label or genes are missing, or values are not expression.
+        InputError: If a column, the control label, a cell type or genes are missing, or values are not expression.
     """
     with H5adSource(path) as source:
         keep = _control_mask(source, card)
+        if cell_types:
+            labels = _label_column(source, card.keys.cell_type)
+            _check_cell_types(cell_types, set(labels[keep]), sorted(set(labels)), source=path)
+            keep &= np.isin(labels.astype(str), cell_types)
         columns = _columns_of(source, card)
         given = _given_library_size(source, card)
         blocks = []

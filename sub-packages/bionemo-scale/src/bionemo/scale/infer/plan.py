@@ -5,7 +5,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -37,14 +37,17 @@ class PlannedSet:
     """[G] mean of all cells that the set's were drawn from; ``None`` where the set stands for its own cells."""
 
 
+@runtime_checkable
 class Plan(Protocol):
     """Populations to predict."""
 
     obs: pd.DataFrame
     """Labels of every predicted cell, in the order of the sets."""
+    sizes: np.ndarray
+    """[sets] int64, cells of each set."""
 
-    def sets(self) -> Iterator[PlannedSet]:
-        """Yield the sets, reading their controls as they are needed."""
+    def sets(self, numbers: Sequence[int]) -> Iterator[PlannedSet]:
+        """Yield some of the sets, reading their controls as they are needed."""
 
 
 class SplitPlan:
@@ -62,6 +65,7 @@ class SplitPlan:
         self._sets: list[PredictionSet] = list(prediction_sets(store, split, set_size, seed))
         if not self._sets:
             raise InputError(f"{store.path}: expected cells in the split {split!r}, found none")
+        self.sizes = np.array([len(item.control_rows) for item in self._sets])
         self.rows = np.concatenate([item.perturbed_rows for item in self._sets])
         """[cells] store rows of the measured cells, in the order of the predicted ones."""
         controls = store.obs(np.concatenate([item.control_rows for item in self._sets]))
@@ -69,10 +73,10 @@ class SplitPlan:
         self.obs.index = [f"predicted-{i}" for i in range(len(self.obs))]
         self.obs["control_cell"] = controls["cell"].to_numpy()
 
-    def sets(self) -> Iterator[PlannedSet]:
-        """Yield the sets, reading their controls as they are needed."""
+    def sets(self, numbers: Sequence[int]) -> Iterator[PlannedSet]:
+        """Yield some of the sets, reading their controls as they are needed."""
         groups = self.store.groups
-        for item in self._sets:
+        for item in (self._sets[number] for number in numbers):
             yield PlannedSet(
                 expression=self.store.read(item.control_rows),
                 cell_type=int(groups.cell_type[item.group]),
@@ -129,33 +133,45 @@ class ControlsPlan:
         self._cell_types = np.array([card.cell_types.index(name) for name in cells.cell_type])
         self._batches = np.array([card.batches.index(name) for name in cells.batch])
         self._pieces = list(self._cut())
-        members = np.concatenate([piece for _, piece in self._pieces])
-        labels = np.concatenate([np.full(len(piece), card.perturbations[p]) for p, piece in self._pieces])
-        table = pd.DataFrame(
-            {"cell_type": cells.cell_type[members], "perturbation": labels, "batch": cells.batch[members]}
-        )
-        self.obs = named_obs(table, card)
-        self.obs.index = [f"predicted-{i}" for i in range(len(self.obs))]
-        self.obs["control_cell"] = cells.names[members]
+        self.sizes = np.tile([len(piece) for piece in self._pieces], len(self._perturbations))
+        self.obs = self._labels(card)
 
-    def sets(self) -> Iterator[PlannedSet]:
-        """Yield the sets."""
-        for number, (perturbation, members) in enumerate(self._pieces):
+    def sets(self, numbers: Sequence[int]) -> Iterator[PlannedSet]:
+        """Yield some of the sets."""
+        for number in numbers:
+            members = self._pieces[number % len(self._pieces)]
             yield PlannedSet(
                 expression=self._cells.expression[members],
                 cell_type=int(self._cell_types[members[0]]),
-                perturbation=perturbation,
+                perturbation=self._perturbations[number // len(self._pieces)],
                 batch=int(self._batches[members[0]]),
                 seed=int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0]) >> 1,
             )
 
-    def _cut(self) -> Iterator[tuple[int, np.ndarray]]:
+    def _cut(self) -> Iterator[np.ndarray]:
+        """Yield the members of each set; they are the same for every perturbation."""
         contexts = sorted(set(zip(self._cell_types.tolist(), self._batches.tolist(), strict=True)))
-        for perturbation in self._perturbations:
-            for cell_type, batch in contexts:
-                members = np.flatnonzero((self._cell_types == cell_type) & (self._batches == batch))
-                for first in range(0, len(members), self._set_size):
-                    yield perturbation, members[first : first + self._set_size]
+        for cell_type, batch in contexts:
+            members = np.flatnonzero((self._cell_types == cell_type) & (self._batches == batch))
+            for first in range(0, len(members), self._set_size):
+                yield members[first : first + self._set_size]
+
+    def _labels(self, card: DataCard) -> pd.DataFrame:
+        """Return the labels as codes: a screen has millions of rows and few labels."""
+        members = np.concatenate(self._pieces)
+        everyone = np.tile(members, len(self._perturbations))
+        codes = {
+            "cell_type": (self._cell_types[everyone], card.cell_types),
+            "perturbation": (np.repeat(self._perturbations, len(members)), card.perturbations),
+            "batch": (self._batches[everyone], card.batches),
+        }
+        obs = named_obs(
+            pd.DataFrame({name: pd.Categorical.from_codes(rows, names) for name, (rows, names) in codes.items()}), card
+        )
+        obs.index = [f"predicted-{i}" for i in range(len(obs))]
+        name_codes, names = pd.factorize(self._cells.names)
+        obs["control_cell"] = pd.Categorical.from_codes(name_codes[everyone], names)
+        return obs
 
 
 def check_labels(names: Sequence[str], known: Sequence[str], *, kind: str, source: str) -> None:
@@ -170,8 +186,8 @@ def check_labels(names: Sequence[str], known: Sequence[str], *, kind: str, sourc
 
 
 def named_obs(table: pd.DataFrame, card: DataCard) -> pd.DataFrame:
-    """Return labels under the obs column names of the training data, as text."""
+    """Return labels under the obs column names of the training data."""
     names = {"cell_type": card.keys.cell_type, "perturbation": card.keys.perturbation, "batch": card.keys.batch}
     # One column can play two parts, a batch that is the context too.
-    columns = {column: table[label].astype(str).to_numpy() for label, column in names.items()}
+    columns = {column: table[label].astype("category").array for label, column in names.items()}
     return pd.DataFrame(columns)

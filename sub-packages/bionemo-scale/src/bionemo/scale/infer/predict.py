@@ -1,14 +1,16 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Predicts planned populations and writes them as AnnData, a few sets at a time."""
+"""Predicts planned populations and writes them as AnnData, part by part, on as many processes as there are."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,46 +21,122 @@ from bionemo.scale.data.reader import Store
 from bionemo.scale.infer.checkpoint import LoadedModel
 from bionemo.scale.infer.generate import generate
 from bionemo.scale.infer.h5ad_writer import H5adWriter
+from bionemo.scale.infer.parts import Part, PartFolder, cut
 from bionemo.scale.infer.plan import READ_ROWS, Plan, PlannedSet, SplitPlan, named_obs
+from bionemo.scale.infer.pseudobulk import Conditions, conditions_of, write_pseudobulk
 from bionemo.scale.types import DataCard
 
 
-CELLS_AT_ONCE = 512
+CELLS_AT_ONCE = {"cpu": 512, "cuda": 8192}
 """Cells that go through the network together."""
 
+Precision = Literal["fp32", "bf16"]
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to write of a plan, and how to compute it."""
+
+    path: Path
+    """h5ad that appears when it is complete."""
+    provenance: dict[str, Any]
+    """More entries for uns["bionemo_scale"]."""
+    output: Literal["cells", "pseudobulk"] = "cells"
+    """Every predicted cell, or one row for each condition."""
+    precision: Precision = "fp32"
+    """"bf16" runs the matrix products in bfloat16."""
+    with_controls: bool = False
+    """Append the real control cells of the predicted contexts (split plans only)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How long a prediction took."""
+    """How long a prediction took, over all processes."""
 
     num_cells: int
+    """Cells that were predicted now."""
+    num_kept: int
+    """Cells that an interrupted run had predicted before."""
     seconds: float
+    """Of the slowest process, writing included."""
+
+    @property
+    def cells_per_second(self) -> float:
+        """Cells predicted now per second."""
+        return self.num_cells / self.seconds
 
 
-def predict_cells(loaded: LoadedModel, plan: Plan) -> Iterator[np.ndarray]:
-    """Yield predicted expression, [cells, G] float32 log1p, in the order of ``plan.obs``.
+def predict_all(loaded: LoadedModel, plan: Plan, *, precision: Precision = "fp32") -> np.ndarray:
+    """Return predicted expression, [cells, G] float32 log1p, in the order of ``plan.obs``, in this process alone."""
+    parts = cut(plan.sizes)
+    return np.concatenate([predict_part(loaded, plan, part, precision=precision) for part in parts])
 
-    Sets of equal size go through the network together; none is padded.
-    """
+
+def predict_part(
+    loaded: LoadedModel,
+    plan: Plan,
+    part: Part,
+    *,
+    precision: Precision = "fp32",
+    progress: Progress = lambda cells: None,
+) -> np.ndarray:
+    """Return the predicted expression of a part, [cells, G] float32 log1p, in the order of its sets."""
+    rows = np.empty((part.num_cells, len(loaded.card.genes)), dtype=np.float32)
+    for position, _, predicted in _predicted_sets(loaded, plan, part, precision):
+        first = part.first_rows[position]
+        rows[first : first + len(predicted)] = predicted
+        progress(len(predicted))
+    return rows
+
+
+def _sum_part(
+    loaded: LoadedModel, plan: Plan, part: Part, conditions: Conditions, *, precision: Precision, progress: Progress
+) -> np.ndarray:
+    """Return sums over the cells of each condition of a part, [2, conditions, G] float64: predicted, controls."""
+    inside, place = np.unique(conditions.of_set[part.sets], return_inverse=True)
+    sums = np.zeros((2, len(inside), len(loaded.card.genes)))
+    # Not in the order in which sets go through the network: sums are those of the plan's order on any machine.
+    predicted_sums = np.empty((len(part.sets), sums.shape[2]), dtype=np.float64)
+    control_sums = np.empty_like(predicted_sums)
+    for position, planned, predicted in _predicted_sets(loaded, plan, part, precision):
+        predicted_sums[position] = predicted.sum(axis=0, dtype=np.float64)
+        control_sums[position] = planned.expression.sum(axis=0, dtype=np.float64)
+        progress(len(predicted))
+    np.add.at(sums[0], place, predicted_sums)
+    np.add.at(sums[1], place, control_sums)
+    return sums
+
+
+def _predicted_sets(
+    loaded: LoadedModel, plan: Plan, part: Part, precision: Precision
+) -> Iterator[tuple[int, PlannedSet, np.ndarray]]:
+    """Yield each set of a part once: its position there, the set, its predicted cells."""
     device = next(loaded.model.parameters()).device
+    lower = torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+    for positions in part.batches(CELLS_AT_ONCE[device.type]):
+        sets = list(plan.sets(part.sets[positions].tolist()))
+        with lower:
+            predicted = _generate(loaded, sets, device).float().cpu().numpy()
+        yield from zip(positions.tolist(), sets, predicted, strict=True)
+
+
+def _generate(loaded: LoadedModel, sets: list[PlannedSet], device: torch.device) -> torch.Tensor:
+    """Return [sets, n, G] predicted expression of sets of equal size."""
     card, unknown = loaded.card, len(loaded.card.cell_types)
     # Without dropout in training no gradient has touched the unknown row either.
     hides = loaded.model.config.cell_type_dropout > 0
     untrained = {card.cell_types.index(name) for name in card.untrained_cell_types} if hides else set()
-    for sets in _equal_sized(plan.sets()):
-        control = torch.from_numpy(vstack([item.expression for item in sets]).toarray()).to(device)
-        labels = {
-            "cell_type": [unknown if item.cell_type in untrained else item.cell_type for item in sets],
-            "perturbation": [item.perturbation for item in sets],
-            "batch": [item.batch for item in sets],
-        }
-        labels = {name: torch.tensor(rows, device=device) for name, rows in labels.items()}
-        seed = torch.tensor([item.seed for item in sets])
-        control = control.view(len(sets), -1, control.shape[1])
-        predicted = generate(loaded.model, control, **labels, seed=seed, control_mean=_control_means(sets, control))
-        yield predicted.flatten(0, 1).cpu().numpy()
+    control = torch.from_numpy(vstack([item.expression for item in sets]).toarray()).to(device)
+    labels = {
+        "cell_type": [unknown if item.cell_type in untrained else item.cell_type for item in sets],
+        "perturbation": [item.perturbation for item in sets],
+        "batch": [item.batch for item in sets],
+    }
+    labels = {name: torch.tensor(rows, device=device) for name, rows in labels.items()}
+    seed = torch.tensor([item.seed for item in sets])
+    control = control.view(len(sets), -1, control.shape[1])
+    return generate(loaded.model, control, **labels, seed=seed, control_mean=_control_means(sets, control))
 
 
 def _control_means(sets: Sequence[PlannedSet], control: torch.Tensor) -> torch.Tensor:
@@ -70,49 +148,96 @@ def _control_means(sets: Sequence[PlannedSet], control: torch.Tensor) -> torch.T
     return torch.stack(means)
 
 
-def _equal_sized(sets: Iterator[PlannedSet]) -> Iterator[list[PlannedSet]]:
-    pending: list[PlannedSet] = []
-    for item in sets:
-        size = item.expression.shape[0]
-        full = pending and (len(pending) + 1) * size > CELLS_AT_ONCE
-        if pending and (full or pending[0].expression.shape[0] != size):
-            yield pending
-            pending = []
-        pending.append(item)
-    if pending:
-        yield pending
-
-
 def write_predictions(
-    loaded: LoadedModel,
-    plan: Plan,
-    path: Path,
-    *,
-    provenance: dict[str, Any],
-    progress: Progress = lambda cells: None,
-    with_controls: bool = False,
+    loaded: LoadedModel, plan: Plan, request: Request, *, progress: Progress = lambda cells: None
 ) -> Timing:
     """Predict a plan and write it to an h5ad that appears when it is complete.
 
+    Every process of the group calls this. Each makes its share of the parts; the first merges them. A run that was
+    killed leaves its finished parts, and the next one continues with the missing ones.
+
     Args:
         loaded: The model.
-        plan: What to predict.
-        path: File to write: X dense float32 log1p, var names genes, obs labels, uns["bionemo_scale"] provenance.
-        provenance: More entries for uns.
-        progress: Told of cells as they are predicted.
-        with_controls: Append the real control cells of the predicted contexts (split plans only).
+        plan: What to predict, the same in every process.
+        request: What to write: X dense float32 log1p, var names genes, obs labels, uns["bionemo_scale"] provenance.
+        progress: Told of this process's cells as they are predicted.
     """
-    controls = plan.control_rows() if with_controls and isinstance(plan, SplitPlan) else np.empty(0, dtype=np.int64)
-    obs = plan.obs if not len(controls) else pd.concat([plan.obs, _real_obs(plan.store, controls)])
-    uns = {"bionemo_scale": describe(loaded.card, {"checkpoint": str(loaded.path), **provenance})}
     begin = time.perf_counter()
-    with H5adWriter(path, obs=_categorical(obs), genes=loaded.card.genes, uns=uns, dense=True) as writer:
-        for block in predict_cells(loaded, plan):
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    folder = PartFolder(request.path.with_name(f".{request.path.name}.parts"), _fingerprint(loaded, plan, request))
+    if rank == 0:
+        folder.open()
+    torch.distributed.barrier()
+    parts = cut(plan.sizes)
+    missing = folder.missing(parts)
+    # No process may finish a part before all have seen which are missing.
+    torch.distributed.barrier()
+    conditions = conditions_of(plan) if request.output == "pseudobulk" else None
+
+    def make(part: Part) -> np.ndarray:
+        if conditions is None:
+            return predict_part(loaded, plan, part, precision=request.precision, progress=progress)
+        return _sum_part(loaded, plan, part, conditions, precision=request.precision, progress=progress)
+
+    for part in missing[rank::world]:
+        folder.write(part, make)
+    torch.distributed.barrier()
+    if rank == 0:
+        _merge(loaded, plan, request, folder, conditions)
+    num_new = sum(part.num_cells for part in missing)
+    return Timing(num_cells=num_new, num_kept=int(plan.sizes.sum()) - num_new, seconds=time.perf_counter() - begin)
+
+
+def num_own_cells(plan: Plan) -> int:
+    """Return how many cells this process will predict of a plan that nobody has begun."""
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return sum(part.num_cells for part in cut(plan.sizes)[rank::world])
+
+
+def _merge(
+    loaded: LoadedModel, plan: Plan, request: Request, folder: PartFolder, conditions: Conditions | None
+) -> None:
+    uns = {"bionemo_scale": describe(loaded.card, {"checkpoint": str(loaded.path), **request.provenance})}
+    blocks = (folder.read(part) for part in cut(plan.sizes))
+    if conditions is not None:
+        write_pseudobulk(
+            request.path, conditions=conditions, parts=cut(plan.sizes), sums=blocks, genes=loaded.card.genes, uns=uns
+        )
+    else:
+        _write_cells(loaded, plan, request, blocks, uns)
+    folder.remove()
+
+
+def _write_cells(
+    loaded: LoadedModel, plan: Plan, request: Request, blocks: Iterator[np.ndarray], uns: dict[str, Any]
+) -> None:
+    with_controls = request.with_controls and isinstance(plan, SplitPlan)
+    controls = plan.control_rows() if with_controls else np.empty(0, dtype=np.int64)
+    obs = plan.obs if not len(controls) else pd.concat([plan.obs, _real_obs(plan.store, controls)])
+    with H5adWriter(request.path, obs=_categorical(obs), genes=loaded.card.genes, uns=uns, dense=True) as writer:
+        for block in blocks:
             writer.append(block)
-            progress(len(block))
         for block in _real_blocks(plan, controls):
             writer.append(block)
-    return Timing(num_cells=len(plan.obs), seconds=time.perf_counter() - begin)
+
+
+def _fingerprint(loaded: LoadedModel, plan: Plan, request: Request) -> str:
+    """Return a hash of everything the numbers of a prediction depend on."""
+    weights = sorted((loaded.path / "weights").iterdir())
+    config = loaded.model.config
+    facts = {
+        "checkpoint": [
+            str(loaded.path.resolve()),
+            [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in weights],
+        ],
+        "card": loaded.card.to_json(),
+        "generation": [config.generation, config.num_generation_steps, config.solver],
+        "output": [request.output, request.precision, next(loaded.model.parameters()).device.type],
+        "provenance": {name: str(value) for name, value in request.provenance.items()},
+        "sizes": plan.sizes.tolist(),
+        "obs": int(pd.util.hash_pandas_object(plan.obs).sum()),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def write_real(plan: SplitPlan, path: Path, *, provenance: dict[str, Any]) -> None:
@@ -156,5 +281,8 @@ def _real_blocks(plan: Plan, rows: np.ndarray) -> Iterator[csr_matrix]:
 
 
 def _categorical(obs: pd.DataFrame) -> pd.DataFrame:
-    # Real cells among predicted ones have no control cell they came from.
-    return obs.fillna("").astype({column: "category" for column in obs.columns if column != "control_cell"})
+    obs = obs.copy()
+    if "control_cell" in obs and obs["control_cell"].isna().any():
+        # Real cells among predicted ones have no control cell they came from.
+        obs["control_cell"] = obs["control_cell"].fillna("")
+    return obs.astype({column: "category" for column in obs.columns if column != "control_cell"})

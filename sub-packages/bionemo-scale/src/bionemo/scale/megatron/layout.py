@@ -4,7 +4,6 @@
 
 import contextlib
 import os
-import socket
 from collections.abc import Iterator
 
 import torch
@@ -34,28 +33,16 @@ def model_parallel(*, tensor_parallel: int = 1, pipeline_parallel: int = 1, seed
 
 @contextlib.contextmanager
 def _world(backend: str) -> Iterator[None]:
-    alone = {} if "RANK" in os.environ else _environment_of_one()
-    os.environ.update(alone)
     try:
-        if backend == "nccl":
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        torch.distributed.init_process_group(backend)
+        if "RANK" in os.environ:
+            if backend == "nccl":
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            torch.distributed.init_process_group(backend)
+        else:
+            # A store within the process: no port that another could take, no rank in the environment that a command
+            # started from here would believe to be its own.
+            torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
         yield
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-        # Left behind, they would make the next command believe that torchrun had started it.
-        for name in alone:
-            os.environ.pop(name, None)
-
-
-def _environment_of_one() -> dict[str, str]:
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    return {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", **address}
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]

@@ -10,9 +10,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bionemo.scale.megatron.ranks import take_ranks_of_slurm
+from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.command import run_command
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
+
+
+EXIT_CONTINUE = 75
+"""Exit code of a run that was stopped and saved: EX_TEMPFAIL, "try again later"."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,7 +28,8 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="bionemo-scale-train",
         description="Train SCALE on a store. A run folder that already holds this run is continued.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog="Larger sizes have defaults of their own: bionemo/scale/recipes/defaults.py.",
+        argument_default=argparse.SUPPRESS,
     )
     options.add_argument("--store", type=Path, help="folder that bionemo-scale-prepare wrote")
     options.add_argument("--out", type=Path, help="run folder")
@@ -30,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, help_text in _OPTIONS.items():
         default = getattr(defaults, name)
-        options.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=help_text)
+        text = f"{help_text} (default: {default})"
+        options.add_argument(f"--{name.replace('_', '-')}", type=type(default), help=text)
     options.add_argument(
         "--perturbation-features", type=Path, help="one vector per perturbation: .csv, .tsv or .parquet, names first"
     )
@@ -46,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 _OPTIONS = {
-    "size": "network size: tiny, small, base, 184m, 280m",
+    "size": f"network size: {', '.join(SIZES)}",
     "max_steps": "optimizer steps",
     "seed": "seed of weights and of the order of sets",
     "set_size": "cells of a set",
@@ -74,29 +83,41 @@ def settings_from(argv: Sequence[str] | None) -> TrainSettings:
     for name, separator, _ in pairs:
         if not separator:
             raise InputError(f"--set expects KEY=VALUE, found {name!r}")
+    is_dry = values.pop("dry_run", False)
     for name in ("store", "out"):
-        if values[name] is None and not values["dry_run"]:
+        if name not in values and not is_dry:
             raise InputError(f"--{name} is required without --dry-run")
-        values[name] = values[name] or Path(name)
-    del values["dry_run"]
+        values.setdefault(name, Path(name))
     # Absolute, so that a run folder is the same run from wherever it is continued.
     values["store"], values["out"] = values["store"].resolve(), values["out"].resolve()
-    if values["perturbation_features"]:
+    if "perturbation_features" in values:
         values["perturbation_features"] = values["perturbation_features"].resolve()
-    return TrainSettings(**values, overrides={name: value for name, _, value in pairs})
+    overrides = {name: value for name, _, value in pairs}
+    return train_settings(values.pop("size", TrainSettings.size), overrides=overrides, **values)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command."""
-    return run_command(_train, argv)
+    """Run the command: 0 done, 1 the loss went wrong, 2 refused, 75 stopped by a signal and saved, 130 interrupted."""
+    from bionemo.scale.train.stopping import TrainingInterrupted, TrainingStopped
+
+    try:
+        return run_command(_train, argv)
+    except TrainingInterrupted as stop:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{stop}; the same command continues", file=sys.stderr)
+        return EXIT_CONTINUE
+    except TrainingStopped as stop:
+        print(f"error: {stop}", file=sys.stderr)
+        return 1
 
 
 def _train(argv: Sequence[str] | None) -> None:
     options = parser().parse_args(argv)
     settings = settings_from(argv)
-    if options.dry_run:
-        _show_size(settings, with_store=options.store is not None)
+    if "dry_run" in options:
+        _show_size(settings, with_store="store" in options)
         return
+    take_ranks_of_slurm(os.environ)
     if settings.devices > 1 and "LOCAL_RANK" not in os.environ:
         _start_under_torchrun(settings.devices, argv)
     is_new = not settings.out.exists()

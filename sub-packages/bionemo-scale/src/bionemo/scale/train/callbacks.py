@@ -3,9 +3,13 @@
 """What a run tells its user: metrics.csv, TensorBoard scalars and one line of progress."""
 
 import math
+import signal
+import statistics
 import time
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 import lightning.pytorch as pl
@@ -17,10 +21,93 @@ from tqdm import tqdm
 
 from bionemo.scale.train.metrics_file import MetricsFile
 from bionemo.scale.train.objective import TERMS
+from bionemo.scale.train.stopping import TrainingStopped
 
 
-class TrainingStopped(RuntimeError):
-    """Training cannot go on, for a reason that a user can act on."""
+EXPLODED = 1000.0
+"""A loss that is so many times the middle one of the last logged ones has exploded."""
+
+
+class LossGuard:
+    """Stops a run whose loss is no number any more, or has exploded, and says at which sets."""
+
+    def __init__(self):
+        self._recent: deque[float] = deque(maxlen=20)
+
+    def check(self, losses: Sequence[float], *, last_step: int, sets_of: Callable[[int], str]) -> None:
+        """Look at the losses of the steps since the last look.
+
+        Args:
+            losses: One a step, the last is that of ``last_step``.
+            last_step: Its number, from 1.
+            sets_of: Describes the sets of a step.
+
+        Raises:
+            TrainingStopped: Naming the first bad step and its sets.
+        """
+        highest = EXPLODED * statistics.median(self._recent) if len(self._recent) >= 5 else math.inf
+        for step, loss in enumerate(losses, start=last_step - len(losses) + 1):
+            if math.isfinite(loss) and loss <= highest:
+                continue
+            what = f"is {loss}" if not math.isfinite(loss) else f"has grown to {loss:.4g}"
+            raise TrainingStopped(
+                f"the loss {what} at step {step}; its sets: {sets_of(step)}; try a lower --lr, or look at metrics.csv"
+            )
+        self._recent.append(statistics.fmean(losses))
+
+
+def sets_of_step(trainer: pl.Trainer, step: int) -> str:
+    """Describe the sets of an optimizer step, over all processes: which set is read when is a function of the seed."""
+    sampler, size = trainer.datamodule.train_sampler, trainer.datamodule.global_batch_size
+    groups = trainer.datamodule.store.groups
+    labels = [groups.label(sampler.plan(index).group) for index in range((step - 1) * size, step * size)]
+    counts = Counter(f"{label.dataset}/{label.cell_type}/{label.perturbation}/{label.batch}" for label in labels)
+    shown = [f"{count} of {name}" for name, count in counts.most_common(8)]
+    return ", ".join(shown) + (f" and {len(counts) - 8} other groups" if len(counts) > 8 else "")
+
+
+class StopOnSignal(pl.Callback):
+    """Ends training after the step during which any process was told to: before a time limit, or by a person.
+
+    The processes agree in every step, so that all of them save the same one. Lightning's own handlers end the process
+    in the middle of a step, and NeMo's listens on one process only.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+        """Name of the signal that ended training, on the process that received it; "another process" on the others."""
+        self._pending: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals from whoever had them."""
+        for number in self.SIGNALS:
+            self._before[number] = signal.signal(number, self._note)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Ask all processes whether one of them was told to stop."""
+        asked = torch.tensor(float(self._pending is not None), device=torch.cuda.current_device())
+        torch.distributed.all_reduce(asked, op=torch.distributed.ReduceOp.MAX)
+        if asked.item():
+            number = self._pending
+            self.received = "another process" if number is None else signal.Signals(number).name
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the signals ignored: the checkpoint that is being written must be whole."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+
+    def restore(self) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._pending = number
 
 
 class RunMonitor(pl.Callback):
@@ -38,6 +125,7 @@ class RunMonitor(pl.Callback):
         self._val_terms: list[Tensor] = []
         self._bar: tqdm | None = None
         self._lap = 0.0
+        self._guard = LossGuard()
 
     def on_megatron_reduce_microbatches_end(self, step: Any, microbatch_outputs: Sequence[dict[str, Tensor]]) -> None:
         """Keep the terms of one step, averaged over its micro-batches."""
@@ -69,13 +157,11 @@ class RunMonitor(pl.Callback):
             return
         if not self._train_terms:
             return
-        means = dict(zip(TERMS, torch.stack(self._train_terms).mean(0).tolist(), strict=True))
+        terms = torch.stack(self._train_terms)
+        means = dict(zip(TERMS, terms.mean(0).tolist(), strict=True))
         rate = self._cells_per_step * len(self._train_terms) / (time.perf_counter() - self._lap)
         self._train_terms, self._lap = [], time.perf_counter()
-        if not math.isfinite(means["loss"]):
-            raise TrainingStopped(
-                f"the loss is {means['loss']} at step {step}; try a lower --lr, or look at metrics.csv"
-            )
+        self._guard.check(terms[:, 0].tolist(), last_step=step, sets_of=lambda bad: sets_of_step(trainer, bad))
         if self._bar is not None:
             self._report(trainer, step, means, rate)
 
@@ -88,6 +174,19 @@ class RunMonitor(pl.Callback):
             return
         means = zip(TERMS, torch.stack(terms).mean(0).tolist(), strict=True)
         self._store(trainer, trainer.global_step, {f"val_{name}": value for name, value in means})
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Say which sets it was where Megatron found a gradient that is no number, before the loss was looked at.
+
+        Raises:
+            TrainingStopped: In the place of Megatron's error.
+        """
+        if isinstance(exception, RuntimeError) and "in local grad norm" in str(exception):
+            step = trainer.global_step + 1
+            raise TrainingStopped(
+                f"the gradient is no number at step {step}; its sets: {sets_of_step(trainer, step)}; try a lower --lr, "
+                "or look at metrics.csv"
+            ) from exception
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""

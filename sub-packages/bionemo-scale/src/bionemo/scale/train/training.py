@@ -26,11 +26,12 @@ from bionemo.scale.data.sampler import Sampling
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import packed_length
 from bionemo.scale.train.average import WeightAverage
-from bionemo.scale.train.callbacks import RunMonitor
+from bionemo.scale.train.callbacks import RunMonitor, StopOnSignal
 from bionemo.scale.train.config import ScaleConfig
 from bionemo.scale.train.fields import parse_overrides, size_fields
 from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module
 from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.train.stopping import TrainingInterrupted
 from bionemo.scale.train.tables import TABLES_NAME, write_tables
 from bionemo.scale.types import DataCard, GroupMeans, InputError, Split
 
@@ -47,6 +48,8 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
 
     Raises:
         InputError: If the store, the settings or what the folder already holds do not fit.
+        TrainingInterrupted: If a signal ended it early; the same call continues.
+        TrainingStopped: If the loss is no number any more, or has exploded.
     """
     with Store.open(settings.store) as store:
         has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
@@ -70,10 +73,14 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
         weight_decay=settings.weight_decay,
         use_distributed_optimizer=torch.cuda.is_available(),
     )
+    trainer = _trainer(settings, stream, has_validation=has_validation)
+    stopper = StopOnSignal()
+    # As the monitor: not an argument, so that the checkpoint's context does not hold it.
+    trainer.callbacks.append(stopper)
     llm.train(
         model=scale_lightning_module(config, optimizer),
         data=data,
-        trainer=_trainer(settings, stream, has_validation=has_validation),
+        trainer=trainer,
         log=nl.NeMoLogger(
             explicit_log_dir=str(settings.out / "logs" / "nemo"),
             update_logger_directory=False,
@@ -85,6 +92,11 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
             resume_from_directory=str(settings.out / "checkpoints"),
         ),
     )
+    stopper.restore()
+    if stopper.received is not None and trainer.global_step < settings.max_steps:
+        raise TrainingInterrupted(
+            f"stopped by {stopper.received} and saved at step {trainer.global_step} of {settings.max_steps}"
+        )
     return settings.out
 
 

@@ -1,0 +1,312 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The package in a notebook: what the four commands do, as functions.
+
+    from bionemo.scale import api
+
+    api.prepare(["screen.h5ad"], "store", split="split.toml")
+    api.train("store", "run", size="small", max_steps=500)
+    predicted = api.Predictor.from_checkpoint("run").predict(controls, perturbations=["IFN-beta"])
+    scores = api.evaluate("pred.h5ad", "real.h5ad", "scores", store="store").scores
+
+Importing this module imports nothing heavy. Input that cannot be used raises
+:class:`~bionemo.scale.types.InputError` with the line that the command would print.
+"""
+
+import atexit
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bionemo.scale.recipes.command_line import arguments, checked_fields
+from bionemo.scale.types import DataCard, InputError, ObsKeys, Split
+
+
+if TYPE_CHECKING:
+    import anndata
+
+    from bionemo.scale.data.preprocess import PrepareSummary
+    from bionemo.scale.eval.evaluate import Evaluation
+    from bionemo.scale.infer.checkpoint import LoadedModel
+
+__all__ = ("InputError", "ObsKeys", "Predictor", "evaluate", "prepare", "train")
+
+PathLike = str | os.PathLike[str]
+
+_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def prepare(
+    inputs: Sequence[PathLike],
+    out: PathLike,
+    *,
+    split: PathLike | None = None,
+    keys: ObsKeys = ObsKeys(),  # noqa: B008 - frozen
+    controls: Sequence[str] = ("control",),
+    **options: Any,
+) -> "PrepareSummary":
+    """Make a store of h5ad files.
+
+    Args:
+        inputs: h5ad files of raw counts or log1p values.
+        out: The store, a folder that is made.
+        split: Split file (TOML); without it every cell is training data.
+        keys: The obs columns that label a cell.
+        controls: Perturbation labels of control cells; all become the first.
+        **options: Other fields of :class:`bionemo.scale.data.preprocess.PrepareConfig`: datasets, num_hvg, target_sum,
+            library_size_key, layer, gene_key, overwrite.
+
+    Raises:
+        InputError: The input cannot be used; nothing is left at ``out``.
+    """
+    from bionemo.scale.data.preprocess import PrepareConfig
+    from bionemo.scale.data.preprocess import prepare as prepare_store
+
+    fields = checked_fields(PrepareConfig, options)
+    if "datasets" in fields:
+        fields["datasets"] = tuple(fields["datasets"])
+    return prepare_store(
+        PrepareConfig(
+            inputs=tuple(Path(path) for path in inputs),
+            out=Path(out),
+            split=None if split is None else Path(split),
+            keys=keys,
+            controls=tuple(controls),
+            **fields,
+        )
+    )
+
+
+def train(
+    store: PathLike,
+    out: PathLike,
+    *,
+    size: str = "small",
+    model: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Path:
+    """Train on a store, or continue the run that a folder holds.
+
+    Training is a process of its own, or as many as ``devices`` says: a notebook keeps its memory, and its process stays
+    free of process groups. Progress goes to standard error.
+
+    Args:
+        store: Folder that :func:`prepare` made.
+        out: Run folder.
+        size: A name in :mod:`bionemo.scale.model.sizes`; what a run of that size does by default is in
+            :mod:`bionemo.scale.recipes.defaults`.
+        model: Fields of :class:`bionemo.scale.model.config.ScaleModelConfig` by name.
+        **settings: Other fields of :class:`bionemo.scale.train.settings.TrainSettings`: max_steps, seed, lr, ...
+
+    Returns:
+        The run folder.
+
+    Raises:
+        InputError: The store or the settings cannot be used.
+        RuntimeError: Training broke off; the log is in the run folder.
+    """
+    from bionemo.scale.recipes.defaults import train_settings
+    from bionemo.scale.train.settings import TrainSettings
+
+    fields = checked_fields(TrainSettings, settings)
+    chosen = train_settings(
+        size, store=Path(store).resolve(), out=Path(out).resolve(), overrides=dict(model or {}), **fields
+    )
+    _run_command("bionemo.scale.run.train", arguments(chosen))
+    return chosen.out
+
+
+class Predictor:
+    """A trained model that predicts populations from control cells.
+
+    The process joins a process group of one when the first predictor is loaded; it costs nothing and stays.
+    """
+
+    def __init__(self, loaded: "LoadedModel"):
+        self._loaded = loaded
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: PathLike,
+        *,
+        generation: Literal["decode", "displace", "contrast"] | None = None,
+        num_steps: int | None = None,
+    ) -> "Predictor":
+        """Load a model.
+
+        Args:
+            path: Run folder, or one of its checkpoints.
+            generation: How cells are made of the network's output; ``None`` as trained.
+            num_steps: Solver steps; ``None`` as trained.
+
+        Raises:
+            InputError: There is no whole checkpoint.
+        """
+        _join_process_group()
+        from bionemo.scale.infer.checkpoint import load_model
+
+        chosen = {"generation": generation, "num_generation_steps": num_steps}
+        return cls(load_model(Path(path), **{name: value for name, value in chosen.items() if value is not None}))
+
+    @property
+    def card(self) -> DataCard:
+        """Genes, labels and scale of the training data."""
+        return self._loaded.card
+
+    def predict(
+        self,
+        adata: "anndata.AnnData",
+        perturbations: Sequence[str] | None = None,
+        *,
+        set_size: int | None = None,
+        seed: int = 0,
+    ) -> "anndata.AnnData":
+        """Predict how control cells look under perturbations.
+
+        Args:
+            adata: Cells with the model's genes (by name, any order) as raw counts or log1p, and its obs columns; only
+                those with the control label are used, or all where there is no perturbation column.
+            perturbations: Labels; ``None`` is every one the model knows.
+            set_size: Cells of a set; ``None`` as trained.
+            seed: Randomness of stochastic priors.
+
+        Returns:
+            [controls x perturbations, genes] log1p expression, with labels in obs, ``control_cell`` naming the cell
+            that each began as, and provenance in ``uns["bionemo_scale"]``.
+
+        Raises:
+            InputError: Genes, columns or labels are missing or unknown, or values are no expression.
+        """
+        import anndata
+        import pandas as pd
+
+        from bionemo.scale.infer.plan import ControlsPlan
+        from bionemo.scale.infer.predict import describe, predict_all
+
+        cells = _read_controls(adata, self.card)
+        plan = ControlsPlan(
+            cells,
+            self.card,
+            self.card.perturbations if perturbations is None else list(perturbations),
+            source=Path("adata"),
+            set_size=set_size or self._loaded.model.config.set_size,
+            seed=seed,
+        )
+        return anndata.AnnData(
+            X=predict_all(self._loaded, plan),
+            obs=plan.obs,
+            var=pd.DataFrame(index=list(self.card.genes)),
+            uns={"bionemo_scale": describe(self.card, {"checkpoint": self._loaded.path, "seed": seed})},
+        )
+
+
+def evaluate(
+    pred: PathLike | Mapping[str, PathLike],
+    real: PathLike,
+    out: PathLike,
+    *,
+    store: PathLike | None = None,
+    **options: Any,
+) -> "Evaluation":
+    """Score predicted cells against real ones with cell-eval, next to baselines.
+
+    Args:
+        pred: h5ad of predicted cells, or several by the name they have in the tables.
+        real: h5ad of the real perturbed cells and the controls of their cell types.
+        out: Folder for the results.
+        store: Training store, for the baselines that learn; without it they are left out.
+        **options: Fields of :class:`bionemo.scale.eval.evaluate.Options`: control_policy, baselines, ceiling, seed, plot.
+
+    Returns:
+        ``scores`` (one row per model, cell type and perturbation), ``table`` and ``summary``.
+
+    Raises:
+        InputError: The files cannot be compared.
+    """
+    # cell-eval's tables are small; more threads only fight the other processes of a node.
+    os.environ.setdefault("POLARS_MAX_THREADS", "2")
+    from bionemo.scale.data.reader import Store
+    from bionemo.scale.eval.evaluate import Options, TrainingData, split_mismatch
+    from bionemo.scale.eval.evaluate import evaluate as evaluate_files
+    from bionemo.scale.eval.inputs import read_population
+    from bionemo.scale.eval.report import check_out
+
+    check_out(Path(out))
+    named = pred if isinstance(pred, Mapping) else {Path(pred).stem: pred}
+    predictions = {name: read_population(Path(path)) for name, path in named.items()}
+    training = None
+    if store is not None:
+        with Store.open(store) as opened:
+            means = opened.group_means(Split.TRAIN)
+            training = TrainingData(path=Path(store), card=opened.card, means=means)
+        problem = split_mismatch(training, predictions)
+        if problem is not None:
+            raise InputError(problem)
+    return evaluate_files(
+        real=read_population(Path(real)),
+        predictions=predictions,
+        out=Path(out),
+        training=training,
+        options=Options(**checked_fields(Options, options)),
+    )
+
+
+@cache
+def _join_process_group() -> None:
+    from bionemo.scale.megatron import cpu
+
+    cpu.install()
+    from bionemo.scale.megatron.layout import model_parallel
+
+    # Predictors share it, so none takes it down; it ends with the process.
+    groups = ExitStack()
+    groups.enter_context(model_parallel())
+    atexit.register(groups.close)
+
+
+def _read_controls(adata: "anndata.AnnData", card: DataCard) -> Any:
+    """Read cells of a notebook through a file, so that they meet every check that a file meets."""
+    from bionemo.scale.infer.controls import read_controls
+
+    columns = [card.keys.perturbation, card.keys.cell_type, card.keys.batch, card.scale.library_size_key]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "adata.h5ad"
+        type(adata)(
+            X=adata.X,
+            obs=adata.obs[[name for name in dict.fromkeys(columns) if name in adata.obs]],
+            var=adata.var[[]],
+        ).write_h5ad(path)
+        try:
+            return read_controls(path, card)
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), "adata")) from error
+
+
+def _run_command(module: str, options: Sequence[str]) -> None:
+    """Run a command in a process of its own and pass on what it shows.
+
+    Raises:
+        InputError: It refused.
+        RuntimeError: It failed.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _RANKS}
+    command = [sys.executable, "-m", module, *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    refusal = "it left no message"
+    with process:
+        for line in process.stderr:
+            # Not inherited: a notebook shows what Python writes, not what its process's descriptors receive.
+            sys.stderr.write(line)
+            if line.startswith("error: "):
+                refusal = line.removeprefix("error: ").strip()
+    if process.returncode == 2:
+        raise InputError(refusal)
+    if process.returncode:
+        raise RuntimeError(f"{module} ended with exit code {process.returncode}")

@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""A prediction cut into parts that any process can make, at any time, with the same numbers.
+
+What a cell's numbers are can depend on the cells that go through the network beside it, in the last bits. So the cut is
+a function of the plan alone: which process makes a part, and whether it is made before or after a kill, changes nothing.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+PART_CELLS = 16384
+"""Most cells of a part: what a process holds in memory, and what a kill can lose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Neighbouring sets of a plan."""
+
+    number: int
+    sets: np.ndarray
+    """[sets] int64, their numbers in the plan."""
+    first_rows: np.ndarray
+    """[sets] int64, where each begins among the part's rows."""
+    sizes: np.ndarray
+    """[sets] int64."""
+
+    @property
+    def num_cells(self) -> int:
+        """Rows of the part."""
+        return int(self.sizes.sum())
+
+    def batches(self, cells_at_once: int) -> Iterator[np.ndarray]:
+        """Yield positions in the part of sets of one size that go through the network together; none is padded."""
+        order = np.argsort(self.sizes, kind="stable")
+        for size in np.unique(self.sizes).tolist():
+            same = order[self.sizes[order] == size]
+            step = max(1, cells_at_once // size)
+            for first in range(0, len(same), step):
+                yield same[first : first + step]
+
+
+def cut(sizes: np.ndarray, part_cells: int = PART_CELLS) -> list[Part]:
+    """Cut a plan into parts.
+
+    Args:
+        sizes: [sets] int64, cells of each set of the plan.
+        part_cells: Most cells of a part; a larger set is a part of its own.
+    """
+    parts, first = [], 0
+    while first < len(sizes):
+        ends = np.cumsum(sizes[first : first + part_cells])
+        last = first + max(1, int(np.searchsorted(ends, part_cells, side="right")))
+        chosen = sizes[first:last]
+        parts.append(
+            Part(
+                number=len(parts),
+                sets=np.arange(first, last),
+                first_rows=np.cumsum(chosen) - chosen,
+                sizes=chosen,
+            )
+        )
+        first = last
+    return parts
+
+
+class PartFolder:
+    """Finished parts, beside the file they are for, until they are merged.
+
+    Args:
+        path: The folder.
+        fingerprint: Of everything the numbers depend on; parts of another prediction are not used.
+    """
+
+    def __init__(self, path: Path, fingerprint: str):
+        self.path, self._fingerprint = path, fingerprint
+
+    def open(self) -> None:
+        """Make the folder, or keep the one that an interrupted run of the same prediction left."""
+        note = self.path / "fingerprint"
+        if note.is_file() and note.read_text() == self._fingerprint:
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+        note.write_text(self._fingerprint)
+
+    def file(self, part: Part) -> Path:
+        """Return where a part is kept."""
+        return self.path / f"part-{part.number:06d}.npy"
+
+    def missing(self, parts: list[Part]) -> list[Part]:
+        """Return the parts that nobody has finished."""
+        return [part for part in parts if not self.file(part).is_file()]
+
+    def write(self, part: Part, make: Callable[[Part], np.ndarray]) -> None:
+        """Make a part; it has its name when it is whole."""
+        temporary = self.path / f".part-{part.number:06d}.{os.getpid()}.tmp"
+        with temporary.open("wb") as file:
+            np.save(file, make(part), allow_pickle=False)
+        os.replace(temporary, self.file(part))
+
+    def read(self, part: Part) -> np.ndarray:
+        """Return a part, mapped rather than read."""
+        return np.load(self.file(part), mmap_mode="r", allow_pickle=False)
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)

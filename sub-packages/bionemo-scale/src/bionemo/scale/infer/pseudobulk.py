@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""One row for each predicted condition: what a screen of a thousand perturbations is read by."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+
+from bionemo.scale.infer.parts import Part
+from bionemo.scale.infer.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """The conditions (cell type, perturbation, batch) of a plan, in the order in which they first appear."""
+
+    obs: pd.DataFrame
+    """Labels, and ``num_cells`` predicted cells."""
+    of_set: np.ndarray
+    """[sets] int64, the condition of each set."""
+
+
+def conditions_of(plan: Plan) -> Conditions:
+    """Return the conditions of a plan."""
+    labels = plan.obs.drop(columns="control_cell")
+    codes = labels.groupby(list(labels.columns), sort=False, observed=True).ngroup().to_numpy()
+    obs = labels.iloc[np.unique(codes, return_index=True)[1]].copy()
+    obs.index = [f"condition-{number}" for number in range(len(obs))]
+    obs["num_cells"] = np.bincount(codes)
+    return Conditions(obs=obs, of_set=codes[np.cumsum(plan.sizes) - plan.sizes])
+
+
+def write_pseudobulk(
+    path: Path,
+    *,
+    conditions: Conditions,
+    parts: Sequence[Part],
+    sums: Iterable[np.ndarray],
+    genes: tuple[str, ...],
+    uns: dict[str, Any],
+) -> None:
+    """Add up the parts and write means.
+
+    Args:
+        path: h5ad that appears when it is complete. X is the mean log1p expression of the predicted cells of a
+            condition, layers["control"] that of the control cells they were made of.
+        conditions: The rows.
+        parts: All parts of the plan.
+        sums: [2, conditions of the part, G] sums of each part, in the same order.
+        genes: Names of the columns.
+        uns: Provenance.
+    """
+    totals = np.zeros((2, len(conditions.obs), len(genes)))
+    for part, part_sums in zip(parts, sums, strict=True):
+        totals[:, np.unique(conditions.of_set[part.sets])] += part_sums
+    means = (totals / conditions.obs["num_cells"].to_numpy()[:, None]).astype(np.float32)
+    table = anndata.AnnData(
+        X=means[0], obs=conditions.obs, var=pd.DataFrame(index=list(genes)), layers={"control": means[1]}, uns=uns
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    table.write_h5ad(temporary)
+    os.replace(temporary, path)

@@ -1,0 +1,57 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a run of a size does by default, and on what hardware: one table for the command, the API and the recipes."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bionemo.scale.train.settings import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeDefaults:
+    """Settings of a size where they are not those of :class:`TrainSettings`, and what it takes to run it."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    needs: str
+    """Hardware, expected duration and memory, for documentation; "measured" or "estimate"."""
+
+
+DEFAULTS: dict[str, SizeDefaults] = {
+    "tiny": SizeDefaults(
+        settings=dict(max_steps=100, set_size=16, val_interval=50),
+        needs="one CPU core, 1 GB of memory, under a minute; a test, not a model",
+    ),
+    "small": SizeDefaults(needs="two CPU cores, 1.2 GB of memory, five minutes for 400 steps (measured)"),
+    "base": SizeDefaults(
+        settings=dict(max_steps=20_000, set_size=64, micro_batch_size=16, lr=3e-4, warmup_steps=500, val_interval=1000,
+                      log_interval=50, num_workers=4),
+        needs="one GPU of 24 GB or more, hours (estimate: not run on one)",
+    ),
+    "184m": SizeDefaults(
+        settings=dict(max_steps=100_000, set_size=128, micro_batch_size=16, lr=2e-4, warmup_steps=1000,
+                      val_interval=2000, log_interval=50, num_workers=8, devices=8),
+        needs="one node of 8 GPUs of 80 GB, a day (estimate: not run on one)",
+    ),
+    "280m": SizeDefaults(
+        settings=dict(max_steps=100_000, set_size=128, micro_batch_size=16, lr=2e-4, warmup_steps=1000,
+                      val_interval=2000, log_interval=50, num_workers=8, devices=8),
+        needs="one node of 8 GPUs of 80 GB, a day or two (estimate: not run on one)",
+    ),
+}  # fmt: skip
+"""By name of the size; a size without an entry takes every default of :class:`TrainSettings`."""
+
+
+def size_defaults(size: str) -> SizeDefaults:
+    """Return the defaults of a size."""
+    return DEFAULTS.get(size, SizeDefaults(needs="not measured"))
+
+
+def train_settings(size: str, *, store: Path, out: Path, **chosen: Any) -> TrainSettings:
+    """Return the settings of a run: those chosen, then those of the size, then those of :class:`TrainSettings`.
+
+    Raises:
+        InputError: A value is not possible.
+    """
+    return TrainSettings(store=store, out=out, size=size, **{**size_defaults(size).settings, **chosen})

@@ -1,0 +1,161 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where the steps of a pipeline run: this machine, a Docker container, a Slurm cluster."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import nemo_run as run
+from nemo_run.config import set_nemorun_home
+from nemo_run.core.execution.slurm import SlurmBatchRequest
+
+from bionemo.scale.recipes.pipeline import Placed, StepFailed
+from bionemo.scale.recipes.site import Site, check_docker, check_gpus, check_slurm, check_visible
+
+
+# Only what was stopped is worth another try: training that saved itself (75), and what a signal ended (128 and more).
+# The variable is the one that the batch script compares with the number of restarts.
+_STOPPED = 'stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; fi; return "$1"; }'
+
+
+def script(placed: Placed, *, quoted: bool = False) -> run.Script:
+    """Return the command of a step for NeMo-Run.
+
+    Args:
+        placed: The step.
+        quoted: Whether a batch script will hold the words: Slurm's executor joins them by blanks.
+    """
+    words = list(placed.step.arguments)
+    if quoted:
+        words = [*map(shlex.quote, words), "||", "stopped", "$?"]
+    return run.Script(path=placed.step.module, args=words, entrypoint="python", m=True)
+
+
+def local(placed: Placed) -> run.LocalExecutor:
+    """Return the executor of this machine; training starts its own processes, prediction is started by torchrun."""
+    if placed.step.name == "infer" and placed.tasks > 1:
+        return run.LocalExecutor(ntasks_per_node=placed.tasks, launcher="torchrun", packager=run.Packager())
+    return run.LocalExecutor(packager=run.Packager())
+
+
+def docker(placed: Placed, site: Site) -> run.DockerExecutor:
+    """Return the executor of a container on this machine.
+
+    Raises:
+        InputError: The site lacks something, or the step needs more than there is.
+    """
+    check_docker(site)
+    _check_placed(placed, site)
+    return run.DockerExecutor(
+        container_image=site.image,
+        num_gpus=-1 if placed.uses_gpus and site.gpus_per_node else None,
+        runtime="nvidia" if placed.uses_gpus and site.gpus_per_node else None,
+        shm_size=site.shm_size,
+        ipc_mode="host",
+        volumes=list(site.mounts),
+        env_vars={"PYTHONUNBUFFERED": "1", **site.env},
+        packager=run.Packager(),
+    )
+
+
+def slurm(placed: Placed, site: Site) -> run.SlurmExecutor:
+    """Return the executor of a step on a cluster: one task a process, without torchrun in between.
+
+    Slurm's signal before the time limit then reaches every process; training saves, leaves with an exit code other than
+    0, and the batch script queues the job again.
+
+    Raises:
+        InputError: The site lacks something, or the step needs more than there is.
+    """
+    check_slurm(site)
+    _check_placed(placed, site)
+    on_gpus = placed.uses_gpus and site.gpus_per_node
+    return run.SlurmExecutor(
+        account=site.account,
+        partition=site.partition,
+        job_name_prefix="scale-",
+        time=site.time,
+        nodes=placed.nodes,
+        ntasks_per_node=placed.tasks,
+        gpus_per_node=placed.tasks if on_gpus else None,
+        cpus_per_task=site.cpus_per_task,
+        mem=site.memory,
+        signal=f"USR1@{site.signal_seconds}",
+        retries=site.requeues,
+        container_image=site.image,
+        container_mounts=list(site.mounts),
+        srun_args=list(site.srun_args),
+        setup_lines="\n".join([*site.setup, _STOPPED]),
+        env_vars={"PYTHONUNBUFFERED": "1", **site.env},
+        # Where NeMo-Run writes an experiment; a local tunnel copies nothing to any other place.
+        tunnel=run.LocalTunnel(job_dir=str(site.job_dir / "experiments")),
+        packager=run.Packager(),
+        poll_estimated_start_time=False,
+    )
+
+
+def _check_placed(placed: Placed, site: Site) -> None:
+    if placed.uses_gpus:
+        check_gpus(site, placed.tasks)
+    words = [word.partition("=")[2] if word.startswith("--") else word for word in placed.step.arguments]
+    for word in words:
+        if word.startswith("/"):
+            check_visible(site, Path(word))
+
+
+def sbatch_text(placed: Placed, site: Site) -> str:
+    """Return the batch script that submitting a step would write.
+
+    Raises:
+        InputError: As :func:`slurm`.
+    """
+    executor = slurm(placed, site)
+    name = placed.step.name
+    executor.assign("scale_ID", str(site.job_dir / "experiments" / "scale" / "scale_ID"), name, name)
+    command = " ".join(["python", *script(placed, quoted=True).to_command()])
+    return SlurmBatchRequest(
+        launch_cmd=["sbatch", "--requeue", "--parsable"],
+        jobs=[name],
+        command_groups=[[command]],
+        executor=executor,
+        max_retries=site.requeues,
+        extra_env={},
+    ).materialize()
+
+
+def submit_slurm(steps: Sequence[Placed], site: Site) -> None:
+    """Submit a pipeline; each job waits for the success of the one before. Returns at once.
+
+    Raises:
+        InputError: As :func:`slurm`; nothing has been submitted then.
+    """
+    executors = [slurm(placed, site) for placed in steps]
+    set_nemorun_home(str(site.job_dir))
+    with run.Experiment("scale", enable_goodbye_message=False, skip_status_at_exit=True) as experiment:
+        before: list[str] = []
+        for placed, executor in zip(steps, executors, strict=True):
+            job = experiment.add(
+                script(placed, quoted=True), executor=executor, name=placed.step.name, dependencies=before
+            )
+            before = [job]
+        experiment.run(detach=True)
+
+
+def run_here(steps: Sequence[Placed], site: Site | None = None) -> None:
+    """Run a pipeline on this machine, in containers where a site is given, one step after the other.
+
+    Raises:
+        InputError: As :func:`docker`; nothing has been started then.
+        StepFailed: A step ended without success.
+    """
+    executors = [local(placed) if site is None else docker(placed, site) for placed in steps]
+    for placed, executor in zip(steps, executors, strict=True):
+        name = placed.step.name
+        with run.Experiment(f"scale-{name}", enable_goodbye_message=False, skip_status_at_exit=True) as experiment:
+            experiment.add(script(placed), executor=executor, name=name, tail_logs=True)
+            experiment.run(detach=False)
+        # Not experiment.status(): it may not have heard of the end yet.
+        (job,) = experiment.jobs
+        if job.state.name != "SUCCEEDED":
+            raise StepFailed(f"{name} ended as {job.state.name}; the steps after it were not started")

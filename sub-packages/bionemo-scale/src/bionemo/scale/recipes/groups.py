@@ -1,0 +1,160 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Settings in the form that a NeMo-Run command line can change.
+
+Each group here is made of the fields of a settings class, so that a field is written down once. Two things differ:
+what every run must name is ``None`` until it is named, and types are those that NeMo-Run reads from text (``Optional[X]``
+rather than ``X | None``, lists rather than tuples).
+
+The settings of a training run come in the four groups of a recipe: model, data, optim, trainer. What is in no other
+group belongs to the trainer.
+"""
+
+import dataclasses
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from bionemo.scale.data.preprocess import PrepareConfig
+from bionemo.scale.infer.settings import InferSettings
+from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.recipes.steps import EvaluateSettings
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import InputError
+
+
+DATA_FIELDS = ("store", "set_size", "micro_batch_size", "accumulate", "weighting", "control_share", "num_workers")
+OPTIM_FIELDS = ("lr", "warmup_steps", "weight_decay")
+
+# What the data, the layout or the run folder decide is not for a recipe to say.
+_NOT_CHOSEN = (
+    "num_genes",
+    "num_cell_types",
+    "num_perturbations",
+    "num_batches",
+    "set_size",
+    "tables_file",
+    "seed",
+    "use_cpu_initialization",
+    "init_method",
+    "output_layer_init_method",
+)
+
+
+def _group(name: str, source: type, fields: tuple[str, ...] | None = None) -> type:
+    """Make a dataclass of fields of another, with defaults and types that NeMo-Run can handle."""
+    hints = typing.get_type_hints(source)
+    parts = []
+    for field in dataclasses.fields(source):
+        if fields is not None and field.name not in fields:
+            continue
+        kind, default = _portable(hints[field.name]), field.default
+        if field.default_factory is not dataclasses.MISSING:
+            parts.append((field.name, kind, dataclasses.field(default_factory=field.default_factory)))
+            continue
+        if default is dataclasses.MISSING:
+            kind, default = typing.Optional[kind], None  # noqa: UP045 - NeMo-Run reads no other spelling
+        elif isinstance(default, tuple):
+            parts.append((field.name, kind, dataclasses.field(default_factory=lambda default=default: list(default))))
+            continue
+        parts.append((field.name, kind, dataclasses.field(default=default)))
+    made = dataclasses.make_dataclass(name, parts, frozen=True, kw_only=True)
+    # Where a serialised recipe finds the class again.
+    made.__module__ = __name__
+    return made
+
+
+def _portable(hint: Any) -> Any:
+    arguments = typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return typing.Union[tuple(_portable(part) for part in arguments)]  # noqa: UP007 - as above
+    if typing.get_origin(hint) is tuple:
+        return list[arguments[0]]
+    return hint
+
+
+def _architecture_fields() -> tuple[str, ...]:
+    sized = {name for fields in SIZES.values() for name in fields}
+    names = {field.name for field in dataclasses.fields(ScaleModelConfig)}
+    own = names & {*ScaleModelConfig.__annotations__, *sized}
+    return tuple(sorted(own - set(_NOT_CHOSEN)))
+
+
+_ARCHITECTURE = _group("_Architecture", ScaleModelConfig, _architecture_fields())
+_TRAINER_FIELDS = tuple(
+    field.name
+    for field in dataclasses.fields(TrainSettings)
+    if field.name not in (*DATA_FIELDS, *OPTIM_FIELDS, "size", "overrides")
+)
+
+Model = dataclasses.make_dataclass(
+    "Model", [("size", str, "small")], bases=(_ARCHITECTURE,), frozen=True, kw_only=True
+)
+"""A size, and every field of the network that a run may choose."""
+Model.__module__ = __name__
+Data = _group("Data", TrainSettings, DATA_FIELDS)
+"""Where the cells are and how sets are drawn."""
+Optim = _group("Optim", TrainSettings, OPTIM_FIELDS)
+"""AdamW and its schedule."""
+Trainer = _group("Trainer", TrainSettings, _TRAINER_FIELDS)
+"""Length, layout, run folder and everything else."""
+Prepare = _group("Prepare", PrepareConfig)
+"""One conversion."""
+Infer = _group("Infer", InferSettings)
+"""One prediction."""
+Evaluate = _group("Evaluate", EvaluateSettings)
+"""One evaluation."""
+
+_PATHS = {"store": "data.store", "out": "trainer.out"}
+
+
+def architecture(size: str) -> dict[str, Any]:
+    """Return every field of a size's network that a recipe may change, with its value.
+
+    Raises:
+        InputError: There is no such size.
+    """
+    if size not in SIZES:
+        raise InputError(f"model.size must be one of {', '.join(SIZES)}, found {size!r}")
+    return {field.name: SIZES[size].get(field.name, field.default) for field in dataclasses.fields(_ARCHITECTURE)}
+
+
+def join(*, model: Any, data: Any, optim: Any, trainer: Any) -> TrainSettings:
+    """Return the settings that the four groups of a training run are.
+
+    Raises:
+        InputError: A path is missing, or a value is not possible.
+    """
+    values = {name: value for group in (data, optim, trainer) for name, value in _values(group).items()}
+    for name, option in _PATHS.items():
+        if values[name] is None:
+            raise InputError(f"{option}: expected a path, found none; give {option}=PATH")
+        values[name] = Path(values[name])
+    fields = _values(model)
+    size = fields.pop("size")
+    as_the_size = architecture(size)
+    overrides = {
+        name: str(value) for name, value in fields.items() if value is not None and value != as_the_size[name]
+    }
+    return TrainSettings(size=size, overrides=overrides, **values)
+
+
+def restore(source: type, group: Any) -> Any:
+    """Return the settings of a class that a group was made of.
+
+    Raises:
+        InputError: What every run must name is missing, or a value is not possible.
+    """
+    values = _values(group)
+    for field in dataclasses.fields(source):
+        missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if missing and not values[field.name]:
+            option = f"settings.{field.name}"
+            raise InputError(f"{option}: expected a value, found none; give {option}=...")
+    return source(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def _values(group: Any) -> dict[str, Any]:
+    return {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}

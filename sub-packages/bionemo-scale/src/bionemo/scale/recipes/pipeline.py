@@ -1,0 +1,101 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""From h5ad files to scores: four commands, each waiting for the one before."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bionemo.scale.data.preprocess import PrepareConfig
+from bionemo.scale.data.suggest import suggest
+from bionemo.scale.infer.settings import InferSettings
+from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.recipes.command_line import checked_fields
+from bionemo.scale.recipes.defaults import train_settings
+from bionemo.scale.recipes.steps import EvaluateSettings, Step, evaluate_step, infer_step, prepare_step, train_step
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import InputError
+
+
+class StepFailed(RuntimeError):
+    """A step ended without success; the ones after it were not started."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """One experiment."""
+
+    inputs: tuple[Path, ...]
+    """h5ad files."""
+    split: Path
+    """Split file; its test part is predicted and scored."""
+    out: Path
+    """Folder for store, run, predicted and scores."""
+    size: str = "small"
+    """Of the model."""
+    prepare: Mapping[str, Any] = field(default_factory=dict)
+    """Other fields of PrepareConfig."""
+    train: Mapping[str, Any] = field(default_factory=dict)
+    """Other fields of TrainSettings."""
+    infer_tasks: int = 1
+    """Processes of a node that share the prediction."""
+
+    def settings(self) -> TrainSettings:
+        """Return the settings of the training.
+
+        Raises:
+            InputError: A value is not possible.
+        """
+        if self.size not in SIZES:
+            raise InputError(f"size: unknown size {self.size!r}; {suggest(self.size, SIZES)}")
+        out = self.out.absolute()
+        return train_settings(
+            self.size, store=out / "store", out=out / "run", **checked_fields(TrainSettings, self.train)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """A step and what it runs on."""
+
+    step: Step
+    nodes: int = 1
+    tasks: int = 1
+    """Processes of a node."""
+    uses_gpus: bool = False
+
+
+def place(pipeline: Pipeline) -> tuple[Placed, ...]:
+    """Return the steps of a pipeline in their order, with absolute paths: jobs start elsewhere.
+
+    Raises:
+        InputError: A file is missing, or a setting is not possible.
+    """
+    for path in (*pipeline.inputs, pipeline.split):
+        if not path.is_file():
+            raise InputError(f"{path}: expected a file, found none")
+    out, settings = pipeline.out.absolute(), pipeline.settings()
+    predicted = out / "predicted"
+    conversion = PrepareConfig(
+        inputs=tuple(path.absolute() for path in pipeline.inputs),
+        out=settings.store,
+        split=pipeline.split.absolute(),
+        # A requeued job starts again; half a store is never left behind, a whole one may be.
+        **{"overwrite": True, **checked_fields(PrepareConfig, pipeline.prepare)},
+    )
+    prediction = InferSettings(checkpoint=settings.out, store=settings.store, out=predicted, with_controls=True)
+    scores = EvaluateSettings(
+        pred=(predicted / "adata_pred.h5ad",),
+        name=("SCALE",),
+        real=predicted / "adata_real.h5ad",
+        out=out / "scores",
+        store=settings.store,
+        plot=True,
+    )
+    return (
+        Placed(step=prepare_step(conversion)),
+        Placed(step=train_step(settings), nodes=settings.num_nodes, tasks=settings.devices, uses_gpus=True),
+        Placed(step=infer_step(prediction), tasks=pipeline.infer_tasks, uses_gpus=True),
+        Placed(step=evaluate_step(scores)),
+    )

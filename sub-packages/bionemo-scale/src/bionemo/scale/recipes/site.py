@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a launch must know of the place it runs at: one YAML file, checked before anything is submitted."""
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bionemo.scale.data.suggest import suggest
+from bionemo.scale.types import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A cluster or a workstation."""
+
+    path: Path
+    """The file that said so."""
+    job_dir: Path | None = None
+    """Folder for scripts and logs of jobs, seen by every node; NeMo-Run's own where it is not named."""
+    account: str | None = None
+    """Slurm account; needed for Slurm."""
+    partition: str | None = None
+    """Slurm partition; needed for Slurm."""
+    gpus_per_node: int = 0
+    """GPUs of a node; 0 trains on CPUs."""
+    time: str = "04:00:00"
+    """Longest a job may run before it is saved, requeued and continued: [days-]hours:minutes:seconds."""
+    signal_seconds: int = 300
+    """How long before that limit training is told to save."""
+    requeues: int = 20
+    """How often a job that was stopped or failed is queued again."""
+    memory: str = "0"
+    """Memory of a job; 0 is all of the node."""
+    cpus_per_task: int | None = None
+    """CPU cores of a task."""
+    image: str | None = None
+    """Container: a squashfs file, or the name of a registry's image; ``None`` runs on the node itself."""
+    mounts: tuple[str, ...] = ()
+    """HOST:CONTAINER folders; data, runs and the job folder must be under one of them."""
+    srun_args: tuple[str, ...] = ()
+    """More options of srun."""
+    setup: tuple[str, ...] = ()
+    """Shell lines before the command, on the first node of a job."""
+    env: dict[str, str] = field(default_factory=dict)
+    """Environment of the command."""
+    shm_size: str = "16g"
+    """Shared memory of a Docker container."""
+
+
+_LISTS = ("mounts", "srun_args", "setup")
+_NUMBERS = ("gpus_per_node", "signal_seconds", "requeues", "cpus_per_task")
+
+
+def read_site(path: Path) -> Site:
+    """Read a site's file.
+
+    Raises:
+        InputError: The file is missing, no YAML, or holds a key or a value that cannot be.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: expected the site's settings, found no such file")
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected keys and values, found a {type(values).__name__}")
+    known = [each.name for each in dataclasses.fields(Site) if each.name != "path"]
+    for name, value in values.items():
+        if name not in known:
+            raise InputError(f"{path}: unknown key {name!r}; {suggest(str(name), known)}")
+        _check_type(path, name, value)
+    given = {name: value for name, value in values.items() if value is not None}
+    lists = {name: tuple(map(str, given.pop(name))) for name in _LISTS if name in given}
+    if "job_dir" in given:
+        given["job_dir"] = Path(given["job_dir"])
+    if "env" in given:
+        given["env"] = {name: str(value) for name, value in given["env"].items()}
+    site = Site(path=path, **lists, **given)
+    _check_mounts(site)
+    return site
+
+
+def _check_type(path: Path, name: str, value: Any) -> None:
+    kinds = dict.fromkeys(_LISTS, list) | dict.fromkeys(_NUMBERS, int) | {"env": dict}
+    kind = kinds.get(name, str)
+    if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        hint = "; quote it" if kind is str else ""
+        raise InputError(f"{path}: {name}: expected {kind.__name__}, found {value!r}{hint}")
+    if kind is int and value is not None and value < 0:
+        raise InputError(f"{path}: {name}: expected 0 or more, found {value}")
+    if name == "time" and value is not None and not re.fullmatch(r"(\d+-)?\d{1,2}:\d{2}:\d{2}", value):
+        raise InputError(f"{path}: time: expected [days-]hours:minutes:seconds, found {value!r}")
+
+
+def _check_mounts(site: Site) -> None:
+    for mount in site.mounts:
+        host, separator, inside = mount.partition(":")
+        if not separator or not inside.startswith("/"):
+            raise InputError(f"{site.path}: mounts: expected HOST:CONTAINER with absolute paths, found {mount!r}")
+        if not Path(host).exists():
+            raise InputError(f"{site.path}: mounts: {host}: expected a folder to mount, found nothing")
+
+
+def check_slurm(site: Site) -> None:
+    """Refuse a site that a Slurm job cannot be submitted at.
+
+    Raises:
+        InputError: Naming the missing account, partition, job folder or image.
+    """
+    for name in ("account", "partition", "job_dir"):
+        if not getattr(site, name):
+            raise InputError(f"{site.path}: {name}: needed for Slurm, found none")
+    if site.image and site.image.startswith(("/", ".")) and not Path(site.image).is_file():
+        raise InputError(
+            f"{site.path}: image: {site.image}: expected a squashfs file, found none; see docs/container.md"
+        )
+
+
+def check_docker(site: Site) -> None:
+    """Refuse a site without an image.
+
+    Raises:
+        InputError: Saying so.
+    """
+    if not site.image:
+        raise InputError(f"{site.path}: image: needed for Docker, found none; see docs/container.md")
+
+
+def check_visible(site: Site, path: Path) -> None:
+    """Refuse a path that a container would not see.
+
+    Raises:
+        InputError: Naming the path and the mounts.
+    """
+    inside = [mount.partition(":")[2].partition(":")[0] for mount in site.mounts]
+    if site.image and not any(path.is_relative_to(folder) for folder in inside):
+        found = ", ".join(inside) or "none"
+        raise InputError(f"{site.path}: mounts: {path} is under no folder of the container, found {found}")
+
+
+def check_gpus(site: Site, devices: int) -> None:
+    """Refuse more processes on a node than it has GPUs.
+
+    Raises:
+        InputError: Naming both numbers.
+    """
+    if site.gpus_per_node and devices > site.gpus_per_node:
+        raise InputError(
+            f"{site.path}: gpus_per_node: the layout needs {devices} GPUs of a node, found {site.gpus_per_node}"
+        )

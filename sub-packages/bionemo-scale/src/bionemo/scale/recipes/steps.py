@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The four steps from h5ad files to scores, each a command line that its settings make."""
+
+import dataclasses
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bionemo.scale.data.preprocess import PrepareConfig
+from bionemo.scale.infer.settings import InferSettings
+from bionemo.scale.recipes.command_line import arguments
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """One evaluation."""
+
+    pred: tuple[Path, ...]
+    """h5ad files of predicted cells."""
+    real: Path
+    """h5ad of the real cells."""
+    out: Path
+    """Folder for the results."""
+    name: tuple[str, ...] = ()
+    """Names of the predictions in the tables; file names where empty."""
+    store: Path | None = None
+    """Training store, for the baselines; ``None`` takes the one the prediction names."""
+    control_policy: str = "same-real"
+    """Controls of the predicted side."""
+    no_baselines: bool = False
+    """Score the predictions only."""
+    seed: int = 0
+    """Seed of what is sampled."""
+    plot: bool = False
+    """Write delta.png."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A command to run."""
+
+    name: str
+    """prepare, train, infer or evaluate."""
+    arguments: tuple[str, ...]
+
+    @property
+    def module(self) -> str:
+        """Of the command."""
+        return f"bionemo.scale.run.{self.name}"
+
+
+def prepare_step(settings: PrepareConfig) -> Step:
+    """Return the command that makes a store."""
+    keys = {f"{name}_key": value for name, value in dataclasses.asdict(settings.keys).items()}
+    options = {
+        "out": settings.out,
+        **keys,
+        "split": settings.split,
+        "hvg": settings.num_hvg,
+        "target_sum": settings.target_sum,
+        "library_size_key": settings.library_size_key,
+        "layer": settings.layer,
+        "gene_key": settings.gene_key,
+    }
+    words = [str(path) for path in settings.inputs]
+    words += [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
+    words += [f"--control={label}" for label in settings.controls]
+    words += [f"--dataset={name}" for name in settings.datasets]
+    return Step(name="prepare", arguments=(*words, *(["--overwrite"] if settings.overwrite else [])))
+
+
+def train_step(settings: TrainSettings) -> Step:
+    """Return the command that trains."""
+    return Step(name="train", arguments=tuple(arguments(settings)))
+
+
+def infer_step(settings: InferSettings) -> Step:
+    """Return the command that predicts."""
+    return Step(name="infer", arguments=tuple(arguments(settings)))
+
+
+def evaluate_step(settings: EvaluateSettings) -> Step:
+    """Return the command that scores.
+
+    Raises:
+        InputError: There is nothing to score.
+    """
+    if not settings.pred:
+        raise InputError("evaluate: expected at least one file of predictions, found none")
+    repeated = [f"--pred={path}" for path in settings.pred] + [f"--name={name}" for name in settings.name]
+    rest = arguments(dataclasses.replace(settings, pred=(), name=()))
+    return Step(name="evaluate", arguments=(*repeated, *rest))
+
+
+def execute(step: Step) -> None:
+    """Become the command: its exit code, its signals and its ranks are this process's own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", step.module, *step.arguments])

@@ -1,0 +1,189 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""NeMo-Run recipes: ``nemorun scale pretrain --factory scale_small data.store=STORE trainer.out=RUN``.
+
+Loaded through the entry point group ``nemo_run.cli``. A recipe is a ``run.Partial`` of one of the tasks here, and a task
+becomes the command that a person would type: a recipe adds defaults and a way to change them, and no second road.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import fiddle as fdl
+import nemo_run as run
+from nemo_run.cli.api import RunContext, RunContextError
+from nemo_run.cli.cli_parser import CLIException
+
+from bionemo.scale.data.preprocess import PrepareConfig
+from bionemo.scale.data.suggest import suggest
+from bionemo.scale.infer.settings import InferSettings
+from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.recipes import parts
+from bionemo.scale.recipes.defaults import size_defaults
+from bionemo.scale.recipes.groups import Data, Evaluate, Infer, Model, Optim, Prepare, Trainer, join, restore
+from bionemo.scale.recipes.steps import (
+    EvaluateSettings,
+    Step,
+    evaluate_step,
+    execute,
+    infer_step,
+    prepare_step,
+    train_step,
+)
+from bionemo.scale.types import InputError, ObsKeys
+
+
+NAMESPACE = "scale"
+
+
+class OneLine(RunContext):
+    """Refuses what a command line gets wrong in one line, before anything is started or submitted."""
+
+    def parse_fn(self, fn: Callable, args: list[str], **more: Any) -> run.Partial:
+        """Read the command line into a recipe, and make the command that it stands for."""
+        try:
+            check_names(fn, args)
+            recipe = super().parse_fn(fn, args, **more)
+            step_of(recipe)
+        except (InputError, CLIException, ValueError, TypeError) as error:
+            raise RunContextError(str(error).splitlines()[0]) from error
+        return recipe
+
+
+@run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
+def prepare(settings: Prepare) -> None:
+    """Turn h5ad files into a store."""
+    execute(prepare_step(restore(PrepareConfig, settings)))
+
+
+@run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
+def pretrain(model: Model, data: Data, optim: Optim, trainer: Trainer) -> None:
+    """Train a model on a store, or continue the run that a folder holds."""
+    execute(train_step(join(model=model, data=data, optim=optim, trainer=trainer)))
+
+
+@run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
+def infer(settings: Infer) -> None:
+    """Predict the held-out part of a store, or controls under chosen perturbations."""
+    execute(infer_step(restore(InferSettings, settings)))
+
+
+@run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
+def evaluate(settings: Evaluate) -> None:
+    """Score predictions beside baselines."""
+    execute(evaluate_step(restore(EvaluateSettings, settings)))
+
+
+_STEPS: dict[Callable, Callable[..., Step]] = {
+    prepare: lambda settings: prepare_step(restore(PrepareConfig, settings)),
+    pretrain: lambda **groups: train_step(join(**groups)),
+    infer: lambda settings: infer_step(restore(InferSettings, settings)),
+    evaluate: lambda settings: evaluate_step(restore(EvaluateSettings, settings)),
+}
+
+
+def step_of(recipe: run.Partial) -> Step:
+    """Return the command that a recipe stands for.
+
+    Raises:
+        InputError: The recipe cannot be run as it is.
+    """
+    return _STEPS[recipe.__fn_or_cls__](**{name: fdl.build(part) for name, part in recipe.__arguments__.items()})
+
+
+def check_names(task: Callable, overrides: Sequence[str]) -> None:
+    """Refuse an override of a field that is not there.
+
+    Args:
+        task: One of the four tasks.
+        overrides: ``group.field=value`` as on the command line; what is no override is left alone.
+
+    Raises:
+        InputError: Naming the nearest fields.
+    """
+    groups = {name: hint for name, hint in get_type_hints(task).items() if name != "return"}
+    for text in overrides:
+        names = re.match(r"[\w.]+(?=[-+*/|&]?=)", text)
+        group, _, field = names.group().partition(".") if names else ("", "", "")
+        if not field or group in ("executor", "plugins"):
+            continue
+        if group not in groups:
+            raise InputError(f"{text}: unknown part {group!r} of the recipe; {suggest(group, groups)}")
+        known = [each.name for each in dataclasses.fields(groups[group])]
+        first = field.partition(".")[0]
+        if first not in known:
+            raise InputError(f"{text}: unknown field {first!r} of {group}; {suggest(first, known)}")
+
+
+def prepare_recipe(inputs: tuple[Path, ...] = (), out: Path | None = None, split: Path | None = None) -> run.Partial:
+    """Return the conversion of h5ad files; minutes and a few hundred MB for a million cells on one CPU core."""
+    config = run.Config(Prepare, inputs=list(inputs), out=out, split=split, keys=run.Config(ObsKeys))
+    return run.Partial(prepare, settings=config)
+
+
+def pretrain_recipe(
+    size: str = "small",
+    store: Path | None = None,
+    out: Path | None = None,
+    num_nodes: int | None = None,
+    devices: int | None = None,
+) -> run.Partial:
+    """Return the training of a model of a size.
+
+    Args:
+        size: A name in :mod:`bionemo.scale.model.sizes`; hardware and duration are in
+            :mod:`bionemo.scale.recipes.defaults`.
+        store: Folder that ``prepare`` made.
+        out: Run folder.
+        num_nodes: Machines; ``None`` takes what the size does by default.
+        devices: Processes of a machine.
+    """
+    return run.Partial(
+        pretrain,
+        model=parts.model(size),
+        data=parts.data(size, store),
+        optim=parts.optim(size),
+        trainer=parts.trainer(size, out, num_nodes, devices),
+    )
+
+
+def infer_recipe(checkpoint: Path | None = None, store: Path | None = None, out: Path | None = None) -> run.Partial:
+    """Return the prediction of the held-out part of a store; 16,384 cells of memory for each process."""
+    config = run.Config(Infer, checkpoint=checkpoint, store=store, out=out, with_controls=True)
+    return run.Partial(infer, settings=config)
+
+
+def evaluate_recipe(
+    pred: tuple[Path, ...] = (), real: Path | None = None, out: Path | None = None, store: Path | None = None
+) -> run.Partial:
+    """Return the scores of predictions beside baselines; all cells in memory, one CPU."""
+    return run.Partial(evaluate, settings=run.Config(Evaluate, pred=list(pred), real=real, out=out, store=store))
+
+
+def _register(size: str) -> None:
+    """Register the recipe and the parts of a size under its name."""
+
+    def recipe() -> run.Partial:
+        return pretrain_recipe(size)
+
+    recipe.__doc__ = f"Train the {size} model. Needs {size_defaults(size).needs}."
+    name = f"scale_{size}"
+    run.cli.factory(name=name, target=pretrain)(recipe)
+    made: dict[type, Callable] = {Model: parts.model, Data: parts.data, Optim: parts.optim, Trainer: parts.trainer}
+    for group, make in made.items():
+
+        def part(make: Callable = make) -> run.Config:
+            return make(size)
+
+        part.__doc__ = f"The {group.__name__.lower()} of the {size} recipe."
+        run.cli.factory(name=name, target=group)(part)
+
+
+for _size in SIZES:
+    _register(_size)
+run.cli.factory(name="scale_prepare", target=prepare, is_target_default=True)(prepare_recipe)
+run.cli.factory(name="scale_infer", target=infer, is_target_default=True)(infer_recipe)
+run.cli.factory(name="scale_evaluate", target=evaluate, is_target_default=True)(evaluate_recipe)

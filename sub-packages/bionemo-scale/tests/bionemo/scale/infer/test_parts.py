@@ -1,0 +1,63 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bionemo.scale.infer.parts import PartFolder, cut
+
+
+SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=60).map(np.array)
+
+
+@given(sizes=SIZES, part_cells=st.integers(1, 100))
+def test_parts_hold_every_set_once_in_order(sizes, part_cells):
+    parts = cut(sizes, part_cells)
+    np.testing.assert_array_equal(np.concatenate([part.sets for part in parts]), np.arange(len(sizes)))
+    assert [part.number for part in parts] == list(range(len(parts)))
+    for part in parts:
+        assert part.num_cells <= part_cells or len(part.sets) == 1
+        np.testing.assert_array_equal(part.first_rows, np.cumsum(part.sizes) - part.sizes)
+
+
+@given(sizes=SIZES, cells_at_once=st.integers(1, 100))
+def test_batches_hold_every_set_once_and_are_of_one_size(sizes, cells_at_once):
+    (part,) = cut(sizes, 10_000)
+    batches = list(part.batches(cells_at_once))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(sizes)))
+    for batch in batches:
+        assert len(set(part.sizes[batch])) == 1
+        assert len(batch) == 1 or part.sizes[batch].sum() <= cells_at_once
+
+
+def test_short_sets_of_different_groups_go_together():
+    (part,) = cut(np.array([32, 7, 32, 7, 32, 7]), 10_000)
+    assert [batch.tolist() for batch in part.batches(512)] == [[1, 3, 5], [0, 2, 4]]
+
+
+def test_a_folder_is_kept_for_the_same_prediction_only(tmp_path):
+    parts = cut(np.array([3, 3, 3]), 3)
+    folder = PartFolder(tmp_path / "parts", "one")
+    folder.open()
+    folder.write(parts[1], lambda part: np.full((3, 2), part.number))
+    again = PartFolder(tmp_path / "parts", "one")
+    again.open()
+    assert [part.number for part in again.missing(parts)] == [0, 2]
+    np.testing.assert_array_equal(again.read(parts[1]), np.full((3, 2), 1))
+    other = PartFolder(tmp_path / "parts", "two")
+    other.open()
+    assert len(other.missing(parts)) == 3
+
+
+def test_a_part_that_fails_is_missing(tmp_path):
+    (part,) = cut(np.array([3]))
+    folder = PartFolder(tmp_path / "parts", "one")
+    folder.open()
+
+    def fail(part):
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        folder.write(part, fail)
+    assert folder.missing([part]) == [part]

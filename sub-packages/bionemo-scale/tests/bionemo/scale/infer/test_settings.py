@@ -1,0 +1,36 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import pytest
+
+from bionemo.scale.infer.settings import InferSettings
+from bionemo.scale.types import InputError
+
+
+def settings(**chosen) -> InferSettings:
+    return InferSettings(**{"checkpoint": Path("run"), "out": Path("out.h5ad"), "store": Path("store"), **chosen})
+
+
+@pytest.mark.parametrize(
+    ("chosen", "found"),
+    [
+        (dict(store=None), "expected one of --store and --adata, found none"),
+        (dict(adata=Path("a.h5ad")), "found both"),
+        (dict(perturbations=("A",), all_perturbations=True), "one of --perturbations and --all-perturbations"),
+        (dict(cell_types=("NK",)), "--cell-types goes with"),
+        (dict(all_perturbations=True, with_controls=True), "--with-controls goes with"),
+        (dict(output="pseudobulk", with_controls=True), "--with-controls goes with"),
+        (dict(all_perturbations=True, out=Path("folder")), "--out must be an .h5ad file"),
+        (dict(set_size=0), "--set-size must be at least 1, found 0"),
+    ],
+)
+def test_refusals(chosen, found):
+    with pytest.raises(InputError, match=found):
+        settings(**chosen)
+
+
+def test_a_split_has_its_real_cells_beside_it():
+    assert settings(out=Path("folder")).pred_path == Path("folder/adata_pred.h5ad")
+    assert settings(out=Path("folder")).real_path == Path("folder/adata_real.h5ad")
+    assert settings(all_perturbations=True).real_path is None

@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Inference on several processes, after a kill, and as a screen: always the same numbers."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+import anndata
+import numpy as np
+import pytest
+import torch
+
+from bionemo.scale import api
+from bionemo.scale.data.reader import Store
+from bionemo.scale.types import Split
+
+
+pytestmark = pytest.mark.slow
+
+SMALL_PARTS = """
+import sys
+from bionemo.scale.infer import parts, predict
+predict.cut = lambda sizes: parts.cut(sizes, 64)
+from bionemo.scale.run.infer import main
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def small_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command, with small parts, so that every process has some."""
+    script = tmp_path_factory.mktemp("script") / "small_parts.py"
+    script.write_text(SMALL_PARTS)
+    return script
+
+
+def infer(**chosen: object) -> str:
+    """Predict in this process, in small parts, as the command does."""
+    from bionemo.scale.infer import job, parts, predict
+    from bionemo.scale.infer.settings import InferSettings
+
+    api._join_process_group()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryFile("w+") as screen, mock.patch.object(predict, "cut", lambda sizes: parts.cut(sizes, 64)):
+        job.infer(InferSettings(**chosen), screen)
+        screen.seek(0)
+        return screen.read()
+
+
+def start(*command: object) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    out, error = process.communicate(timeout=400)
+    assert process.returncode == 0, out + error
+    return out + error
+
+
+@pytest.fixture(scope="module")
+def alone(api_run: Path, api_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("alone")
+    screen = infer(checkpoint=api_run, store=api_store, out=out)
+    assert re.search(r"[\d,]+ predicted cells, [\d,]+ cells/s", screen)
+    return out / "adata_pred.h5ad"
+
+
+def test_three_processes_predict_what_one_does(
+    alone: Path, api_run: Path, api_store: Path, small_parts: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    options = ("--checkpoint", api_run, "--store", api_store, "--out", out)
+    screen = finish(start("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", small_parts, *options))
+    assert screen.count("predicted cells") == 1, "the first process alone speaks"
+    one, three = anndata.read_h5ad(alone), anndata.read_h5ad(out / "adata_pred.h5ad")
+    np.testing.assert_array_equal(three.X, one.X)
+    assert three.obs.equals(one.obs)
+    assert sorted(path.name for path in out.iterdir()) == ["adata_pred.h5ad", "adata_real.h5ad"]
+
+
+def test_a_killed_run_continues_with_the_missing_parts(
+    alone: Path, api_run: Path, api_store: Path, small_parts: Path, tmp_path: Path
+):
+    options = ["--checkpoint", api_run, "--store", api_store, "--out", tmp_path / "out"]
+    process = start(small_parts, *options)
+    folder = tmp_path / "out" / ".adata_pred.h5ad.parts"
+    deadline = time.monotonic() + 200
+    while len(list(folder.glob("part-*.npy"))) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kept = len(list(folder.glob("part-*.npy")))
+    assert not (tmp_path / "out" / "adata_pred.h5ad").exists()
+    screen = infer(checkpoint=api_run, store=api_store, out=tmp_path / "out")
+    number = int(re.search(r"\(([\d,]+) kept from an interrupted run\)", screen).group(1).replace(",", ""))
+    assert 0 < number <= 64 * kept
+    np.testing.assert_array_equal(
+        anndata.read_h5ad(tmp_path / "out" / "adata_pred.h5ad").X, anndata.read_h5ad(alone).X
+    )
+    assert not folder.exists()
+
+
+def test_a_screen_carries_the_same_controls_to_every_perturbation(api_run: Path, api_store: Path, tmp_path: Path):
+    out = tmp_path / "screen.h5ad"
+    infer(
+        checkpoint=api_run,
+        store=api_store,
+        all_perturbations=True,
+        cells_per_condition=7,
+        cell_types=("NK", "B"),
+        out=out,
+    )
+    predicted = anndata.read_h5ad(out)
+    with Store.open(api_store) as store:
+        control_rows = np.concatenate([store.groups.rows(i) for i in np.flatnonzero(store.groups.is_control).tolist()])
+        names = set(store.obs(control_rows)["cell"])
+    assert set(predicted.obs["cell_type"]) == {"NK", "B"}
+    assert predicted.obs.groupby(["cell_type", "perturbation", "batch"], observed=True).size().max() == 7
+    assert set(predicted.obs["control_cell"]) <= names
+    assert sorted(tmp_path.iterdir()) == [out]
+
+
+def test_pseudobulk_is_the_mean_of_the_cells(alone: Path, api_run: Path, api_store: Path, tmp_path: Path):
+    out = tmp_path / "bulk.h5ad"
+    infer(checkpoint=api_run, store=api_store, out=out, output="pseudobulk")
+    bulk, cells = anndata.read_h5ad(out), anndata.read_h5ad(alone)
+    keys = ["cell_type", "perturbation", "batch"]
+    assert bulk.n_obs == len(cells.obs[keys].drop_duplicates())
+    real = anndata.read_h5ad(tmp_path / "adata_real.h5ad")
+    for row in range(bulk.n_obs):
+        label = bulk.obs.iloc[row]
+        members = np.logical_and.reduce([(cells.obs[key].astype(str) == str(label[key])).to_numpy() for key in keys])
+        assert label["num_cells"] == members.sum()
+        np.testing.assert_allclose(bulk.X[row], cells.X[members].mean(0, dtype=np.float64), atol=1e-5)
+        controls = real[cells.obs["control_cell"][members].astype(str).to_numpy()].X.toarray()
+        np.testing.assert_allclose(bulk.layers["control"][row], controls.mean(0), atol=1e-5)
+
+
+def test_bfloat16_is_close(alone: Path, api_run: Path, api_store: Path, tmp_path: Path):
+    infer(checkpoint=api_run, store=api_store, out=tmp_path / "low.h5ad", precision="bf16")
+    low, full = anndata.read_h5ad(tmp_path / "low.h5ad").X, anndata.read_h5ad(alone).X
+    assert 0 < np.abs(low - full).mean() < 0.02
+
+
+def test_a_cell_type_without_controls_is_refused(api_run: Path, api_store: Path, tmp_path: Path):
+    with pytest.raises(api.InputError, match="cell type 'Nk', found none; did you mean 'NK'"):
+        infer(checkpoint=api_run, store=api_store, all_perturbations=True, cell_types=("Nk",), out=tmp_path / "p.h5ad")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_measured_cells_of_a_split_are_the_store_s(alone: Path, api_store: Path):
+    with Store.open(api_store) as store:
+        expected = sum(len(store.groups.rows(i)) for i in store.groups.perturbed_in(Split.TEST).tolist())
+    assert anndata.read_h5ad(alone, backed="r").n_obs == expected

@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Runs that are told to stop, and runs whose loss goes wrong."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bionemo.scale.infer.checkpoint import find_checkpoint
+
+
+pytestmark = pytest.mark.slow
+
+
+def start(store: Path, out: Path, *words: object) -> subprocess.Popen:
+    options = [
+        "--store",
+        store,
+        "--out",
+        out,
+        "--size",
+        "tiny",
+        "--log-interval",
+        1,
+        "--val-interval",
+        100_000,
+        *words,
+    ]
+    return subprocess.Popen(
+        [sys.executable, "-m", "bionemo.scale.run.train", *map(str, options)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def test_a_signal_saves_the_step_and_the_same_command_continues(api_store: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    process = start(api_store, out, "--max-steps", 100_000)
+    rows, deadline = out / "metrics.csv", time.monotonic() + 200
+    while not rows.exists() or rows.read_text().count("\n") < 5:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGUSR1)
+    _, screen = process.communicate(timeout=200)
+    assert process.returncode == 75, screen
+    step = int(re.search(r"stopped by SIGUSR1 and saved at step (\d+) of 100000", screen).group(1))
+    # Lightning counts the steps of a checkpoint's name from 0.
+    assert find_checkpoint(out).name.startswith(f"step={step - 1}-")
+    again = start(api_store, out, "--max-steps", step + 2)
+    _, screen = again.communicate(timeout=200)
+    assert again.returncode == 0, screen
+    assert re.findall(r"^step (\d+)/", screen, flags=re.MULTILINE) == [str(step + 1), str(step + 2)]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_sets(api_store: Path, tmp_path: Path):
+    process = start(api_store, tmp_path / "run", "--max-steps", 50, "--lr", "1e30", "--warmup-steps", 1)
+    _, screen = process.communicate(timeout=200)
+    assert process.returncode == 1
+    errors = [line for line in screen.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, screen
+    assert re.match(
+        r"error: the (loss|gradient) (is (nan|inf|no number)|has grown to \S+) at step \d+; its sets: \d of kang/",
+        errors[0],
+    )

@@ -1,0 +1,45 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Golden files, and the package's entry points for a process that runs from the source tree."""
+
+import os
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+REPOSITORY = Path(__file__).parents[2]
+GOLDEN = REPOSITORY / "tests" / "golden"
+WRITE = "BIONEMO_SCALE_WRITE_GOLDEN"
+
+
+@pytest.fixture
+def golden() -> Callable[[str, str], None]:
+    """Compare text with a file under tests/golden; the variable above rewrites the file instead."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if os.environ.get(WRITE):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        assert path.is_file(), f"{path} is missing; {WRITE}=1 writes it"
+        assert text == path.read_text(), f"{path} differs; {WRITE}=1 rewrites it"
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def entry_points(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment of a process that sees the entry points of pyproject.toml as an installation would show them."""
+    project = tomllib.loads((REPOSITORY / "sub-packages" / "bionemo-scale" / "pyproject.toml").read_text())["project"]
+    folder = tmp_path_factory.mktemp("installed")
+    info = folder / "bionemo_scale_from_source-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bionemo-scale-from-source\nVersion: 0\n")
+    lines = [f"{name} = {target}" for name, target in project["entry-points"]["nemo_run.cli"].items()]
+    (info / "entry_points.txt").write_text("\n".join(["[nemo_run.cli]", *lines, ""]))
+    paths = [str(REPOSITORY / "sub-packages" / "bionemo-scale" / "src"), str(folder)]
+    before = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, *([before] if before else [])])}

