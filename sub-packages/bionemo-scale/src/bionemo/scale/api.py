@@ -165,6 +165,8 @@ class Predictor:
         adata: "anndata.AnnData",
         perturbations: Sequence[str] | None = None,
         *,
+        perturbation_features: PathLike | None = None,
+        allow_unknown: bool = False,
         set_size: int | None = None,
         seed: int = 0,
     ) -> "anndata.AnnData":
@@ -174,8 +176,10 @@ class Predictor:
             adata: Cells with the model's genes (by name, any order) as raw counts or log1p, and its obs columns; only
                 those with the control label are used, or all where there is no perturbation column.
             perturbations: Labels; ``None`` is every one the model knows.
+            perturbation_features: File with one vector per perturbation, for those the model was not trained on.
+            allow_unknown: Whether cell types and batches that were not trained are predicted under the unknown label.
             set_size: Cells of a set; ``None`` as trained.
-            seed: Randomness of stochastic priors.
+            seed: Randomness of stochastic priors and of the zeros of counts.
 
         Returns:
             [controls x perturbations, genes] log1p expression, with labels in obs, ``control_cell`` naming the cell
@@ -187,20 +191,27 @@ class Predictor:
         import anndata
         import pandas as pd
 
+        from bionemo.scale.infer.labels import with_new_perturbations, with_unknown_contexts
         from bionemo.scale.infer.plan import ControlsPlan
         from bionemo.scale.infer.predict import describe, predict_all
 
+        names = self.card.perturbations if perturbations is None else list(perturbations)
+        features = None if perturbation_features is None else Path(perturbation_features)
+        self._loaded = with_new_perturbations(self._loaded, names, features)
         cells = _read_controls(adata, self.card)
+        loaded = self._loaded
+        if allow_unknown:
+            loaded = with_unknown_contexts(loaded, cell_types=cells.cell_type, batches=cells.batch)
         plan = ControlsPlan(
             cells,
-            self.card,
-            self.card.perturbations if perturbations is None else list(perturbations),
+            loaded.card,
+            names,
             source=Path("adata"),
             set_size=set_size or self._loaded.model.config.set_size,
             seed=seed,
         )
         return anndata.AnnData(
-            X=predict_all(self._loaded, plan),
+            X=predict_all(loaded, plan),
             obs=plan.obs,
             var=pd.DataFrame(index=list(self.card.genes)),
             uns={"bionemo_scale": describe(self.card, {"checkpoint": self._loaded.path, "seed": seed})},

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from bionemo.scale.data.reader import Store
 from bionemo.scale.infer.checkpoint import LoadedModel, load_model
 from bionemo.scale.infer.controls import controls_of_store, read_controls
+from bionemo.scale.infer.labels import with_new_perturbations, with_unknown_contexts
 from bionemo.scale.infer.plan import ControlsPlan, Plan, SplitPlan
 from bionemo.scale.infer.predict import Request, Timing, num_own_cells, write_predictions, write_real
 from bionemo.scale.infer.settings import InferSettings
@@ -42,7 +43,8 @@ def infer(settings: InferSettings, stream: TextIO) -> Timing:
         loaded = load_model(
             settings.checkpoint, **{name: value for name, value in chosen.items() if value is not None}
         )
-        plan = make_plan(settings, loaded, store)
+        loaded = with_new_perturbations(loaded, settings.perturbations, settings.perturbation_features)
+        loaded, plan = make_plan(settings, loaded, store)
         provenance = {"store": settings.store.resolve()} if settings.store else {}
         if not settings.is_screen:
             provenance["split"] = settings.split
@@ -62,8 +64,8 @@ def infer(settings: InferSettings, stream: TextIO) -> Timing:
     return timing
 
 
-def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None) -> Plan:
-    """Return which sets to predict.
+def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None) -> tuple[LoadedModel, Plan]:
+    """Return the model, with the unknown labels it was let to predict, and which sets to predict.
 
     Raises:
         InputError: Labels or the store do not fit the model, or there are no such controls.
@@ -72,14 +74,16 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
     if store is not None:
         _check_same_data(store, loaded, settings.checkpoint, split_matters=not settings.is_screen)
         if not settings.is_screen:
-            return SplitPlan(store, Split(settings.split), set_size=set_size, seed=settings.seed)
+            return loaded, SplitPlan(store, Split(settings.split), set_size=set_size, seed=settings.seed)
         limit = settings.cells_per_condition or SCREEN_CELLS
         cells = controls_of_store(store, settings.cell_types, limit=limit, seed=settings.seed)
     else:
         cells = read_controls(settings.adata, loaded.card, cell_types=settings.cell_types)
+        if settings.allow_unknown:
+            loaded = with_unknown_contexts(loaded, cell_types=cells.cell_type, batches=cells.batch)
         if settings.cells_per_condition is not None:
             cells = cells.thin_out(settings.cells_per_condition, seed=settings.seed)
-    return ControlsPlan(
+    plan = ControlsPlan(
         cells,
         loaded.card,
         settings.perturbations or loaded.card.perturbations,
@@ -87,6 +91,7 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
         set_size=set_size,
         seed=settings.seed,
     )
+    return loaded, plan
 
 
 def _check_same_data(store: Store, loaded: LoadedModel, checkpoint: Path, *, split_matters: bool) -> None:
@@ -94,6 +99,9 @@ def _check_same_data(store: Store, loaded: LoadedModel, checkpoint: Path, *, spl
     names = ["genes", "cell_types", "perturbations", "batches", "scale", *(["split_sha256"] if split_matters else [])]
     for name in names:
         expected, found = getattr(loaded.card, name), getattr(store.card, name)
+        if name == "perturbations":
+            # New ones follow those of the training data.
+            expected = expected[: loaded.model.config.num_perturbations]
         if expected != found:
             raise InputError(
                 f"{store.path}: expected the {name} that {checkpoint} was trained on ({_short(expected)}), found "

@@ -127,8 +127,9 @@ class ControlsPlan:
         """
         self._cells, self._set_size, self._seed = cells, set_size, seed
         check_labels(perturbations, card.perturbations, kind="perturbation", source="--perturbations")
-        check_labels(sorted(set(cells.cell_type)), card.cell_types, kind="cell type", source=str(source))
-        check_labels(sorted(set(cells.batch)), card.batches, kind="batch", source=str(source))
+        hint = "; --allow-unknown predicts it under the unknown label"
+        check_labels(sorted(set(cells.cell_type)), card.cell_types, kind="cell type", source=str(source), hint=hint)
+        check_labels(sorted(set(cells.batch)), card.batches, kind="batch", source=str(source), hint=hint)
         self._perturbations = [card.perturbations.index(name) for name in perturbations]
         self._cell_types = np.array([card.cell_types.index(name) for name in cells.cell_type])
         self._batches = np.array([card.batches.index(name) for name in cells.batch])
@@ -174,7 +175,7 @@ class ControlsPlan:
         return obs
 
 
-def check_labels(names: Sequence[str], known: Sequence[str], *, kind: str, source: str) -> None:
+def check_labels(names: Sequence[str], known: Sequence[str], *, kind: str, source: str, hint: str = "") -> None:
     """Refuse labels that a model has no embedding for.
 
     Raises:
@@ -182,7 +183,7 @@ def check_labels(names: Sequence[str], known: Sequence[str], *, kind: str, sourc
     """
     for name in names:
         if name not in known:
-            raise InputError(f"{source}: unknown {kind} {name!r}; {suggest(name, known)}")
+            raise InputError(f"{source}: unknown {kind} {name!r}; {suggest(name, known)}{hint}")
 
 
 def named_obs(table: pd.DataFrame, card: DataCard) -> pd.DataFrame:

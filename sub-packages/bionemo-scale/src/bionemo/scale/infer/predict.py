@@ -21,6 +21,7 @@ from bionemo.scale.data.reader import Store
 from bionemo.scale.infer.checkpoint import LoadedModel
 from bionemo.scale.infer.generate import generate
 from bionemo.scale.infer.h5ad_writer import H5adWriter
+from bionemo.scale.infer.labels import model_rows
 from bionemo.scale.infer.parts import Part, PartFolder, cut
 from bionemo.scale.infer.plan import READ_ROWS, Plan, PlannedSet, SplitPlan, named_obs
 from bionemo.scale.infer.pseudobulk import Conditions, conditions_of, write_pseudobulk
@@ -123,17 +124,13 @@ def _predicted_sets(
 
 def _generate(loaded: LoadedModel, sets: list[PlannedSet], device: torch.device) -> torch.Tensor:
     """Return [sets, n, G] predicted expression of sets of equal size."""
-    card, unknown = loaded.card, len(loaded.card.cell_types)
-    # Without dropout in training no gradient has touched the unknown row either.
-    hides = loaded.model.config.cell_type_dropout > 0
-    untrained = {card.cell_types.index(name) for name in card.untrained_cell_types} if hides else set()
+    rows = model_rows(loaded.card, loaded.model.config)
     control = torch.from_numpy(vstack([item.expression for item in sets]).toarray()).to(device)
     labels = {
-        "cell_type": [unknown if item.cell_type in untrained else item.cell_type for item in sets],
-        "perturbation": [item.perturbation for item in sets],
-        "batch": [item.batch for item in sets],
+        name: getattr(rows, name)[[getattr(item, name) for item in sets]]
+        for name in ("cell_type", "perturbation", "batch")
     }
-    labels = {name: torch.tensor(rows, device=device) for name, rows in labels.items()}
+    labels = {name: torch.from_numpy(values).to(device) for name, values in labels.items()}
     seed = torch.tensor([item.seed for item in sets])
     control = control.view(len(sets), -1, control.shape[1])
     return generate(loaded.model, control, **labels, seed=seed, control_mean=_control_means(sets, control))

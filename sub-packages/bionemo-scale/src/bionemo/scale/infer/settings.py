@@ -32,6 +32,10 @@ class InferSettings:
     """Split of the store; a screen has none."""
     perturbations: tuple[str, ...] = ()
     """Labels to predict."""
+    perturbation_features: Path | None = None
+    """One vector per perturbation, for those the model was not trained on (.csv, .tsv, .parquet)."""
+    allow_unknown: bool = False
+    """Whether cell types and batches that were not trained are predicted under the unknown label, or refused."""
     all_perturbations: bool = False
     """Every perturbation the model knows; what a file of controls gets where none is named."""
     cell_types: tuple[str, ...] = ()

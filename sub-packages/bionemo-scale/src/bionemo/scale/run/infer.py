@@ -32,6 +32,10 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("--adata", type=Path, help="predict from the control cells of this h5ad")
     add("--split", choices=get_args(SplitName), default="test", help="split of --store")
     add("--perturbations", type=_labels, default=(), metavar="A,B", help="carry controls to these, comma-separated")
+    add("--perturbation-features", type=Path, help="one vector per perturbation, for those that were not trained")
+    add(
+        "--allow-unknown", action="store_true", help="predict cell types and batches that were not trained, as unknown"
+    )
     add("--all-perturbations", action="store_true", help="carry controls to every perturbation the model knows")
     add("--cell-types", type=_labels, default=(), metavar="X,Y", help="only controls of these, comma-separated")
     add("--cells-per-condition", type=int, metavar="N", help="most controls of a (cell type, batch); with --store 256")

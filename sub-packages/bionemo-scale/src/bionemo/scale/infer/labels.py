@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Labels that a model was not trained on, and the rows of its tables that stand for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bionemo.scale.data.agents import Grammar, read_features, take_apart
+from bionemo.scale.data.suggest import suggest
+from bionemo.scale.infer.checkpoint import LoadedModel
+from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.types import DataCard, InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRows:
+    """Which row of the network's tables stands for a label of a data card, new labels included."""
+
+    cell_type: np.ndarray
+    """[cell types of the card] int64; untrained ones have the unknown row where training hid labels."""
+    perturbation: np.ndarray
+    """[perturbations of the card] int64; control and the unknown label stand between the trained and the new ones."""
+    batch: np.ndarray
+    """[batches of the card] int64."""
+
+
+def model_rows(card: DataCard, config: ScaleModelConfig) -> ModelRows:
+    """Return the rows of a card's labels."""
+    cell_type = np.minimum(np.arange(len(card.cell_types)), config.num_cell_types)
+    # Without dropout in training no gradient has touched the unknown row either.
+    if config.cell_type_dropout > 0:
+        cell_type[[card.cell_types.index(name) for name in card.untrained_cell_types]] = config.num_cell_types
+    perturbation = np.arange(len(card.perturbations))
+    return ModelRows(
+        cell_type=cell_type,
+        perturbation=np.where(perturbation < config.num_perturbations, perturbation, perturbation + 2),
+        batch=np.minimum(np.arange(len(card.batches)), config.num_batches),
+    )
+
+
+def with_new_perturbations(loaded: LoadedModel, names: Sequence[str], features: Path | None) -> LoadedModel:
+    """Teach a model labels made of agents it knows, or that features describe.
+
+    Args:
+        loaded: The model; its condition encoder gets rows for the new labels.
+        names: Perturbations; those it knows change nothing.
+        features: File of :func:`~bionemo.scale.data.agents.read_features` for agents that it was not trained on.
+
+    Returns:
+        The model with a data card that has the new labels at its end.
+
+    Raises:
+        InputError: A label names an agent that the model does not know and that cannot be described to it.
+    """
+    card, config = loaded.card, loaded.model.config
+    new = list(dict.fromkeys(name for name in names if name not in card.perturbations))
+    if features is not None and config.perturbation_source == "learned":
+        raise InputError(f"{features}: the model was trained without perturbation features and cannot use them")
+    if not new:
+        return loaded
+    grammar = Grammar(combination=config.combination_separator, dose=config.dose_separator)
+    known = take_apart(card.perturbations[: config.num_perturbations], grammar).names
+    agents = take_apart(new, grammar, known=known)
+    described = agents.names[len(known) :]
+    if described and features is None:
+        raise InputError(_unknown(described[0], known, config, card))
+    table = None if not described else torch.from_numpy(read_features(features, described))
+    encoder = loaded.model.condition_encoder.perturbation
+    # Described agents follow the trained ones, control, the unknown one and those described before.
+    first = encoder.feature_table.shape[0] if described else 0
+    members = np.where(agents.members < len(known), agents.members, agents.members - len(known) + first)
+    encoder.append(torch.from_numpy(members), doses=torch.from_numpy(agents.doses), features=table)
+    effects = loaded.model.effects
+    loaded.model.effects = torch.cat([effects, effects.new_zeros(len(new), effects.shape[1])])
+    return replace(loaded, card=replace(card, perturbations=(*card.perturbations, *new)))
+
+
+def with_unknown_contexts(loaded: LoadedModel, *, cell_types: Sequence[str], batches: Sequence[str]) -> LoadedModel:
+    """Let a model predict cell types and batches that it was not trained on, under its unknown label.
+
+    Raises:
+        InputError: Labels are new and training never hid labels of that kind.
+    """
+    card, config = loaded.card, loaded.model.config
+    found = {"cell_types": (cell_types, config.cell_type_dropout), "batches": (batches, config.batch_dropout)}
+    fields = {}
+    for field, (labels, dropout) in found.items():
+        known = getattr(card, field)
+        new = tuple(name for name in dict.fromkeys(labels) if name not in known)
+        if new and not dropout:
+            raise InputError(
+                f"{loaded.path}: trained without an unknown label for {field.replace('_', ' ')}, cannot predict {new[0]!r}"
+            )
+        fields[field] = (*known, *new)
+    return replace(loaded, card=replace(card, **fields))
+
+
+def _unknown(agent: str, known: Sequence[str], config: ScaleModelConfig, card: DataCard) -> str:
+    hint = suggest(agent, card.perturbations if known == card.perturbations else [*card.perturbations, *known])
+    if config.perturbation_source != "learned":
+        hint += "; --perturbation-features can describe it"
+    return f"--perturbations: unknown perturbation {agent!r}; {hint}"
