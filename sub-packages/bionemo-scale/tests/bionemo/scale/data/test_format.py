@@ -76,7 +76,7 @@ def test_header_bytes_are_those_documented():
         (lambda data: data[:-9], "cut off"),
         (lambda data: b"XXXX" + data[4:], "expected a block"),
         (lambda data: data[:4] + b"\x02" + data[5:], "version 2"),
-        (lambda data: data[:5] + b"\x01" + data[6:], "unknown codec 1"),
+        (lambda data: data[:5] + b"\x09" + data[6:], "unknown codec 9"),
         (lambda data: data[:7] + b"\x09" + data[8:], "value dtype 9"),
     ],
 )

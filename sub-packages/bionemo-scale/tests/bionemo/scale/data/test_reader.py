@@ -211,14 +211,14 @@ def cut(path):
     [
         ("perturbed-00000.lmdb", cut, r"expected \d+ bytes, found \d+"),
         ("control-00000.lmdb", lambda path: path.unlink(), "lists this file, found none"),
-        ("obs.parquet", lambda path: path.write_bytes(b""), "found 0"),
+        ("obs-00000.parquet", lambda path: path.write_bytes(b""), "found 0"),
         ("manifest.json", lambda path: path.unlink(), "not a store"),
         ("manifest.json", lambda path: path.write_text(path.read_text()[:100]), "expected JSON"),
-        ("manifest.json", lambda path: path.write_text("[]"), "expected schema_version 1, found None"),
+        ("manifest.json", lambda path: path.write_text("[]"), "expected schema_version 2, found None"),
         (
             "manifest.json",
-            lambda path: path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2')),
-            "expected schema_version 1, found 2",
+            lambda path: path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3')),
+            "expected schema_version 2, found 3",
         ),
         (
             "manifest.json",
