@@ -149,7 +149,8 @@ class H5adSource:
                 shape = (self.num_cells, self.num_genes)
                 for first, rows in rows_of_csc(self._matrix, shape, first_cell, CHUNK_ENTRIES, MAX_CHUNK_CELLS):
                     yield _chunk(first, rows)
-        except OSError as error:
+        except (OSError, KeyError, RuntimeError) as error:
+            # HDF5 has all three for a damaged file.
             raise OSError(f"{self.path}: {self.matrix_name} cannot be read: {error}") from error
 
     def _dense_chunks(self, matrix: Array, first_cell: int) -> Iterator[CellChunk]:

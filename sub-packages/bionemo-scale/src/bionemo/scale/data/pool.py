@@ -3,9 +3,12 @@
 """The same work on several input files, in this process or in several."""
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from typing import TypeVar
@@ -74,6 +77,15 @@ def _wait(futures: Sequence[Future], done: Synchronized, progress: Callable[[int
 def _start_worker(done: Synchronized, stop: Event) -> None:
     global _done, _stop
     _done, _stop = done, stop
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Leave as soon as the parent is killed: an idle worker would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _run(function: Callable[[Task, Callable[[int], None]], Result], task: Task) -> Result:
@@ -81,8 +93,7 @@ def _run(function: Callable[[Task, Callable[[int], None]], Result], task: Task) 
 
 
 def _report(cells: int) -> None:
-    parent = multiprocessing.parent_process()
-    if _stop.is_set() or parent is None or not parent.is_alive():
+    if _stop.is_set():
         raise InterruptedError("the process that started this one has stopped")
     with _done.get_lock():
         _done.value += cells
