@@ -14,7 +14,14 @@ from bionemo.scale.data.format import MANIFEST_NAME, SPLIT_NAME, obs_name, shard
 from bionemo.scale.data.layout import FileGroups, count_conditions, lay_out
 from bionemo.scale.data.manifest import FileEntry, Manifest, read_manifest
 from bionemo.scale.data.preprocess import check_groups, check_out, check_scale, count_fallbacks
-from bionemo.scale.data.split import Condition, ResolvedSplit, read_split, read_split_counts, resolve_split
+from bionemo.scale.data.split import (
+    Condition,
+    ResolvedSplit,
+    check_trains,
+    read_split,
+    read_split_counts,
+    resolve_split,
+)
 from bionemo.scale.data.workspace import replace_text, workspace
 from bionemo.scale.types import Group, InputError
 
@@ -64,6 +71,7 @@ def merge_stores(
     ]
     resolved = _resolve(stores, manifests, split, files)
     groups = lay_out(files, resolved)
+    check_trains(resolved, split)
     check_groups(groups)
     command = {"what": "merge", "stores": [str(store.resolve()) for store in stores], "split": resolved.sha256}
     with workspace(out, command) as folder:

@@ -4,7 +4,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import reduce
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +33,7 @@ from bionemo.scale.data.layout import check_controls, count_conditions, lay_out
 from bionemo.scale.data.manifest import Manifest
 from bionemo.scale.data.pool import run_tasks
 from bionemo.scale.data.scanned import ScannedInput, copy_scans, read_scans, write_scans
-from bionemo.scale.data.split import ResolvedSplit, SplitSpec, check_leakage, read_split, resolve_split
+from bionemo.scale.data.split import ResolvedSplit, SplitSpec, check_leakage, check_trains, read_split, resolve_split
 from bionemo.scale.data.workspace import replace_text, workspace
 from bionemo.scale.data.writer import BUCKET_ENTRIES
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys, Split
@@ -61,7 +61,7 @@ class PrepareConfig:
     """Name of each file's data set, or one for all; file names without ending when empty."""
     split: Path | SplitSpec | None = None
     """Split file; ``None`` makes every cell training data."""
-    is_part: bool = False
+    allow_unknown_names: bool = False
     """Names of the split that the files do not have are reported and not refused."""
     num_hvg: int = 2000
     """Highly variable genes to keep; 0 keeps all."""
@@ -151,7 +151,7 @@ def prepare(config: PrepareConfig, progress: Progress = _no_progress) -> Prepare
     """
     _check_config(config)
     with workspace(config.out, _command(config, "store")) as folder:
-        plan = _look(config, folder, progress)
+        plan = _look(config, folder, progress, is_part=bool(config.scanned))
         scans = read_scans(config.scanned, _scan_options(config))
         copy_scans(scans, plan.files, [each.num_cells for each in plan.surveys])
         statistics = _scan_all(config, plan, progress)
@@ -186,7 +186,7 @@ def scan_only(config: PrepareConfig, progress: Progress = _no_progress) -> tuple
     """
     _check_config(config)
     with workspace(config.out, _command(config, "scan")) as folder:
-        plan = _look(replace(config, is_part=True), folder, progress)
+        plan = _look(config, folder, progress, is_part=True)
         statistics = _scan_all(config, plan, progress)
         known = tuple(map(_scanned, plan.files, plan.surveys, statistics))
         write_scans(folder, known, _scan_options(config))
@@ -205,7 +205,8 @@ def _scanned(file: InputFile, found: Survey, statistics: FileStatistics) -> Scan
     )
 
 
-def _look(config: PrepareConfig, folder: Path, progress: Progress) -> _Plan:
+def _look(config: PrepareConfig, folder: Path, progress: Progress, *, is_part: bool) -> _Plan:
+    """Read the labels and decide where every cell goes; a part need not have what the other parts may have."""
     files = tuple(
         InputFile(
             number=number,
@@ -232,10 +233,15 @@ def _look(config: PrepareConfig, folder: Path, progress: Progress) -> _Plan:
     )
     spec = read_split(config.split) if isinstance(config.split, Path) else config.split
     counted = [each.groups for each in surveys]
-    is_part = config.is_part or bool(config.scanned)
-    split = resolve_split(spec, count_conditions(counted), control=config.controls[0], is_part=is_part)
+    split = resolve_split(
+        spec,
+        count_conditions(counted),
+        control=config.controls[0],
+        allow_unknown_names=is_part or config.allow_unknown_names,
+    )
     groups = lay_out(counted, split)
     if not is_part:
+        check_trains(split, config.split)
         check_groups(groups)
     genes = _join_genes(config, [(file.path, each.genes) for file, each in zip(files, surveys, strict=True)])
     return _Plan(files=files, surveys=surveys, genes=genes, spec=spec, split=split, groups=groups)

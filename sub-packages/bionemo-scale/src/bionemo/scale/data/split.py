@@ -167,7 +167,7 @@ def split_from_fields(fields: Mapping[str, Any], *, source: str) -> SplitSpec:
 
 
 def resolve_split(
-    spec: SplitSpec | None, num_cells: Mapping[Condition, int], *, control: str, is_part: bool = False
+    spec: SplitSpec | None, num_cells: Mapping[Condition, int], *, control: str, allow_unknown_names: bool = False
 ) -> ResolvedSplit:
     """Assign every condition of the data to a split.
 
@@ -175,11 +175,10 @@ def resolve_split(
         spec: The split file; ``None`` makes everything training data.
         num_cells: Cells of every condition there is, controls included.
         control: Perturbation label of control cells.
-        is_part: Names that the data does not have are reported and not refused, and there need not be training
-            data: the others are elsewhere, or the file is known to name more.
+        allow_unknown_names: Names that the data does not have are reported and not refused.
 
     Raises:
-        InputError: A name that the data does not have, or nothing left to train on.
+        InputError: A name that the data does not have.
     """
     unknown: tuple[str, ...] = ()
     if spec is None:
@@ -188,7 +187,7 @@ def resolve_split(
     else:
         # Looking for what else was meant takes a while; a few names tell enough.
         unknown = tuple(islice(_unknown_names(spec, num_cells, control), _REPORTED_NAMES))
-        if unknown and not is_part:
+        if unknown and not allow_unknown_names:
             raise InputError(f"{spec.source}: {unknown[0]}")
         assignments = {condition: _assign(spec, condition, control) for condition in num_cells}
         absent = tuple(
@@ -197,13 +196,22 @@ def resolve_split(
             for perturbation in held_out
             if Condition(*context, perturbation) not in num_cells
         )
-    resolved = ResolvedSplit(
-        control=control, assignments=assignments, num_cells=num_cells, absent=absent, unknown=unknown
-    )
-    if not is_part and not resolved.count_cells(Split.TRAIN):
-        where = spec.source if spec else "the data"
+    return ResolvedSplit(control=control, assignments=assignments, num_cells=num_cells, absent=absent, unknown=unknown)
+
+
+def check_trains(split: ResolvedSplit, source: object) -> None:
+    """Check that there is something to train on.
+
+    Args:
+        split: The resolved split.
+        source: What it was made of, for messages; ``None`` is no split file.
+
+    Raises:
+        InputError: There is not.
+    """
+    if not split.count_cells(Split.TRAIN):
+        where = source.source if isinstance(source, SplitSpec) else source or "the data"
         raise InputError(f"{where}: expected perturbed cells to train on, found none in the training split")
-    return resolved
 
 
 def read_split_counts(path: Path) -> dict[Condition, int]:

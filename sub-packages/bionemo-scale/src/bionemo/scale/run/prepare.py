@@ -197,7 +197,7 @@ def _config(options: argparse.Namespace) -> "tuple[PrepareConfig, tuple[str, ...
         controls=tuple(options.control or [control]),
         datasets=datasets,
         split=split,
-        is_part=bool(options.from_state),
+        allow_unknown_names=bool(options.from_state),
         num_hvg=options.hvg,
         target_sum=options.target_sum,
         library_size_key=options.library_size_key,

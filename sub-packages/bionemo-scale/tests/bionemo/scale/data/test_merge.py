@@ -1,6 +1,5 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-import dataclasses
 import os
 
 import numpy as np
@@ -139,8 +138,13 @@ def test_scans_of_other_options_or_files_are_refused(tmp_path, plates):
 
 
 def test_a_part_may_lack_controls_but_not_the_whole(tmp_path, plates, screen):
-    bare = screen[(screen.obs["perturbation"] != "control").to_numpy()].copy()
+    (tmp_path / "split.toml").write_text('[training]\nmine = "train"\n')
+    bare = screen[((screen.obs["perturbation"] != "control") | (screen.obs["cell_type"] == "A")).to_numpy()].copy()
     bare.obs["batch"] = "bare"
     bare.write_h5ad(tmp_path / "bare.h5ad")
-    config = config_of(tmp_path, [tmp_path / "bare.h5ad"], "bare", split=None, num_hvg=0, controls=("p0",))
-    assert prepare(dataclasses.replace(config, is_part=True)).num_cells == bare.n_obs
+    inputs = [tmp_path / "bare.h5ad", plates[0]]
+    with pytest.raises(InputError, match="cell type 'B c': expected control cells"):
+        prepare(config_of(tmp_path, inputs[:1], "alone"))
+    parts = convert_apart(tmp_path, inputs)
+    merged = merge_stores(parts, tmp_path / "merged", split=tmp_path / "split.toml", progress=silent)
+    assert merged.num_fallback_groups > 0 and verify_store(merged.out, silent) == merged.num_cells
