@@ -3,7 +3,7 @@
 """Cells a second that loaders deliver on the same cells, in one run, beside what the machine allows.
 
 Ours are ready (B, N, G) pairs of perturbed cells and matched controls, normalised and dense. Every loader gets a process
-for each measurement; rounds go through all of them, and the table has the median of the rounds. Two limits:
+in each round, rounds go through all of them, and the table has the median of the rounds. Two limits:
 
     copied   the LMDB values that our batches touch, copied once, in the order of our batches
     dense    a new array of the size of our batches, written once
@@ -150,19 +150,15 @@ def measure_all(folder: Path, python: Path, rounds: int, seconds: float) -> dict
     peers_environment = {**os.environ, "PYTHONPATH": ""}
     found: dict[str, list[dict]] = {}
     for number in range(rounds):
-        for num_cells, num_sets in SETS.items():
-            own = [sys.executable, __file__, "--folder", folder, "--num-cells", num_cells, "--seconds", seconds]
-            found.setdefault(f"limits|{num_cells}|0", []).append(run_json([*own, "--measure", "limits"]))
-            for workers in (0, 1, 2):
-                for codec in OURS:
-                    command = [*own, "--measure", codec, "--workers", workers]
-                    found.setdefault(f"{codec}|{num_cells}|{workers}", []).append(run_json(command))
-                for name in PEERS:
-                    if name == "AnnData backed" and workers:
-                        continue
-                    command = [python, HERE / "loader_peers.py", name, folder, "--workers", workers]
-                    command += ["--num-cells", num_cells, "--num-sets", num_sets, "--seconds", seconds]
-                    found.setdefault(f"{name}|{num_cells}|{workers}", []).append(run_json(command, peers_environment))
+        own = run_json([sys.executable, __file__, "--folder", folder, "--seconds", seconds])
+        parts = [own] + [
+            run_json([python, HERE / "loader_peers.py", name, folder, "--seconds", seconds], peers_environment)
+            for name in PEERS
+        ]
+        for name, part in zip(("ours", *PEERS), parts, strict=True):
+            rows = {f"{name}|-|-": part} if "failed" in part else part
+            for key, measured in rows.items():
+                found.setdefault(key, []).append(measured)
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     return found
 
@@ -175,13 +171,14 @@ def table(found: dict[str, list[dict]]) -> list[str]:
         return statistics.median(values) if values else None
 
     lines = ["| loader | N | workers | cells/s | ours (none) / it |", "| --- | --- | --- | --- | --- |"]
-    for key, measured in found.items():
+    for key, measured in sorted(found.items(), key=lambda item: item[0].split("|")[1:]):
         name, num_cells, workers = key.split("|")
         ours = median(f"none|{num_cells}|{workers}")
         for field in ("copied", "dense") if name == "limits" else ("rate",):
             rate = median(key, field)
             label = f"limit: {field}" if name == "limits" else f"ours, codec {name}" if name in OURS else name
-            text = f"{rate:,.0f} | {ours / rate:.2f}" if rate and ours else f"failed: {measured[0].get('failed')} |"
+            ratio = f"{ours / rate:.2f}" if rate and ours else ""
+            text = f"{rate:,.0f} | {ratio}" if rate else f"failed: {measured[0].get('failed')} |"
             lines.append(f"| {label} | {num_cells} | {workers} | {text} |")
     return lines
 
@@ -224,16 +221,17 @@ def main() -> None:
     add("--seconds", type=float, default=2.0)
     add("--python", type=Path, help="interpreter that has the other loaders; default: a new environment")
     add("--folder", type=Path, help=argparse.SUPPRESS)
-    add("--measure", help=argparse.SUPPRESS)
-    add("--num-cells", type=int, help=argparse.SUPPRESS)
-    add("--workers", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.measure == "limits":
-        print(json.dumps(measure_limits(options.folder, options.num_cells, options.seconds)))
-        return
-    if options.measure:
-        measured = measure_ours(options.folder, options.measure, options.num_cells, options.workers, options.seconds)
-        print(json.dumps(measured))
+    if options.folder:
+        rows = {
+            f"limits|{num_cells}|0": measure_limits(options.folder, num_cells, options.seconds) for num_cells in SETS
+        }
+        for num_cells in SETS:
+            for workers in (0, 1, 2):
+                for codec in OURS:
+                    measured = measure_ours(options.folder, codec, num_cells, workers, options.seconds)
+                    rows[f"{codec}|{num_cells}|{workers}"] = measured
+        print(json.dumps(rows))
         return
     with tempfile.TemporaryDirectory(prefix="loader-") as name:
         folder = Path(name)

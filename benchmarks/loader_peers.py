@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Other loaders on the benchmark's files; runs in an environment of its own and prints one JSON line a measurement.
+"""Other loaders on the benchmark's files; runs in an environment of its own and prints one JSON line.
 
 ``cell-load`` is built as ``state tx train`` builds it. scDataset and AnnData give cells, not matched sets, and their
 values are not normalised: both are faster for it. Each is measured for ``--seconds`` after one batch.
@@ -87,6 +87,8 @@ def anndata_backed(folder: Path, num_cells: int, num_sets: int, workers: int, se
     return count_cells(batches(), len, seconds)
 
 
+SETS = {64: 16, 512: 4}
+"""Sets of a batch by cells of a set."""
 LOADERS = {"cell-load": cell_load, "scDataset": sc_dataset, "AnnData backed": anndata_backed}
 
 
@@ -96,14 +98,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("loader", choices=LOADERS)
     parser.add_argument("folder", type=Path)
-    for name in ("num-cells", "num-sets", "workers"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
-    rate = LOADERS[options.loader](
-        options.folder, options.num_cells, options.num_sets, options.workers, options.seconds
-    )
-    print(json.dumps({"rate": rate}))
+    measure = LOADERS[options.loader]
+    rates = {
+        f"{options.loader}|{num_cells}|{workers}": {
+            "rate": measure(options.folder, num_cells, num_sets, workers, options.seconds)
+        }
+        for num_cells, num_sets in SETS.items()
+        for workers in ((0,) if measure is anndata_backed else (0, 1, 2))
+    }
+    print(json.dumps(rates))
 
 
 if __name__ == "__main__":
