@@ -67,6 +67,7 @@ def main() -> None:
     """Convert files of each size, each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, nargs="+", default=[400_000, 1_000_000, 2_000_000])
+    parser.add_argument("--codecs", nargs="+", default=["zstd", "none"])
     parser.add_argument("--out", type=Path, help="folder for conversion.json and conversion.md")
     parser.add_argument("--convert", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -80,14 +81,14 @@ def main() -> None:
             path = Path(name) / f"{cells}.h5ad"
             make = [sys.executable, HERE / "loader_screen.py", path, "--cells", str(cells)]
             subprocess.run(make, check=True)
-            for codec in ("zstd", "none"):
+            for codec in options.codecs:
                 command = [sys.executable, __file__, "--convert", path, Path(name) / f"{cells}-{codec}", codec]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
                 print(rows[-1], file=sys.stderr, flush=True)
             path.unlink()
-    sizes = " ".join(map(str, options.cells))
-    text = report(rows, f"python benchmarks/loader_conversion.py --cells {sizes}")
+    sizes, codecs = " ".join(map(str, options.cells)), " ".join(options.codecs)
+    text = report(rows, f"python benchmarks/loader_conversion.py --cells {sizes} --codecs {codecs}")
     print(text)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
