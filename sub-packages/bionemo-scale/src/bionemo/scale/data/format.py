@@ -189,7 +189,7 @@ def _unpack(packed: memoryview, entries: tuple[tuple[np.dtype, int], ...]) -> tu
 
 def _byte_planes(values: np.ndarray) -> bytes:
     """All low bytes, then all second bytes, ...: alike bytes side by side pack well."""
-    return values.view(np.uint8).reshape(len(values), -1).T.tobytes()
+    return values.view(np.uint8).reshape(len(values), values.itemsize).T.tobytes()
 
 
 def _from_byte_planes(planes: bytes, dtype: np.dtype, count: int, *, offset: int) -> np.ndarray:
