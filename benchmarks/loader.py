@@ -48,13 +48,13 @@ def measure_ours(folder: Path, codec: str, num_cells: int, workers: int, seconds
     options = dict(batch_size=SETS[num_cells], num_workers=workers, collate_fn=collate)
     batches = iter(DataLoader(dataset, sampler=range(1 << 30), **options))
     next(batches)
-    total, start = 0, time.perf_counter()
+    total, start, cpu = 0, time.perf_counter(), time.process_time()
     for batch in batches:
         total += batch["control"].shape[0] * num_cells * 2
         if time.perf_counter() - start > seconds:
             break
-    rate = total / (time.perf_counter() - start)
-    return {"rate": rate, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    rate, cpu_rate = total / (time.perf_counter() - start), total / (time.process_time() - cpu)
+    return {"rate": rate, "cpu_rate": cpu_rate, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
 def measure_limits(folder: Path, num_cells: int, seconds: float) -> dict:
@@ -92,13 +92,14 @@ def measure_limits(folder: Path, num_cells: int, seconds: float) -> dict:
     return {"copied": _rate(copy, cells, seconds), "dense": _rate(fill, cells, seconds)}
 
 
-def _rate(work: Callable[[int], None], cells: int, seconds: float) -> float:
+def _rate(work: Callable[[int], None], cells: int, seconds: float) -> dict[str, float]:
     work(0)
-    done, start = 0, time.perf_counter()
+    done, start, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - start < seconds:
         work(done)
         done += 1
-    return done * cells / (time.perf_counter() - start)
+    spent = {"rate": time.perf_counter() - start, "cpu_rate": time.process_time() - cpu}
+    return {name: done * cells / seconds for name, seconds in spent.items()}
 
 
 def prepare_files(folder: Path, num_cells: int) -> dict[str, int]:
@@ -145,41 +146,46 @@ def run_json(command: list, environment: dict | None = None) -> dict:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def measure_all(folder: Path, python: Path, rounds: int, seconds: float) -> dict[str, list[dict]]:
+def measure_all(folder: Path, python: Path, options: argparse.Namespace) -> dict[str, list[dict]]:
     """Every measurement of every round, by a line of the table."""
     peers_environment = {**os.environ, "PYTHONPATH": ""}
     found: dict[str, list[dict]] = {}
-    for number in range(rounds):
-        own = run_json([sys.executable, __file__, "--folder", folder, "--seconds", seconds])
+    common = ["--seconds", options.seconds, "--workers", *options.workers]
+    for number in range(options.rounds):
+        own = run_json([sys.executable, __file__, "--folder", folder, *common])
         parts = [own] + [
-            run_json([python, HERE / "loader_peers.py", name, folder, "--seconds", seconds], peers_environment)
-            for name in PEERS
+            run_json([python, HERE / "loader_peers.py", name, folder, *common], peers_environment) for name in PEERS
         ]
         for name, part in zip(("ours", *PEERS), parts, strict=True):
             rows = {f"{name}|-|-": part} if "failed" in part else part
             for key, measured in rows.items():
                 found.setdefault(key, []).append(measured)
-        print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+        print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
     return found
 
 
 def table(found: dict[str, list[dict]]) -> list[str]:
     """Markdown lines: medians, and ratios to ours uncompressed."""
 
-    def median(key: str, field: str = "rate") -> float | None:
+    def median(key: str, field: str) -> float | None:
         values = [each[field] for each in found.get(key, []) if field in each]
         return statistics.median(values) if values else None
 
-    lines = ["| loader | N | workers | cells/s | ours (none) / it |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "| loader | N | workers | cells/CPU s | ours (none) / it | cells/s | ours (none) / it |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for key, measured in sorted(found.items(), key=lambda item: item[0].split("|")[1:]):
         name, num_cells, workers = key.split("|")
-        ours = median(f"none|{num_cells}|{workers}")
-        for field in ("copied", "dense") if name == "limits" else ("rate",):
-            rate = median(key, field)
-            label = f"limit: {field}" if name == "limits" else f"ours, codec {name}" if name in OURS else name
-            ratio = f"{ours / rate:.2f}" if rate and ours else ""
-            text = f"{rate:,.0f} | {ratio}" if rate else f"failed: {measured[0].get('failed')} |"
-            lines.append(f"| {label} | {num_cells} | {workers} | {text} |")
+        texts = []
+        for field in ("cpu_rate", "rate"):
+            rate, ours = median(key, field), median(f"none|{num_cells}|{workers}", field)
+            # With workers, this process's CPU time is only what it takes to receive batches.
+            shown = rate is not None and not (field == "cpu_rate" and workers != "0")
+            texts += [f"{rate:,.0f}", f"{ours / rate:.2f}" if ours else ""] if shown else ["", ""]
+        label = f"ours, codec {name}" if name in OURS else name
+        failed = f" (failed: {measured[0]['failed']})" if "failed" in measured[0] else ""
+        lines.append(f"| {label}{failed} | {num_cells} | {workers} | {' | '.join(texts)} |")
     return lines
 
 
@@ -190,13 +196,16 @@ def report(options: argparse.Namespace, sizes: dict[str, int], found: dict[str, 
     lines = [
         "# Loader",
         "",
-        f"`python benchmarks/loader.py --cells {options.cells} --rounds {options.rounds} --seconds {options.seconds:g}`, "
+        f"`python benchmarks/loader.py --cells {options.cells} --rounds {options.rounds} --seconds {options.seconds:g} "
+        f"--workers {' '.join(map(str, options.workers))}`, "
         f"commit {commit.strip()}, {date.today()}, two CPU cores shared with other work, Python "
         f"{platform.python_version()}, {_versions()}; {', '.join(name for name in PEERS.values() if name)}.",
         "",
         f"{options.cells} cells x 2000 genes, one file. On disk: "
         + ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in sizes.items())
         + f". Largest process of ours: {peak:.0f} MB.",
+        "",
+        "Cells per second of the loader's CPU time tell more than those of the clock where other work takes the cores.",
         "",
         *table(found),
         "",
@@ -219,15 +228,16 @@ def main() -> None:
     add("--cells", type=int, default=100_000)
     add("--rounds", type=int, default=5)
     add("--seconds", type=float, default=2.0)
+    add("--workers", type=int, nargs="+", default=[0, 1, 2])
     add("--python", type=Path, help="interpreter that has the other loaders; default: a new environment")
     add("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.folder:
-        rows = {
-            f"limits|{num_cells}|0": measure_limits(options.folder, num_cells, options.seconds) for num_cells in SETS
-        }
+        rows = {}
         for num_cells in SETS:
-            for workers in (0, 1, 2):
+            for name, measured in measure_limits(options.folder, num_cells, options.seconds).items():
+                rows[f"limit: {name}|{num_cells}|0"] = measured
+            for workers in options.workers:
                 for codec in OURS:
                     measured = measure_ours(options.folder, codec, num_cells, workers, options.seconds)
                     rows[f"{codec}|{num_cells}|{workers}"] = measured
@@ -237,7 +247,7 @@ def main() -> None:
         folder = Path(name)
         python = options.python or make_environment(folder)
         sizes = prepare_files(folder, options.cells)
-        found = measure_all(folder, python, options.rounds, options.seconds)
+        found = measure_all(folder, python, options)
         text = report(options, sizes, found)
     print(text)
     if options.out:
