@@ -40,12 +40,13 @@ class ControlMatcher:
 
     Args:
         groups: Groups of the store.
+        allow_missing: Groups without any control are taken for fallbacks, in a store whose controls are elsewhere.
 
     Raises:
         InputError: A perturbed group has no control cell in its dataset and cell type.
     """
 
-    def __init__(self, groups: GroupTable) -> None:
+    def __init__(self, groups: GroupTable, *, allow_missing: bool = False) -> None:
         self._pools: list[_Pool] = []
         by_batch: dict[tuple[int, ...], list[int]] = {}
         by_cell_type: dict[tuple[int, ...], list[int]] = {}
@@ -62,6 +63,8 @@ class ControlMatcher:
             pool = batch_pools.get((dataset, cell_type, batch))
             self._is_fallback[index] = pool is None
             pool = cell_type_pools.get((dataset, cell_type)) if pool is None else pool
+            if pool is None and allow_missing:
+                continue
             if pool is None:
                 raise InputError(
                     f"dataset {groups.datasets[dataset]!r}, cell type {groups.cell_types[cell_type]!r}: expected "

@@ -18,7 +18,8 @@ class GeneMoments:
     """
 
     def __init__(self, num_genes: int) -> None:
-        self.num_cells = 0
+        self.num_cells = np.zeros(num_genes, dtype=np.int64)
+        """Cells in which each gene was measured: files may lack genes."""
         self.total = np.zeros(num_genes)
         self.total_of_squares = np.zeros(num_genes)
 
@@ -36,21 +37,23 @@ class GeneMoments:
         self.num_cells += matrix.shape[0]
 
     def add_moments(self, other: "GeneMoments", columns: np.ndarray) -> None:
-        """Add another file's moments; ``columns`` [genes] says where our genes are in it."""
-        self.total += other.total[columns]
-        self.total_of_squares += other.total_of_squares[columns]
-        self.num_cells += other.num_cells
+        """Add another file's moments; ``columns`` [genes] says where our genes are in it, -1 for nowhere."""
+        there = columns >= 0
+        columns = columns[there]
+        self.total[there] += other.total[columns]
+        self.total_of_squares[there] += other.total_of_squares[columns]
+        self.num_cells[there] += other.num_cells[columns]
 
     @property
     def mean(self) -> np.ndarray:
         """[genes] float64."""
-        return self.total / max(1, self.num_cells)
+        return self.total / np.maximum(1, self.num_cells)
 
     @property
     def variance(self) -> np.ndarray:
         """[genes] float64, with the n - 1 denominator."""
-        spread = self.total_of_squares / max(1, self.num_cells) - np.square(self.mean)
-        return spread * (self.num_cells / max(1, self.num_cells - 1))
+        spread = self.total_of_squares / np.maximum(1, self.num_cells) - np.square(self.mean)
+        return spread * (self.num_cells / np.maximum(1, self.num_cells - 1))
 
 
 def select_genes(moments: GeneMoments, num_genes: int) -> np.ndarray:

@@ -26,7 +26,7 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class InputEntry:
-    """An h5ad file the store was made from."""
+    """An AnnData the store was made from."""
 
     name: str
     dataset: str
@@ -34,6 +34,8 @@ class InputEntry:
     sha256: str
     num_cells: int
     num_genes: int
+    num_missing_genes: int = 0
+    """Genes of the store that the input does not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,8 @@ class Manifest:
     groups: GroupTable
     shards: tuple[FileEntry, ...]
     """Perturbed and control shard of input 0, then of input 1, ..."""
-    obs: FileEntry
+    obs: tuple[FileEntry, ...]
+    """Names and labels of the cells of input 0, then of input 1, ..."""
     value_dtype: str
     """Widest dtype of the stored values: ``uint8``, ``uint16``, ``uint32`` or ``float32``."""
     split: dict[str, Any] | None
@@ -57,6 +60,11 @@ class Manifest:
         """Cells in the store."""
         return int(self.groups.num_cells.sum())
 
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """Every file of the store but the manifest and the split."""
+        return (*self.shards, *self.obs)
+
     def to_json(self) -> str:
         """Return the manifest as JSON text."""
         fields = {
@@ -68,7 +76,7 @@ class Manifest:
             "datasets": self.groups.datasets,
             "groups": self.groups.to_columns(),
             "shards": [asdict(entry) for entry in self.shards],
-            "obs": asdict(self.obs),
+            "obs": [asdict(entry) for entry in self.obs],
             "split": self.split,
             "inputs": [asdict(entry) for entry in self.inputs],
             "versions": self.versions,
@@ -106,9 +114,20 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def hash_file(path: Path) -> str:
-    """Return the sha256 of a file, in hexadecimal."""
+    """Return the sha256 of a file in hexadecimal; of a folder, that of the names and hashes of its files."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = "".join(f"{hash_file(file)}  {file.relative_to(path)}\n" for file in files)
+        return hashlib.sha256(lines.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files of a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
 
 
 def _from_fields(fields: dict[str, Any]) -> Manifest:
@@ -125,7 +144,7 @@ def _from_fields(fields: dict[str, Any]) -> Manifest:
         card=card,
         groups=groups,
         shards=tuple(FileEntry(**entry) for entry in fields["shards"]),
-        obs=FileEntry(**fields["obs"]),
+        obs=tuple(FileEntry(**entry) for entry in fields["obs"]),
         value_dtype=fields["value_dtype"],
         split=fields["split"],
         inputs=tuple(InputEntry(**entry) for entry in fields["inputs"]),

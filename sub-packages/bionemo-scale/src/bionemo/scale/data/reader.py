@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.csr import concatenate_ranges, row_pointers
-from bionemo.scale.data.format import CHUNK_ROWS, OBS_NAME, SPLIT_NAME, Block
+from bionemo.scale.data.format import CHUNK_ROWS, SPLIT_NAME, Block, Codec
 from bionemo.scale.data.groups import GroupTable
 from bionemo.scale.data.manifest import FileEntry, hash_file, read_manifest
 from bionemo.scale.data.shards import Shards
@@ -46,7 +46,7 @@ class Store:
         """Genes, vocabularies and scale."""
         self.groups: GroupTable = self._manifest.groups
         """Where each group's cells are."""
-        for entry in (*self._manifest.shards, self._manifest.obs):
+        for entry in self._manifest.files:
             _check_size(path / entry.name, entry)
         num_blocks = -(-self.groups.num_cells // CHUNK_ROWS)
         self._first_block = np.cumsum(num_blocks) - num_blocks
@@ -81,6 +81,11 @@ class Store:
     def num_genes(self) -> int:
         """Genes of each cell, columns of :meth:`read`."""
         return len(self.card.genes)
+
+    @property
+    def codec(self) -> Codec:
+        """How the first block is packed, and so all blocks of its input."""
+        return self._open_shards().codec(0)
 
     @property
     def split_json(self) -> str | None:
@@ -182,7 +187,7 @@ class Store:
         Raises:
             InputError: A file differs.
         """
-        for entry in (*self._manifest.shards, self._manifest.obs):
+        for entry in self._manifest.files:
             found = hash_file(self.path / entry.name)
             if found != entry.sha256:
                 raise InputError(f"{self.path / entry.name}: expected sha256 {entry.sha256}, found {found}")
@@ -214,11 +219,18 @@ class Store:
 
     def _cell_names(self, rows: np.ndarray) -> np.ndarray:
         names = np.empty(len(rows), dtype=object)
-        starts = _row_group_starts(self.path / OBS_NAME)
-        part = np.searchsorted(starts, rows, side="right") - 1
+        ends = np.cumsum([entry.num_cells for entry in self._manifest.obs])
+        part = np.searchsorted(ends, rows, side="right")
         for number in np.unique(part).tolist():
-            inside = part == number
-            names[inside] = _names_of_row_group(self.path / OBS_NAME, number)[rows[inside] - starts[number]]
+            entry = self._manifest.obs[number]
+            inside = np.flatnonzero(part == number)
+            local = rows[inside] - (ends[number] - entry.num_cells)
+            starts = _row_group_starts(self.path / entry.name)
+            piece = np.searchsorted(starts, local, side="right") - 1
+            for group in np.unique(piece).tolist():
+                chosen = piece == group
+                found = _names_of_row_group(self.path / entry.name, group)
+                names[inside[chosen]] = found[local[chosen] - starts[group]]
         return names
 
 

@@ -9,14 +9,17 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 import lmdb
+import numpy as np
 
-from bionemo.scale.data.format import Block, block_key, decode_block
+from bionemo.scale.data.format import Block, Codec, block_key, codec_of, decode_block
 from bionemo.scale.data.groups import GroupTable
 from bionemo.scale.types import InputError
 
 
 CACHED_BLOCKS = 1 << 16
-"""Blocks whose header is kept decoded; their cells stay in the memory map."""
+"""Blocks whose header is kept decoded; the cells of blocks that are not packed stay in the memory map."""
+CACHED_BYTES = 1 << 28
+"""Unpacked cells that a process keeps."""
 
 
 class Shards:
@@ -33,8 +36,11 @@ class Shards:
         self.process = os.getpid()
         self._paths = paths
         self._number = (2 * groups.shard + groups.is_control).tolist()
-        self._files: dict[int, _ShardFile] = {}
-        self._blocks: OrderedDict[tuple[int, int], Block] = OrderedDict()
+        # Keys count groups from the first one of their input.
+        self._local = (np.arange(len(groups)) - np.searchsorted(groups.shard, groups.shard)).tolist()
+        self._files: dict[int, ShardFile] = {}
+        self._blocks: OrderedDict[tuple[int, int], tuple[Block, int]] = OrderedDict()
+        self._num_bytes = 0
 
     def block(self, group: int, chunk: int) -> Block:
         """Return a block, as views into the memory map that live as long as this object.
@@ -44,33 +50,45 @@ class Shards:
         """
         key = (group, chunk)
         found = self._blocks.get(key)
-        if found is None:
-            found = self._load(group, chunk)
-            self._blocks[key] = found
-            if len(self._blocks) > CACHED_BLOCKS:
-                self._blocks.popitem(last=False)
-        return found
+        if found is not None:
+            self._blocks.move_to_end(key)
+            return found[0]
+        block, num_bytes = self._blocks[key] = self._load(group, chunk)
+        self._num_bytes += num_bytes
+        while len(self._blocks) > 1 and (len(self._blocks) > CACHED_BLOCKS or self._num_bytes > CACHED_BYTES):
+            self._num_bytes -= self._blocks.popitem(last=False)[1][1]
+        return block
+
+    def codec(self, group: int) -> Codec:
+        """Return how the first block of a group is packed."""
+        return codec_of(self._value(group, 0))
 
     def close(self) -> None:
         """Let go of blocks and files."""
         self._blocks.clear()
         self._files.clear()
+        self._num_bytes = 0
 
-    def _load(self, group: int, chunk: int) -> Block:
-        number = self._number[group]
-        path = self._paths[number]
+    def _load(self, group: int, chunk: int) -> tuple[Block, int]:
+        """Return a block and the memory it takes besides the memory map."""
         try:
-            if number not in self._files:
-                self._files[number] = _open(path)
-            value = self._files[number].transaction.get(block_key(group, chunk))
-            if value is None:
-                raise ValueError(f"expected block {chunk} of group {group}, found none")
-            return decode_block(value)
+            value = self._value(group, chunk)
+            block = decode_block(value)
+            return block, 0 if codec_of(value) == "none" else block.indices.nbytes + block.values.nbytes
         except (OSError, ValueError, lmdb.Error) as error:
-            raise InputError(f"{path}: damaged shard, {error}") from error
+            raise InputError(f"{self._paths[self._number[group]]}: damaged shard, {error}") from error
+
+    def _value(self, group: int, chunk: int) -> memoryview:
+        number = self._number[group]
+        if number not in self._files:
+            self._files[number] = open_shard(self._paths[number])
+        value = self._files[number].transaction.get(block_key(self._local[group], chunk))
+        if value is None:
+            raise ValueError(f"expected block {chunk} of group {group}, found none")
+        return value
 
 
-class _ShardFile:
+class ShardFile:
     """An open LMDB file; nothing ever writes, so that one transaction serves for good and no lock is needed."""
 
     def __init__(self, path: Path) -> None:
@@ -78,20 +96,27 @@ class _ShardFile:
         self.transaction = self.environment.begin(buffers=True)
 
     def close(self) -> None:
+        """End the transaction and unmap the file."""
         self.transaction.abort()
         self.environment.close()
 
 
 # LMDB refuses to open a file twice in one process, so that stores of one folder share it.
-_open_files: WeakValueDictionary[tuple[int, int], _ShardFile] = WeakValueDictionary()
+_open_files: WeakValueDictionary[tuple[int, int], ShardFile] = WeakValueDictionary()
 
 
-def _open(path: Path) -> _ShardFile:
+def open_shard(path: Path) -> ShardFile:
+    """Return an open shard, which is let go with the last reference to it.
+
+    Raises:
+        OSError: There is no such file.
+        lmdb.Error: It is no LMDB file.
+    """
     status = path.stat()
     key = (status.st_dev, status.st_ino)
     file = _open_files.get(key)
     if file is None:
-        file = _open_files[key] = _ShardFile(path)
+        file = _open_files[key] = ShardFile(path)
     return file
 
 

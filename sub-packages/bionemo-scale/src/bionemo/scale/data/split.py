@@ -16,8 +16,9 @@ and a perturbation in two splits are errors, and validation never falls back to 
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from bionemo.scale.types import Group, InputError, Split
 
 
 SECTIONS = ("datasets", "training", "zeroshot", "fewshot")
+_REPORTED_NAMES = 5
 
 
 class Context(NamedTuple):
@@ -64,12 +66,15 @@ class ResolvedSplit:
     num_cells: Mapping[Condition, int]
     absent: tuple[Condition, ...]
     """Held-out conditions that the file names but that have no cells; the perturbation exists elsewhere."""
+    unknown: tuple[str, ...] = ()
+    """What is wrong with the first names that the data does not have, where that is not refused."""
 
     @property
     def sha256(self) -> str:
         """Hash of the assignments; counts and file names do not enter."""
-        rows = [[*condition, split or "excluded"] for condition, split in sorted(self.assignments.items())]
-        return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
+        return _hash_assignments(
+            [[*condition, split or "excluded"] for condition, split in sorted(self.assignments.items())]
+        )
 
     def count_conditions(self, split: Split | None) -> int:
         """Return the number of perturbed conditions of a split."""
@@ -133,9 +138,13 @@ def parse_split(text: str, *, source: str = "split") -> SplitSpec:
         source: File name, for messages.
     """
     try:
-        fields = tomllib.loads(text)
+        return split_from_fields(tomllib.loads(text), source=source)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{source}: expected TOML, found {error}") from error
+
+
+def split_from_fields(fields: Mapping[str, Any], *, source: str) -> SplitSpec:
+    """Check the sections of a split file; see :func:`read_split`."""
     for name, section in fields.items():
         if name not in SECTIONS:
             raise InputError(f"{source}: unknown section [{name}]; {suggest(name, SECTIONS)}")
@@ -157,22 +166,29 @@ def parse_split(text: str, *, source: str = "split") -> SplitSpec:
     return SplitSpec(source=source, training=tuple(fields.get("training", {})), zeroshot=zeroshot, fewshot=fewshot)
 
 
-def resolve_split(spec: SplitSpec | None, num_cells: Mapping[Condition, int], *, control: str) -> ResolvedSplit:
+def resolve_split(
+    spec: SplitSpec | None, num_cells: Mapping[Condition, int], *, control: str, allow_unknown_names: bool = False
+) -> ResolvedSplit:
     """Assign every condition of the data to a split.
 
     Args:
         spec: The split file; ``None`` makes everything training data.
         num_cells: Cells of every condition there is, controls included.
         control: Perturbation label of control cells.
+        allow_unknown_names: Names that the data does not have are reported and not refused.
 
     Raises:
-        InputError: A name that the data does not have, or nothing left to train on.
+        InputError: A name that the data does not have.
     """
+    unknown: tuple[str, ...] = ()
     if spec is None:
         assignments: dict[Condition, Split | None] = dict.fromkeys(num_cells, Split.TRAIN)
         absent: tuple[Condition, ...] = ()
     else:
-        _check_names(spec, num_cells, control)
+        # Looking for what else was meant takes a while; a few names tell enough.
+        unknown = tuple(islice(_unknown_names(spec, num_cells, control), _REPORTED_NAMES))
+        if unknown and not allow_unknown_names:
+            raise InputError(f"{spec.source}: {unknown[0]}")
         assignments = {condition: _assign(spec, condition, control) for condition in num_cells}
         absent = tuple(
             Condition(*context, perturbation)
@@ -180,11 +196,34 @@ def resolve_split(spec: SplitSpec | None, num_cells: Mapping[Condition, int], *,
             for perturbation in held_out
             if Condition(*context, perturbation) not in num_cells
         )
-    resolved = ResolvedSplit(control=control, assignments=assignments, num_cells=num_cells, absent=absent)
-    if not resolved.count_cells(Split.TRAIN):
-        where = spec.source if spec else "the data"
+    return ResolvedSplit(control=control, assignments=assignments, num_cells=num_cells, absent=absent, unknown=unknown)
+
+
+def check_trains(split: ResolvedSplit, source: object) -> None:
+    """Check that there is something to train on.
+
+    Args:
+        split: The resolved split.
+        source: What it was made of, for messages; ``None`` is no split file.
+
+    Raises:
+        InputError: There is not.
+    """
+    if not split.count_cells(Split.TRAIN):
+        where = source.source if isinstance(source, SplitSpec) else source or "the data"
         raise InputError(f"{where}: expected perturbed cells to train on, found none in the training split")
-    return resolved
+
+
+def read_split_counts(path: Path) -> dict[Condition, int]:
+    """Return the cells of every condition of a resolved split, as :meth:`ResolvedSplit.to_json` wrote it."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["conditions"]
+    return {Condition(*row[:3]): int(row[4]) for row in rows}
+
+
+def read_split_hash(path: Path) -> str:
+    """Return the sha256 of the assignments in a resolved split, computed anew."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["conditions"]
+    return _hash_assignments([row[:4] for row in rows])
 
 
 def check_leakage(labels: Iterable[tuple[Group, Split]], *, control: str) -> None:
@@ -206,6 +245,10 @@ def check_leakage(labels: Iterable[tuple[Group, Split]], *, control: str) -> Non
             raise InputError(f"leakage: {tuple(condition)} is in both {seen[condition].value} and {split.value}")
 
 
+def _hash_assignments(rows: list[list[str]]) -> str:
+    return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
+
+
 def _assign(spec: SplitSpec, condition: Condition, control: str) -> Split | None:
     context = Context(condition.dataset, condition.cell_type)
     named = context in spec.zeroshot or context in spec.fewshot
@@ -218,28 +261,32 @@ def _assign(spec: SplitSpec, condition: Condition, control: str) -> Split | None
     return Split.TRAIN if condition.dataset in spec.training else None
 
 
-def _check_names(spec: SplitSpec, conditions: Iterable[Condition], control: str) -> None:
+def _unknown_names(spec: SplitSpec, conditions: Collection[Condition], control: str) -> Iterator[str]:
+    """Yield what is wrong with every name that the data does not have."""
     contexts = {Context(condition.dataset, condition.cell_type) for condition in conditions}
     datasets = {context.dataset for context in contexts}
-    named = (*spec.zeroshot, *spec.fewshot)
-    for dataset in (*spec.training, *(context.dataset for context in named)):
+    named = dict.fromkeys([*spec.zeroshot, *spec.fewshot])
+    for dataset in dict.fromkeys([*spec.training, *(context.dataset for context in named)]):
         if dataset not in datasets:
-            raise InputError(f"{spec.source}: unknown dataset {dataset!r}; {suggest(dataset, datasets)}")
+            yield f"unknown dataset {dataset!r}; {suggest(dataset, datasets)}"
     for context in named:
-        if context not in contexts:
+        if context not in contexts and context.dataset in datasets:
             there = [other.cell_type for other in contexts if other.dataset == context.dataset]
-            raise InputError(
-                f"{spec.source}: dataset {context.dataset!r} has no cell type {context.cell_type!r}; "
+            yield (
+                f"dataset {context.dataset!r} has no cell type {context.cell_type!r}; "
                 f"{suggest(context.cell_type, there)}"
             )
+    known: dict[str, set[str]] = {}
+    for condition in conditions:
+        known.setdefault(condition.dataset, set()).add(condition.perturbation)
     for context, held_out in spec.fewshot.items():
-        known = {item.perturbation for item in conditions if item.dataset == context.dataset} - {control}
+        there = known.get(context.dataset, set()) - {control}
         for perturbation in held_out:
-            if perturbation not in known:
+            if there and perturbation not in there:
                 reason = "is the control, which every split shares" if perturbation == control else "is unknown"
-                raise InputError(
-                    f'{spec.source}: [fewshot."{".".join(context)}"] perturbation {perturbation!r} {reason}; '
-                    f"{suggest(perturbation, known)}"
+                yield (
+                    f'[fewshot."{".".join(context)}"] perturbation {perturbation!r} {reason}; '
+                    f"{suggest(perturbation, there)}"
                 )
 
 

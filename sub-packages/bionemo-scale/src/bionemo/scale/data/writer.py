@@ -2,16 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Second pass over a file: kept genes of kept cells, in store order, into two LMDB shards.
 
-Cells come in file order and leave in store order. Store rows are known beforehand, so that cells are dealt into
-buckets of consecutive store rows, each small enough for memory; buckets are spilled to disk when there is more than
-one, then sorted and written one after the other. Reading and writing are sequential throughout.
+Cells come in file order and leave in store order. Rows are known beforehand, so that cells are dealt into buckets of
+consecutive rows, each small enough for memory; buckets are spilled to disk when there is more than one, then sorted
+and written one after the other. Reading and writing are sequential throughout.
+
+Both steps go on where a killed process stopped: the spill file has a journal of what was dealt, chunk by chunk, and
+blocks are committed to LMDB in order, some hundred at a time.
 """
 
-import tempfile
+import contextlib
+import io
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import lmdb
 import numpy as np
@@ -20,7 +25,16 @@ import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.csr import concatenate_ranges, row_pointers
-from bionemo.scale.data.format import Block, block_key, decode_block, encode_block, shard_name
+from bionemo.scale.data.format import (
+    Block,
+    Codec,
+    block_key,
+    decode_block,
+    encode_block,
+    obs_name,
+    shard_name,
+    value_dtype_of,
+)
 from bionemo.scale.data.groups import GroupTable
 from bionemo.scale.data.h5ad import CellChunk, H5adSource
 from bionemo.scale.data.layout import BlockTable, blocks_of_shard
@@ -34,7 +48,8 @@ _FRAME = np.dtype("<u8")
 # LMDB reserves address space, not disk: a value takes whole pages, so that two pages a block are added.
 _PAGE_BYTES = 4096
 _MIN_MAP_BYTES = 1 << 22
-_BLOCKS_PER_COMMIT = 4096
+# Counted in blocks, so that neither the size of buckets nor a kill in between changes the bytes of a shard.
+_BLOCKS_PER_COMMIT = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +59,9 @@ class ShardJob:
     groups: GroupTable
     shard: int
     rows: np.ndarray
-    """[cells] int64: store row of each cell of the file, -1 for cells left out."""
+    """[cells] int64: row of each cell, counted from the first of the file; -1 for cells left out."""
     num_entries: np.ndarray
-    """[cells] int64, expressed genes of each cell, before genes are dropped."""
+    """[cells] int32, expressed genes of each cell, before genes are dropped."""
     library_size: np.ndarray
     """[cells] float64."""
     columns: np.ndarray
@@ -54,6 +69,7 @@ class ShardJob:
     num_genes: int
     """Genes of the store."""
     is_counts: bool
+    codec: Codec = "none"
     bucket_entries: int = BUCKET_ENTRIES
 
 
@@ -76,30 +92,37 @@ class _Cells(NamedTuple):
     values: np.ndarray
 
 
-def write_shards(source: H5adSource, job: ShardJob, *, folder: Path, progress: Callable[[int], None]) -> WrittenShards:
+def write_shards(
+    source: H5adSource, job: ShardJob, *, folder: Path, spill: Path, progress: Callable[[int], None]
+) -> WrittenShards:
     """Write the perturbed and the control shard of one file.
 
     Args:
         source: The open file.
         job: What to write.
         folder: The store in the making.
+        spill: Where cells wait, a file that is removed at the end; ``.journal`` is added for what is in it.
         progress: Called with the number of cells of each piece read.
     """
     blocks = blocks_of_shard(job.groups, job.shard)
     edges = _bucket_edges(blocks, job)
-    kinds = ("perturbed", "control")
-    paths = [folder / shard_name(kind, job.shard) for kind in kinds]
+    paths = [folder / shard_name(kind, job.shard) for kind in ("perturbed", "control")]
     map_bytes = _MIN_MAP_BYTES + 8 * int(job.num_entries.sum()) + len(blocks.group) * 4 * _PAGE_BYTES
-    widest = np.dtype("u1")
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".spill-") as spill:
-        buckets = _deal(source, job, edges, Path(spill), progress)
-        shards = [_ShardWriter(path, map_bytes) for path in paths]
-        try:
-            for cells, first, last in zip(buckets, edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-                widest = max(widest, _write_bucket(cells, blocks, slice(first, last), job, shards))
-        finally:
-            for shard in shards:
-                shard.close()
+    with contextlib.ExitStack() as stack:
+        shards = [stack.enter_context(contextlib.closing(_ShardWriter(path, map_bytes))) for path in paths]
+        done = sum(shard.num_blocks for shard in shards)
+        num_buckets = len(edges) - 1
+        first_bucket = int(np.searchsorted(edges, done, side="right")) - 1
+        if first_bucket < num_buckets:
+            buckets = _deal(source, job, edges, _Spill(spill, num_buckets), progress)
+        for number in range(first_bucket, num_buckets):
+            members = slice(max(done, int(edges[number])), int(edges[number + 1]))
+            _write_bucket(buckets(number), blocks, members, int(blocks.first_row[edges[number]]), job, shards)
+        for shard in shards:
+            shard.commit()
+        widest = max(shard.value_dtype() for shard in shards)
+    for path in (spill, spill.with_suffix(".journal")):
+        path.unlink(missing_ok=True)
     entries = [
         FileEntry(
             name=path.name,
@@ -113,54 +136,50 @@ def write_shards(source: H5adSource, job: ShardJob, *, folder: Path, progress: C
     return WrittenShards(entries[0], entries[1], widest)
 
 
-class ObsWriter:
-    """Writes ``obs.parquet``: for each store row the cell's name in its file and its labels."""
+def write_obs(source: H5adSource, groups: GroupTable, shard: int, rows: np.ndarray, *, folder: Path) -> FileEntry:
+    """Write the names and labels of a file's cells, in row order.
 
-    def __init__(self, path: Path, groups: GroupTable) -> None:
-        self._groups = groups
-        text = pa.dictionary(pa.int32(), pa.string())
-        labels = [(name, text) for name in ("dataset", "cell_type", "perturbation", "batch")]
-        self._schema = pa.schema([("cell", pa.string()), *labels])
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+    Args:
+        source: The open file.
+        groups: Groups of the store.
+        shard: Number of the file.
+        rows: [cells] row of each cell, counted from the first of the file; -1 for cells left out.
+        folder: The store in the making.
+    """
+    members = np.flatnonzero(groups.shard == shard)
+    ends = np.cumsum(groups.num_cells[members])
+    names = source.name_column()
+    cells = np.flatnonzero(rows >= 0)
+    cells = cells[np.argsort(rows[cells])]
+    text = pa.dictionary(pa.int32(), pa.string())
+    schema = pa.schema(
+        [("cell", pa.string()), *((name, text) for name in ("dataset", "cell_type", "perturbation", "batch"))]
+    )
+    path = folder / obs_name(shard)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for first in range(0, len(cells), OBS_ROW_GROUP):
+            part = cells[first : first + OBS_ROW_GROUP]
+            group = members[np.searchsorted(ends, np.arange(first, first + len(part)), side="right")]
+            columns = [_label_column(groups, name, group) for name in schema.names[1:]]
+            taken = names.take(pa.array(part)).combine_chunks()
+            writer.write_table(pa.table([taken, *columns], schema=schema))
+    return FileEntry(name=path.name, num_bytes=path.stat().st_size, sha256=hash_file(path), num_cells=len(cells))
 
-    def write(self, names: np.ndarray, rows: np.ndarray) -> None:
-        """Add one file.
 
-        Args:
-            names: [cells] names.
-            rows: [cells] store rows, -1 for cells left out; files come in store order.
-        """
-        kept = np.flatnonzero(rows >= 0)
-        kept = kept[np.argsort(rows[kept])]
-        for first in range(0, len(kept), OBS_ROW_GROUP):
-            cells = kept[first : first + OBS_ROW_GROUP]
-            self._writer.write_table(self._table(names[cells], rows[cells]))
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._writer.close()
-
-    def _table(self, names: np.ndarray, rows: np.ndarray) -> pa.Table:
-        groups = self._groups
-        group = np.searchsorted(groups.first_row, rows, side="right") - 1
-        coded = (
-            (groups.dataset, groups.datasets),
-            (groups.cell_type, groups.cell_types),
-            (groups.perturbation + 1, (groups.control, *groups.perturbations)),
-            (groups.batch, groups.batches),
-        )
-        columns = [
-            pa.DictionaryArray.from_arrays(pa.array(codes[group], pa.int32()), pa.array(names, pa.string()))
-            for codes, names in coded
-        ]
-        return pa.table([pa.array(names.tolist(), pa.string()), *columns], schema=self._schema)
+def _label_column(groups: GroupTable, name: str, group: np.ndarray) -> pa.DictionaryArray:
+    """Labels of cells by their groups, with only the names that occur, so that the file knows no other file."""
+    labels = np.array([getattr(groups.label(index), name) for index in np.unique(group).tolist()], dtype=object)
+    names, codes = np.unique(labels.astype(str), return_inverse=True)
+    position = np.searchsorted(np.unique(group), group)
+    return pa.DictionaryArray.from_arrays(pa.array(codes[position], pa.int32()), pa.array(names.tolist(), pa.string()))
 
 
 class _ShardWriter:
-    """One LMDB file, filled in key order."""
+    """One LMDB file, filled in key order; what is committed is there after a kill."""
 
     def __init__(self, path: Path, map_bytes: int) -> None:
-        self._env = lmdb.open(str(path), subdir=False, map_size=map_bytes, lock=False, sync=False, max_dbs=0)
+        self._env = lmdb.open(str(path), subdir=False, map_size=map_bytes, lock=False, max_dbs=0)
+        self.num_blocks = int(self._env.stat()["entries"])
         self._transaction = self._env.begin(write=True)
         self._pending = 0
 
@@ -168,26 +187,81 @@ class _ShardWriter:
         self._transaction.put(key, value, append=True)
         self._pending += 1
         if self._pending == _BLOCKS_PER_COMMIT:
-            # Pages of an open transaction stay in memory until it commits.
+            self.commit()
+
+    def commit(self) -> None:
+        if self._pending:
             self._transaction.commit()
             self._transaction = self._env.begin(write=True)
             self._pending = 0
 
+    def value_dtype(self) -> np.dtype:
+        """Widest dtype among the blocks."""
+        with self._env.begin(buffers=True) as transaction:
+            return max((value_dtype_of(value) for _, value in transaction.cursor()), default=np.dtype("u1"))
+
     def close(self) -> None:
-        self._transaction.commit()
-        self._env.sync(True)
+        self._transaction.abort()
         self._env.close()
+
+
+class _Spill:
+    """Cells of every bucket in one file, with a journal: a row a chunk, of the next cell and each bucket's bytes."""
+
+    def __init__(self, path: Path, num_buckets: int) -> None:
+        self._path, self._journal_path = path, path.with_suffix(".journal")
+        self._width = 1 + num_buckets
+        self._journal = self._read_journal()
+        self.next_cell = int(self._journal[-1, 0]) if len(self._journal) else 0
+
+    def _read_journal(self) -> np.ndarray:
+        if not self._journal_path.exists():
+            return np.zeros((0, self._width), dtype=_FRAME)
+        found = np.fromfile(self._journal_path, dtype=_FRAME)
+        # A row that a kill cut off does not count.
+        return found[: len(found) // self._width * self._width].reshape(-1, self._width)
+
+    @contextlib.contextmanager
+    def adding(self) -> Iterator[Callable[[int, list[bytes]], None]]:
+        """Give a function that adds what a chunk holds of every bucket, and the cell after the chunk."""
+        mode = "r+b" if self._path.exists() else "w+b"
+        with self._path.open(mode) as cells, self._journal_path.open("ab") as journal:
+            cells.truncate(int(self._journal[:, 1:].sum()))
+            cells.seek(0, os.SEEK_END)
+            journal.truncate(self._journal.nbytes)
+            rows = list(self._journal)
+
+            def add(next_cell: int, parts: list[bytes]) -> None:
+                cells.write(b"".join(parts))
+                cells.flush()
+                os.fdatasync(cells.fileno())
+                rows.append(np.array([next_cell, *map(len, parts)], dtype=_FRAME))
+                journal.write(rows[-1].tobytes())
+                journal.flush()
+
+            yield add
+        self._journal = np.array(rows, dtype=_FRAME).reshape(-1, self._width)
+
+    def bucket(self, number: int) -> list[_Cells]:
+        """Read the cells of a bucket."""
+        sizes = self._journal[:, 1:].reshape(-1)
+        starts = np.cumsum(sizes) - sizes
+        parts: list[_Cells] = []
+        with self._path.open("rb") as file:
+            for start, size in zip(starts[number :: self._width - 1], sizes[number :: self._width - 1], strict=True):
+                file.seek(int(start))
+                parts += _unspill(file.read(int(size)))
+        return parts
 
 
 def _bucket_edges(blocks: BlockTable, job: ShardJob) -> np.ndarray:
     """Cut the blocks into runs of at most ``bucket_entries`` stored values: [buckets + 1] block numbers."""
     kept = job.rows >= 0
     entries = np.zeros(int(kept.sum()), dtype=np.int64)
-    first = int(blocks.first_row[0]) if len(blocks.first_row) else 0
-    entries[job.rows[kept] - first] = job.num_entries[kept]
+    entries[job.rows[kept]] = job.num_entries[kept]
     if not len(entries):
         return np.zeros(1, dtype=np.int64)
-    per_block = np.add.reduceat(entries, blocks.first_row - first)
+    per_block = np.add.reduceat(entries, blocks.first_row)
     ends = np.cumsum(per_block)
     edges = [0]
     while edges[-1] < len(ends):
@@ -197,30 +271,26 @@ def _bucket_edges(blocks: BlockTable, job: ShardJob) -> np.ndarray:
 
 
 def _deal(
-    source: H5adSource, job: ShardJob, edges: np.ndarray, spill: Path, progress: Callable[[int], None]
-) -> Iterator[list[_Cells]]:
-    """Read the whole file, then yield the cells of each bucket, not yet in order."""
+    source: H5adSource, job: ShardJob, edges: np.ndarray, spill: _Spill, progress: Callable[[int], None]
+) -> Callable[[int], list[_Cells]]:
+    """Read the whole file and return a function that gives the cells of a bucket, not yet in order."""
     num_buckets = len(edges) - 1
-    blocks = blocks_of_shard(job.groups, job.shard)
-    first_rows = blocks.first_row[edges[:-1]]
-    held: list[_Cells] = []
-    for chunk in source.chunks():
-        cells = _select(chunk, job)
-        progress(chunk.matrix.shape[0])
-        if num_buckets <= 1:
-            held.append(cells)
-            continue
-        bucket = np.searchsorted(first_rows, cells.rows, side="right") - 1
-        for number in np.unique(bucket).tolist():
-            with (spill / str(number)).open("ab") as file:
-                _spill(_take(cells, np.flatnonzero(bucket == number)), job.num_genes, file)
-    if num_buckets == 1:
-        yield held
-    elif num_buckets > 1:
-        for number in range(num_buckets):
-            with (spill / str(number)).open("rb") as file:
-                yield list(_unspill(file))
-            (spill / str(number)).unlink()
+    if num_buckets <= 1:
+        held = []
+        for chunk in source.chunks():
+            held.append(_select(chunk, job))
+            progress(chunk.matrix.shape[0])
+        return lambda number: held
+    first_rows = blocks_of_shard(job.groups, job.shard).first_row[edges[:-1]]
+    progress(spill.next_cell)
+    with spill.adding() as add:
+        for chunk in source.chunks(spill.next_cell) if spill.next_cell < source.num_cells else ():
+            cells = _select(chunk, job)
+            bucket = np.searchsorted(first_rows, cells.rows, side="right") - 1
+            parts = [_take(cells, np.flatnonzero(bucket == number)) for number in range(num_buckets)]
+            add(chunk.first_cell + chunk.matrix.shape[0], [_spilled(part, job.num_genes) for part in parts])
+            progress(chunk.matrix.shape[0])
+    return spill.bucket
 
 
 def _select(chunk: CellChunk, job: ShardJob) -> _Cells:
@@ -251,7 +321,9 @@ def _take(cells: _Cells, positions: np.ndarray) -> _Cells:
     )
 
 
-def _spill(cells: _Cells, num_genes: int, file: BinaryIO) -> None:
+def _spilled(cells: _Cells, num_genes: int) -> bytes:
+    if not len(cells.rows):
+        return b""
     block = encode_block(
         Block(
             first_row=0,
@@ -262,12 +334,12 @@ def _spill(cells: _Cells, num_genes: int, file: BinaryIO) -> None:
             values=cells.values,
         )
     )
-    file.write(np.array([len(cells.rows), len(block)], dtype=_FRAME).tobytes())
-    file.write(cells.rows.astype(_FRAME).tobytes())
-    file.write(block)
+    frame = np.array([len(cells.rows), len(block)], dtype=_FRAME)
+    return frame.tobytes() + cells.rows.astype(_FRAME).tobytes() + block
 
 
-def _unspill(file: BinaryIO) -> Iterator[_Cells]:
+def _unspill(data: bytes) -> Iterator[_Cells]:
+    file = io.BytesIO(data)
     while header := file.read(2 * _FRAME.itemsize):
         num_cells, num_bytes = np.frombuffer(header, dtype=_FRAME).tolist()
         rows = np.frombuffer(file.read(num_cells * _FRAME.itemsize), dtype=_FRAME).astype(np.int64)
@@ -277,15 +349,14 @@ def _unspill(file: BinaryIO) -> Iterator[_Cells]:
 
 
 def _write_bucket(
-    parts: list[_Cells], blocks: BlockTable, members: slice, job: ShardJob, shards: list[_ShardWriter]
-) -> np.dtype:
-    """Sort a bucket's cells and write its blocks; return the widest dtype used."""
+    parts: list[_Cells], blocks: BlockTable, members: slice, first_row: int, job: ShardJob, shards: list[_ShardWriter]
+) -> None:
+    """Sort the cells of a bucket, which start at a row, and write its blocks that are still to be written."""
     merged = _Cells(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     cells = _take(merged, np.argsort(merged.rows))
     pointers = row_pointers(cells.lengths)
-    widest = np.dtype("u1")
-    start = 0
     for number in range(members.start, members.stop):
+        start = int(blocks.first_row[number]) - first_row
         stop = start + int(blocks.num_cells[number])
         first, last = pointers[start], pointers[stop]
         data = encode_block(
@@ -296,10 +367,11 @@ def _write_bucket(
                 library_size=cells.library_size[start:stop],
                 indices=cells.indices[first:last],
                 values=cells.values[first:last],
-            )
+            ),
+            job.codec,
         )
-        widest = max(widest, decode_block(data).values.dtype)
-        shard = shards[int(blocks.is_control[number])]
-        shard.put(block_key(int(blocks.group[number]), int(blocks.chunk[number])), data)
-        start = stop
-    return widest
+        is_control = bool(blocks.is_control[number])
+        if is_control:
+            # The number of committed blocks tells which are done: perturbed ones come first.
+            shards[0].commit()
+        shards[int(is_control)].put(block_key(int(blocks.group[number]), int(blocks.chunk[number])), data)

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The data module without a trainer's processes; training with it is tested in ``train``."""
 
+import itertools
 import json
 from types import SimpleNamespace
 
 import pytest
+import torch
 from nemo.lightning.data import add_megatron_sampler
 
 from bionemo.scale.data.datamodule import ScaleDataModule
@@ -48,6 +50,24 @@ def test_a_resumed_run_goes_on_with_the_next_set(kang_store):
     # A longer run than planned at first must not change the order either.
     resumed = seeds(make_module(kang_store, max_steps=9).train_dataloader(), consumed=24)
     assert resumed[: len(whole) - 12] == whole[12:]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 1), (1, 0)])
+def test_resuming_with_other_workers_reads_exactly_the_rest(kang_store, before, after):
+    """In the middle of an epoch, with other worker processes than before: the same cells in the same order."""
+
+    def batches(workers, *, consumed=0, limit=6):
+        loader = make_module(kang_store, max_steps=6, num_workers=workers).train_dataloader()
+        sampled = add_megatron_sampler(
+            loader, micro_batch_size=2, global_batch_size=8, rank=0, world_size=1, consumed_samples=consumed
+        )
+        return list(itertools.islice(sampled, limit))
+
+    whole = batches(0, limit=12)
+    first, rest = batches(before, limit=6), batches(after, consumed=12, limit=6)
+    for found, expected in zip([*first, *rest], whole, strict=True):
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_validation_is_whole_batches_of_the_same_sets(kang_store):

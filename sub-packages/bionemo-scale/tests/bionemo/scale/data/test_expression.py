@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data import h5ad
-from bionemo.scale.data.expression import read_library_size, scan, size_factors
+from bionemo.scale.data.expression import ScanJournal, read_library_size, scan, size_factors
 from bionemo.scale.data.h5ad import H5adSource
 from bionemo.scale.types import InputError
 
@@ -25,6 +25,7 @@ def scan_screen(tmp_path, monkeypatch):
                 library_size=library_size,
                 target_sum=1e4,
                 progress=done.append,
+                journal=ScanJournal(tmp_path / "scan", source.num_cells, source.num_genes),
             )
         assert len(done) > 5 and sum(done) == screen.n_obs
         return statistics
@@ -99,6 +100,7 @@ def test_a_file_of_zeros_is_refused(tmp_path, screen):
             library_size=None,
             target_sum=1e4,
             progress=lambda cells: None,
+            journal=ScanJournal(tmp_path / "scan", source.num_cells, source.num_genes),
         )
 
 
@@ -113,3 +115,56 @@ def test_library_sizes_must_be_positive(tmp_path, screen, value):
 
 def test_cells_without_counts_have_factor_zero():
     np.testing.assert_array_equal(size_factors(np.array([0.0, 50.0]), 100.0), [0.0, 2.0])
+
+
+def test_a_scan_goes_on_where_it_stopped(tmp_path, monkeypatch, screen):
+    """Stopped after every chunk in turn, even in the middle of writing down what it found."""
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    monkeypatch.setattr(h5ad, "CHUNK_ENTRIES", 700)
+
+    class Stopped(Exception):
+        pass
+
+    def run(name, limit):
+        calls = []
+
+        def progress(cells):
+            calls.append(cells)
+            if len(calls) > limit:
+                raise Stopped
+
+        with H5adSource(tmp_path / "a.h5ad") as source:
+            return scan(
+                source,
+                is_training=np.arange(source.num_cells) % 2 == 0,
+                library_size=None,
+                target_sum=1e4,
+                progress=progress,
+                journal=ScanJournal(tmp_path / name, source.num_cells, source.num_genes),
+            )
+
+    whole = run("whole", 10**9)
+    for _ in range(1000):
+        try:
+            found = run("stopped", 1)
+            break
+        except Stopped:
+            with (tmp_path / "stopped.cells").open("ab") as file:
+                file.write(b"torn")
+    assert found.kind == whole.kind
+    for name in ("num_entries", "library_size"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    np.testing.assert_array_equal(found.moments.total_of_squares, whole.moments.total_of_squares)
+
+
+def test_what_log1p_values_were_scaled_to_shows(scan_screen, screen):
+    linear = screen.X.toarray() / screen.X.toarray().sum(axis=1)[:, None] * 4321.0
+    screen.X = csr_matrix(np.log1p(linear).astype(np.float32))
+    assert scan_screen(screen).target_sum == pytest.approx(4321.0, rel=1e-4)
+
+
+def test_a_panel_does_not_show_what_it_was_scaled_to(scan_screen, screen):
+    linear = screen.X.toarray() / screen.X.toarray().sum(axis=1)[:, None] * 1e4
+    linear[:, :30] = 0
+    screen.X = csr_matrix(np.log1p(linear).astype(np.float32))
+    assert scan_screen(screen).target_sum is None

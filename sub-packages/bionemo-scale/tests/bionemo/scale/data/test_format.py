@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bionemo.scale.data.csr import row_pointers
-from bionemo.scale.data.format import Block, block_key, count_dtype, decode_block, encode_block
+from bionemo.scale.data.format import (
+    Block,
+    block_key,
+    codec_of,
+    count_dtype,
+    decode_block,
+    encode_block,
+    value_dtype_of,
+)
 
 
 def make_block(values, num_genes=100, first_row=7):
@@ -38,12 +46,19 @@ def test_too_large_counts_are_refused():
         count_dtype(2**32)
 
 
-@given(st.lists(st.floats(0, 15, width=32), max_size=50), st.sampled_from([100, 65536, 65537]))
-def test_round_trip(values, num_genes):
-    block = make_block(np.array(values, dtype=np.float32), num_genes)
-    data = encode_block(block)
+VALUES = st.one_of(
+    st.lists(st.floats(0, 15, width=32), max_size=50).map(lambda values: np.array(values, dtype=np.float32)),
+    st.lists(st.integers(1, 2**32 - 1), max_size=50).map(lambda values: np.array(values, dtype=np.uint64)),
+)
+
+
+@given(VALUES, st.sampled_from([100, 65536, 65537]), st.sampled_from(["none", "zstd"]))
+def test_round_trip(values, num_genes, codec):
+    block = make_block(values, num_genes)
+    data = encode_block(block, codec)
     again = decode_block(data)
-    assert len(data) % 8 == 0
+    assert codec_of(data) == codec and value_dtype_of(data) == again.values.dtype
+    assert len(data) % 8 == 0 or codec == "zstd"
     assert again.first_row == 7 and again.num_genes == num_genes
     assert again.indices.dtype == np.dtype("u2" if num_genes <= 65536 else "u4")
     for name in ("indptr", "library_size", "indices", "values"):
@@ -69,6 +84,18 @@ def test_header_bytes_are_those_documented():
     assert len(data) == 72
 
 
+@pytest.mark.parametrize("cut", [1, 20])
+def test_a_packed_block_that_is_cut_off_is_refused(cut):
+    data = encode_block(make_block(np.arange(1, 90, dtype=np.uint16)), "zstd")
+    with pytest.raises(ValueError, match="cannot be unpacked"):
+        decode_block(data[:-cut])
+
+
+def test_packing_takes_less():
+    block = make_block(np.ones(5000, dtype=np.uint8), num_genes=10_000)
+    assert len(encode_block(block, "zstd")) < len(encode_block(block)) / 10
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -76,7 +103,7 @@ def test_header_bytes_are_those_documented():
         (lambda data: data[:-9], "cut off"),
         (lambda data: b"XXXX" + data[4:], "expected a block"),
         (lambda data: data[:4] + b"\x02" + data[5:], "version 2"),
-        (lambda data: data[:5] + b"\x01" + data[6:], "unknown codec 1"),
+        (lambda data: data[:5] + b"\x09" + data[6:], "unknown codec 9"),
         (lambda data: data[:7] + b"\x09" + data[8:], "value dtype 9"),
     ],
 )

@@ -144,6 +144,21 @@ def test_group_means_across_pieces(papalexi_store, monkeypatch):
     np.testing.assert_allclose(papalexi_store.group_means(Split.TEST).means, whole.means, atol=1e-9)
 
 
+@pytest.mark.parametrize("cached_bytes", [0, 20_000, 1 << 28])
+def test_packing_and_its_cache_change_nothing(make_store, screen, tmp_path, monkeypatch, cached_bytes):
+    monkeypatch.setattr(shards, "CACHED_BYTES", cached_bytes)
+    raw = make_store(screen, codec="none")
+    packed = make_store(screen, codec="zstd", out=tmp_path / "packed")
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        rows = rng.integers(raw.num_cells, size=200)
+        np.testing.assert_array_equal(raw.read(rows).toarray(), packed.read(rows).toarray())
+    assert (raw.codec, packed.codec) == ("none", "zstd")
+    blocks = packed._shards._blocks
+    assert sum(size for _, size in blocks.values()) == packed._shards._num_bytes
+    assert packed._shards._num_bytes <= cached_bytes or len(blocks) == 1
+
+
 def test_stores_of_one_folder_share_its_files(papalexi_store, dense):
     with Store.open(papalexi_store.path) as first, Store.open(papalexi_store.path) as second:
         np.testing.assert_array_equal(first.read([1]).toarray(), second.read([1]).toarray())
@@ -211,14 +226,14 @@ def cut(path):
     [
         ("perturbed-00000.lmdb", cut, r"expected \d+ bytes, found \d+"),
         ("control-00000.lmdb", lambda path: path.unlink(), "lists this file, found none"),
-        ("obs.parquet", lambda path: path.write_bytes(b""), "found 0"),
+        ("obs-00000.parquet", lambda path: path.write_bytes(b""), "found 0"),
         ("manifest.json", lambda path: path.unlink(), "not a store"),
         ("manifest.json", lambda path: path.write_text(path.read_text()[:100]), "expected JSON"),
-        ("manifest.json", lambda path: path.write_text("[]"), "expected schema_version 1, found None"),
+        ("manifest.json", lambda path: path.write_text("[]"), "expected schema_version 2, found None"),
         (
             "manifest.json",
-            lambda path: path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2')),
-            "expected schema_version 1, found 2",
+            lambda path: path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3')),
+            "expected schema_version 2, found 3",
         ),
         (
             "manifest.json",

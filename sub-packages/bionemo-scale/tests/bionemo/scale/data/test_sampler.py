@@ -133,6 +133,39 @@ def test_ranks_share_each_step_and_resume_goes_on(ranks, micro, accumulate, step
     assert all(same(again.plan(index), whole[index]) for index in resumed)
 
 
+@settings(max_examples=50)
+@given(
+    sizes=SIZES,
+    set_size=st.integers(1, 12),
+    ranks=st.integers(1, 5),
+    seed=st.integers(0, 2**31),
+    epoch=st.integers(0, 3),
+    weighting=WEIGHTINGS,
+    control_share=st.sampled_from([0.0, 0.3]),
+)
+def test_ranks_of_any_world_share_an_epoch(sizes, set_size, ranks, seed, epoch, weighting, control_share):
+    """No set is on two ranks, all ranks take the same steps, and the next epoch has another order."""
+    options = Sampling(weighting=weighting, control_share=control_share)
+    groups = table(sizes)
+    sampler = SetSampler(groups, Split.TRAIN, set_size, seed, options)
+    start = epoch * sampler.num_sets
+    steps = sampler.num_sets // ranks
+    per_rank = [[start + step * ranks + rank for step in range(steps)] for rank in range(ranks)]
+    seeds = [[sampler.plan(index).seed for index in indices] for indices in per_rank]
+    assert len({len(part) for part in seeds}) == 1
+    flat = [number for part in per_rank for number in part]
+    assert len(set(flat)) == len(flat) == steps * ranks
+    again = SetSampler(groups, Split.TRAIN, set_size, seed, options)
+    assert all(same(sampler.plan(index), again.plan(index)) for index in flat)
+    here = [sampler.plan(start + slot) for slot in range(sampler.num_sets)]
+    after = [sampler.plan(start + sampler.num_sets + slot) for slot in range(sampler.num_sets)]
+    assert [plan.seed for plan in here] != [plan.seed for plan in after]
+    if weighting == "proportional":
+        perturbed = [plan for plan in here if not groups.is_control[plan.group]]
+        own = [row for plan in perturbed for row in plan.perturbed_rows[: plan.num_cells].tolist()]
+        assert sorted(own) == list(range(sum(sizes)))
+
+
 def test_weighting_sets_how_often_groups_come():
     groups = table([900, 100, 9])
 

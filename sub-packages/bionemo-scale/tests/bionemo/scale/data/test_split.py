@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bionemo.scale.data.split import (
     Condition,
     check_leakage,
+    check_trains,
     parse_split,
     read_split,
     resolve_split,
@@ -42,7 +43,9 @@ test = ["p1"]
 
 
 def resolve(text, cells=None):
-    return resolve_split(parse_split(text, source="s.toml"), cells or CELLS, control="control")
+    split = resolve_split(parse_split(text, source="s.toml"), cells or CELLS, control="control")
+    check_trains(split, "s.toml")
+    return split
 
 
 def test_every_rule_of_the_format():

@@ -16,7 +16,7 @@ def test_buckets_do_not_change_the_store(tmp_path, make_store, screen, bucket_en
     """Spilled in many pieces or sorted at once, the bytes are the same."""
     whole = make_store(screen)
     spilled = make_store(screen, out=tmp_path / "spilled", bucket_entries=bucket_entries)
-    for name in ("perturbed-00000.lmdb", "control-00000.lmdb", "obs.parquet", "manifest.json"):
+    for name in ("perturbed-00000.lmdb", "control-00000.lmdb", "obs-00000.parquet", "manifest.json"):
         assert (spilled.path / name).read_bytes() == (whole.path / name).read_bytes()
     assert sorted(path.name for path in spilled.path.iterdir()) == sorted(path.name for path in whole.path.iterdir())
 
@@ -49,7 +49,7 @@ def test_shards_hold_the_documented_blocks(tmp_path, papalexi_store):
 
 
 def test_obs_file_is_in_row_order(kang_store):
-    table = pq.read_table(kang_store.path / "obs.parquet")
+    table = pq.read_table(kang_store.path / "obs-00000.parquet")
     assert table.column_names == ["cell", "dataset", "cell_type", "perturbation", "batch"]
     assert table.num_rows == kang_store.num_cells
     expected = kang_store.obs(np.arange(kang_store.num_cells))

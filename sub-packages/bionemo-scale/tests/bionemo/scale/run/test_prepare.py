@@ -96,7 +96,7 @@ def test_every_option(folder, capsys):
     screen.X = csr_matrix(screen.shape, dtype=np.float32)
     screen.write_h5ad(folder / "screen.h5ad")
     keys = ["--perturbation-key", "drug", "--cell-type-key", "line", "--batch-key", "plate", "--gene-key", "symbol"]
-    values = ["--library-size-key", "total", "--target-sum", "100", "--layer", "counts", "--hvg", "0"]
+    values = ["--library-size-key", "total", "--target-sum", "100", "--matrix", "layers/counts", "--hvg", "0"]
     assert run(folder, *keys, *values, "--control", "PBS", "--control", "DMSO", "--dataset", "mine") == 0
     store = Store.open(folder / "store")
     assert (store.card.control, store.card.perturbations) == ("PBS", ("IFN-beta",))
@@ -183,9 +183,9 @@ REFUSED = {
     ),
     "no split file": (lambda folder: (folder / "split.toml").unlink(), ["split"], "no such split file"),
     "library size": (NOTHING, ["--library-size-key", "total"], "obs has no column 'total'"),
-    "layer": (NOTHING, ["--layer", "counts"], "no layer 'counts'; there is none"),
+    "layer": (NOTHING, ["--matrix", "layers/counts"], "no layer 'counts'; there is none"),
     "hvg": (NOTHING, ["--hvg", "-1"], "hvg of at least 0"),
-    "names": (NOTHING, ["--dataset", "a", "--dataset", "b"], "one dataset name for each of 1 files"),
+    "names": (NOTHING, ["--dataset", "a", "--dataset", "b"], "one dataset name for each of 1 files, or one for all"),
 }
 
 
@@ -203,6 +203,68 @@ def test_refusals_are_one_line_and_leave_nothing(folder, capsys, case):
     (line,) = captured.err.strip().splitlines()
     assert line.startswith("error: ") and message in line
     assert sorted(folder.rglob("*")) == before
+
+
+def test_info_and_verify(folder, capsys):
+    assert run(folder, "--split", str(folder / "split.toml")) == 0
+    sha256 = Store.open(folder / "store").card.split_sha256
+    capsys.readouterr()
+    assert main(["--info", str(folder / "store")]) == 0
+    printed = capsys.readouterr().out
+    assert "cells     96: control 32, train 32 in 2 conditions, val 0 in 0 conditions, test 32 in 2" in printed
+    assert "labels    1 data sets, 2 cell types, 2 perturbations and 'control', 2 batches" in printed
+    assert f"split     {sha256}" in printed and "codec zstd" in printed
+    assert main(["--verify", str(folder / "store")]) == 0
+    assert capsys.readouterr().out == f"{folder / 'store'}: whole, 96 cells as they were written\n"
+    shard = folder / "store" / "control-00000.lmdb"
+    data = bytearray(shard.read_bytes())
+    data[5000] ^= 4
+    shard.write_bytes(data)
+    assert main(["--verify", str(folder / "store")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"error: {shard}: expected sha256 ")
+
+
+def test_three_commands_for_many_machines(folder, capsys):
+    split = ["--split", str(folder / "split.toml"), "--dataset", "screen"]
+    for number in range(2):
+        part = make_screen()
+        part.obs["batch"] = part.obs["batch"] + f" of {number}"
+        part.write_h5ad(folder / f"plate{number}.h5ad")
+    for number in range(2):
+        files = [str(folder / f"plate{number}.h5ad"), "--out", str(folder / f"scan{number}")]
+        assert main([*files, "--scan-only", *split]) == 0
+    assert "scanned   plate1.h5ad: 96 cells, 12 genes, counts" in capsys.readouterr().out
+    scans = ["--scanned", str(folder / "scan0"), str(folder / "scan1")]
+    for number in range(2):
+        files = [str(folder / f"plate{number}.h5ad"), "--out", str(folder / f"part{number}")]
+        assert main([*files, *split, *scans, "--hvg", "5"]) == 0
+    parts = [str(folder / "part0"), str(folder / "part1")]
+    assert main(["--merge", *parts, "--out", str(folder / "store"), *split[:2]]) == 0
+    printed = capsys.readouterr().out
+    assert "store, of 2 inputs in 2 stores" in printed and "cells     192\n" in printed
+    assert main(["--verify", str(folder / "store")]) == 0
+
+
+WRONG = {
+    "no input": (["--out", "s"], "expected files to convert, found none"),
+    "no out": (["a.h5ad"], "expected --out, the folder to make"),
+    "two stores": (["--info", "s", "t"], "expected one store, found t"),
+    "no store": (["--verify", "nowhere"], "nowhere: not a store"),
+    "knockdown": (["a.h5ad", "--out", "s", "--knockdown", "1", "2", "3"], "one share or two, found 3"),
+    "state": (["a.h5ad", "--out", "s", "--from-state", "c.toml"], "give neither of them besides it"),
+    "one part": (["--merge", "a", "--out", "s"], "at least two stores"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_commands_that_make_no_sense_are_refused(tmp_path, monkeypatch, capsys, case):
+    monkeypatch.chdir(tmp_path)
+    arguments, message = WRONG[case]
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ") and message in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_store_is_kept(folder, capsys):

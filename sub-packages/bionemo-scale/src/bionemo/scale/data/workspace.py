@@ -1,0 +1,120 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The folder in which a store is made: it survives a kill, belongs to one process, and becomes the store at the end."""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import lmdb
+
+from bionemo.scale.types import InputError
+
+
+logger = logging.getLogger(__name__)
+
+WORK_NAME = ".work"
+"""Folder, within, of what is removed when the store is complete."""
+
+
+@contextlib.contextmanager
+def workspace(out: Path, command: Mapping[str, Any]) -> Iterator[Path]:
+    """Give a folder beside ``out`` that takes its place at the end.
+
+    Input that is refused removes the folder. Anything else that stops the work, a kill or a full disk, leaves it, and
+    the same command goes on with what is in it.
+
+    Args:
+        out: The store to make; a store that is there already is replaced at the end.
+        command: What is being done, for JSON; a folder of another command is not continued.
+
+    Raises:
+        InputError: Another process is at work, the folder is of another command, or nothing can be written.
+    """
+    folder = out.with_name(f".{out.name}.partial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("ab")
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made: {error.strerror}") from error
+    with lock:
+        _take(lock, folder, out)
+        _check_command(folder, command)
+        try:
+            yield folder
+            _put_in_place(folder, out)
+        except InputError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        except (OSError, lmdb.Error) as error:
+            raise InputError(f"{out}: stopped by {error}; when that is mended, the same command continues") from error
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Wait until no other process holds this file, then hold it: a worker may outlive its killed parent by a chunk."""
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _take(lock: BinaryIO, folder: Path, out: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(f"{out}: another process is making it; wait for it or choose another folder") from error
+    try:
+        is_ours = os.fstat(lock.fileno()).st_ino == (folder / ".lock").stat().st_ino
+    except FileNotFoundError:
+        is_ours = False
+    if not is_ours:
+        raise InputError(f"{out}: another process has just finished it; look at what it made and start again")
+
+
+def _check_command(folder: Path, command: Mapping[str, Any]) -> None:
+    text = json.dumps(command, sort_keys=True, default=str)
+    path = folder / WORK_NAME / "command.json"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        replace_text(path, text)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    now = json.loads(text)
+    different = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    if different:
+        raise InputError(
+            f"{folder}: holds an unfinished conversion with other {', '.join(different)}; give the same command to "
+            "continue it, or remove that folder to start over"
+        )
+    logger.info("%s: continuing", folder)
+
+
+def _put_in_place(folder: Path, out: Path) -> None:
+    """Rename the folder; one that is there and not empty cannot be replaced in one step."""
+    old = out.with_name(f".{out.name}.old")
+    if out.is_dir() and any(out.iterdir()):
+        shutil.rmtree(old, ignore_errors=True)
+        out.rename(old)
+        try:
+            folder.rename(out)
+        except OSError:
+            old.rename(out)
+            raise
+    else:
+        folder.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(out / WORK_NAME, ignore_errors=True)
+    (out / ".lock").unlink(missing_ok=True)
