@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labels that a model was not trained on, and the rows of its tables that stand for them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def with_new_perturbations(loaded: LoadedModel, names: Sequence[str], features: 
     return replace(loaded, card=replace(card, perturbations=(*card.perturbations, *new)))
 
 
-def with_unknown_contexts(loaded: LoadedModel, *, cell_types: Sequence[str], batches: Sequence[str]) -> LoadedModel:
+def with_unknown_contexts(loaded: LoadedModel, *, cell_types: Iterable[str], batches: Iterable[str]) -> LoadedModel:
     """Let a model predict cell types and batches that it was not trained on, under its unknown label.
 
     Raises:

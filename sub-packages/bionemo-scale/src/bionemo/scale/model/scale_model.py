@@ -91,7 +91,8 @@ class ScaleModel(MegatronModule):
         followed = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         average = {**dict(self.average.named_parameters()), **dict(self.average.named_buffers())}
         for name, value in average.items():
-            if value.is_floating_point():
+            # Not an average of step 0: Megatron leaves new weights as the memory was, and a NaN would never leave.
+            if value.is_floating_point() and decay > 0:
                 value.lerp_(followed[name], 1 - decay)
             else:
                 value.copy_(followed[name])

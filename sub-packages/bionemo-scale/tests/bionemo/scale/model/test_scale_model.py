@@ -207,6 +207,11 @@ class TestAverage:
         weight = model.head.linear.weight
         assert torch.equal(model.average.head.linear.weight, weight)
         with torch.no_grad():
+            # What uninitialised memory may hold.
+            model.average.head.linear.weight.fill_(torch.nan)
+        model.update_average(step=0)
+        assert torch.equal(model.average.head.linear.weight, weight)
+        with torch.no_grad():
             model.average.head.linear.weight.zero_()
         model.update_average(step=1)
         torch.testing.assert_close(model.average.head.linear.weight, 0.9 * weight)

@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Perturbations, cell types and batches that a model was not trained on, from a run that was told of features."""
+
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+
+from bionemo.scale import api
+
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PAPALEXI = EXAMPLES / "data" / "papalexi2021_thp1_eccite.h5ad"
+
+
+@pytest.fixture(scope="module")
+def controls() -> anndata.AnnData:
+    """Sixty control cells of the second replicate."""
+    cells = anndata.read_h5ad(PAPALEXI)
+    chosen = (cells.obs["perturbation"] == "control") & (cells.obs["batch"] == "rep_2")
+    return cells[np.flatnonzero(chosen)[:60]].copy()
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random vectors of every knocked-out gene of the screen and of one that is not in it."""
+    genes = sorted(set(anndata.read_h5ad(PAPALEXI, backed="r").obs["perturbation"]) - {"control"})
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("features") / "genes.csv"
+    rows = [f"{gene},{','.join(f'{value:.4f}' for value in rng.normal(size=6))}" for gene in [*genes, "ISG20"]]
+    path.write_text("\n".join(["gene,a,b,c,d,e,f", *rows]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def predictor(features: Path, tmp_path_factory: pytest.TempPathFactory) -> api.Predictor:
+    folder = tmp_path_factory.mktemp("papalexi")
+    store = folder / "store"
+    keys = api.ObsKeys(cell_type="batch", batch="batch")
+    api.prepare([PAPALEXI], store, split=EXAMPLES / "splits" / "papalexi.toml", datasets=["papalexi"], keys=keys)
+    run = api.train(
+        store,
+        folder / "run",
+        size="tiny",
+        max_steps=6,
+        val_interval=6,
+        perturbation_features=features,
+        model={"combination_separator": "+"},
+    )
+    return api.Predictor.from_checkpoint(run)
+
+
+def test_new_perturbations_are_predicted(predictor, controls, features):
+    names = ["STAT1", "ISG20", "STAT1+JAK2", "JAK2+ISG20"]
+    predicted = predictor.predict(controls, names, perturbation_features=features)
+    assert list(dict.fromkeys(predicted.obs["perturbation"])) == names
+    assert predicted.n_obs == 4 * controls.n_obs
+    values = {name: predicted[predicted.obs["perturbation"] == name].X for name in names}
+    assert all(np.isfinite(x).all() and x.min() >= 0 for x in values.values())
+    assert not np.allclose(values["ISG20"], values["STAT1"])
+    assert not np.allclose(values["STAT1+JAK2"], values["STAT1"])
+    # Known labels are predicted as before once new ones are there.
+    again = predictor.predict(controls, ["STAT1"])
+    np.testing.assert_array_equal(again.X, values["STAT1"])
+
+
+def test_new_perturbations_without_features_are_refused(predictor, controls):
+    with pytest.raises(api.InputError, match=r"unknown perturbation 'GATA1'.*--perturbation-features"):
+        predictor.predict(controls, ["GATA1"])
+
+
+def test_new_batches_are_predicted_where_it_is_asked_for(predictor, controls):
+    other = controls.copy()
+    other.obs["batch"] = "rep_9"
+    with pytest.raises(api.InputError, match=r"'rep_9'.*--allow-unknown"):
+        predictor.predict(other, ["STAT1"])
+    predicted = predictor.predict(other, ["STAT1"], allow_unknown=True)
+    assert set(predicted.obs["batch"]) == {"rep_9"}
+    assert not np.allclose(predicted.X, predictor.predict(controls, ["STAT1"]).X)
+
+
+def test_features_must_name_every_perturbation(features, tmp_path, predictor):
+    lines = features.read_text().splitlines()
+    short = tmp_path / "short.csv"
+    short.write_text("\n".join(line for line in lines if not line.startswith("STAT1")) + "\n")
+    with pytest.raises(api.InputError, match=r"short.csv: expected a row for each of 25 .* 'STAT1'"):
+        api.train(Path(predictor._loaded.path).parents[2] / "store", tmp_path / "run", perturbation_features=short)
