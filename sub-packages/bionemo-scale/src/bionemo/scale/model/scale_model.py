@@ -17,6 +17,7 @@ from megatron.core.enums import ModelType
 from megatron.core.transformer.module import MegatronModule
 from torch import Tensor
 
+from bionemo.scale.megatron.checkpoint import sharded_tensors
 from bionemo.scale.model.condition import ConditionEncoder
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.decoder import Decoder
@@ -95,6 +96,10 @@ class ScaleModel(MegatronModule):
                 value.lerp_(followed[name], 1 - decay)
             else:
                 value.copy_(followed[name])
+
+    def sharded_state_dict(self, prefix: str = "", sharded_offsets: tuple = (), metadata: dict | None = None) -> dict:
+        """Describe this rank's tensors to Megatron's checkpoints; any layout reads what any other wrote."""
+        return sharded_tensors(self, prefix=prefix, sharded_offsets=sharded_offsets, metadata=metadata)
 
     def set_input_tensor(self, input_tensor: Tensor | list[Tensor] | None) -> None:
         """Take what the previous pipeline stage sent."""
