@@ -179,6 +179,9 @@ def _average_of(model: ScaleModel) -> ScaleModel:
     config.ema_decay = 0.0
     config.params_dtype, config.bf16, config.fp8 = torch.float32, False, None
     average = ScaleModel(config, pre_process=model.pre_process, post_process=model.post_process)
+    for parameter in average.parameters():
+        # Megatron leaves its weights as the memory was; a NaN there would never leave an average.
+        parameter.data.zero_()
     return average.requires_grad_(False)
 
 
