@@ -16,6 +16,7 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -46,8 +47,10 @@ def run(job: dict) -> dict:
             codes[ranks[finished]] = os.waitstatus_to_exitcode(status)
         time.sleep(0.02)
     for child, rank in ranks.items():
+        # With the processes it started: saving a checkpoint leaves one, which a rank's own end would take along.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
         if codes[rank] is None:
-            os.kill(child, 9)
             os.waitpid(child, 0)
     return {"codes": codes, "screen": "".join(path.read_text() for path in sorted(folder.iterdir()))}
 
@@ -55,6 +58,7 @@ def run(job: dict) -> dict:
 def rank_main(job: dict, rank: int, port: int, screen: Path) -> None:
     """Be one rank of a job; never returns."""
     code = 1
+    os.setsid()
     file = os.open(screen, os.O_WRONLY | os.O_CREAT)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -99,18 +103,22 @@ def crash_after(step: int) -> None:
     RunMonitor.on_train_batch_end = crash
 
 
-def save_weights(*, checkpoint: str, out: str, tensor_parallel: int, pipeline_parallel: int) -> None:
-    """Load a checkpoint as inference does, on any layout, and keep this rank's tensors."""
+def predict_once(*, checkpoint: str, out: str, tensor_parallel: int) -> None:
+    """Load a checkpoint as inference does and keep what this rank predicts for some cells."""
+    import torch
     from megatron.core import parallel_state
 
     from bionemo.scale.infer.checkpoint import load_model
     from bionemo.scale.megatron.layout import model_parallel
 
-    with model_parallel(tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel):
+    with model_parallel(tensor_parallel=tensor_parallel), torch.no_grad():
         model = load_model(Path(checkpoint)).model
-        rank = parallel_state.get_tensor_model_parallel_rank(), parallel_state.get_pipeline_model_parallel_rank()
-        arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items() if tensor is not None}
-        np.savez(Path(out) / "tp{}-pp{}.npz".format(*rank), **arrays)
+        cells = torch.randn(2, 8, model.config.num_genes, generator=torch.Generator().manual_seed(0)).clamp_min(0)
+        labels = torch.zeros(2, dtype=torch.int64)
+        latent = model.encode(cells)
+        end = model.transport(latent, torch.zeros(2), model.condition(labels, labels, labels))
+        rank = parallel_state.get_tensor_model_parallel_rank()
+        np.save(Path(out) / f"rank{rank}.npy", model.decode(end).numpy())
 
 
 def main() -> None:
@@ -121,9 +129,10 @@ def main() -> None:
 
     jobs, results = json.loads(Path(sys.argv[1]).read_text()), []
     for job in jobs:
+        started = time.monotonic()
         results.append(run(job))
-        with contextlib.suppress(BrokenPipeError):
-            print(job.get("name"), results[-1]["codes"], flush=True)
+        what = job["arguments"] if "call" in job else [job["command"], *job["arguments"]]
+        print(f"{time.monotonic() - started:.1f} s", results[-1]["codes"], what, flush=True)
     Path(sys.argv[2]).write_text(json.dumps(results))
 
 
