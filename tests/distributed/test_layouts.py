@@ -33,11 +33,14 @@ VARIANTS = {
         "condition_pooling": "token",
         "parameterization": "v",
         "loss_space": "v",
+        "num_layers": 3,
     },
 }
 LAYOUTS = {
     "tensor parallel": ["--tensor-parallel=2"],
     "pipeline parallel": ["--pipeline-parallel=2"],
+    # Of three blocks; the first stage also encodes.
+    "uneven pipeline parallel": ["--pipeline-parallel=2", "--first-stage-blocks=1"],
     "data parallel": [],
 }
 
@@ -104,7 +107,8 @@ def alone(tmp_path_factory) -> dict[str, Run]:
 
 @pytest.fixture(
     scope="module",
-    params=[("llama", layout) for layout in LAYOUTS] + [("attention", "tensor parallel")],
+    params=[("llama", layout) for layout in LAYOUTS if not layout.startswith("uneven")]
+    + [("attention", "tensor parallel"), ("attention", "uneven pipeline parallel")],
     ids=lambda param: " ".join(param),
 )
 def pair(request, alone, tmp_path_factory) -> tuple[Run, Run]:

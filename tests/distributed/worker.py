@@ -146,6 +146,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, required=True)
     options.add_argument("--tensor-parallel", type=int, default=1)
     options.add_argument("--pipeline-parallel", type=int, default=1)
+    options.add_argument("--first-stage-blocks", type=int)
     options.add_argument("--fields", type=json.loads, default={})
     args = options.parse_args()
     with model_parallel(tensor_parallel=args.tensor_parallel, pipeline_parallel=args.pipeline_parallel):
@@ -155,7 +156,8 @@ def main() -> None:
 def run(args: argparse.Namespace) -> None:
     cells = Cells(args.data)
     config = ScaleModelConfig(
-        **SIZES["tiny"],
+        **{**SIZES["tiny"], **args.fields},
+        num_layers_in_first_pipeline_stage=args.first_stage_blocks,
         num_genes=NUM_GENES,
         num_cell_types=len(CELL_TYPES),
         num_batches=len(cells.batches),
@@ -164,7 +166,6 @@ def run(args: argparse.Namespace) -> None:
         pipeline_model_parallel_size=args.pipeline_parallel,
         pipeline_dtype=torch.float32,
         deallocate_pipeline_outputs=True,
-        **args.fields,
     )
     model = ScaleModel(
         config,

@@ -75,8 +75,7 @@ def load_model(path: Path, **run_fields: Any) -> LoadedModel:
     config.initial_ckpt_path = None
     # The checkpoint holds the tables; the run folder may have moved.
     config.tables_file = ""
-    config.tensor_model_parallel_size = _world("tensor")
-    config.pipeline_model_parallel_size = _world("pipeline")
+    _set_layout(config)
     model = config.configure_model()
     try:
         config.update_model_from_checkpoint(model, str(checkpoint))
@@ -101,6 +100,15 @@ def _load_config(checkpoint: Path) -> Any:
     if not getattr(config, "data_card", ""):
         raise InputError(f"{checkpoint}: expected a SCALE checkpoint, found {type(config).__name__}")
     return config
+
+
+def _set_layout(config: Any) -> None:
+    """Choose what belongs to a run and not to a network: the layout of this run, torch's layers, full precision."""
+    config.tensor_model_parallel_size = _world("tensor")
+    config.pipeline_model_parallel_size = _world("pipeline")
+    config.num_layers_in_first_pipeline_stage = config.num_layers_in_last_pipeline_stage = None
+    config.layer_spec, config.fp8, config.bf16 = "local", None, False
+    config.params_dtype = config.pipeline_dtype = config.autocast_dtype = torch.float32
 
 
 def _world(kind: str) -> int:

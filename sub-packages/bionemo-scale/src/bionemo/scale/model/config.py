@@ -14,6 +14,8 @@ import torch
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
+from bionemo.scale.megatron.kernels import LayerSpec, fp8_multiple
+
 
 def leave_as_is(tensor: Tensor) -> Tensor:
     """Skip Megatron's initialisation: :mod:`bionemo.scale.model.weights` sets every weight in one place."""
@@ -148,8 +150,8 @@ class ScaleModelConfig(TransformerConfig):
     solver: Literal["euler", "heun"] = "euler"
     """Solver at inference."""
 
-    layer_spec: Literal["local"] = "local"
-    """Modules of a block: torch's, for CPU and GPU."""
+    layer_spec: LayerSpec = "local"
+    """Modules of a block: torch's, for CPU and GPU, or Transformer Engine's."""
     ema_decay: float = 0.98
     """Share that the running average of the weights keeps at each step; the average is what predicts. 0 keeps none.
     Beyond the paper."""
@@ -170,6 +172,20 @@ def check_config(config: ScaleModelConfig) -> None:
     Raises:
         ValueError: With the fields, what they should be and what they are.
     """
+    _check_widths(config)
+    _check_encoder_heads(config)
+    _check_stages(config)
+    if config.fp8:
+        _check_fp8(config)
+    if config.sequence_parallel:
+        # The condition token is the last row of the sequence, and N + 1 rows rarely divide by the ranks.
+        raise ValueError(
+            "sequence_parallel must be false: blocks treat the last row of a sequence apart, and rows split over "
+            "tensor parallel ranks would hide it from all but one"
+        )
+
+
+def _check_widths(config: ScaleModelConfig) -> None:
     tensor = config.tensor_model_parallel_size
     divisible = {
         "num_attention_heads": config.num_attention_heads,
@@ -185,6 +201,9 @@ def check_config(config: ScaleModelConfig) -> None:
     for name, value in divisible.items():
         if value % tensor:
             raise ValueError(f"{name} must be a multiple of the tensor parallel size {tensor}, found {value}")
+
+
+def _check_encoder_heads(config: ScaleModelConfig) -> None:
     heads = config.encoder_num_attention_heads
     # Rotary positions turn pairs of coordinates.
     step = 2 * heads if config.gene_encoder == "llama" else heads
@@ -193,15 +212,42 @@ def check_config(config: ScaleModelConfig) -> None:
             f"encoder_hidden_size must be a multiple of {step} with encoder_num_attention_heads={heads} and "
             f"gene_encoder={config.gene_encoder!r}, found {config.encoder_hidden_size}"
         )
-    if config.pipeline_model_parallel_size > config.num_layers:
+
+
+def _check_stages(config: ScaleModelConfig) -> None:
+    stages, ends = (
+        config.pipeline_model_parallel_size,
+        (
+            config.num_layers_in_first_pipeline_stage,
+            config.num_layers_in_last_pipeline_stage,
+        ),
+    )
+    if stages > config.num_layers:
+        raise ValueError(f"the pipeline parallel size must be at most num_layers={config.num_layers}, found {stages}")
+    if config.virtual_pipeline_model_parallel_size is not None:
         raise ValueError(
-            f"the pipeline parallel size must be at most num_layers={config.num_layers}, "
-            f"found {config.pipeline_model_parallel_size}"
+            "virtual_pipeline_model_parallel_size must not be set: encoder and decoder belong to whole stages, found "
+            f"{config.virtual_pipeline_model_parallel_size}"
         )
-    if config.fp8:
+    left, middle = config.num_layers - sum(end or 0 for end in ends), stages - sum(end is not None for end in ends)
+    if left < 0 or (left % middle if middle else left):
+        raise ValueError(
+            f"num_layers={config.num_layers} must spread evenly over {stages} pipeline stages, or over those that are "
+            "left beside num_layers_in_first_pipeline_stage and num_layers_in_last_pipeline_stage, found "
+            f"{left} blocks for {middle}"
+        )
+
+
+def _check_fp8(config: ScaleModelConfig) -> None:
+    if config.layer_spec != "te":
         raise ValueError(f"fp8 needs Transformer Engine layers, found layer_spec={config.layer_spec!r}")
-    if config.sequence_parallel:
-        raise ValueError("sequence_parallel needs norms that know of it, found torch's of layer_spec='local'")
+    tensor, multiple = config.tensor_model_parallel_size, fp8_multiple(config.fp8_recipe)
+    for name in ("hidden_size", "ffn_hidden_size", "encoder_hidden_size", "encoder_ffn_hidden_size"):
+        if getattr(config, name) // tensor % multiple:
+            raise ValueError(
+                f"{name} must be a multiple of {multiple * tensor} for FP8 ({config.fp8_recipe}) on {tensor} tensor "
+                f"parallel ranks, found {getattr(config, name)}"
+            )
 
 
 def encoder_config(config: ScaleModelConfig) -> TransformerConfig:
@@ -228,7 +274,11 @@ _SHARED_WITH_ENCODER = (
     "bias_activation_fusion",
     "bias_dropout_fusion",
     "fp8",
+    "fp8_amax_compute_algo",
+    "fp8_amax_history_len",
+    "fp8_margin",
     "fp8_recipe",
+    "fp8_wgrad",
     "gradient_accumulation_fusion",
     "hidden_dropout",
     "init_method",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bionemo.scale.model.config import ScaleModelConfig, encoder_config
 from bionemo.scale.model.layer_specs import block_submodules
-from bionemo.scale.model.layers import Linear
+from bionemo.scale.model.layers import Linear, run_blocks
 
 
 class GeneEncoder(nn.Module):
@@ -51,7 +51,7 @@ class GeneEncoder(nn.Module):
         tokens = rearrange(self.projection(x), "b n (t h) -> t (b n) h", t=self.num_tokens)
         tokens = tokens + self.token_embedding.weight[:, None, :]
         rotary = self.rotary(self.num_tokens) if self.rotary is not None else None
-        tokens = self.blocks(tokens.contiguous(), attention_mask=None, rotary_pos_emb=rotary)
+        tokens = run_blocks(self.blocks, tokens.contiguous(), rotary_pos_emb=rotary)
         if self.pooling == "mean":
             return rearrange(tokens.mean(0), "(b n) h -> b n h", b=num_sets)
         return rearrange(tokens, "t (b n) h -> b n (t h)", b=num_sets)

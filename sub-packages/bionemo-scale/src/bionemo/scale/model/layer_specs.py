@@ -3,13 +3,17 @@
 """What a block is made of: the parts of an encoder block and of a transport block, for each layer spec.
 
 Megatron builds its blocks from a spec. Ours differ from its GPT specs in two ways: there is no mask (the cells of a set
-and the gene tokens of a cell have no order), and attention goes through torch's scaled dot product attention.
+and the gene tokens of a cell have no order), and in the "local" spec attention goes through torch's scaled dot product
+attention. The "te" spec takes Transformer Engine's modules, which fuse each norm with the linear map after it and can
+multiply in FP8. Both save their weights under the same names.
 """
+
+import contextlib
 
 import torch
 from jaxtyping import Float
 from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
-from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear
+from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear, get_cuda_rng_tracker
 from megatron.core.transformer.attention import SelfAttention, SelfAttentionSubmodules
 from megatron.core.transformer.enums import AttnMaskType
 from megatron.core.transformer.mlp import MLP, MLPSubmodules
@@ -48,7 +52,9 @@ class TorchAttention(nn.Module):
         """Attend within each sequence; S tokens, H heads on this rank, E = H * K."""
         query, key, value = (x.permute(1, 2, 0, 3) for x in (query, key, value))
         dropout = self.dropout if self.training else 0.0
-        context = torch.nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        # Each tensor parallel rank has heads of its own, and drops with random numbers of its own.
+        with get_cuda_rng_tracker().fork() if dropout else contextlib.nullcontext():
+            context = torch.nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         return context.permute(2, 0, 1, 3).flatten(2)
 
 
@@ -60,14 +66,19 @@ def block_submodules(
     Args:
         config: Configuration of the block.
         layer: Class of a layer; its forward says how attention and MLP are put together.
-        layer_spec: "local", the only one so far.
+        layer_spec: "local" or "te".
     """
-    layer_specs, norm = {"local": _local_layer}[layer_spec](layer)
-    return TransformerBlockSubmodules(layer_specs=[layer_specs] * get_num_layers_to_build(config), layer_norm=norm)
+    submodules = {"local": _local_submodules, "te": _te_submodules}[layer_spec]()
+    return TransformerBlockSubmodules(
+        layer_specs=[ModuleSpec(module=layer, submodules=submodules)] * get_num_layers_to_build(config),
+        # Of torch in both specs: one norm a stack is not worth the extra state that Transformer Engine's would add to
+        # checkpoints.
+        layer_norm=WrappedTorchNorm,
+    )
 
 
-def _local_layer(layer: type[BaseTransformerLayer]) -> tuple[ModuleSpec, type]:
-    submodules = TransformerLayerSubmodules(
+def _local_submodules() -> TransformerLayerSubmodules:
+    return TransformerLayerSubmodules(
         input_layernorm=WrappedTorchNorm,
         self_attention=ModuleSpec(
             module=SelfAttention,
@@ -88,7 +99,33 @@ def _local_layer(layer: type[BaseTransformerLayer]) -> tuple[ModuleSpec, type]:
             "pre_mlp_layernorm.": "mlp.linear_fc1.layer_norm_",
         },
     )
-    return ModuleSpec(module=layer, submodules=submodules), WrappedTorchNorm
+
+
+def _te_submodules() -> TransformerLayerSubmodules:
+    # Megatron's wrappers of Transformer Engine; without the package they can be imported and not built.
+    from megatron.core.extensions.transformer_engine import (
+        TEDotProductAttention,
+        TELayerNormColumnParallelLinear,
+        TERowParallelLinear,
+    )
+
+    return TransformerLayerSubmodules(
+        self_attention=ModuleSpec(
+            module=SelfAttention,
+            params={"attn_mask_type": AttnMaskType.no_mask},
+            submodules=SelfAttentionSubmodules(
+                linear_qkv=TELayerNormColumnParallelLinear,
+                core_attention=TEDotProductAttention,
+                linear_proj=TERowParallelLinear,
+            ),
+        ),
+        self_attn_bda=get_bias_dropout_add,
+        mlp=ModuleSpec(
+            module=MLP,
+            submodules=MLPSubmodules(linear_fc1=TELayerNormColumnParallelLinear, linear_fc2=TERowParallelLinear),
+        ),
+        mlp_bda=get_bias_dropout_add,
+    )
 
 
 class TransportLayer(TransformerLayer):

@@ -1,16 +1,23 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Linear maps and MLPs that Megatron splits over the tensor parallel ranks.
+"""Linear maps and MLPs that Megatron splits over the tensor parallel ranks, and stacks of blocks at FP8's shapes.
 
-Megatron's parallel linears return (output, bias); these return the output.
+Megatron's parallel linears return (output, bias); these return the output. They compute in the precision of their
+weights, whatever their input's.
 """
+
+import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from megatron.core.parallel_state import get_tensor_model_parallel_group
 from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear
+from megatron.core.transformer.transformer_block import TransformerBlock
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor, nn
+
+from bionemo.scale.megatron.kernels import fp8_multiple
 
 
 class Linear(nn.Module):
@@ -30,7 +37,7 @@ class Linear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*axes I"]) -> Float[Tensor, "*axes O"]:
         """Map the last axis."""
-        return self.linear(x)[0]
+        return self.linear(x.to(self.linear.weight.dtype))[0]
 
 
 class Mlp(nn.Module):
@@ -60,5 +67,24 @@ class Mlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*axes I"]) -> Float[Tensor, "*axes O"]:
         """Map the last axis."""
-        hidden = torch.nn.functional.gelu(self.linear_fc1(x)[0])
+        hidden = torch.nn.functional.gelu(self.linear_fc1(x.to(self.linear_fc1.weight.dtype))[0])
         return self.linear_fc2(hidden)[0]
+
+
+def run_blocks(blocks: TransformerBlock, x: Float[Tensor, "S B D"], **inputs: Any) -> Float[Tensor, "S B D"]:
+    """Run a stack of blocks, with as many sequences of zeros beside the others as FP8 needs.
+
+    FP8 matrix products take tokens, S * B of them, by the 16 or 32. Whole sequences are added rather than tokens: no
+    sequence attends to another, so what is added needs no mask, changes no other output and gets no gradient.
+    """
+    config = blocks.config
+    added = _missing_sequences(x.shape[0], x.shape[1], fp8_multiple(config.fp8_recipe)) if config.fp8 else 0
+    if not added:
+        return blocks(x, attention_mask=None, **inputs)
+    padded = torch.nn.functional.pad(x, (0, 0, 0, added))
+    return blocks(padded, attention_mask=None, **inputs)[:, :-added]
+
+
+def _missing_sequences(length: int, count: int, multiple: int) -> int:
+    """Return how many sequences to add until all their tokens are a multiple."""
+    return -count % (multiple // math.gcd(length, multiple))

@@ -17,6 +17,7 @@ from megatron.core.enums import ModelType
 from megatron.core.transformer.module import MegatronModule
 from torch import Tensor
 
+from bionemo.scale.megatron.checkpoint import sharded_tensors
 from bionemo.scale.model.condition import ConditionEncoder
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.decoder import Decoder
@@ -93,9 +94,20 @@ class ScaleModel(MegatronModule):
         for name, value in average.items():
             # Not an average of step 0: Megatron leaves new weights as the memory was, and a NaN would never leave.
             if value.is_floating_point() and decay > 0:
-                value.lerp_(followed[name], 1 - decay)
+                value.lerp_(followed[name].to(value.dtype), 1 - decay)
             else:
                 value.copy_(followed[name])
+
+    def bfloat16(self) -> "ScaleModel":
+        """Convert what is trained. The average stays float32: its steps are too small for the 8 bits of bfloat16."""
+        for name, child in self.named_children():
+            if name != "average":
+                child.bfloat16()
+        return self
+
+    def sharded_state_dict(self, prefix: str = "", sharded_offsets: tuple = (), metadata: dict | None = None) -> dict:
+        """Describe this rank's tensors to Megatron's checkpoints; any layout reads what any other wrote."""
+        return sharded_tensors(self, prefix=prefix, sharded_offsets=sharded_offsets, metadata=metadata)
 
     def set_input_tensor(self, input_tensor: Tensor | list[Tensor] | None) -> None:
         """Take what the previous pipeline stage sent."""
@@ -148,7 +160,9 @@ class ScaleModel(MegatronModule):
         joint = self.transport_blocks(joint)
         if not self.post_process:
             return _pack(z_0, z_1, joint)
-        return ScaleOutput(z_0=z_0, z_1=z_1, head=self._read_out(joint), x_0=self.decode(z_0), x_1=self.decode(z_1))
+        x_0, x_1 = self.decode(z_0), self.decode(z_1)
+        # Losses are float32 in every precision.
+        return ScaleOutput(z_0=z_0.float(), z_1=z_1.float(), head=self._read_out(joint).float(), x_0=x_0, x_1=x_1)
 
     def _join(self, z_t: Tensor, t: Tensor, condition: Tensor) -> Float[Tensor, "S B D"]:
         cells = self.transport_input(z_t, t).transpose(0, 1)
@@ -164,6 +178,7 @@ def _average_of(model: ScaleModel) -> ScaleModel:
     """Return a network of the same shape that no gradient reaches."""
     config = copy.copy(model.config)
     config.ema_decay = 0.0
+    config.params_dtype, config.bf16, config.fp8 = torch.float32, False, None
     average = ScaleModel(config, pre_process=model.pre_process, post_process=model.post_process)
     return average.requires_grad_(False)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.layer_specs import TransportLayer, block_submodules
-from bionemo.scale.model.layers import Linear, Mlp
+from bionemo.scale.model.layers import Linear, Mlp, run_blocks
 
 
 TIME_FREQUENCIES = 64
@@ -28,7 +28,7 @@ class TransportInput(nn.Module):
 
     def forward(self, z_t: Float[Tensor, "B N D"], t: Float[Tensor, " B"]) -> Float[Tensor, "B N D"]:
         """Project the cells and add the embedding of their set's time."""
-        return self.cells(z_t) + self.time(time_features(t).to(z_t.dtype))[:, None, :]
+        return self.cells(z_t) + self.time(time_features(t))[:, None, :]
 
 
 class TransportBlocks(nn.Module):
@@ -44,7 +44,7 @@ class TransportBlocks(nn.Module):
 
     def forward(self, joint: Float[Tensor, "S B D"]) -> Float[Tensor, "S B D"]:
         """Update the cells of each set; the last row is the condition token."""
-        return self.blocks(joint, attention_mask=None)
+        return run_blocks(self.blocks, joint)
 
 
 def time_features(t: Float[Tensor, " B"]) -> Float[Tensor, "B F"]:

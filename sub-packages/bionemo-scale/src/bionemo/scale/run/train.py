@@ -73,6 +73,8 @@ _OPTIONS = {
     "num_nodes": "machines",
     "tensor_parallel": "processes that share every layer",
     "pipeline_parallel": "processes that share the stack of blocks",
+    "precision": "fp32, bf16, fp8, fp8-current, mxfp8; the last three on GPUs that have it",
+    "spec": "layers of the blocks: local (torch), te (Transformer Engine), auto (te where it runs)",
 }
 
 
@@ -119,13 +121,16 @@ def _train(argv: Sequence[str] | None) -> None:
         return
     take_ranks_of_slurm(os.environ)
     if settings.devices > 1 and "LOCAL_RANK" not in os.environ:
-        _start_under_torchrun(settings.devices, argv)
+        sys.exit(_run_processes(settings.devices, argv))
     is_new = not settings.out.exists()
     try:
         _run(settings)
     except InputError:
         if is_new:
             shutil.rmtree(settings.out, ignore_errors=True)
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            # Every process of a machine finds the same; the first one says it.
+            sys.exit(2)
         raise
 
 
@@ -156,11 +161,32 @@ def _show_size(settings: TrainSettings, *, with_store: bool) -> None:
         screen.write(size_table(settings, with_store=with_store))
 
 
-def _start_under_torchrun(devices: int, argv: Sequence[str] | None) -> None:
-    """Replace this process by torchrun, which starts one process a device."""
+def _run_processes(devices: int, argv: Sequence[str] | None) -> int:
+    """Run one process a device, as torchrun does, and return the exit code of the first that failed, or 0."""
+    import logging
+    import uuid
+
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # What failed has said so itself; torchrun would add a page on processes.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.getLogger("torch.distributed.launcher").setLevel(logging.CRITICAL)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=devices,
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
     arguments = list(sys.argv[1:] if argv is None else argv)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
-    os.execv(sys.executable, [*launcher, "-m", "bionemo.scale.run.train", *arguments])
+    try:
+        elastic_launch(config, sys.executable)("-u", "-m", "bionemo.scale.run.train", *arguments)
+    except ChildFailedError as error:
+        return error.get_first_failure()[1].exitcode
+    return 0
 
 
 if __name__ == "__main__":

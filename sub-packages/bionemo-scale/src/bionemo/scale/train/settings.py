@@ -11,6 +11,8 @@ from bionemo.scale.types import InputError
 
 
 Weighting = Literal["proportional", "uniform", "tempered"]
+PrecisionName = Literal["fp32", "bf16", "fp8", "fp8-current", "mxfp8"]
+SpecName = Literal["auto", "local", "te"]
 
 _COUNTS = (
     "max_steps",
@@ -72,6 +74,10 @@ class TrainSettings:
     """Processes that share every layer."""
     pipeline_parallel: int = 1
     """Processes that share the stack of blocks."""
+    precision: PrecisionName = "fp32"
+    """How numbers are kept and multiplied; see bionemo.scale.megatron.kernels."""
+    spec: SpecName = "auto"
+    """Layers of the blocks: torch's (local), Transformer Engine's (te), or the latter where they run (auto)."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Model configuration fields by name."""
 
@@ -81,8 +87,11 @@ class TrainSettings:
                 raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {getattr(self, name)}")
         if not 0 <= self.control_share < 1:
             raise InputError(f"--control-share must be at least 0 and below 1, found {self.control_share}")
-        if self.weighting not in get_args(Weighting):
-            raise InputError(f"--weighting must be one of {', '.join(get_args(Weighting))}, found {self.weighting!r}")
+        for name, choices in (("weighting", Weighting), ("precision", PrecisionName), ("spec", SpecName)):
+            if getattr(self, name) not in get_args(choices):
+                raise InputError(
+                    f"--{name} must be one of {', '.join(get_args(choices))}, found {getattr(self, name)!r}"
+                )
         model_parallel = self.tensor_parallel * self.pipeline_parallel
         if (self.devices * self.num_nodes) % model_parallel:
             raise InputError(

@@ -23,11 +23,13 @@ from bionemo.scale.data.agents import Agents, Grammar, read_features, take_apart
 from bionemo.scale.data.datamodule import ScaleDataModule
 from bionemo.scale.data.reader import Store
 from bionemo.scale.data.sampler import Sampling
+from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import packed_length
 from bionemo.scale.train.average import WeightAverage
 from bionemo.scale.train.callbacks import RunMonitor, StopOnSignal
 from bionemo.scale.train.config import ScaleConfig
+from bionemo.scale.train.dropout import DropoutSeed
 from bionemo.scale.train.fields import parse_overrides, size_fields
 from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module
 from bionemo.scale.train.settings import TrainSettings
@@ -72,6 +74,7 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
         warmup_steps=max(1, min(settings.warmup_steps, settings.max_steps // 10)),
         weight_decay=settings.weight_decay,
         use_distributed_optimizer=torch.cuda.is_available(),
+        bf16=PRECISIONS[settings.precision].dtype is torch.bfloat16,
     )
     trainer = _trainer(settings, stream, has_validation=has_validation)
     stopper = StopOnSignal()
@@ -103,6 +106,7 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
 def model_config(settings: TrainSettings, card: DataCard) -> ScaleConfig:
     """Return the model's configuration: a size, the data's dimensions, the layout, then the user's fields."""
     overrides = parse_overrides(ScaleModelConfig, settings.overrides)
+    _check_overrides(overrides)
     agents = take_apart(card.perturbations, _grammar(overrides))
     fields: dict[str, Any] = {
         **size_fields(settings.size),
@@ -114,7 +118,8 @@ def model_config(settings: TrainSettings, card: DataCard) -> ScaleConfig:
         "seed": settings.seed,
         "tensor_model_parallel_size": settings.tensor_parallel,
         "pipeline_model_parallel_size": settings.pipeline_parallel,
-        "pipeline_dtype": torch.float32,
+        "layer_spec": choose_layer_spec(settings.spec, settings.precision),
+        **PRECISIONS[settings.precision].config_fields(),
         "data_card": card.to_json(),
         "tables_file": str(settings.out / TABLES_NAME),
         "num_agents": len(agents.names),
@@ -131,6 +136,18 @@ def model_config(settings: TrainSettings, card: DataCard) -> ScaleConfig:
         return ScaleConfig(**fields)
     except (ValueError, AssertionError) as error:
         raise InputError(f"model configuration: {error}") from error
+
+
+def _check_overrides(overrides: dict[str, Any]) -> None:
+    """Refuse fields that say how a run goes: what decides them must know of them."""
+    owners = {
+        "layer_spec": "--spec",
+        "tensor_model_parallel_size": "--tensor-parallel",
+        "pipeline_model_parallel_size": "--pipeline-parallel",
+        **dict.fromkeys(PRECISIONS["fp8"].config_fields(), "--precision"),
+    }
+    for name in overrides.keys() & owners.keys():
+        raise InputError(f"--set {name}: use {owners[name]}")
 
 
 def _grammar(overrides: dict[str, Any]) -> Grammar:
@@ -154,7 +171,7 @@ def _trainer(settings: TrainSettings, stream: TextIO, *, has_validation: bool) -
     strategy = nl.MegatronStrategy(
         tensor_model_parallel_size=settings.tensor_parallel,
         pipeline_model_parallel_size=settings.pipeline_parallel,
-        pipeline_dtype=torch.float32,
+        pipeline_dtype=PRECISIONS[settings.precision].dtype,
         process_group_backend="nccl" if on_gpu else "gloo",
         ddp="megatron",
         gradient_as_bucket_view=True,
@@ -172,6 +189,7 @@ def _trainer(settings: TrainSettings, stream: TextIO, *, has_validation: bool) -
         devices=settings.devices,
         num_nodes=settings.num_nodes,
         strategy=strategy,
+        plugins=_precision_plugin(settings.precision),
         max_steps=settings.max_steps,
         accumulate_grad_batches=1,
         val_check_interval=min(settings.val_interval, settings.max_steps),
@@ -186,7 +204,17 @@ def _trainer(settings: TrainSettings, stream: TextIO, *, has_validation: bool) -
     # Not an argument: NeMo copies those into the checkpoint's context, and a stream cannot be copied.
     trainer.callbacks.append(monitor)
     trainer.callbacks.append(WeightAverage())
+    trainer.callbacks.append(DropoutSeed(settings.seed))
     return trainer
+
+
+def _precision_plugin(name: str) -> nl.MegatronMixedPrecision | None:
+    """Return what tells NeMo of a precision; single precision is what it does by itself."""
+    fields = PRECISIONS[name].config_fields()
+    if not fields.pop("bf16"):
+        return None
+    # Gradients are summed over micro-batches and ranks in float32.
+    return nl.MegatronMixedPrecision(precision="bf16-mixed", grad_reduce_in_fp32=True, **fields)
 
 
 def _checkpointing(settings: TrainSettings, *, has_validation: bool) -> ModelCheckpoint:
@@ -252,6 +280,10 @@ def _check_same_run(path: Path, resolved: dict[str, Any]) -> None:
                 f"{path}: the run folder holds another run: expected {name}={before}, found {value}; "
                 "choose another --out, or remove the folder"
             )
+    # The optimizer of bfloat16 parameters keeps copies of them that the other does not have.
+    before, value = (run.get("precision", "fp32") for run in (earlier["run"], resolved["run"]))
+    if PRECISIONS[before].dtype is not PRECISIONS[value].dtype:
+        raise InputError(f"{path}: the run folder holds another run: expected --precision {before}, found {value}")
     for name in ("store", "seed", "set_size"):
         before, value = earlier["run"].get(name), resolved["run"][name]
         if before != value:

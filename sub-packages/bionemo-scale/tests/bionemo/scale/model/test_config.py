@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bionemo.scale.model.config import encoder_config
+from bionemo.scale.model.sizes import SIZES
 
 
 def test_defaults_are_accepted_and_say_what_the_paper_says(make_config):
@@ -72,5 +73,66 @@ def test_rotary_positions_need_pairs(make_config):
 
 
 def test_sequence_parallel_is_refused(make_config):
-    with pytest.raises(ValueError, match="sequence_parallel needs norms"):
+    with pytest.raises(ValueError, match="sequence_parallel must be false: blocks treat the last row"):
         make_config(sequence_parallel=True, tensor_model_parallel_size=2)
+
+
+class TestStages:
+    def make(self, make_config, stages: int, **fields):
+        return make_config(pipeline_model_parallel_size=stages, pipeline_dtype=torch.float32, **fields)
+
+    def test_blocks_that_do_not_spread_evenly_are_refused(self, make_config):
+        with pytest.raises(ValueError, match="num_layers=3 must spread evenly over 2 pipeline stages"):
+            self.make(make_config, 2, num_layers=3)
+
+    @pytest.mark.parametrize(
+        "stages, fields",
+        [
+            (2, dict(num_layers=3, num_layers_in_first_pipeline_stage=1)),
+            (2, dict(num_layers=3, num_layers_in_last_pipeline_stage=1)),
+            (3, dict(num_layers=7, num_layers_in_first_pipeline_stage=1)),
+            (4, dict(num_layers=8, num_layers_in_first_pipeline_stage=1, num_layers_in_last_pipeline_stage=1)),
+        ],
+    )
+    def test_the_ends_may_have_fewer_blocks(self, stages, fields, make_config):
+        assert self.make(make_config, stages, **fields).num_layers == fields["num_layers"]
+
+    @pytest.mark.parametrize(
+        "stages, fields",
+        [
+            (3, dict(num_layers=6, num_layers_in_first_pipeline_stage=1)),
+            (2, dict(num_layers=6, num_layers_in_first_pipeline_stage=1, num_layers_in_last_pipeline_stage=1)),
+        ],
+    )
+    def test_what_is_left_must_spread_evenly_too(self, stages, fields, make_config):
+        with pytest.raises((ValueError, AssertionError)):
+            self.make(make_config, stages, **fields)
+
+    def test_virtual_stages_are_refused(self, make_config):
+        with pytest.raises(ValueError, match="virtual_pipeline_model_parallel_size must not be set"):
+            self.make(make_config, 2, num_layers=4, virtual_pipeline_model_parallel_size=2)
+
+
+class TestFp8:
+    def make(self, make_config, **fields):
+        return make_config(fp8="hybrid", bf16=True, layer_spec="te", **fields)
+
+    def test_widths_fit_its_matrices(self, make_config):
+        assert encoder_config(self.make(make_config)).fp8 == "hybrid"
+
+    @pytest.mark.parametrize("name", ["ffn_hidden_size", "encoder_ffn_hidden_size"])
+    def test_other_widths_are_refused(self, name, make_config):
+        with pytest.raises(ValueError, match=f"{name} must be a multiple of 16 for FP8 .delayed. on 1 tensor"):
+            self.make(make_config, **{name: 72})
+
+    def test_each_rank_needs_such_a_width(self, make_config):
+        with pytest.raises(ValueError, match="hidden_size must be a multiple of 64 for FP8 .mxfp8. on 2 tensor"):
+            self.make(make_config, fp8_recipe="mxfp8", tensor_model_parallel_size=2)
+
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("recipe", ["delayed", "tensorwise", "mxfp8"])
+    def test_every_size_fits(self, size, recipe, make_config):
+        """On one rank; beside the tests' tiny one, on two."""
+        ranks = 1 if size == "tiny" else 2
+        fields = dict(SIZES[size], fp8_recipe=recipe, tensor_model_parallel_size=ranks)
+        assert self.make(make_config, **fields).fp8_recipe == recipe

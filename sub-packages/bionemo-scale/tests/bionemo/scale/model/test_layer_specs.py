@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
+from megatron.core.extensions import transformer_engine as extensions
 from megatron.core.transformer.enums import AttnMaskType
+from megatron.core.transformer.identity_op import IdentityOp
 from torch import Tensor, nn
 
-from bionemo.scale.model.layer_specs import TorchAttention, TransportLayer
+from bionemo.scale.model.layer_specs import TorchAttention, TransportLayer, block_submodules
 
 
 @pytest.fixture
@@ -88,3 +90,44 @@ def test_dropout_acts_in_training_only(make_model, joint):
 def test_attention_refuses_a_mask(config):
     with pytest.raises(ValueError, match="expected no mask"):
         TorchAttention(config, layer_number=1, attn_mask_type=AttnMaskType.causal)
+
+
+class TestTransformerEngineSpec:
+    """What can be seen of it without the package: which modules stand where, and under which names they save."""
+
+    @pytest.fixture
+    def parts(self, make_config):
+        def of(spec: str):
+            layers = block_submodules(make_config(), TransportLayer, layer_spec=spec).layer_specs
+            assert len(layers) == 2 and {layer.module for layer in layers} == {TransportLayer}
+            return layers[0].submodules
+
+        return of
+
+    def test_norms_are_inside_the_linear_maps(self, parts):
+        te = parts("te")
+        assert te.input_layernorm is te.pre_mlp_layernorm is IdentityOp
+        attention, mlp = te.self_attention.submodules, te.mlp.submodules
+        # Megatron's own classes; without the package they are there by name only.
+        assert attention.linear_qkv is mlp.linear_fc1 is extensions.TELayerNormColumnParallelLinear
+        assert attention.linear_proj is mlp.linear_fc2 is extensions.TERowParallelLinear
+        assert attention.core_attention is extensions.TEDotProductAttention
+
+    def test_sets_have_no_mask(self, parts):
+        for spec in ("local", "te"):
+            assert parts(spec).self_attention.params == {"attn_mask_type": AttnMaskType.no_mask}
+
+    def test_checkpoints_have_one_name_for_both(self, parts, model):
+        """What the fused modules call their norms is what the map turns the separate norms into."""
+        keys = parts("local").sharded_state_dict_keys_map
+        assert keys == {
+            "input_layernorm.": "self_attention.linear_qkv.layer_norm_",
+            "pre_mlp_layernorm.": "mlp.linear_fc1.layer_norm_",
+        }
+        assert parts("te").sharded_state_dict_keys_map == {}
+        # Names that Transformer Engine's LayerNormLinear gives its parameters.
+        fused = {"weight", "bias", "layer_norm_weight", "layer_norm_bias"}
+        saved = {tensor.key for tensor in model.sharded_state_dict().values()}
+        for linear in ("self_attention.linear_qkv", "mlp.linear_fc1"):
+            prefix = f"transport_blocks.blocks.layers.{linear}."
+            assert {key.removeprefix(prefix) for key in saved if key.startswith(prefix)} - {"_extra_state"} == fused

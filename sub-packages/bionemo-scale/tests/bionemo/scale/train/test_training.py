@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import pytest
+import torch
+
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
+
+
+@pytest.fixture
+def config_of(process_groups):
+    from bionemo.scale.train.training import model_config
+
+    labels = dict(cell_types=("B", "T"), perturbations=("A",), batches=("1",), control="none")
+    card = DataCard(genes=tuple("abcd"), **labels, scale=ExpressionScale(), keys=ObsKeys())
+
+    def make(overrides: dict[str, str] | None = None, **settings):
+        run = TrainSettings(store=Path("store"), out=Path("out"), size="tiny", overrides=overrides or {}, **settings)
+        return model_config(run, card)
+
+    return make
+
+
+def refusal(config_of, *arguments, **settings) -> str:
+    with pytest.raises(InputError) as error:
+        config_of(*arguments, **settings)
+    return str(error.value)
+
+
+def test_precision_reaches_the_network(config_of):
+    single, half = config_of(), config_of(precision="bf16")
+    assert (single.bf16, single.params_dtype, single.pipeline_dtype) == (False, torch.float32, torch.float32)
+    assert (half.bf16, half.params_dtype, half.pipeline_dtype) == (True, torch.bfloat16, torch.bfloat16)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="refused for want of a CUDA device, and there is one")
+@pytest.mark.parametrize("settings", [{"precision": "fp8"}, {"spec": "te"}])
+def test_what_this_machine_cannot_run_is_refused(settings, config_of):
+    assert "found no CUDA device" in refusal(config_of, **settings)
+
+
+@pytest.mark.parametrize(
+    "name, value, option",
+    [
+        ("layer_spec", "te", "--spec"),
+        ("fp8", "hybrid", "--precision"),
+        ("bf16", "true", "--precision"),
+        ("tensor_model_parallel_size", "2", "--tensor-parallel"),
+        ("pipeline_model_parallel_size", "2", "--pipeline-parallel"),
+    ],
+)
+def test_fields_with_an_option_are_set_by_it(name, value, option, config_of):
+    assert refusal(config_of, {name: value}) == f"--set {name}: use {option}"
+
+
+def test_a_layout_that_does_not_fit_names_the_field(config_of):
+    found = refusal(config_of, {"num_layers": "3"}, devices=2, pipeline_parallel=2)
+    assert found.startswith("model configuration: num_layers=3 must spread evenly over 2 pipeline stages")
+    assert (
+        config_of(
+            {"num_layers": "3", "num_layers_in_first_pipeline_stage": "1"}, devices=2, pipeline_parallel=2
+        ).num_layers_in_first_pipeline_stage
+        == 1
+    )
+
+
+def test_processes_are_a_multiple_of_a_copy():
+    with pytest.raises(InputError, match="multiple of tensor times pipeline parallel = 4, found 6"):
+        TrainSettings(store=Path("s"), out=Path("o"), devices=6, tensor_parallel=2, pipeline_parallel=2)
+
+
+@pytest.mark.parametrize("name", ["precision", "spec"])
+def test_unknown_names_are_refused(name):
+    with pytest.raises(InputError, match=f"--{name} must be one of .*, found 'x'"):
+        TrainSettings(store=Path("s"), out=Path("o"), **{name: "x"})
