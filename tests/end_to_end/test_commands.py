@@ -216,6 +216,8 @@ class TestRefusals:
         (("--set", "prior=contrl"), "gaussian_mix"),
         (("--set", "num_layers=x"), "expected int"),
         (("--tensor-parallel", "2"), "multiple"),
+        (("--precision", "x"), "--precision must be one of"),
+        (("--spec", "x"), "--spec must be one of"),
     ],
 )
 def test_training_refuses_what_it_cannot_use(store: Path, tmp_path: Path, arguments: tuple[str, ...], found: str):
