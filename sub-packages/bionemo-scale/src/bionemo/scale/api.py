@@ -60,7 +60,7 @@ def prepare(
         keys: The obs columns that label a cell.
         controls: Perturbation labels of control cells; all become the first.
         **options: Other fields of :class:`bionemo.scale.data.preprocess.PrepareConfig`: datasets, num_hvg, target_sum,
-            library_size_key, layer, gene_key, overwrite.
+            library_size_key, matrix, gene_key, join, knockdown, codec, workers, overwrite.
 
     Raises:
         InputError: The input cannot be used; nothing is left at ``out``.

@@ -63,13 +63,20 @@ def prepare_step(settings: PrepareConfig) -> Step:
         "hvg": settings.num_hvg,
         "target_sum": settings.target_sum,
         "library_size_key": settings.library_size_key,
-        "layer": settings.layer,
+        "matrix": settings.matrix,
         "gene_key": settings.gene_key,
+        "join": settings.join,
+        "codec": settings.codec,
+        "workers": settings.workers,
     }
     words = [str(path) for path in settings.inputs]
     words += [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
     words += [f"--control={label}" for label in settings.controls]
     words += [f"--dataset={name}" for name in settings.datasets]
+    if settings.knockdown is not None:
+        words += ["--knockdown", str(settings.knockdown.group), str(settings.knockdown.cell)]
+    if settings.scanned:
+        words += ["--scanned", *map(str, settings.scanned)]
     return Step(name="prepare", arguments=(*words, *(["--overwrite"] if settings.overwrite else [])))
 
 
