@@ -11,7 +11,7 @@
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
 #SBATCH --open-mode=append
-#SBATCH --output=/site/jobs/scale/prepare/sbatch_scale-prepare_%j.out
+#SBATCH --output=/site/jobs/experiments/scale/scale_ID/prepare/sbatch_scale-prepare_%j.out
 #SBATCH --partition=gpu
 #SBATCH --signal=USR1@300
 #SBATCH --time=04:00:00
@@ -38,7 +38,7 @@ stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; f
 
 # Command 1
 
-srun --output /site/jobs/scale/prepare/log-scale-prepare_%j_${SLURM_RESTART_COUNT:-0}.out --chdir /site/jobs/scale/prepare/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.prepare /repository/examples/data/kang2018_pbmc_ifnb.h5ad '--out=/site/data/a run/store' --perturbation-key=perturbation --cell-type-key=cell_type --batch-key=batch --split=/repository/examples/splits/kang.toml --hvg=2000 --target-sum=10000.0 --library-size-key=n_counts_full --control=control --dataset=kang --overwrite || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/prepare/log-scale-prepare_%j_${SLURM_RESTART_COUNT:-0}.out --chdir /site/jobs/experiments/scale/scale_ID/prepare/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.prepare /repository/examples/data/kang2018_pbmc_ifnb.h5ad '--out=/site/data/a run/store' --perturbation-key=perturbation --cell-type-key=cell_type --batch-key=batch --split=/repository/examples/splits/kang.toml --hvg=2000 --target-sum=10000.0 --library-size-key=n_counts_full --control=control --dataset=kang --overwrite || stopped $?
 
 exitcode=$?
 
@@ -64,7 +64,7 @@ fi
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=2
 #SBATCH --open-mode=append
-#SBATCH --output=/site/jobs/scale/train/sbatch_scale-train_%j.out
+#SBATCH --output=/site/jobs/experiments/scale/scale_ID/train/sbatch_scale-train_%j.out
 #SBATCH --partition=gpu
 #SBATCH --signal=USR1@300
 #SBATCH --time=04:00:00
@@ -91,7 +91,7 @@ stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; f
 
 # Command 1
 
-srun --output /site/jobs/scale/train/log-scale-train_%j_${SLURM_RESTART_COUNT:-0}.out --chdir /site/jobs/scale/train/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.train --store '/site/data/a run/store' --out '/site/data/a run/run' --size small --max-steps 400 --seed 0 --set-size 32 --micro-batch-size 8 --accumulate 1 --lr 0.001 --warmup-steps 50 --weight-decay 0.01 --val-interval 100 --log-interval 10 --weighting tempered --control-share 0.4 --num-workers 0 --devices 2 --num-nodes 1 --tensor-parallel 1 --pipeline-parallel 1 || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/train/log-scale-train_%j_${SLURM_RESTART_COUNT:-0}.out --chdir /site/jobs/experiments/scale/scale_ID/train/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.train --store '/site/data/a run/store' --out '/site/data/a run/run' --size small --max-steps 400 --seed 0 --set-size 32 --micro-batch-size 8 --accumulate 1 --lr 0.001 --warmup-steps 50 --weight-decay 0.01 --val-interval 100 --log-interval 10 --weighting tempered --control-share 0.4 --num-workers 0 --devices 2 --num-nodes 1 --tensor-parallel 1 --pipeline-parallel 1 || stopped $?
 
 exitcode=$?
 
@@ -117,7 +117,7 @@ fi
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=2
 #SBATCH --open-mode=append
-#SBATCH --output=/site/jobs/scale/infer/sbatch_scale-infer_%j.out
+#SBATCH --output=/site/jobs/experiments/scale/scale_ID/infer/sbatch_scale-infer_%j.out
 #SBATCH --partition=gpu
 #SBATCH --signal=USR1@300
 #SBATCH --time=04:00:00
@@ -144,7 +144,7 @@ stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; f
 
 # Command 1
 
-srun --output /site/jobs/scale/infer/log-scale-infer_%j_${SLURM_RESTART_COUNT:-0}.out --chdir /site/jobs/scale/infer/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.infer --checkpoint '/site/data/a run/run' --out '/site/data/a run/predicted' --store '/site/data/a run/store' --split test --output cells --with-controls --precision fp32 --seed 0 || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/infer/log-scale-infer_%j_${SLURM_RESTART_COUNT:-0}.out --chdir /site/jobs/experiments/scale/scale_ID/infer/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.infer --checkpoint '/site/data/a run/run' --out '/site/data/a run/predicted' --store '/site/data/a run/store' --split test --output cells --with-controls --precision fp32 --seed 0 || stopped $?
 
 exitcode=$?
 
@@ -170,7 +170,7 @@ fi
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
 #SBATCH --open-mode=append
-#SBATCH --output=/site/jobs/scale/evaluate/sbatch_scale-evaluate_%j.out
+#SBATCH --output=/site/jobs/experiments/scale/scale_ID/evaluate/sbatch_scale-evaluate_%j.out
 #SBATCH --partition=gpu
 #SBATCH --signal=USR1@300
 #SBATCH --time=04:00:00
@@ -197,7 +197,7 @@ stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; f
 
 # Command 1
 
-srun --output /site/jobs/scale/evaluate/log-scale-evaluate_%j_${SLURM_RESTART_COUNT:-0}.out --chdir /site/jobs/scale/evaluate/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.evaluate '--pred=/site/data/a run/predicted/adata_pred.h5ad' --name=SCALE --real '/site/data/a run/predicted/adata_real.h5ad' --out '/site/data/a run/scores' --store '/site/data/a run/store' --control-policy same-real --seed 0 --plot || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/evaluate/log-scale-evaluate_%j_${SLURM_RESTART_COUNT:-0}.out --chdir /site/jobs/experiments/scale/scale_ID/evaluate/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.evaluate '--pred=/site/data/a run/predicted/adata_pred.h5ad' --name=SCALE --real '/site/data/a run/predicted/adata_real.h5ad' --out '/site/data/a run/scores' --store '/site/data/a run/store' --control-policy same-real --seed 0 --plot || stopped $?
 
 exitcode=$?
 
