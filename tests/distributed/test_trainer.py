@@ -267,3 +267,12 @@ def test_what_all_processes_refuse_is_said_once(runs):
     expected = "encoder_num_attention_heads must be a multiple of the tensor parallel size 2, found 1"
     assert errors == [f"error: model configuration: {expected}"]
     assert "Traceback" not in screen and not (runs.folder / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    "option, choices", [("--precision", "fp32, bf16, fp8, fp8-current, mxfp8"), ("--spec", "auto, local, te")]
+)
+def test_unknown_names_are_refused_at_once(option, choices):
+    assert command("train", "--store", "s", "--out", "o", option, "x", code=2) == (
+        f"error: {option} must be one of {choices}, found 'x'\n"
+    )
