@@ -226,7 +226,8 @@ class TestBfloat16:
     def test_it_predicts(self, runs):
         expected, found = (anndata.read_h5ad(runs.pred(name)).X for name in ("one", "bf16"))
         assert np.isfinite(found).all()
-        assert np.abs(found - expected).mean() < 0.02
+        # Of genes, not of cells: which of a cell's genes are zero is a matter of a threshold.
+        assert np.abs(found.mean(axis=0) - expected.mean(axis=0)).mean() < 0.01
 
     def test_single_precision_cannot_continue_it(self, runs, tmp_path):
         shutil.copytree(runs.folder / "bf16", tmp_path / "run")
@@ -267,3 +268,12 @@ def test_what_all_processes_refuse_is_said_once(runs):
     expected = "encoder_num_attention_heads must be a multiple of the tensor parallel size 2, found 1"
     assert errors == [f"error: model configuration: {expected}"]
     assert "Traceback" not in screen and not (runs.folder / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    "option, choices", [("--precision", "fp32, bf16, fp8, fp8-current, mxfp8"), ("--spec", "auto, local, te")]
+)
+def test_unknown_names_are_refused_at_once(option, choices):
+    assert command("train", "--store", "s", "--out", "o", option, "x", code=2) == (
+        f"error: {option} must be one of {choices}, found 'x'\n"
+    )

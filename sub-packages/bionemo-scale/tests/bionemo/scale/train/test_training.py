@@ -64,8 +64,3 @@ def test_a_layout_that_does_not_fit_names_the_field(config_of):
         ).num_layers_in_first_pipeline_stage
         == 1
     )
-
-
-def test_processes_are_a_multiple_of_a_copy():
-    with pytest.raises(InputError, match="multiple of tensor times pipeline parallel = 4, found 6"):
-        TrainSettings(store=Path("s"), out=Path("o"), devices=6, tensor_parallel=2, pipeline_parallel=2)
