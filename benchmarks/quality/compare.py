@@ -5,7 +5,7 @@
     python benchmarks/quality/compare.py OUT [--datasets kang papalexi] [--seconds 600] [--models SCALE STATE]
 
 For each data set: bionemo-scale-prepare; each model is timed for a few steps, then trained for as many steps as fit into
-``--seconds`` (start-up included); both predict the test split; bionemo-scale-evaluate and bionemo-scale-report. STATE (arc-state of
+``--seconds`` (start-up, which is not training, comes on top for both); both predict the test split; bionemo-scale-evaluate and bionemo-scale-report. STATE (arc-state of
 PyPI) lives in ``OUT/state-env``, made once, and is driven by its own command line. Takes about 2 x seconds + 6 minutes a
 data set. Writes OUT/<data set>/scores, OUT/<data set>/report.html and prints the table.
 """
@@ -73,7 +73,7 @@ def fit_budget(train, seconds: float) -> Budget:
     short, long = train(SHORT), train(LONG)
     per_step = max((long - short) / (LONG - SHORT), 1e-3)
     startup = max(short - SHORT * per_step, 0.0)
-    return Budget(steps=max(int((seconds - startup) / per_step), 1), seconds_per_step=per_step, startup=startup)
+    return Budget(steps=max(int(seconds / per_step), 1), seconds_per_step=per_step, startup=startup)
 
 
 def train_scale(folder: Path, seconds: float) -> list[str]:

@@ -107,8 +107,7 @@ def additive(targets: Targets) -> BaselinePrediction:
     """
     training = _training(targets)
     changes = _constant(targets.perturbation, training.changes, np.zeros_like(training.overall.mean))
-    expression = np.maximum(targets.controls + changes.expression, 0)
-    return BaselinePrediction(expression=expression, fallbacks=changes.fallbacks)
+    return _moved(targets.controls, changes)
 
 
 def overall_mean(targets: Targets) -> BaselinePrediction:
@@ -139,8 +138,7 @@ def ridge(targets: Targets) -> BaselinePrediction:
     zero = np.zeros_like(model.intercept)
     effects = _constant(targets.perturbation, model.perturbation, zero)
     shift = (model.intercept + model.cell_type.get(targets.cell_type, zero)).astype(np.float32)
-    expression = np.maximum(targets.controls + effects.expression + shift, 0)
-    return BaselinePrediction(expression=expression, fallbacks=effects.fallbacks)
+    return _moved(targets.controls, effects, shift)
 
 
 def nearest_context(targets: Targets) -> BaselinePrediction:
@@ -155,8 +153,7 @@ def nearest_context(targets: Targets) -> BaselinePrediction:
         for name, seen in training.by_context.items()
     }
     changes = _constant(targets.perturbation, near, np.zeros_like(training.overall.mean))
-    expression = np.maximum(targets.controls + changes.expression, 0)
-    return BaselinePrediction(expression=expression, fallbacks=changes.fallbacks)
+    return _moved(targets.controls, changes)
 
 
 BASELINES: dict[str, Callable[[Targets], BaselinePrediction]] = {
@@ -182,6 +179,15 @@ def _training(targets: Targets) -> TrainingMeans:
 
 def _repeat(mean: np.ndarray, num: int) -> np.ndarray:
     return np.tile(mean.astype(np.float32), (num, 1))
+
+
+def _moved(controls: np.ndarray, changes: BaselinePrediction, shift: np.ndarray | None = None) -> BaselinePrediction:
+    """Add changes to control cells, clipped at 0, in the memory of the changes."""
+    expression = changes.expression
+    expression += controls
+    if shift is not None:
+        expression += shift
+    return BaselinePrediction(expression=np.maximum(expression, 0, out=expression), fallbacks=changes.fallbacks)
 
 
 def _constant(labels: np.ndarray, means: dict[str, np.ndarray], fallback: np.ndarray) -> BaselinePrediction:

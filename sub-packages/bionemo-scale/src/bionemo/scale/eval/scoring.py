@@ -189,17 +189,20 @@ def _contestants(
         predicted = model.cells.select(model.cells.cell_type == truth.context)
         own = model.controls.select(model.controls.cell_type == truth.context)
         yield _Contestant(name=model.name, side=_side(task, predicted, own), truth=truth)
-    real_controls = truth.side.adata.X[len(cells) :]
-    targets = baseline_targets(task, truth.context, cells, real_controls, matches)
     for name in task.baselines:
-        found = BASELINES[name](targets)
-        side = _side(task, replace(cells, expression=found.expression), controls)
-        fallbacks = found.fallbacks
-        del found
-        yield _Contestant(name=name, side=side, truth=truth, fallbacks=fallbacks)
-        del side
+        yield _baseline(task, name, truth, cells, controls, matches)
     if task.ceiling:
-        yield from _ceiling(task, truth, cells, replace(controls, expression=real_controls))
+        yield from _ceiling(task, truth, cells, replace(controls, expression=truth.side.adata.X[len(cells) :]))
+
+
+def _baseline(
+    task: Task, name: str, truth: _Truth, cells: Population, controls: Population, matches: Matches
+) -> _Contestant:
+    """Predict and derive; what is large and not kept goes with this frame."""
+    targets = baseline_targets(task, truth.context, cells, truth.side.adata.X[len(cells) :], matches)
+    found = BASELINES[name](targets)
+    side = _side(task, replace(cells, expression=found.expression), controls)
+    return _Contestant(name=name, side=side, truth=truth, fallbacks=found.fallbacks)
 
 
 def baseline_targets(task: Task, context: str, cells: Population, controls: np.ndarray, matches: Matches) -> Targets:
