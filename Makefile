@@ -9,7 +9,7 @@ PACKAGE := sub-packages/bionemo-scale
 export OMP_NUM_THREADS ?= 2
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo docs test test-slurm test-unit checks format clean
+.PHONY: ablation demo docs test test-slurm test-unit checks format clean
 
 # torch goes first with its exact pin: a looser pin may bring gigabytes of CUDA wheels.
 $(STAMP): $(CONSTRAINTS) $(PACKAGE)/pyproject.toml $(PACKAGE)/VERSION
@@ -20,6 +20,15 @@ $(STAMP): $(CONSTRAINTS) $(PACKAGE)/pyproject.toml $(PACKAGE)/VERSION
 
 demo: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" bash examples/kang.sh runs/kang
+
+# The paper's ablation axes on both bundled screens; resumable, hours on two cores.
+ablation: $(STAMP)
+	$(BIN)/bionemo-scale-prepare examples/data/kang2018_pbmc_ifnb.h5ad --out runs/ablation/kang --overwrite \
+	    --dataset kang --split examples/splits/kang.toml --library-size-key n_counts_full
+	$(BIN)/bionemo-scale-prepare examples/data/papalexi2021_thp1_eccite.h5ad --out runs/ablation/papalexi --overwrite \
+	    --dataset papalexi --split examples/splits/papalexi.toml --cell-type-key batch --batch-key batch
+	OMP_NUM_THREADS=1 $(BIN)/python examples/ablation.py --store kang=runs/ablation/kang \
+	    --store papalexi=runs/ablation/papalexi --out benchmarks/ablation
 
 test: $(STAMP) checks
 	$(BIN)/pytest

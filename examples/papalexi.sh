@@ -4,7 +4,7 @@
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 out="${1:-runs/papalexi}"
-max_steps="${MAX_STEPS:-800}"
+max_steps="${MAX_STEPS:-400}"
 
 bionemo-scale-prepare "$here/data/papalexi2021_thp1_eccite.h5ad" --out "$out/store" --overwrite \
     --dataset papalexi --split "$here/splits/papalexi.toml" --cell-type-key batch --batch-key batch
