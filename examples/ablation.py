@@ -114,6 +114,9 @@ def main() -> None:
         started = time.time()
         futures = [pool.submit(execute, run) for run in missing]
         for number, future in enumerate(as_completed(futures), start=1):
+            if future.exception() is not None:
+                # Leaving the block would wait for every run first.
+                pool.shutdown(wait=False, cancel_futures=True)
             rows = future.result()
             _append(results, rows)
             first = rows[0]
@@ -273,9 +276,11 @@ def _rate(step: int, total: int) -> float:
 
 def score(run: Run, store: Any, model: Any, **fields: Any) -> dict[str, float]:
     """Predict the held-out populations and score them with the package's commands' own functions."""
+    import anndata
+
     from bionemo.scale.infer.checkpoint import LoadedModel
     from bionemo.scale.infer.plan import SplitPlan
-    from bionemo.scale.infer.predict import write_predictions, write_real
+    from bionemo.scale.infer.predict import describe, predict_all, write_real
     from bionemo.scale.run import evaluate
     from bionemo.scale.types import Split
 
@@ -288,7 +293,13 @@ def score(run: Run, store: Any, model: Any, **fields: Any) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         pred, real, out = (Path(folder) / name for name in ("pred.h5ad", "real.h5ad", "scores"))
         vars(model.config).update(fields)
-        write_predictions(LoadedModel(model=model, card=card, path=run.store), plan, pred, provenance={})
+        cells = anndata.AnnData(
+            X=predict_all(LoadedModel(model=model, card=card, path=run.store), plan),
+            obs=plan.obs,
+            var=pd.DataFrame(index=list(card.genes)),
+            uns={"bionemo_scale": describe(card, {})},
+        )
+        cells.write_h5ad(pred)
         vars(model.config).update(before)
         write_real(plan, real, provenance={})
         arguments = ["--pred", str(pred), "--real", str(real), "--name", "model", "--out", str(out), "--no-baselines"]

@@ -1,0 +1,53 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The ablation study: a variant and the baseline with its ways to predict, then nothing left to do."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "ablation.py"
+BASELINE = "seed pooling, x-pred/x-loss, control prior"
+
+
+def run(store: Path, out: Path) -> str:
+    only = f"{BASELINE};OT pairs"
+    result = subprocess.run(
+        [
+            sys.executable,
+            SCRIPT,
+            "--store",
+            f"kang={store}",
+            "--out",
+            out,
+            "--steps",
+            "2",
+            "--seeds",
+            "1",
+            "--only",
+            only,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_runs_are_scored_once_and_shown(api_store: Path, tmp_path: Path):
+    assert "2/2" in run(api_store, tmp_path)
+    rows = pd.read_csv(tmp_path / "results.csv")
+    assert set(rows["variant"]) == {BASELINE, "OT pairs", "decode", "displace", "contrast, no counted zeros"}
+    assert rows[["PDCorr", "MSE", "sd_ratio", "latent_variance"]].notna().all(axis=None)
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    assert "1/2" not in run(api_store, tmp_path), "runs that are there are not made again"
+    assert "| baseline | seed pooling" in (tmp_path / "table.md").read_text()
