@@ -17,6 +17,7 @@ import importlib
 import json
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -31,8 +32,6 @@ JOB_SECONDS = 200
 
 def run(job: dict) -> dict:
     """Run the ranks of a job to their end; a job that hangs is killed."""
-    from bionemo.scale.megatron.layout import free_port
-
     port, folder = free_port(), Path(tempfile.mkdtemp())
     ranks = {}
     for rank in range(job["processes"]):
@@ -53,6 +52,13 @@ def run(job: dict) -> dict:
         if codes[rank] is None:
             os.waitpid(child, 0)
     return {"codes": codes, "screen": "".join(path.read_text() for path in sorted(folder.iterdir()))}
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def rank_main(job: dict, rank: int, port: int, screen: Path) -> None:

@@ -162,6 +162,8 @@ def run(args: argparse.Namespace) -> None:
         num_cell_types=len(CELL_TYPES),
         num_batches=len(cells.batches),
         set_size=NUM_CELLS,
+        # What is compared here are gradients; the average follows the weights on every rank alike.
+        ema_decay=0.0,
         tensor_model_parallel_size=args.tensor_parallel,
         pipeline_model_parallel_size=args.pipeline_parallel,
         pipeline_dtype=torch.float32,

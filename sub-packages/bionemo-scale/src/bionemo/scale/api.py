@@ -247,7 +247,7 @@ def evaluate(
     from bionemo.scale.eval.evaluate import Options, TrainingData, split_mismatch
     from bionemo.scale.eval.evaluate import evaluate as evaluate_files
     from bionemo.scale.eval.inputs import read_population
-    from bionemo.scale.eval.report import check_out
+    from bionemo.scale.eval.results import check_out
 
     check_out(Path(out))
     named = pred if isinstance(pred, Mapping) else {Path(pred).stem: pred}
