@@ -156,7 +156,8 @@ class CurrentCellEval:
         return results.select(pl.col(results.columns[0]).cast(pl.String).alias("perturbation"), *numbers)
 
     def _write(self, adata: ad.AnnData, name: str) -> Path:
-        adata.write_h5ad(self._folder / name)
+        # Writing turns labels into categories in place; these are the caller's.
+        ad.AnnData(X=adata.X, obs=adata.obs.copy(), var=adata.var.copy()).write_h5ad(self._folder / name)
         return self._folder / name
 
     def _last_words(self) -> str:

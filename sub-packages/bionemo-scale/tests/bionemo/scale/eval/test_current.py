@@ -52,6 +52,7 @@ def fake(folder: Path, answer: str) -> Environment:
 def test_failures_of_the_other_interpreter_are_told(tmp_path, kang, answer, expected):
     with CurrentCellEval(fake(tmp_path, answer)) as evaluator, pytest.raises(MetricError, match=expected):
         evaluator.score(pred=kang, real=kang, real_key="T", control="control")
+    assert kang.obs["perturbation"].dtype == object, "the caller's labels stay as they are"
 
 
 @pytest.mark.slow

@@ -184,9 +184,10 @@ def spoilt(papalexi):
     pred = papalexi[papalexi.obs["perturbation"] != "control"].copy()
     shuffled = pred.X.toarray()[np.random.default_rng(0).permutation(len(pred))]
     pred.X = (0.6 * pred.X.toarray() + 0.4 * shuffled).astype(np.float32)
-    for adata in (papalexi, pred):
+    real = papalexi.copy()
+    for adata in (real, pred):
         adata.uns["bionemo_scale"] = {"card": card.to_json()}
-    return papalexi, pred
+    return real, pred
 
 
 def cells_of(adata: ad.AnnData) -> Population:

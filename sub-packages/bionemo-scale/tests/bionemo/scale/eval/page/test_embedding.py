@@ -12,7 +12,7 @@ from bionemo.scale.eval.page.embedding import MAX_CELLS, embed_populations
 def files(kang, tmp_path):
     pred = kang[kang.obs["perturbation"] != "control"].copy()
     pred.X = pred.X * 0.9
-    for name, adata in (("real", kang), ("pred", pred)):
+    for name, adata in (("real", kang.copy()), ("pred", pred)):
         adata.write_h5ad(tmp_path / f"{name}.h5ad")
     return tmp_path
 
