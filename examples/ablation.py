@@ -207,7 +207,7 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
     """Train in a plain loop; return the network and the latent variance of the last steps."""
     import torch
 
-    from bionemo.scale.data.agents import Grammar, take_apart
+    from bionemo.scale.data.agents import Grammar
     from bionemo.scale.data.collate import collate
     from bionemo.scale.data.dataset import CellSetDataset
     from bionemo.scale.data.sampler import Sampling
@@ -215,7 +215,7 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
     from bionemo.scale.model.weights import init_weights
     from bionemo.scale.train.settings import TrainSettings
     from bionemo.scale.train.step import forward_step
-    from bionemo.scale.train.tables import TABLES_NAME, load_tables, set_decoder_bias, write_tables
+    from bionemo.scale.train.tables import TABLES_NAME, load_tables, read_perturbations, set_decoder_bias, write_tables
     from bionemo.scale.types import Split
 
     settings = TrainSettings(store=run.store, out=Path())
@@ -224,8 +224,8 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
     init_weights(model, seed=run.seed)
     with tempfile.TemporaryDirectory() as folder:
         tables = Path(folder) / TABLES_NAME
-        agents = take_apart(store.card.perturbations, Grammar())
-        write_tables(tables, store.card, store.group_means(Split.TRAIN), agents=agents, features=None)
+        perturbations = read_perturbations(store.card.perturbations, Grammar(), None)
+        write_tables(tables, store.card, store.group_means(Split.TRAIN), perturbations)
         set_decoder_bias(model, str(tables))
         load_tables(model, str(tables))
     if model.average is not None:
@@ -282,13 +282,11 @@ def score(run: Run, store: Any, model: Any, **fields: Any) -> dict[str, float]:
     from bionemo.scale.infer.plan import SplitPlan
     from bionemo.scale.infer.predict import describe, predict_all, write_real
     from bionemo.scale.run import evaluate
+    from bionemo.scale.train.tables import card_of_training
     from bionemo.scale.types import Split
 
     before = {name: getattr(model.config, name) for name in fields}
-    trained = {
-        group.cell_type for group in store.group_means(Split.TRAIN).groups if group.perturbation != store.card.control
-    }
-    card = replace(store.card, untrained_cell_types=tuple(n for n in store.card.cell_types if n not in trained))
+    card = card_of_training(store.card, store.group_means(Split.TRAIN))
     plan = SplitPlan(store, Split.TEST, set_size=model.config.set_size, seed=run.seed)
     with tempfile.TemporaryDirectory() as folder:
         pred, real, out = (Path(folder) / name for name in ("pred.h5ad", "real.h5ad", "scores"))

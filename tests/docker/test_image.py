@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The container's files, as far as they can be checked without building it."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -55,7 +56,11 @@ def test_hadolint():
 def test_the_entrypoint_runs_any_command():
     script = DOCKER / "entrypoint.sh"
     subprocess.run([tool("shellcheck"), script], check=True)
-    done = subprocess.run([script, "bash", "-c", "exit 7"], capture_output=True, text=True)
+    # The image's `python` is the one that has the packages; here that is the one that runs the tests.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        [script, "bash", "-c", "exit 7"], capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
     assert done.returncode == 7
     assert re.search(r"torch \d+\.\d+.*megatron-core \d+\.\d+.*cell-eval 0\.6\.6", done.stderr)
 

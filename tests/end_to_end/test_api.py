@@ -10,6 +10,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from bionemo.scale import api
@@ -69,7 +70,10 @@ def test_the_prediction_is_the_command_s(
     cells.write_h5ad(tmp_path / "nk.h5ad")
     out = tmp_path / "pred.h5ad"
     options = ["--checkpoint", str(api_run), "--adata", str(tmp_path / "nk.h5ad"), "--out", str(out)]
-    subprocess.run([sys.executable, "-m", "bionemo.scale.run.infer", *options], check=True, capture_output=True)
+    # Sums of another number of threads differ in the last bit.
+    threads = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-m", "bionemo.scale.run.infer", *options]
+    subprocess.run(command, check=True, capture_output=True, env=threads)
     np.testing.assert_array_equal(anndata.read_h5ad(out).X, predictor.predict(cells).X)
 
 
@@ -104,7 +108,10 @@ def test_training_refuses_as_the_command_does(api_store: Path, tmp_path: Path):
 
 def test_evaluate_predictions(predictor: api.Predictor, api_run: Path, api_store: Path, tmp_path: Path):
     options = ["--checkpoint", str(api_run), "--store", str(api_store), "--out", str(tmp_path), "--split", "val"]
-    subprocess.run([sys.executable, "-m", "bionemo.scale.run.infer", *options], check=True, capture_output=True)
+    # Sums of another number of threads differ in the last bit.
+    threads = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-m", "bionemo.scale.run.infer", *options]
+    subprocess.run(command, check=True, capture_output=True, env=threads)
     found = api.evaluate(
         {"ours": tmp_path / "adata_pred.h5ad"}, tmp_path / "adata_real.h5ad", tmp_path / "scores", store=api_store,
         baselines=("control", "perturbation_mean"), ceiling=False,

@@ -16,18 +16,18 @@ WRITE = "BIONEMO_SCALE_WRITE_GOLDEN"
 
 
 @pytest.fixture
-def golden() -> Callable[[str, str], None]:
-    """Compare text with a file under tests/golden; the variable above rewrites the file instead."""
+def golden() -> Callable[[str, str], str]:
+    """Return what a file under tests/golden holds; with the variable above set, after writing the text to it."""
 
-    def compare(name: str, text: str) -> None:
+    def held(name: str, text: str) -> str:
         path = GOLDEN / name
         if os.environ.get(WRITE):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         assert path.is_file(), f"{path} is missing; {WRITE}=1 writes it"
-        assert text == path.read_text(), f"{path} differs; {WRITE}=1 rewrites it"
+        return path.read_text()
 
-    return compare
+    return held
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,8 @@ def test_golden_batch_scripts(name, changes, words, launch, site, golden, tmp_pa
     out = tmp_path / "data" / "a run"
     code, text, error = launch("slurm", "--dryrun", "--out", out, *words, site=site(**changes))
     assert code == 0, error
-    golden(f"slurm_{name}.sh", without_machine(text, tmp_path))
+    shown = without_machine(text, tmp_path)
+    assert shown == golden(f"slurm_{name}.sh", shown)
     scripts = [f"#!/bin/bash{part}" for part in text.split("#!/bin/bash")[1:]]
     assert len(scripts) == 4
     for number, script in enumerate(scripts):
@@ -103,7 +104,8 @@ def test_golden_docker(launch, site, golden, tmp_path):
     written = site(image="bionemo-scale:latest")
     code, text, error = launch("docker", "--dryrun", "--out", tmp_path / "data" / "run", site=written)
     assert code == 0, error
-    golden("docker.txt", without_machine(text, tmp_path))
+    shown = without_machine(text, tmp_path)
+    assert shown == golden("docker.txt", shown)
 
 
 @pytest.mark.parametrize(

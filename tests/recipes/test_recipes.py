@@ -21,12 +21,14 @@ from bionemo.scale.types import InputError
 
 @pytest.mark.parametrize("size", sorted(SIZES))
 def test_golden_training(size: str, golden):
-    golden(f"pretrain_{size}.txt", render(tasks.pretrain_recipe(size)))
+    text = render(tasks.pretrain_recipe(size))
+    assert text == golden(f"pretrain_{size}.txt", text)
 
 
 @pytest.mark.parametrize("name", ["prepare", "infer", "evaluate"])
 def test_golden_step(name: str, golden):
-    golden(f"{name}.txt", render(getattr(tasks, f"{name}_recipe")()))
+    text = render(getattr(tasks, f"{name}_recipe")())
+    assert text == golden(f"{name}.txt", text)
 
 
 @pytest.mark.parametrize("size", sorted(SIZES))

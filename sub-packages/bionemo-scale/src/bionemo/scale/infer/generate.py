@@ -50,13 +50,15 @@ def generate(
     endpoint = model.decode(_endpoint(model, z_start, model.condition(cell_type, perturbation, batch), seed))
     if generation == "decode":
         return endpoint.clamp_min(0.0)
-    moved = start + endpoint - model.decode(z_start)
+    reconstructed = model.decode(z_start)
+    moved = start + endpoint - reconstructed
     if generation == "displace":
         return moved.clamp_min(0.0)
     no_perturbation = torch.full_like(perturbation, model.config.num_perturbations)
-    z_0 = model.encode(control)
+    # Without an anchor the start is the controls themselves, and encoding is most of the work.
+    z_0 = z_start if start is control else model.encode(control)
     unperturbed = _endpoint(model, z_0, model.condition(cell_type, no_perturbation, batch), seed)
-    moved = moved - (model.decode(unperturbed) - model.decode(z_0))
+    moved = moved - (model.decode(unperturbed) - (reconstructed if z_0 is z_start else model.decode(z_0)))
     mean = moved.mean(dim=1)
     if control_mean is not None:
         mean = mean + control_mean - control.mean(dim=1)

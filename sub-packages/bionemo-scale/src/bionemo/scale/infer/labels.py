@@ -100,7 +100,7 @@ def with_unknown_contexts(loaded: LoadedModel, *, cell_types: Iterable[str], bat
 
 
 def _unknown(agent: str, known: Sequence[str], config: ScaleModelConfig, card: DataCard) -> str:
-    hint = suggest(agent, card.perturbations if known == card.perturbations else [*card.perturbations, *known])
+    hint = suggest(agent, list(dict.fromkeys([*card.perturbations, *known])))
     if config.perturbation_source != "learned":
         hint += "; --perturbation-features can describe it"
     return f"--perturbations: unknown perturbation {agent!r}; {hint}"

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the steps of a pipeline run: this machine, a Docker container, a Slurm cluster."""
 
+import os
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,9 +36,12 @@ def script(placed: Placed, *, quoted: bool = False) -> run.Script:
 
 def local(placed: Placed) -> run.LocalExecutor:
     """Return the executor of this machine; training starts its own processes, prediction is started by torchrun."""
+    # `python` and `torchrun` are those of this environment, also where nobody activated it.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    executor = run.LocalExecutor(packager=run.Packager(), env_vars={"PATH": path})
     if placed.step.name == "infer" and placed.tasks > 1:
-        return run.LocalExecutor(ntasks_per_node=placed.tasks, launcher="torchrun", packager=run.Packager())
-    return run.LocalExecutor(packager=run.Packager())
+        executor.ntasks_per_node, executor.launcher = placed.tasks, "torchrun"
+    return executor
 
 
 def docker(placed: Placed, site: Site) -> run.DockerExecutor:

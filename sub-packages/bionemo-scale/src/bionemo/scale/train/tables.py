@@ -5,12 +5,14 @@
 A checkpoint holds them too (as buffers, and as the decoder's initial bias), so they are read once.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from bionemo.scale.data.agents import Agents
+from bionemo.scale.data.agents import Agents, Grammar, read_features, take_apart
 from bionemo.scale.eval.training_means import fit
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.types import DataCard, GroupMeans, InputError
@@ -19,24 +21,47 @@ from bionemo.scale.types import DataCard, GroupMeans, InputError
 TABLES_NAME = "tables.npz"
 
 
-def write_tables(
-    path: Path, card: DataCard, training: GroupMeans, *, agents: Agents, features: np.ndarray | None
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Perturbations:
+    """What the perturbation labels of a run are made of."""
+
+    agents: Agents
+    features: np.ndarray | None
+    """[agents, F] float32 as they stand in the user's file; ``None`` without one."""
+
+
+def read_perturbations(labels: Sequence[str], grammar: Grammar, features: Path | None) -> Perturbations:
+    """Take labels apart and read the features of their agents.
+
+    Raises:
+        InputError: If a label or the file cannot be read.
+    """
+    agents = take_apart(labels, grammar)
+    return Perturbations(agents=agents, features=None if features is None else read_features(features, agents.names))
+
+
+def card_of_training(card: DataCard, training: GroupMeans) -> DataCard:
+    """Note the cell types that no perturbed training cell stands for."""
+    perturbed = {group.cell_type for group in training.groups if group.perturbation != card.control}
+    return replace(card, untrained_cell_types=tuple(name for name in card.cell_types if name not in perturbed))
+
+
+def write_tables(path: Path, card: DataCard, training: GroupMeans, perturbations: Perturbations) -> None:
     """Write the tables of a run.
 
     Args:
         path: File to write.
         card: Labels and genes.
         training: Pseudobulks of the training split.
-        agents: What the perturbation labels are made of.
-        features: [agents, F] or ``None``; each column is brought to mean 0 and standard deviation 1.
+        perturbations: Their agents and features; each column of features is brought to mean 0 and standard deviation 1.
     """
     tables = {
         "mean_expression": np.average(training.means, axis=0, weights=training.counts).astype(np.float32),
         "effects": _effects(card, training),
-        "members": agents.members,
-        "doses": agents.doses,
+        "members": perturbations.agents.members,
+        "doses": perturbations.agents.doses,
     }
+    features = perturbations.features
     if features is not None:
         tables["feature_mean"] = features.mean(axis=0)
         tables["feature_scale"] = np.where(features.std(axis=0) > 0, features.std(axis=0), 1.0).astype(np.float32)

@@ -7,11 +7,9 @@ Importing this module imports NeMo, which takes 15 s or so; install the CPU back
 
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
 import torch
 import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -19,7 +17,7 @@ from nemo import lightning as nl
 from nemo.collections import llm
 from nemo.lightning.pytorch.callbacks import ModelCheckpoint
 
-from bionemo.scale.data.agents import Agents, Grammar, read_features, take_apart
+from bionemo.scale.data.agents import Grammar
 from bionemo.scale.data.datamodule import ScaleDataModule
 from bionemo.scale.data.reader import Store
 from bionemo.scale.data.sampler import Sampling
@@ -34,7 +32,13 @@ from bionemo.scale.train.fields import parse_overrides, size_fields
 from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.stopping import TrainingInterrupted
-from bionemo.scale.train.tables import TABLES_NAME, write_tables
+from bionemo.scale.train.tables import (
+    TABLES_NAME,
+    Perturbations,
+    card_of_training,
+    read_perturbations,
+    write_tables,
+)
 from bionemo.scale.types import DataCard, GroupMeans, InputError, Split
 
 
@@ -56,8 +60,11 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
     with Store.open(settings.store) as store:
         has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
         training = store.group_means(Split.TRAIN)
-        config = model_config(settings, _card_of_training(store.card, training))
-        _prepare_run_folder(settings, config, training)
+        card = card_of_training(store.card, training)
+        overrides = parse_overrides(ScaleModelConfig, settings.overrides)
+        perturbations = read_perturbations(card.perturbations, _grammar(overrides), settings.perturbation_features)
+        config = model_config(settings, card, perturbations)
+        _prepare_run_folder(settings, config, training, perturbations)
     data = ScaleDataModule(
         store=settings.store,
         set_size=settings.set_size,
@@ -103,11 +110,11 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
     return settings.out
 
 
-def model_config(settings: TrainSettings, card: DataCard) -> ScaleConfig:
+def model_config(settings: TrainSettings, card: DataCard, perturbations: Perturbations) -> ScaleConfig:
     """Return the model's configuration: a size, the data's dimensions, the layout, then the user's fields."""
     overrides = parse_overrides(ScaleModelConfig, settings.overrides)
     _check_overrides(overrides)
-    agents = take_apart(card.perturbations, _grammar(overrides))
+    agents, features = perturbations.agents, perturbations.features
     fields: dict[str, Any] = {
         **size_fields(settings.size),
         "num_genes": len(card.genes),
@@ -124,7 +131,8 @@ def model_config(settings: TrainSettings, card: DataCard) -> ScaleConfig:
         "tables_file": str(settings.out / TABLES_NAME),
         "num_agents": len(agents.names),
         "max_agents": agents.members.shape[1],
-        **_feature_fields(settings, agents),
+        "perturbation_source": "learned" if features is None else "both",
+        "feature_size": 0 if features is None else features.shape[1],
         **overrides,
     }
     if (fields["perturbation_source"] == "learned") == bool(fields["feature_size"]):
@@ -152,18 +160,6 @@ def _check_overrides(overrides: dict[str, Any]) -> None:
 
 def _grammar(overrides: dict[str, Any]) -> Grammar:
     return Grammar(combination=overrides.get("combination_separator", ""), dose=overrides.get("dose_separator", ""))
-
-
-def _features(settings: TrainSettings, agents: Agents) -> np.ndarray | None:
-    path = settings.perturbation_features
-    return None if path is None else read_features(path, agents.names)
-
-
-def _feature_fields(settings: TrainSettings, agents: Agents) -> dict[str, Any]:
-    features = _features(settings, agents)
-    if features is None:
-        return {"perturbation_source": "learned", "feature_size": 0}
-    return {"perturbation_source": "both", "feature_size": features.shape[1]}
 
 
 def _trainer(settings: TrainSettings, stream: TextIO, *, has_validation: bool) -> nl.Trainer:
@@ -234,13 +230,9 @@ def _checkpointing(settings: TrainSettings, *, has_validation: bool) -> ModelChe
     )
 
 
-def _card_of_training(card: DataCard, training: GroupMeans) -> DataCard:
-    """Note the cell types that no perturbed training cell stands for."""
-    perturbed = {group.cell_type for group in training.groups if group.perturbation != card.control}
-    return replace(card, untrained_cell_types=tuple(name for name in card.cell_types if name not in perturbed))
-
-
-def _prepare_run_folder(settings: TrainSettings, config: ScaleConfig, training: GroupMeans) -> None:
+def _prepare_run_folder(
+    settings: TrainSettings, config: ScaleConfig, training: GroupMeans, perturbations: Perturbations
+) -> None:
     """Write config.yaml, split.json and tables.npz; refuse a folder that holds another run."""
     resolved = {"run": settings.as_dict(), "model": _plain_fields(config)}
     path = settings.out / "config.yaml"
@@ -253,10 +245,7 @@ def _prepare_run_folder(settings: TrainSettings, config: ScaleConfig, training: 
     temporary = path.with_suffix(".tmp")
     temporary.write_text(yaml.safe_dump(resolved, sort_keys=True))
     temporary.replace(path)
-    card = DataCard.from_json(config.data_card)
-    grammar = Grammar(combination=config.combination_separator, dose=config.dose_separator)
-    agents = take_apart(card.perturbations, grammar)
-    write_tables(settings.out / TABLES_NAME, card, training, agents=agents, features=_features(settings, agents))
+    write_tables(settings.out / TABLES_NAME, DataCard.from_json(config.data_card), training, perturbations)
     split = settings.store / "split.json"
     if split.exists():
         shutil.copyfile(split, settings.out / "split.json")

@@ -21,8 +21,9 @@ def double(task, progress):
     return 2 * task, os.getpid()
 
 
-def refuse(task, progress):
-    raise InputError(f"task {task} is wrong")
+def refuse_1(task, progress):
+    if task == 1:
+        raise InputError(f"task {task} is wrong")
 
 
 def die(task, progress):
@@ -49,7 +50,7 @@ def test_results_come_in_order_and_progress_arrives(tasks, workers):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_refusals_keep_their_line(tasks, workers):
     with pytest.raises(InputError, match="task 1 is wrong"):
-        run_tasks(tasks.refuse, [1, 2], workers=workers, progress=lambda cells: None)
+        run_tasks(tasks.refuse_1, [1, 2], workers=workers, progress=lambda cells: None)
 
 
 def test_a_killed_worker_is_told(tasks):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bionemo.scale.data.agents import Grammar, take_apart
-from bionemo.scale.train.tables import load_tables, set_decoder_bias, write_tables
+from bionemo.scale.train.tables import Perturbations, card_of_training, load_tables, set_decoder_bias, write_tables
 from bionemo.scale.types import DataCard, ExpressionScale, Group, GroupMeans, InputError, ObsKeys
 
 
@@ -31,7 +31,7 @@ def tables(tmp_path: Path) -> Path:
     training = GroupMeans(groups=groups, means=means, counts=np.array([10, 10, 20]))
     path = tmp_path / "tables.npz"
     agents = take_apart(LABELS, Grammar(combination="+", dose="@"))
-    write_tables(path, card, training, agents=agents, features=np.float32([[1, 5], [2, 5], [3, 5]]))
+    write_tables(path, card, training, Perturbations(agents=agents, features=np.float32([[1, 5], [2, 5], [3, 5]])))
     return path
 
 
@@ -81,3 +81,18 @@ def test_a_new_decoder_starts_at_the_mean_of_all_training_cells(network, tables)
 def test_missing_tables_are_refused(model, tmp_path):
     with pytest.raises(InputError, match=r"tables.npz: expected the run's tables"):
         load_tables(model, str(tmp_path / "tables.npz"))
+
+
+def test_cell_types_without_perturbed_training_cells_are_noted():
+    card = DataCard(
+        genes=("g",),
+        cell_types=("T", "B", "NK"),
+        perturbations=("A",),
+        batches=("1",),
+        control="control",
+        scale=ExpressionScale(),
+        keys=ObsKeys(),
+    )
+    groups = (Group("d", "T", "A", "1"), Group("d", "B", "control", "1"), Group("d", "T", "control", "1"))
+    training = GroupMeans(groups=groups, means=np.zeros((3, 1)), counts=np.array([1, 1, 1]))
+    assert card_of_training(card, training).untrained_cell_types == ("B", "NK")

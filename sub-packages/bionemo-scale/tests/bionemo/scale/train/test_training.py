@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bionemo.scale.data.agents import Grammar
 from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.train.tables import read_perturbations
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
 
 
@@ -18,7 +20,7 @@ def config_of(process_groups):
 
     def make(overrides: dict[str, str] | None = None, **settings):
         run = TrainSettings(store=Path("store"), out=Path("out"), size="tiny", overrides=overrides or {}, **settings)
-        return model_config(run, card)
+        return model_config(run, card, read_perturbations(card.perturbations, Grammar(), None))
 
     return make
 
