@@ -71,11 +71,15 @@ AXES: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
-"""Axis to variant to the fields in which it differs from the baseline, which is the package's defaults."""
+"""Axis to variant to the fields in which it differs from the baseline: the package's defaults, the network alone."""
+NETWORK_ALONE = {"additive_share": 0.0}
+"""Nothing of a prediction is the mean effect of training, which no variant changes."""
 GENERATION = {
     "decode": {"generation": "decode"},
     "displace": {"generation": "displace"},
     "contrast, no counted zeros": {"counted_zeros": False},
+    "contrast, additive share 0.4": {"additive_share": 0.4},
+    "mean effect alone": {"additive_share": 1.0},
 }
 """Other ways to predict from the baseline's network."""
 METRICS = {
@@ -263,6 +267,7 @@ def _config(run: Run, store: Any, set_size: int) -> Any:
         num_batches=len(card.batches),
         set_size=set_size,
         seed=run.seed,
+        **NETWORK_ALONE,
         **run.fields,
     )
 

@@ -138,6 +138,7 @@ class Predictor:
         *,
         generation: Literal["decode", "displace", "contrast"] | None = None,
         num_steps: int | None = None,
+        samples: int | None = None,
     ) -> "Predictor":
         """Load a model.
 
@@ -145,15 +146,19 @@ class Predictor:
             path: Run folder, or one of its checkpoints.
             generation: How cells are made of the network's output; ``None`` as trained.
             num_steps: Solver steps; ``None`` as trained.
+            samples: Draws of a stochastic prior to average each cell over; ``None`` as trained.
 
         Raises:
-            InputError: There is no whole checkpoint.
+            InputError: There is no whole checkpoint, or it has no noise to draw several times.
         """
         _join_process_group()
         from bionemo.scale.infer.checkpoint import load_model
 
-        chosen = {"generation": generation, "num_generation_steps": num_steps}
-        return cls(load_model(Path(path), **{name: value for name, value in chosen.items() if value is not None}))
+        return cls(
+            load_model(
+                Path(path), generation=generation, num_generation_steps=num_steps, num_generation_samples=samples
+            )
+        )
 
     @property
     def card(self) -> DataCard:

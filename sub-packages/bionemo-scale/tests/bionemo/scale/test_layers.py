@@ -26,13 +26,14 @@ EVERY_FILE = sorted(
 MIDDLE = {"flow", "data", "model", "eval"}
 MAY_IMPORT = {
     "types": set(),
+    "population": set(),
     "megatron": {"types"},
     "flow": {"types"},
     "data": {"types"},
     "model": {"types", "megatron"},
-    "eval": {"types"},
+    "eval": {"types", "population"},
     "train": {"types", "megatron", *MIDDLE},
-    "infer": {"types", "megatron", *MIDDLE},
+    "infer": {"types", "population", "megatron", *MIDDLE},
     "recipes": {"types", "megatron", "train", "infer", *MIDDLE},
     "api": {"types", "megatron", "train", "infer", "recipes", *MIDDLE},
     "run": {"types", "megatron", "train", "infer", "recipes", "api", *MIDDLE},

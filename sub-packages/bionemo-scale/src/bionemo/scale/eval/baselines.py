@@ -6,12 +6,19 @@ Each is one function whose docstring is its definition. It sees the labels of th
 cells of their cell type (what a model starts from) and pseudobulks of the training split. It never sees the cells.
 """
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from bionemo.scale.eval.training_means import TrainingMeans
+from bionemo.scale.population import with_counted_zeros, with_mean
+
+
+_CELLS_AT_ONCE = 512
+"""Cells of a population that are moved together, as many as a model's largest sets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +34,12 @@ class Targets:
     """[cells, G] float32, one matched real control cell for each cell."""
     context_control: np.ndarray
     """[G] float64, mean of all real control cells of the cell type."""
+    batch_control: dict[str, np.ndarray]
+    """Batch to the mean of the real control cells that those of its cells were drawn from, [G] float64."""
     training: TrainingMeans | None
     """``None`` when no training data is at hand; only ``control`` works then."""
+    seed: int = 0
+    """Places the zeros of counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +58,8 @@ class Matches:
 
     rows: np.ndarray
     """[cells] int64, row among the controls of the cell type."""
+    pools: dict[str, np.ndarray]
+    """Batch to the rows that its cells' were drawn from."""
     fallbacks: int
     """Cells whose batch has no controls."""
 
@@ -60,7 +73,7 @@ def match_controls(batch: np.ndarray, control_batch: np.ndarray, rng: np.random.
         rng: Draws with replacement.
     """
     rows = np.empty(len(batch), dtype=np.int64)
-    fallbacks = 0
+    fallbacks, pools = 0, {}
     for name in dict.fromkeys(batch.tolist()):
         members = np.flatnonzero(batch == name)
         pool = np.flatnonzero(control_batch == name)
@@ -68,7 +81,13 @@ def match_controls(batch: np.ndarray, control_batch: np.ndarray, rng: np.random.
             pool = np.arange(len(control_batch))
             fallbacks += members.size
         rows[members] = rng.choice(pool, size=members.size)
-    return Matches(rows=rows, fallbacks=fallbacks)
+        pools[name] = pool
+    return Matches(rows=rows, pools=pools, fallbacks=fallbacks)
+
+
+def named_rng(seed: int, *names: str) -> np.random.Generator:
+    """Seed by name, so that what else is in the file does not change the draws."""
+    return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
 
 
 def control(targets: Targets) -> BaselinePrediction:
@@ -100,14 +119,12 @@ def context_mean(targets: Targets) -> BaselinePrediction:
 
 
 def additive(targets: Targets) -> BaselinePrediction:
-    """Predict the matched control cell plus the perturbation's mean change, clipped at 0.
+    """Predict the matched control cells, moved by the perturbation's mean change (see :func:`_moved`).
 
     The change is perturbed mean minus control mean, averaged over training contexts with equal weight. An unseen
     perturbation has change 0 (fallback).
     """
-    training = _training(targets)
-    changes = _constant(targets.perturbation, training.changes, np.zeros_like(training.overall.mean))
-    return _moved(targets.controls, changes)
+    return _moved(targets, _training(targets).changes)
 
 
 def overall_mean(targets: Targets) -> BaselinePrediction:
@@ -126,7 +143,7 @@ def batch_mean(targets: Targets) -> BaselinePrediction:
 
 
 def ridge(targets: Targets) -> BaselinePrediction:
-    """Predict the matched control cell plus a change linear in perturbation and cell type, clipped at 0.
+    """Predict the matched control cells, moved by a change linear in perturbation and cell type (see :func:`_moved`).
 
     The change is fitted by ridge regression to training pseudobulk changes (see
     :func:`bionemo.scale.eval.training_means.fit_ridge`). An unseen perturbation has effect 0 (fallback), an unseen
@@ -134,15 +151,12 @@ def ridge(targets: Targets) -> BaselinePrediction:
     """
     model = _training(targets).ridge
     if model is None:
-        return BaselinePrediction(expression=targets.controls, fallbacks=len(targets.perturbation))
-    zero = np.zeros_like(model.intercept)
-    effects = _constant(targets.perturbation, model.perturbation, zero)
-    shift = (model.intercept + model.cell_type.get(targets.cell_type, zero)).astype(np.float32)
-    return _moved(targets.controls, effects, shift)
+        return _moved(targets, {})
+    return _moved(targets, model.perturbation, model.intercept + model.cell_type.get(targets.cell_type, 0.0))
 
 
 def nearest_context(targets: Targets) -> BaselinePrediction:
-    """Predict the matched control cell plus the perturbation's change in the most similar training context, clipped at 0.
+    """Predict the matched control cells, moved by the change in the most similar training context (see :func:`_moved`).
 
     Of the contexts that show the perturbation and have training controls, the one whose mean control expression is
     nearest (Euclidean over genes) to that of the controls at hand. An unseen perturbation has change 0 (fallback).
@@ -152,8 +166,7 @@ def nearest_context(targets: Targets) -> BaselinePrediction:
         name: min(seen, key=lambda change: float(np.linalg.norm(change.control - targets.context_control))).change
         for name, seen in training.by_context.items()
     }
-    changes = _constant(targets.perturbation, near, np.zeros_like(training.overall.mean))
-    return _moved(targets.controls, changes)
+    return _moved(targets, near)
 
 
 BASELINES: dict[str, Callable[[Targets], BaselinePrediction]] = {
@@ -181,13 +194,35 @@ def _repeat(mean: np.ndarray, num: int) -> np.ndarray:
     return np.tile(mean.astype(np.float32), (num, 1))
 
 
-def _moved(controls: np.ndarray, changes: BaselinePrediction, shift: np.ndarray | None = None) -> BaselinePrediction:
-    """Add changes to control cells, clipped at 0, in the memory of the changes."""
-    expression = changes.expression
-    expression += controls
-    if shift is not None:
-        expression += shift
-    return BaselinePrediction(expression=np.maximum(expression, 0, out=expression), fallbacks=changes.fallbacks)
+def _moved(targets: Targets, changes: dict[str, np.ndarray], shift: np.ndarray | float = 0.0) -> BaselinePrediction:
+    """Move matched control cells until each population (perturbation and batch) has the predicted mean.
+
+    That mean is the one of all controls of the batch plus ``changes[perturbation]`` (0 where there is none, a
+    fallback) plus ``shift``. Cells get it, and their zeros back, as a network's do (:mod:`bionemo.scale.population`):
+    without that, the sampling error of the drawn controls and values that no count can have would be scored, too.
+    """
+    expression = np.empty_like(targets.controls)
+    fallbacks = 0
+    for perturbation, batch, rows in _populations(targets):
+        fallbacks += 0 if perturbation in changes else rows.size
+        mean = targets.batch_control[batch] + changes.get(perturbation, 0.0) + shift
+        rng = named_rng(targets.seed, targets.cell_type, "zeros", perturbation, batch)
+        for first in range(0, rows.size, _CELLS_AT_ONCE):
+            piece = rows[first : first + _CELLS_AT_ONCE]
+            measured = torch.from_numpy(targets.controls[piece][None])
+            cells = with_mean(measured, torch.from_numpy(mean[None].astype(np.float32)))
+            offset = torch.from_numpy(rng.random((1, mean.size), dtype=np.float32))
+            expression[piece] = with_counted_zeros(cells, measured=measured, offset=offset)[0].numpy()
+    return BaselinePrediction(expression=expression, fallbacks=fallbacks)
+
+
+def _populations(targets: Targets) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield perturbation, batch and rows of the cells that have both."""
+    for perturbation in dict.fromkeys(targets.perturbation.tolist()):
+        members = np.flatnonzero(targets.perturbation == perturbation)
+        batches = targets.batch[members]
+        for batch in dict.fromkeys(batches.tolist()):
+            yield perturbation, batch, members[batches == batch]
 
 
 def _constant(labels: np.ndarray, means: dict[str, np.ndarray], fallback: np.ndarray) -> BaselinePrediction:

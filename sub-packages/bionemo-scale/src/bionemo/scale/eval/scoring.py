@@ -6,7 +6,6 @@ The false discovery rate, the discrimination rank and the control all belong to 
 expression of the real cells is computed once for a context and serves every model.
 """
 
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -14,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from bionemo.scale.eval import intervals, metrics, spread
-from bionemo.scale.eval.baselines import BASELINES, Matches, Targets, match_controls
+from bionemo.scale.eval.baselines import BASELINES, Matches, Targets, match_controls, named_rng
 from bionemo.scale.eval.catalogue import EXTRA_METRICS
 from bionemo.scale.eval.cell_eval import DISCRIMINATION, MetricError, run_cell_eval
 from bionemo.scale.eval.current import PREFIX, CurrentCellEval
@@ -221,18 +220,24 @@ def baseline_targets(task: Task, context: str, cells: Population, controls: np.n
         batch=cells.batch,
         controls=controls[matches.rows] if task.baselines else controls[:0],
         context_control=controls.mean(axis=0, dtype=np.float64),
+        batch_control={
+            name: controls[pool].mean(axis=0, dtype=np.float64)
+            for name, pool in matches.pools.items()
+            if task.baselines
+        },
         training=task.training,
+        seed=task.seed,
     )
 
 
 def context_matches(task: Task, context: str, cells: Population, controls: Population) -> Matches:
     """Draw a control for each cell of a context; the draws depend on the seed and the context alone."""
-    return match_controls(cells.batch, controls.batch, _rng(task.seed, context))
+    return match_controls(cells.batch, controls.batch, named_rng(task.seed, context))
 
 
 def _ceiling(task: Task, truth: _Truth, cells: Population, controls: Population) -> Iterator[_Contestant]:
     """Yield one half of the real cells held to the other, where there are cells enough."""
-    halves = split_halves(cells.perturbation, _rng(task.seed, truth.context, CEILING))
+    halves = split_halves(cells.perturbation, named_rng(task.seed, truth.context, CEILING))
     if halves.names:
         real = replace(cells, expression=truth.side.cells)
         first, second = (_side(task, real.select(rows), controls) for rows in (halves.first, halves.second))
@@ -396,9 +401,4 @@ def _shifts(model: str, truth: _Truth, scored: _Scored, genes: tuple[str, ...]) 
 
 
 def _sample(task: Task, context: str, perturbation: str, cells: np.ndarray) -> spread.CellSample:
-    return spread.sample_cells(cells, rng=_rng(task.seed, context, perturbation))
-
-
-def _rng(seed: int, *names: str) -> np.random.Generator:
-    """Seed by name, so that what else is in the file does not change the draws."""
-    return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
+    return spread.sample_cells(cells, rng=named_rng(task.seed, context, perturbation))

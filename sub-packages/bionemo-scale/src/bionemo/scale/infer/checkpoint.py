@@ -63,15 +63,22 @@ def load_model(path: Path, **run_fields: Any) -> LoadedModel:
 
     Args:
         path: Run folder or checkpoint.
-        run_fields: Configuration fields that are the caller's to choose: generation, num_generation_steps, solver.
+        run_fields: Configuration fields that are the caller's to choose: generation, num_generation_steps,
+            num_generation_samples, solver; ``None`` leaves one as trained.
 
     Raises:
-        InputError: If the checkpoint is missing, incomplete, damaged or of another architecture.
+        InputError: If the checkpoint is missing, incomplete, damaged or of another architecture, or has no noise to
+            draw several times.
     """
     checkpoint = find_checkpoint(path)
     config = _load_config(checkpoint)
     for name, value in run_fields.items():
-        setattr(config, name, value)
+        if value is not None:
+            setattr(config, name, value)
+    if config.num_generation_samples > 1 and config.prior == "control":
+        raise InputError(
+            f"{checkpoint}: several samples need a stochastic prior, found prior='control', which gives the same each time"
+        )
     config.initial_ckpt_path = None
     # The checkpoint holds the tables; the run folder may have moved.
     config.tables_file = ""

@@ -8,9 +8,14 @@ from torch import Tensor
 
 from bionemo.scale.flow.parameterization import velocity
 from bionemo.scale.flow.prior import PRIORS
+from bionemo.scale.flow.random import SetGenerator
 from bionemo.scale.flow.solver import integrate
-from bionemo.scale.infer.population import with_counted_zeros, with_mean
 from bionemo.scale.model.scale_model import ScaleModel
+from bionemo.scale.population import with_counted_zeros, with_mean
+
+
+_NEXT_DRAW = 1 << 40
+"""Between the seeds of two draws of a set, far from those of other sets."""
 
 
 @torch.no_grad()
@@ -39,15 +44,16 @@ def generate(
     Returns:
         log1p expression, never negative, by the configuration's ``generation``:
 
-        - "decode": Dec(Z_1), equation 37.
+        - "decode": Dec(Z_1), equation 37, the mean over ``num_generation_samples`` draws of a stochastic prior.
         - "displace": the controls (moved by the anchor, if the model has one) plus Dec(Z_1) - Dec(Z_0).
         - "contrast": the same less what the network does to the controls under the control label, so that what it does
-          to every cell cancels; moved so that the mean of a set is ``control_mean`` plus the mean change.
+          to every cell cancels; moved so that the mean of a set is ``control_mean`` plus the mean change, of which
+          ``additive_share`` is the perturbation's mean effect in training.
     """
     generation = model.config.generation
     start = model.anchor(control, perturbation)
     z_start = model.encode(start)
-    endpoint = model.decode(_endpoint(model, z_start, model.condition(cell_type, perturbation, batch), seed))
+    endpoint = _decoded_endpoint(model, z_start, model.condition(cell_type, perturbation, batch), seed)
     if generation == "decode":
         return endpoint.clamp_min(0.0)
     reconstructed = model.decode(z_start)
@@ -57,13 +63,41 @@ def generate(
     no_perturbation = torch.full_like(perturbation, model.config.num_perturbations)
     # Without an anchor the start is the controls themselves, and encoding is most of the work.
     z_0 = z_start if start is control else model.encode(control)
-    unperturbed = _endpoint(model, z_0, model.condition(cell_type, no_perturbation, batch), seed)
-    moved = moved - (model.decode(unperturbed) - (reconstructed if z_0 is z_start else model.decode(z_0)))
-    mean = moved.mean(dim=1)
-    if control_mean is not None:
-        mean = mean + control_mean - control.mean(dim=1)
-    cells = with_mean(moved, mean)
-    return with_counted_zeros(cells, measured=control, seed=seed) if model.config.counted_zeros else cells
+    unperturbed = _decoded_endpoint(model, z_0, model.condition(cell_type, no_perturbation, batch), seed)
+    moved = moved - (unperturbed - (reconstructed if z_0 is z_start else model.decode(z_0)))
+    own_mean = control.mean(dim=1)
+    change = _shrunk(model, moved.mean(dim=1) - own_mean, perturbation)
+    cells = with_mean(moved, (own_mean if control_mean is None else control_mean) + change)
+    if not model.config.counted_zeros:
+        return cells
+    return with_counted_zeros(cells, measured=control, offset=zeros_offset(seed, num_genes=cells.shape[-1]))
+
+
+def _shrunk(
+    model: ScaleModel, change: Float[Tensor, "B G"], perturbation: Int64[Tensor, " B"]
+) -> Float[Tensor, "B G"]:
+    """Average the network's change with the perturbation's mean effect in training, where it has one.
+
+    The two err differently: the network sees the context and smooths over genes, the mean effect does neither.
+    """
+    effect = model.effects[perturbation].to(change)
+    share = model.config.additive_share * effect.any(dim=-1, keepdim=True)
+    return change + share * (effect - change)
+
+
+def zeros_offset(seed: Int64[Tensor, " B"], *, num_genes: int) -> Float[Tensor, "B G"]:
+    """Return the numbers that place the zeros of each set, which depend on its seed alone."""
+    return torch.stack([SetGenerator(s, "zeros").uniform(num_genes) for s in seed.tolist()])
+
+
+def _decoded_endpoint(
+    model: ScaleModel, z_0: Float[Tensor, "B N D"], condition: Float[Tensor, "B D"], seed: Int64[Tensor, " B"]
+) -> Float[Tensor, "B N G"]:
+    """Return what each cell becomes, on average over the draws of the prior."""
+    draws = model.config.num_generation_samples
+    return (
+        sum(model.decode(_endpoint(model, z_0, condition, seed + draw * _NEXT_DRAW)) for draw in range(draws)) / draws
+    )
 
 
 def _endpoint(

@@ -37,11 +37,13 @@ def infer(settings: InferSettings, stream: TextIO) -> Timing:
     Raises:
         InputError: The checkpoint, the cells or the labels cannot be used, or do not fit one another.
     """
-    chosen = {"generation": settings.generation, "num_generation_steps": settings.num_steps}
     with model_parallel(), Store.open(settings.store) if settings.store else nullcontext() as store:
         is_first = torch.distributed.get_rank() == 0
         loaded = load_model(
-            settings.checkpoint, **{name: value for name, value in chosen.items() if value is not None}
+            settings.checkpoint,
+            generation=settings.generation,
+            num_generation_steps=settings.num_steps,
+            num_generation_samples=settings.samples,
         )
         loaded = with_new_perturbations(loaded, settings.perturbations, settings.perturbation_features)
         loaded, plan = make_plan(settings, loaded, store)
@@ -116,10 +118,7 @@ def _short(value: object) -> str:
 def _summary(settings: InferSettings, loaded: LoadedModel, timing: Timing) -> str:
     trained, lines = loaded.model.config.set_size, []
     if settings.set_size and settings.set_size != trained:
-        lines.append(
-            f"note: sets of {settings.set_size} cells, trained on {trained}: the condition is one token beside the "
-            "cells, and the predicted change shrinks as sets grow"
-        )
+        lines.append(f"note: predicted in sets of {settings.set_size} cells, trained on sets of {trained}")
     total = f"{timing.num_cells + timing.num_kept:,} predicted cells"
     kept = f" ({timing.num_kept:,} kept from an interrupted run)" if timing.num_kept else ""
     lines.append(f"{settings.pred_path}: {total}{kept}, {timing.cells_per_second:,.0f} cells/s")

@@ -228,7 +228,12 @@ def _fingerprint(loaded: LoadedModel, plan: Plan, request: Request) -> str:
             [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in weights],
         ],
         "card": loaded.card.to_json(),
-        "generation": [config.generation, config.num_generation_steps, config.solver],
+        "generation": [
+            config.generation,
+            config.num_generation_steps,
+            config.num_generation_samples,
+            config.solver,
+        ],
         "output": [request.output, request.precision, next(loaded.model.parameters()).device.type],
         "provenance": {name: str(value) for name, value in request.provenance.items()},
         "sizes": plan.sizes.tolist(),

@@ -51,6 +51,8 @@ class InferSettings:
     """How cells are made of the network's output; ``None`` as trained."""
     num_steps: int | None = None
     """Solver steps; ``None`` as trained."""
+    samples: int | None = None
+    """Draws of a stochastic prior to average each cell over; ``None`` as trained."""
     set_size: int | None = None
     """Cells of a set; ``None`` as trained."""
     precision: Precision = "fp32"
@@ -73,7 +75,7 @@ class InferSettings:
             raise InputError("--with-controls goes with --store, --split and whole cells: other controls are yours")
         if self.out.suffix != ".h5ad" and self.is_screen:
             raise InputError(f"--out must be an .h5ad file where no split is predicted, found {self.out}")
-        for name in ("num_steps", "set_size", "cells_per_condition"):
+        for name in ("num_steps", "samples", "set_size", "cells_per_condition"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {value}")

@@ -142,11 +142,16 @@ class ScaleModelConfig(TransformerConfig):
     """Decode the endpoint (equation 37); or add to the observed controls a decoded change: that from the start of the
     path to its end (displace), or that less the same change under the control label (contrast). The last two are beyond
     the paper."""
+    additive_share: float = 0.4
+    """Weight of the perturbation's mean effect over its training contexts in the mean change that contrast predicts; the
+    network's change has the rest, and all of it where a perturbation was not trained. Beyond the paper."""
     counted_zeros: bool = True
     """Whether contrast gives predicted cells the zeros that counting makes
-    (:func:`bionemo.scale.infer.population.with_counted_zeros`)."""
+    (:func:`bionemo.scale.population.with_counted_zeros`)."""
     num_generation_steps: int = 1
     """Steps of the solver at inference."""
+    num_generation_samples: int = 1
+    """Draws of a stochastic prior at inference, over which the decoded endpoint of each cell is averaged."""
     solver: Literal["euler", "heun"] = "euler"
     """Solver at inference."""
 
@@ -172,6 +177,8 @@ def check_config(config: ScaleModelConfig) -> None:
     Raises:
         ValueError: With the fields, what they should be and what they are.
     """
+    if not 0 <= config.additive_share <= 1:
+        raise ValueError(f"additive_share must be between 0 and 1, found {config.additive_share}")
     _check_widths(config)
     _check_encoder_heads(config)
     _check_stages(config)

@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     add("--with-controls", action="store_true", help="append the real controls of the contexts of a split")
     add("--generation", choices=get_args(Generation), help="default: as trained")
     add("--num-steps", type=int, help="solver steps; default: as trained")
+    add("--samples", type=int, help="draws of a stochastic prior to average over; default: as trained, which is 1")
     add("--set-size", type=int, help="cells of a set; default: as trained")
     add("--precision", choices=get_args(Precision), default="fp32", help="of matrix products")
     add("--seed", type=int, default=0, help="draw of the controls")

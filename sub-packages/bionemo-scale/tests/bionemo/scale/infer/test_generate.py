@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from bionemo.scale.flow.prior import PRIORS
-from bionemo.scale.infer.generate import generate
-from bionemo.scale.infer.population import with_counted_zeros, with_mean
+from bionemo.scale.infer.generate import generate, zeros_offset
+from bionemo.scale.population import with_counted_zeros, with_mean
 
 
 LABELS = ("cell_type", "perturbation", "batch", "seed")
@@ -72,7 +72,8 @@ def test_contrast_moves_the_controls_by_what_the_perturbation_adds_to_control(pr
 
 def test_contrast_gives_counted_zeros(make_spread_model, batch):
     plain, counted = (make_spread_model(counted_zeros=choice) for choice in (False, True))
-    expected = with_counted_zeros(predict(plain, batch), measured=batch["control"], seed=batch["seed"])
+    offset = zeros_offset(batch["seed"], num_genes=batch["control"].shape[-1])
+    expected = with_counted_zeros(predict(plain, batch), measured=batch["control"], offset=offset)
     assert torch.equal(predict(counted, batch), expected)
     assert not torch.equal(expected, predict(plain, batch))
 
@@ -161,6 +162,39 @@ def test_stochastic_priors_depend_on_the_seed_and_on_nothing_global(prior, make_
     # A set is predicted alike in any company.
     alone = {name: value[1:2] for name, value in batch.items()}
     torch.testing.assert_close(predict(model, alone), first[1:2], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_mean_effect_of_training_has_its_share_of_the_change(share, make_spread_model, batch):
+    model = make_spread_model(additive_share=share, counted_zeros=False)
+    alone = make_spread_model(additive_share=0.0, counted_zeros=False)
+    effect = torch.linspace(0.5, 1.5, batch["control"].shape[-1])
+    model.effects[batch["perturbation"][0]] = effect
+    # A mean far from zero, where no value is clipped.
+    control_mean = torch.full_like(batch["control"][:, 0], 10.0)
+    found, network = (predict(net, batch, control_mean=control_mean).mean(dim=1) - 10 for net in (model, alone))
+    trained = batch["perturbation"] == batch["perturbation"][0]
+    assert trained.any() and not trained.all()
+    expected = torch.where(trained[:, None], share * effect + (1 - share) * network, network)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("generation", ["decode", "displace", "contrast"])
+def test_samples_average_over_the_noise_of_the_prior(generation, make_spread_model, batch):
+    """Seeds then matter less; the first of several draws is the only one of one draw."""
+    models = {
+        draws: make_spread_model(
+            prior="gaussian_mix", generation=generation, counted_zeros=False, num_generation_samples=draws
+        )
+        for draws in (1, 2, 16)
+    }
+    spread = {}
+    for draws, model in models.items():
+        by_seed = torch.stack([predict(model, batch, seed=batch["seed"] + 100 * k) for k in range(6)])
+        spread[draws] = by_seed.std(dim=0).mean()
+    assert spread[16] < spread[2] < spread[1] and spread[16] < spread[1] / 2.5
+    first = predict(models[1], batch)
+    assert not torch.allclose(predict(models[2], batch), first, atol=1e-3)
 
 
 @pytest.mark.parametrize("label", ["cell_type", "perturbation", "batch"])

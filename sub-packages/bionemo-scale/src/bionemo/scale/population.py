@@ -4,13 +4,12 @@
 
 A network that is trained on randomly paired cells knows the mean of a population better than its cells. So cells are
 taken from the controls, moved until their mean is the predicted one, and given back the zeros that counting makes.
+Baselines that predict a mean change go the same way, so that a comparison with them is one of the means.
 """
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
-
-from bionemo.scale.flow.random import SetGenerator
 
 
 def with_mean(cells: Float[Tensor, "B N G"], mean: Float[Tensor, "B G"]) -> Float[Tensor, "B N G"]:
@@ -30,7 +29,7 @@ def with_mean(cells: Float[Tensor, "B N G"], mean: Float[Tensor, "B G"]) -> Floa
 
 
 def with_counted_zeros(
-    cells: Float[Tensor, "B N G"], *, measured: Float[Tensor, "B N G"], seed: Int64[Tensor, " B"]
+    cells: Float[Tensor, "B N G"], *, measured: Float[Tensor, "B N G"], offset: Float[Tensor, "B G"]
 ) -> Float[Tensor, "B N G"]:
     """Replace values that no count can have by zero or by one count, keeping the mean of each gene in a set.
 
@@ -42,14 +41,13 @@ def with_counted_zeros(
     Args:
         cells: Predicted log1p expression, not negative.
         measured: The control cells they were made of.
-        seed: One a set.
+        offset: Uniform(0, 1), where the systematic sample of each gene of each set begins.
     """
     one_count = measured.masked_fill(measured <= 0, torch.inf).amin(dim=-1, keepdim=True)
     # A cell without any count does not say what one is worth; no value is below that of zero.
     one_count = one_count.masked_fill(one_count.isinf(), 0.0)
     below = cells < one_count
     prob = torch.where(below, cells / one_count, 0.0).double()
-    offset = torch.stack([SetGenerator(s, "zeros").uniform(cells.shape[-1]) for s in seed.tolist()]).to(prob)
-    total = prob.cumsum(dim=1) + offset[:, None, :]
+    total = prob.cumsum(dim=1) + offset[:, None, :].to(prob)
     counted = total.floor() > (total - prob).floor()
     return torch.where(below, torch.where(counted, one_count, 0.0), cells)
