@@ -78,6 +78,7 @@ GENERATION = {
     "decode": {"generation": "decode"},
     "displace": {"generation": "displace"},
     "contrast, no counted zeros": {"counted_zeros": False},
+    "contrast, additive share 0.2": {"additive_share": 0.2},
     "contrast, additive share 0.4": {"additive_share": 0.4},
     "mean effect alone": {"additive_share": 1.0},
 }
