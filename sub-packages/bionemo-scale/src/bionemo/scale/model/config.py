@@ -142,7 +142,7 @@ class ScaleModelConfig(TransformerConfig):
     """Decode the endpoint (equation 37); or add to the observed controls a decoded change: that from the start of the
     path to its end (displace), or that less the same change under the control label (contrast). The last two are beyond
     the paper."""
-    additive_share: float = 0.2
+    additive_share: float = 0.4
     """Weight of the perturbation's mean effect over its training contexts in the mean change that contrast predicts; the
     network's change has the rest, and all of it where a perturbation was not trained. Beyond the paper."""
     counted_zeros: bool = True
