@@ -3,6 +3,7 @@
 """The SCALE configuration as BioNeMo saves it in a checkpoint's context and rebuilds a model from it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from megatron.core import parallel_state
@@ -15,6 +16,8 @@ from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.model.weights import init_weights
 from bionemo.scale.train.loss import ScaleLoss
 from bionemo.scale.train.tables import load_tables, set_decoder_bias
+from bionemo.scale.train.transfer import freeze, start_from_checkpoint
+from bionemo.scale.types import DataCard
 
 
 # A checkpoint says what the network is; the layout, the precision and the kernels are those of the run that loads it.
@@ -40,6 +43,8 @@ RUN_FIELDS = (
     "pipeline_model_parallel_size",
     "sequence_parallel",
     "solver",
+    "start_from",
+    "frozen",
     "tensor_model_parallel_size",
     "use_cpu_initialization",
     "variable_seq_lengths",
@@ -60,6 +65,10 @@ class ScaleConfig(
     valid_metric: Any = None
     data_card: str = ""
     """:class:`bionemo.scale.types.DataCard` as JSON: genes, labels and scale of the training data."""
+    start_from: str = ""
+    """Checkpoint of another run whose weights a new network takes (:mod:`bionemo.scale.train.transfer`)."""
+    frozen: str = ""
+    """Names in :data:`bionemo.scale.train.settings.FREEZABLE`, with commas between them."""
     override_parent_fields: list[str] = field(default_factory=lambda: [*OVERRIDE_BIONEMO_CONFIG_DEFAULTS, *RUN_FIELDS])
 
     def configure_model(self) -> ScaleModel:
@@ -85,6 +94,9 @@ class ScaleConfig(
             load_tables(model, self.tables_file)
         if self.ema_decay:
             model.update_average(step=0)
+        if self.start_from:
+            start_from_checkpoint(model, Path(self.start_from), DataCard.from_json(self.data_card))
+        freeze(model, self.frozen.split(",") if self.frozen else ())
         return model
 
     def get_loss_reduction_class(self) -> type[ScaleLoss]:
