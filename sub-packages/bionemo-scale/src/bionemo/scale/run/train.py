@@ -52,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--freeze", type=_names, metavar="A,B", help=f"parts that keep those weights: {', '.join(FREEZABLE)}"
     )
+    options.add_argument(
+        "--lora", type=int, metavar="RANK", help="train adapters of this rank in the place of the blocks' own weights"
+    )
     options.add_argument("--wandb", metavar="PROJECT", help="log to this Weights & Biases project too")
     options.add_argument(
         "--set",

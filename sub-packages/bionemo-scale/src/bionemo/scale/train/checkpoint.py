@@ -79,8 +79,8 @@ def load_network(config: Any, checkpoint: Path, *, layer_spec: LayerSpec = "loca
     Raises:
         InputError: If the weights are damaged or of another architecture.
     """
-    # The checkpoint holds the tables, and whatever it began from; both may have moved.
-    config.initial_ckpt_path, config.tables_file, config.start_from = None, "", ""
+    # The checkpoint holds the tables, and whatever it began from; both may have moved. Adapters are in the average.
+    config.initial_ckpt_path, config.tables_file, config.start_from, config.lora = None, "", "", 0
     config.tensor_model_parallel_size = parallel_state.get_tensor_model_parallel_world_size()
     config.pipeline_model_parallel_size = parallel_state.get_pipeline_model_parallel_world_size()
     config.num_layers_in_first_pipeline_stage = config.num_layers_in_last_pipeline_stage = None

@@ -14,6 +14,7 @@ from bionemo.llm.utils import iomixin_utils as iom
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.model.weights import init_weights
+from bionemo.scale.train.lora import add_adapters
 from bionemo.scale.train.loss import ScaleLoss
 from bionemo.scale.train.tables import load_tables, set_decoder_bias
 from bionemo.scale.train.transfer import freeze, start_from_checkpoint
@@ -45,6 +46,7 @@ RUN_FIELDS = (
     "solver",
     "start_from",
     "frozen",
+    "lora",
     "tensor_model_parallel_size",
     "use_cpu_initialization",
     "variable_seq_lengths",
@@ -69,6 +71,8 @@ class ScaleConfig(
     """Checkpoint of another run whose weights a new network takes (:mod:`bionemo.scale.train.transfer`)."""
     frozen: str = ""
     """Names in :data:`bionemo.scale.train.settings.FREEZABLE`, with commas between them."""
+    lora: int = 0
+    """Rank of the adapters on the blocks (:mod:`bionemo.scale.train.lora`); 0 trains the blocks themselves."""
     override_parent_fields: list[str] = field(default_factory=lambda: [*OVERRIDE_BIONEMO_CONFIG_DEFAULTS, *RUN_FIELDS])
 
     def configure_model(self) -> ScaleModel:
@@ -96,6 +100,8 @@ class ScaleConfig(
             model.update_average(step=0)
         if self.start_from:
             start_from_checkpoint(model, Path(self.start_from), DataCard.from_json(self.data_card))
+        if self.lora:
+            add_adapters(model, rank=self.lora, seed=self.seed)
         freeze(model, self.frozen.split(",") if self.frozen else ())
         return model
 

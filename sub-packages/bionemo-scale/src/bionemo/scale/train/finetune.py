@@ -112,6 +112,10 @@ def check_architecture(settings: TrainSettings, overrides: dict[str, Any], start
     named = {} if settings.size is None else size_fields(settings.size)
     options = [(f"--size {settings.size}", named, "leave --size out")]
     fixed = {name: value for name, value in overrides.items() if name not in (*CHANGEABLE, *_OF_THE_RUN)}
+    if settings.lora and not overrides.get("ema_decay", start.config.ema_decay):
+        raise InputError(
+            "--lora: expected ema_decay above 0, as the average of the weights is what holds the adapters"
+        )
     options += [("--set", fixed, "only how it is trained can be changed")]
     for option, fields, advice in options:
         for name, value in fields.items():
@@ -176,6 +180,8 @@ def report(settings: TrainSettings, start: Start, matches: Matches) -> str:
     if matches.genes.added:
         lines.append(_fate_of_new_genes(settings))
     lines.append(f"  frozen        {', '.join(settings.freeze) or 'nothing'}")
+    if settings.lora:
+        lines.append(f"  adapters      of rank {settings.lora} on the linear maps of all blocks that are not frozen")
     trained_on = start.config.set_size
     if settings.set_size != trained_on:
         lines.append(f"  note: sets of {settings.set_size} cells, the checkpoint was trained on {trained_on}")

@@ -84,6 +84,8 @@ class TrainSettings:
     """Run folder or checkpoint of another run to start from; see bionemo.scale.train.finetune."""
     freeze: tuple[str, ...] = ()
     """Parts of the network that keep the checkpoint's weights: names in :data:`FREEZABLE`."""
+    lora: int = 0
+    """Train the blocks by adapters of this rank instead of their own weights; 0 trains the weights."""
     num_workers: int = 0
     """Data loading processes beside each training process."""
     devices: int = 1
@@ -126,6 +128,14 @@ class TrainSettings:
             raise InputError("--size is required without --from-checkpoint")
         if self.freeze and self.from_checkpoint is None:
             raise InputError("--freeze keeps the weights of a checkpoint: expected --from-checkpoint too, found none")
+        if self.lora < 0:
+            raise InputError(f"--lora must be at least 0, found {self.lora}")
+        if self.lora and self.from_checkpoint is None:
+            raise InputError("--lora adapts the weights of a checkpoint: expected --from-checkpoint too, found none")
+        if self.lora % self.tensor_parallel:
+            raise InputError(
+                f"--lora must be a multiple of --tensor-parallel {self.tensor_parallel}, found {self.lora}"
+            )
         for name in self.freeze:
             if name not in FREEZABLE:
                 raise InputError(f"--freeze: expected some of {', '.join(FREEZABLE)}, found {name!r}")

@@ -161,6 +161,7 @@ def model_config(
         "data_card": card.to_json(),
         "tables_file": str(settings.out / TABLES_NAME),
         "frozen": ",".join(settings.freeze),
+        "lora": settings.lora,
         "num_agents": len(agents.names),
         "max_agents": agents.members.shape[1],
         "feature_size": 0 if features is None else features.shape[1],
@@ -295,7 +296,7 @@ def _check_same_run(path: Path, resolved: dict[str, Any]) -> None:
     before, value = (run.get("precision", "fp32") for run in (earlier["run"], resolved["run"]))
     if PRECISIONS[before].dtype is not PRECISIONS[value].dtype:
         raise InputError(f"{path}: the run folder holds another run: expected --precision {before}, found {value}")
-    for name in ("store", "seed", "set_size", "from_checkpoint", "freeze"):
+    for name in ("store", "seed", "set_size", "from_checkpoint", "freeze", "lora"):
         # A run of an earlier version has no such entry.
         before, value = earlier["run"].get(name) or None, resolved["run"][name] or None
         if before != value:
