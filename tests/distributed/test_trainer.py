@@ -36,6 +36,7 @@ LAYOUTS = {
     "pipeline": (2, "--pipeline-parallel", "2", "--micro-batch-size", "4", "--accumulate", "2"),
     "tensor and pipeline": (4, "--tensor-parallel", "2", "--pipeline-parallel", "2"),
 }
+TUNED = ("--lora", "4", "--freeze", "decoder")
 DROPOUT = ("--set", "hidden_dropout=0.1", "--set", "attention_dropout=0.1")
 
 
@@ -93,10 +94,16 @@ class Runs:
             self.train("stopped", *DROPOUT, crash_at=7),
             self.train("stopped", *DROPOUT),
             self.train("bf16", "--precision", "bf16"),
+            self.train("tuned", *self.tuned(), crash_at=7),
+            self.train("tuned", *self.tuned()),
+            self.train("tuned in layout", *self.tuned(), *both, processes=4),
             *predict,
             dict(call="predict_once", processes=2, arguments=self.once("one", 2)),
             dict(call="predict_once", processes=1, arguments=self.once("tensor and pipeline", 1)),
         ]
+
+    def tuned(self) -> tuple[object, ...]:
+        return ("--from-checkpoint", self.folder / "one", *TUNED)
 
     def once(self, name: str, ranks: int) -> dict:
         out = self.folder / f"once-{ranks}"
@@ -142,11 +149,11 @@ def runs(tmp_path_factory) -> Runs:
     return runs
 
 
-def assert_same_run(runs: Runs, name: str) -> None:
+def assert_same_run(runs: Runs, name: str, reference: str = "one") -> None:
     """Losses to 1e-5, weights to 1e-4, and the same tensors in the checkpoint."""
-    assert runs.losses(name) == pytest.approx(runs.losses("one"), rel=1e-5)
-    assert runs.losses(name, "val_loss") == pytest.approx(runs.losses("one", "val_loss"), rel=1e-5)
-    expected, found = runs.checkpoint("one"), runs.checkpoint(name)
+    assert runs.losses(name) == pytest.approx(runs.losses(reference), rel=1e-5)
+    assert runs.losses(name, "val_loss") == pytest.approx(runs.losses(reference, "val_loss"), rel=1e-5)
+    expected, found = runs.checkpoint(reference), runs.checkpoint(name)
     assert set(found) == set(expected)
     for key in (key for key in expected if key.startswith("module.")):
         torch.testing.assert_close(found[key], expected[key], rtol=0, atol=1e-4, msg=key)
@@ -180,6 +187,17 @@ def _is_weight(key: str) -> bool:
 def test_a_run_goes_on_under_another_layout(name, runs):
     """From one process to four, and from four to one, after a crash two steps beyond a checkpoint."""
     assert_same_run(runs, name)
+
+
+def test_fine_tuning_is_the_same_under_another_layout(runs):
+    """With adapters and a frozen decoder: in one process that crashed, and on four from a checkpoint of one."""
+    assert_same_run(runs, "tuned in layout", reference="tuned")
+    before, after = runs.checkpoint("one"), runs.checkpoint("tuned")
+    name = "average.expression_decoder.mlp.linear_fc2.weight"
+    assert torch.equal(before[f"module.{name}"], after[f"module.{name}"])
+    name = "average.transport_blocks.blocks.layers.mlp.linear_fc1.weight"
+    assert not torch.equal(before[f"module.{name}"], after[f"module.{name}"]), "adapters are merged"
+    assert runs.losses("tuned")[0] < 0.8 * runs.losses("one")[0]
 
 
 def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(runs):

@@ -25,7 +25,7 @@ def test_golden_training(size: str, golden):
     assert text == golden(f"pretrain_{size}.txt", text)
 
 
-@pytest.mark.parametrize("name", ["prepare", "infer", "evaluate"])
+@pytest.mark.parametrize("name", ["prepare", "finetune", "infer", "evaluate"])
 def test_golden_step(name: str, golden):
     text = render(getattr(tasks, f"{name}_recipe")())
     assert text == golden(f"{name}.txt", text)
@@ -52,6 +52,16 @@ def test_a_part_of_a_recipe_can_be_of_another_size(tmp_path: Path):
     recipe.model = parts.model("small")
     settings = settings_from(tasks.step_of(recipe).arguments)
     assert (settings.size, settings.overrides, settings.max_steps) == ("small", {}, 100)
+
+
+def test_fine_tuning_keeps_the_network_of_the_checkpoint(tmp_path: Path):
+    recipe = tasks.finetune_recipe("184m", tmp_path / "before", tmp_path / "store", tmp_path / "run", devices=2)
+    recipe.trainer.freeze = ["encoder", "decoder"]
+    recipe.model.endpoint_weight = 100.0
+    settings = settings_from(tasks.step_of(recipe).arguments)
+    assert (settings.size, settings.from_checkpoint) == (None, tmp_path / "before")
+    assert (settings.freeze, settings.overrides) == (("encoder", "decoder"), {"endpoint_weight": "100.0"})
+    assert (settings.devices, settings.set_size, settings.lr) == (2, 128, 2e-4)
 
 
 def test_the_other_steps_are_their_commands(tmp_path: Path):
@@ -89,6 +99,8 @@ def test_known_overrides_are_not(override: str):
 def test_a_recipe_without_a_store_is_refused():
     with pytest.raises(InputError, match="data.store: expected a path"):
         tasks.step_of(tasks.pretrain_recipe("tiny"))
+    with pytest.raises(InputError, match="trainer.from_checkpoint: expected a path"):
+        tasks.step_of(tasks.finetune_recipe("tiny", store=Path("store"), out=Path("run")))
     with pytest.raises(InputError, match="settings.checkpoint: expected a value"):
         tasks.step_of(tasks.infer_recipe())
 

@@ -87,11 +87,11 @@ def train(
     store: PathLike,
     out: PathLike,
     *,
-    size: str = "small",
+    size: str | None = None,
     model: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Path:
-    """Train on a store, or continue the run that a folder holds.
+    """Train on a store, from the start or from the weights of another run, or continue the run that a folder holds.
 
     Training is a process of its own, or as many as ``devices`` says: a notebook keeps its memory, and its process stays
     free of process groups. Progress goes to standard error.
@@ -100,9 +100,10 @@ def train(
         store: Folder that :func:`prepare` made.
         out: Run folder.
         size: A name in :mod:`bionemo.scale.model.sizes`; what a run of that size does by default is in
-            :mod:`bionemo.scale.recipes.defaults`.
+            :mod:`bionemo.scale.recipes.defaults`. ``None`` is "small", or the network of ``from_checkpoint``.
         model: Fields of :class:`bionemo.scale.model.config.ScaleModelConfig` by name.
-        **settings: Other fields of :class:`bionemo.scale.train.settings.TrainSettings`: max_steps, seed, lr, ...
+        **settings: Other fields of :class:`bionemo.scale.train.settings.TrainSettings`: max_steps, seed, lr,
+            from_checkpoint, freeze, ...
 
     Returns:
         The run folder.
@@ -115,6 +116,8 @@ def train(
     from bionemo.scale.train.settings import TrainSettings
 
     fields = checked_fields(TrainSettings, settings)
+    if "freeze" in fields:
+        fields["freeze"] = tuple(fields["freeze"])
     chosen = train_settings(
         size, store=Path(store).resolve(), out=Path(out).resolve(), overrides=dict(model or {}), **fields
     )

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "model": {"types", "megatron"},
     "eval": {"types", "population"},
     "train": {"types", "megatron", *MIDDLE},
-    "infer": {"types", "population", "megatron", *MIDDLE},
+    "infer": {"types", "population", "megatron", "train", *MIDDLE},
     "recipes": {"types", "megatron", "train", "infer", *MIDDLE},
     "api": {"types", "megatron", "train", "infer", "recipes", *MIDDLE},
     "run": {"types", "megatron", "train", "infer", "recipes", "api", *MIDDLE},

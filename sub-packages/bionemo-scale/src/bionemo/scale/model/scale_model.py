@@ -60,6 +60,8 @@ class ScaleModel(MegatronModule):
         super().__init__(config)
         self.pre_process, self.post_process = pre_process, post_process
         self._input: Tensor | None = None
+        self.changes: dict[str, Callable[[], Tensor]] = {}
+        """What is trained beside a weight, by the weight's name, and added to it where the average follows it."""
         if pre_process:
             self.gene_encoder = GeneEncoder(config)
             self.set_fusion = SetFusion(config, GeneEncoder.output_size(config))
@@ -89,7 +91,7 @@ class ScaleModel(MegatronModule):
             step: Optimizer steps so far.
         """
         decay = min(self.config.ema_decay, step / (step + 9))
-        followed = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        followed = self._followed()
         average = {**dict(self.average.named_parameters()), **dict(self.average.named_buffers())}
         for name, value in average.items():
             # Not an average of step 0: Megatron leaves new weights as the memory was, and a NaN would never leave.
@@ -97,6 +99,12 @@ class ScaleModel(MegatronModule):
                 value.lerp_(followed[name].to(value.dtype), 1 - decay)
             else:
                 value.copy_(followed[name])
+
+    def _followed(self) -> dict[str, Tensor]:
+        tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        # A weight that something is trained beside is wrapped.
+        named = {name.replace(".to_wrap.", "."): value for name, value in tensors.items()}
+        return {**named, **{name: named[name].float() + change() for name, change in self.changes.items()}}
 
     def bfloat16(self) -> "ScaleModel":
         """Convert what is trained. The average stays float32: its steps are too small for the 8 bits of bfloat16."""

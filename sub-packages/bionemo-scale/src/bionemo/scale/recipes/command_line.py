@@ -30,7 +30,7 @@ def arguments(settings: Any, *, defaults: Any = None) -> list[str]:
 
 def _option(name: str, value: Any) -> list[str]:
     flag = f"--{name.replace('_', '-')}"
-    if value is None or value is False or value in ((), {}):
+    if value is None or value is False or value in ("", (), {}):
         return []
     if value is True:
         return [flag]

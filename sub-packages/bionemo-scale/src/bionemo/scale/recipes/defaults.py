@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -43,15 +45,38 @@ DEFAULTS: dict[str, SizeDefaults] = {
 """By name of the size; a size without an entry takes every default of :class:`TrainSettings`."""
 
 
-def size_defaults(size: str) -> SizeDefaults:
+def size_defaults(size: str | None) -> SizeDefaults:
     """Return the defaults of a size."""
     return DEFAULTS.get(size, SizeDefaults(needs="not measured"))
 
 
-def train_settings(size: str, *, store: Path, out: Path, **chosen: Any) -> TrainSettings:
+def train_settings(size: str | None, *, store: Path, out: Path, **chosen: Any) -> TrainSettings:
     """Return the settings of a run: those chosen, then those of the size, then those of :class:`TrainSettings`.
+
+    Args:
+        size: Name of the size; ``None`` is that of the checkpoint the run starts from, or small.
+        store: The store.
+        out: Run folder.
+        chosen: Other fields of :class:`TrainSettings`.
 
     Raises:
         InputError: A value is not possible.
     """
-    return TrainSettings(store=store, out=out, size=size, **{**size_defaults(size).settings, **chosen})
+    start = chosen.get("from_checkpoint")
+    if size is None and start is None:
+        size = TrainSettings.size
+    # A run that goes on knows better than the one it started from, which may have moved.
+    known = size_defaults(size).settings if size else _settings_of_run(out) or _settings_of_run(Path(start))
+    return TrainSettings(store=store, out=out, size=size, **{**known, **chosen})
+
+
+def _settings_of_run(path: Path) -> dict[str, Any]:
+    """Return the defaults of the size that a run has, and the set size it was trained on, where its folder says so."""
+    for folder in (path, path.parent.parent):
+        if (folder / "config.yaml").is_file():
+            run = yaml.safe_load((folder / "config.yaml").read_text())["run"]
+            defaults = (
+                size_defaults(run["size"]).settings if run["size"] else _settings_of_run(Path(run["from_checkpoint"]))
+            )
+            return {**defaults, "set_size": run["set_size"]}
+    return {}

@@ -93,9 +93,13 @@ _TRAINER_FIELDS = tuple(
 )
 
 Model = dataclasses.make_dataclass(
-    "Model", [("size", str, "small")], bases=(_ARCHITECTURE,), frozen=True, kw_only=True
+    "Model",
+    [("size", typing.Optional[str], "small")],  # noqa: UP045 - NeMo-Run reads no other spelling
+    bases=(_ARCHITECTURE,),
+    frozen=True,
+    kw_only=True,
 )
-"""A size, and every field of the network that a run may choose."""
+"""A size, and every field of the network that a run may choose; ``None`` is as in the checkpoint that is fine-tuned."""
 Model.__module__ = __name__
 Data = _group("Data", TrainSettings, DATA_FIELDS)
 """Where the cells are and how sets are drawn."""
@@ -135,11 +139,12 @@ def join(*, model: Any, data: Any, optim: Any, trainer: Any) -> TrainSettings:
         if values[name] is None:
             raise InputError(f"{option}: expected a path, found none; give {option}=PATH")
         values[name] = Path(values[name])
+    values["freeze"] = tuple(values["freeze"])
     fields = _values(model)
     size = fields.pop("size")
-    as_the_size = architecture(size)
+    as_it_is = {} if size is None else architecture(size)
     overrides = {
-        name: str(value) for name, value in fields.items() if value is not None and value != as_the_size[name]
+        name: str(value) for name, value in fields.items() if value is not None and value != as_it_is.get(name)
     }
     return TrainSettings(size=size, overrides=overrides, **values)
 

@@ -20,6 +20,11 @@ def model(size: str = "small") -> run.Config[Model]:
     return run.Config(Model, size=size, **architecture(size))
 
 
+def model_of_checkpoint() -> run.Config[Model]:
+    """Return the network of whatever checkpoint a run starts from; a field that is not ``None`` changes it."""
+    return run.Config(Model, **{field.name: None for field in dataclasses.fields(Model)})
+
+
 def data(size: str = "small", store: Path | None = None) -> run.Config[Data]:
     """Return how cell sets are drawn from a store."""
     return _group(Data, size, store=store)
@@ -42,5 +47,9 @@ def _group(group: type, size: str, **chosen: object) -> run.Config:
     """Return a group with every value written out: a recipe that is read says all of what it does."""
     values = {**size_defaults(size).settings, **chosen}
     return run.Config(
-        group, **{field.name: values.get(field.name, field.default) for field in dataclasses.fields(group)}
+        group, **{field.name: values.get(field.name, _default(field)) for field in dataclasses.fields(group)}
     )
+
+
+def _default(field: dataclasses.Field) -> object:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()

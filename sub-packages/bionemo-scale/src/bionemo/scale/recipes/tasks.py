@@ -66,6 +66,12 @@ def pretrain(model: Model, data: Data, optim: Optim, trainer: Trainer) -> None:
 
 
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
+def finetune(model: Model, data: Data, optim: Optim, trainer: Trainer) -> None:
+    """Train on a store from the weights of another run, or continue the run that a folder holds."""
+    execute(_finetune_step(model=model, data=data, optim=optim, trainer=trainer))
+
+
+@run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
 def infer(settings: Infer) -> None:
     """Predict the held-out part of a store, or controls under chosen perturbations."""
     execute(infer_step(restore(InferSettings, settings)))
@@ -77,9 +83,16 @@ def evaluate(settings: Evaluate) -> None:
     execute(evaluate_step(restore(EvaluateSettings, settings)))
 
 
+def _finetune_step(**groups: Any) -> Step:
+    if groups["trainer"].from_checkpoint is None:
+        raise InputError("trainer.from_checkpoint: expected a path, found none; give trainer.from_checkpoint=PATH")
+    return train_step(join(**groups))
+
+
 _STEPS: dict[Callable, Callable[..., Step]] = {
     prepare: lambda settings: prepare_step(restore(PrepareConfig, settings)),
     pretrain: lambda **groups: train_step(join(**groups)),
+    finetune: _finetune_step,
     infer: lambda settings: infer_step(restore(InferSettings, settings)),
     evaluate: lambda settings: evaluate_step(restore(EvaluateSettings, settings)),
 }
@@ -98,7 +111,7 @@ def check_names(task: Callable, overrides: Sequence[str]) -> None:
     """Refuse an override of a field that is not there.
 
     Args:
-        task: One of the four tasks.
+        task: One of the tasks here.
         overrides: ``group.field=value`` as on the command line; what is no override is left alone.
 
     Raises:
@@ -150,6 +163,31 @@ def pretrain_recipe(
     )
 
 
+def finetune_recipe(
+    size: str = "small",
+    checkpoint: Path | None = None,
+    store: Path | None = None,
+    out: Path | None = None,
+    num_nodes: int | None = None,
+    devices: int | None = None,
+) -> run.Partial:
+    """Return the training on a store that starts from a checkpoint; its network is the checkpoint's.
+
+    Args:
+        size: Whose batches, learning rate and layout are taken; hardware and duration are in
+            :mod:`bionemo.scale.recipes.defaults`.
+        checkpoint: Run folder or checkpoint to start from.
+        store: Folder that ``prepare`` made of the new data.
+        out: Run folder.
+        num_nodes: Machines; ``None`` takes what the size does by default.
+        devices: Processes of a machine.
+    """
+    recipe = pretrain_recipe(size, store, out, num_nodes, devices)
+    recipe.trainer.from_checkpoint = checkpoint
+    groups = {**recipe.__arguments__, "model": parts.model_of_checkpoint()}
+    return run.Partial(finetune, **groups)
+
+
 def infer_recipe(checkpoint: Path | None = None, store: Path | None = None, out: Path | None = None) -> run.Partial:
     """Return the prediction of the held-out part of a store; 16,384 cells of memory for each process."""
     config = run.Config(Infer, checkpoint=checkpoint, store=store, out=out, with_controls=True)
@@ -172,6 +210,12 @@ def _register(size: str) -> None:
     recipe.__doc__ = f"Train the {size} model. Needs {size_defaults(size).needs}."
     name = f"scale_{size}"
     run.cli.factory(name=name, target=pretrain)(recipe)
+
+    def tuned() -> run.Partial:
+        return finetune_recipe(size)
+
+    tuned.__doc__ = f"Fine-tune a {size} model. Needs {size_defaults(size).needs}."
+    run.cli.factory(name=name, target=finetune)(tuned)
     made: dict[type, Callable] = {Model: parts.model, Data: parts.data, Optim: parts.optim, Trainer: parts.trainer}
     for group, make in made.items():
 

@@ -14,7 +14,7 @@ from bionemo.scale.megatron.ranks import take_ranks_of_slurm
 from bionemo.scale.model.sizes import SIZES
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.command import run_command
-from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.train.settings import FREEZABLE, TrainSettings
 from bionemo.scale.types import InputError
 
 
@@ -44,6 +44,19 @@ def parser() -> argparse.ArgumentParser:
         "--perturbation-features", type=Path, help="one vector per perturbation: .csv, .tsv or .parquet, names first"
     )
     options.add_argument(
+        "--from-checkpoint",
+        type=Path,
+        metavar="RUN",
+        help="fine-tune: start from the weights of this run; its network, with the store's genes and labels by name",
+    )
+    options.add_argument(
+        "--freeze", type=_names, metavar="A,B", help=f"parts that keep those weights: {', '.join(FREEZABLE)}"
+    )
+    options.add_argument(
+        "--lora", type=int, metavar="RANK", help="train adapters of this rank in the place of the blocks' own weights"
+    )
+    options.add_argument("--wandb", metavar="PROJECT", help="log to this Weights & Biases project too")
+    options.add_argument(
         "--set",
         dest="overrides",
         action="append",
@@ -66,6 +79,8 @@ _OPTIONS = {
     "weight_decay": "AdamW's weight decay",
     "val_interval": "steps between validations and checkpoints",
     "log_interval": "steps between rows of metrics.csv",
+    "keep_best": "checkpoints of the lowest validation loss that are kept beside the last one",
+    "keep_last": "keep so many of the newest checkpoints instead of the best",
     "weighting": "how groups are drawn: proportional, uniform, tempered",
     "control_share": "share of the sets that go from controls to other controls",
     "num_workers": "data loading processes beside each training process",
@@ -76,6 +91,10 @@ _OPTIONS = {
     "precision": "fp32, bf16, fp8, fp8-current, mxfp8; the last three on GPUs that have it",
     "spec": "layers of the blocks: local (torch), te (Transformer Engine), auto (te where it runs)",
 }
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
 
 
 def settings_from(argv: Sequence[str] | None) -> TrainSettings:
@@ -92,10 +111,10 @@ def settings_from(argv: Sequence[str] | None) -> TrainSettings:
         values.setdefault(name, Path(name))
     # Absolute, so that a run folder is the same run from wherever it is continued.
     values["store"], values["out"] = values["store"].resolve(), values["out"].resolve()
-    if "perturbation_features" in values:
-        values["perturbation_features"] = values["perturbation_features"].resolve()
+    for name in {"perturbation_features", "from_checkpoint"} & values.keys():
+        values[name] = values[name].resolve()
     overrides = {name: value for name, _, value in pairs}
-    return train_settings(values.pop("size", TrainSettings.size), overrides=overrides, **values)
+    return train_settings(values.pop("size", None), overrides=overrides, **values)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

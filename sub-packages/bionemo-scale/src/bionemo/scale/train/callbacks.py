@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run tells its user: metrics.csv, TensorBoard scalars and one line of progress."""
+"""What a run tells its user: metrics.csv, scalars for its loggers and one line of progress."""
 
 import math
 import signal
@@ -14,7 +14,6 @@ from typing import Any, TextIO
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from megatron.core import parallel_state
 from torch import Tensor
 from tqdm import tqdm
@@ -212,9 +211,7 @@ class RunMonitor(pl.Callback):
     def _store(self, trainer: pl.Trainer, step: int, row: dict[str, float]) -> None:
         self._file.append({"step": step, **row})
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                for name, value in row.items():
-                    logger.experiment.add_scalar(name, value, step)
+            logger.log_metrics(row, step)
 
 
 def _is_reporter() -> bool:

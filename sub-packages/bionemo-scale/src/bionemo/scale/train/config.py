@@ -3,6 +3,7 @@
 """The SCALE configuration as BioNeMo saves it in a checkpoint's context and rebuilds a model from it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from megatron.core import parallel_state
@@ -13,8 +14,11 @@ from bionemo.llm.utils import iomixin_utils as iom
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.model.weights import init_weights
+from bionemo.scale.train.lora import add_adapters
 from bionemo.scale.train.loss import ScaleLoss
 from bionemo.scale.train.tables import load_tables, set_decoder_bias
+from bionemo.scale.train.transfer import freeze, start_from_checkpoint
+from bionemo.scale.types import DataCard
 
 
 # A checkpoint says what the network is; the layout, the precision and the kernels are those of the run that loads it.
@@ -42,6 +46,9 @@ RUN_FIELDS = (
     "pipeline_model_parallel_size",
     "sequence_parallel",
     "solver",
+    "start_from",
+    "frozen",
+    "lora",
     "tensor_model_parallel_size",
     "use_cpu_initialization",
     "variable_seq_lengths",
@@ -62,6 +69,12 @@ class ScaleConfig(
     valid_metric: Any = None
     data_card: str = ""
     """:class:`bionemo.scale.types.DataCard` as JSON: genes, labels and scale of the training data."""
+    start_from: str = ""
+    """Checkpoint of another run whose weights a new network takes (:mod:`bionemo.scale.train.transfer`)."""
+    frozen: str = ""
+    """Names in :data:`bionemo.scale.train.settings.FREEZABLE`, with commas between them."""
+    lora: int = 0
+    """Rank of the adapters on the blocks (:mod:`bionemo.scale.train.lora`); 0 trains the blocks themselves."""
     override_parent_fields: list[str] = field(default_factory=lambda: [*OVERRIDE_BIONEMO_CONFIG_DEFAULTS, *RUN_FIELDS])
 
     def configure_model(self) -> ScaleModel:
@@ -87,6 +100,11 @@ class ScaleConfig(
             load_tables(model, self.tables_file)
         if self.ema_decay:
             model.update_average(step=0)
+        if self.start_from:
+            start_from_checkpoint(model, Path(self.start_from), DataCard.from_json(self.data_card))
+        if self.lora:
+            add_adapters(model, rank=self.lora, seed=self.seed)
+        freeze(model, self.frozen.split(",") if self.frozen else ())
         return model
 
     def get_loss_reduction_class(self) -> type[ScaleLoss]:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user decides about a run; everything else follows from it and from the store."""
 
+import importlib.util
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +15,14 @@ Weighting = Literal["proportional", "uniform", "tempered"]
 PrecisionName = Literal["fp32", "bf16", "fp8", "fp8-current", "mxfp8"]
 SpecName = Literal["auto", "local", "te"]
 
+FREEZABLE = {
+    "encoder": ("gene_encoder", "set_fusion"),
+    "conditions": ("condition_encoder",),
+    "transport": ("transport_input", "transport_blocks", "head"),
+    "decoder": ("expression_decoder",),
+}
+"""Parts of the network that fine-tuning can leave as they are, and the modules they are made of."""
+
 _COUNTS = (
     "max_steps",
     "set_size",
@@ -21,6 +30,7 @@ _COUNTS = (
     "accumulate",
     "val_interval",
     "log_interval",
+    "keep_best",
     "devices",
     "num_nodes",
     "tensor_parallel",
@@ -36,8 +46,8 @@ class TrainSettings:
     """Store that bionemo-scale-prepare wrote."""
     out: Path
     """Run folder."""
-    size: str = "small"
-    """A name in bionemo.scale.model.sizes."""
+    size: str | None = "small"
+    """A name in bionemo.scale.model.sizes; ``None`` is the network of ``from_checkpoint``."""
     max_steps: int = 500
     """Optimizer steps."""
     seed: int = 0
@@ -58,12 +68,24 @@ class TrainSettings:
     """Steps between validations and checkpoints."""
     log_interval: int = 10
     """Steps between rows of metrics.csv."""
+    keep_best: int = 1
+    """Checkpoints of the lowest validation loss that are kept beside the last one."""
+    keep_last: int = 0
+    """Keep so many of the newest checkpoints instead of the best; 0 keeps the best."""
+    wandb: str = ""
+    """Weights & Biases project to log to, beside metrics.csv and TensorBoard; empty logs to none."""
     weighting: Weighting = "tempered"
     """How often a group of cells is drawn."""
     control_share: float = 0.4
     """Share of the training sets that go from controls to other controls of their context."""
     perturbation_features: Path | None = None
     """One vector per perturbation (.csv, .tsv, .parquet); see :func:`bionemo.scale.data.agents.read_features`."""
+    from_checkpoint: Path | None = None
+    """Run folder or checkpoint of another run to start from; see bionemo.scale.train.finetune."""
+    freeze: tuple[str, ...] = ()
+    """Parts of the network that keep the checkpoint's weights: names in :data:`FREEZABLE`."""
+    lora: int = 0
+    """Train the blocks by adapters of this rank instead of their own weights; 0 trains the weights."""
     num_workers: int = 0
     """Data loading processes beside each training process."""
     devices: int = 1
@@ -92,11 +114,50 @@ class TrainSettings:
                 raise InputError(
                     f"--{name} must be one of {', '.join(get_args(choices))}, found {getattr(self, name)!r}"
                 )
+        self._check_start()
+        self._check_records()
         model_parallel = self.tensor_parallel * self.pipeline_parallel
         if (self.devices * self.num_nodes) % model_parallel:
             raise InputError(
                 f"--devices times --num-nodes must be a multiple of tensor times pipeline parallel = {model_parallel}, "
                 f"found {self.devices * self.num_nodes}"
+            )
+
+    def _check_start(self) -> None:
+        if self.size is None and self.from_checkpoint is None:
+            raise InputError("--size is required without --from-checkpoint")
+        if self.freeze and self.from_checkpoint is None:
+            raise InputError("--freeze keeps the weights of a checkpoint: expected --from-checkpoint too, found none")
+        if self.lora < 0:
+            raise InputError(f"--lora must be at least 0, found {self.lora}")
+        if self.lora and self.from_checkpoint is None:
+            raise InputError("--lora adapts the weights of a checkpoint: expected --from-checkpoint too, found none")
+        if self.lora % self.tensor_parallel:
+            raise InputError(
+                f"--lora must be a multiple of --tensor-parallel {self.tensor_parallel}, found {self.lora}"
+            )
+        for name in self.freeze:
+            if name not in FREEZABLE:
+                raise InputError(f"--freeze: expected some of {', '.join(FREEZABLE)}, found {name!r}")
+        if set(self.freeze) == set(FREEZABLE):
+            raise InputError("--freeze: all parts are frozen, expected one to train")
+        if "transport" in self.freeze and self.pipeline_parallel > 1:
+            raise InputError(
+                "--freeze transport: expected --pipeline-parallel 1, where no stage has frozen blocks alone and no "
+                f"gradient, found {self.pipeline_parallel}"
+            )
+
+    def _check_records(self) -> None:
+        if self.keep_last < 0:
+            raise InputError(f"--keep-last must be at least 0, found {self.keep_last}")
+        if self.keep_last and self.keep_best != 1:
+            raise InputError(f"--keep-best {self.keep_best}, --keep-last {self.keep_last}: expected one of the two")
+        if self.wandb and importlib.util.find_spec("wandb") is None:
+            raise InputError("--wandb: expected the package wandb, found none; pip install wandb")
+        if self.wandb and self.pipeline_parallel > 1:
+            raise InputError(
+                "--wandb: expected --pipeline-parallel 1, where the first process knows the losses, found "
+                f"{self.pipeline_parallel}"
             )
 
     @property

@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a size comes to: parameters of each part, for a store's genes and labels or for those of the reference data."""
 
+from typing import Any
+
 from bionemo.scale.data.reader import Store
 from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.count import count_parameters
 from bionemo.scale.model.sizes import REFERENCE_DATA
 from bionemo.scale.train.fields import parse_overrides, size_fields
+from bionemo.scale.train.finetune import check_architecture, find_start, inherited_fields
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
@@ -31,14 +34,23 @@ def size_table(settings: TrainSettings, *, with_store: bool) -> str:
     if with_store:
         with Store.open(settings.store) as store:
             data = {f"num_{name}": len(getattr(store.card, name)) for name in _VOCABULARIES}
-    fields = {**size_fields(settings.size), **data, **parse_overrides(ScaleModelConfig, settings.overrides)}
+    fields = {**_network(settings), **data, **parse_overrides(ScaleModelConfig, settings.overrides)}
     with model_parallel():
         try:
             config = ScaleModelConfig(**fields)
         except (ValueError, AssertionError) as error:
             raise InputError(f"model configuration: {error}") from error
         parts = count_parameters(config)
-    return _table(settings.size, data, parts)
+    return _table(settings.size or str(settings.from_checkpoint), data, parts)
+
+
+def _network(settings: TrainSettings) -> dict[str, Any]:
+    """Return the fields of a size, or of the checkpoint that is started from."""
+    if settings.from_checkpoint is None:
+        return size_fields(settings.size)
+    start = find_start(settings)
+    check_architecture(settings, parse_overrides(ScaleModelConfig, settings.overrides), start)
+    return {**inherited_fields(start), "feature_size": start.config.feature_size}
 
 
 def _table(size: str, data: dict[str, int], parts: dict[str, int]) -> str:

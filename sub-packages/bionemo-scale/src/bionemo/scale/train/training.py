@@ -7,15 +7,15 @@ Importing this module imports NeMo, which takes 15 s or so; install the CPU back
 
 import os
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 import yaml
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from nemo import lightning as nl
 from nemo.collections import llm
-from nemo.lightning.pytorch.callbacks import ModelCheckpoint
 
 from bionemo.scale.data.agents import Grammar
 from bionemo.scale.data.datamodule import ScaleDataModule
@@ -29,6 +29,17 @@ from bionemo.scale.train.callbacks import RunMonitor, StopOnSignal
 from bionemo.scale.train.config import ScaleConfig
 from bionemo.scale.train.dropout import DropoutSeed
 from bionemo.scale.train.fields import parse_overrides, size_fields
+from bionemo.scale.train.finetune import (
+    Start,
+    TrainableReport,
+    check_architecture,
+    check_features,
+    compare,
+    find_start,
+    inherited_fields,
+    report,
+)
+from bionemo.scale.train.keeping import checkpointing
 from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.stopping import TrainingInterrupted
@@ -62,9 +73,17 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
         training = store.group_means(Split.TRAIN)
         card = card_of_training(store.card, training)
         overrides = parse_overrides(ScaleModelConfig, settings.overrides)
-        perturbations = read_perturbations(card.perturbations, _grammar(overrides), settings.perturbation_features)
-        config = model_config(settings, card, perturbations)
+        start = None if settings.from_checkpoint is None else find_start(settings)
+        inherited = {} if start is None else inherited_fields(start)
+        grammar = _grammar({**inherited, **overrides})
+        perturbations = read_perturbations(card.perturbations, grammar, settings.perturbation_features)
+        config = model_config(settings, card, perturbations, start)
+        matches = None if start is None or start.continues else compare(settings, start, config)
         _prepare_run_folder(settings, config, training, perturbations)
+    if matches is not None:
+        config.start_from = str(start.path)
+        if os.environ.get("RANK", "0") == "0":
+            stream.write(report(settings, start, matches))
     data = ScaleDataModule(
         store=settings.store,
         set_size=settings.set_size,
@@ -87,6 +106,8 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
     stopper = StopOnSignal()
     # As the monitor: not an argument, so that the checkpoint's context does not hold it.
     trainer.callbacks.append(stopper)
+    if matches is not None:
+        trainer.callbacks.append(TrainableReport(stream))
     llm.train(
         model=scale_lightning_module(config, optimizer),
         data=data,
@@ -94,7 +115,7 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
         log=nl.NeMoLogger(
             explicit_log_dir=str(settings.out / "logs" / "nemo"),
             update_logger_directory=False,
-            ckpt=_checkpointing(settings, has_validation=has_validation),
+            ckpt=checkpointing(settings, has_validation=has_validation),
         ),
         resume=nl.AutoResume(
             resume_if_exists=True,
@@ -110,13 +131,23 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
     return settings.out
 
 
-def model_config(settings: TrainSettings, card: DataCard, perturbations: Perturbations) -> ScaleConfig:
-    """Return the model's configuration: a size, the data's dimensions, the layout, then the user's fields."""
+def model_config(
+    settings: TrainSettings, card: DataCard, perturbations: Perturbations, start: Start | None = None
+) -> ScaleConfig:
+    """Return the model's configuration: a size or a checkpoint's, the data's dimensions, the layout, the user's fields.
+
+    Raises:
+        InputError: If they do not fit one another.
+    """
     overrides = parse_overrides(ScaleModelConfig, settings.overrides)
     _check_overrides(overrides)
     agents, features = perturbations.agents, perturbations.features
+    if start is not None:
+        check_architecture(settings, overrides, start)
+        check_features(start, 0 if features is None else features.shape[1])
     fields: dict[str, Any] = {
-        **size_fields(settings.size),
+        "perturbation_source": "learned" if features is None else "both",
+        **(size_fields(settings.size) if start is None else inherited_fields(start)),
         "num_genes": len(card.genes),
         "num_cell_types": len(card.cell_types),
         "num_perturbations": len(card.perturbations),
@@ -129,9 +160,10 @@ def model_config(settings: TrainSettings, card: DataCard, perturbations: Perturb
         **PRECISIONS[settings.precision].config_fields(),
         "data_card": card.to_json(),
         "tables_file": str(settings.out / TABLES_NAME),
+        "frozen": ",".join(settings.freeze),
+        "lora": settings.lora,
         "num_agents": len(agents.names),
         "max_agents": agents.members.shape[1],
-        "perturbation_source": "learned" if features is None else "both",
         "feature_size": 0 if features is None else features.shape[1],
         **overrides,
     }
@@ -201,7 +233,15 @@ def _trainer(settings: TrainSettings, stream: TextIO, *, has_validation: bool) -
     trainer.callbacks.append(monitor)
     trainer.callbacks.append(WeightAverage())
     trainer.callbacks.append(DropoutSeed(settings.seed))
+    if settings.wandb:
+        trainer.loggers = [*trainer.loggers, _wandb(settings)]
     return trainer
+
+
+def _wandb(settings: TrainSettings) -> WandbLogger:
+    # The same id each time a run goes on: one curve.
+    identity = f"{settings.out.name}-{zlib.crc32(str(settings.out).encode()):08x}"
+    return WandbLogger(project=settings.wandb, name=settings.out.name, id=identity, save_dir=str(settings.out))
 
 
 def _precision_plugin(name: str) -> nl.MegatronMixedPrecision | None:
@@ -211,23 +251,6 @@ def _precision_plugin(name: str) -> nl.MegatronMixedPrecision | None:
         return None
     # Gradients are summed over micro-batches and ranks in float32.
     return nl.MegatronMixedPrecision(precision="bf16-mixed", grad_reduce_in_fp32=True, **fields)
-
-
-def _checkpointing(settings: TrainSettings, *, has_validation: bool) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        dirpath=str(settings.out / "checkpoints"),
-        filename="{step}" + ("-{val_loss:.4f}" if has_validation else ""),
-        monitor="val_loss" if has_validation else None,
-        save_top_k=1,
-        save_last=True,
-        # With validation, save after it: before it the monitored value is that of the validation before.
-        every_n_train_steps=None if has_validation else min(settings.val_interval, settings.max_steps),
-        # Without it the last checkpoint of a finished run has no optimizer state, and a longer run cannot continue it.
-        save_optim_on_train_end=True,
-        always_save_context=True,
-        auto_insert_metric_name=True,
-        verbose=False,
-    )
 
 
 def _prepare_run_folder(
@@ -273,8 +296,9 @@ def _check_same_run(path: Path, resolved: dict[str, Any]) -> None:
     before, value = (run.get("precision", "fp32") for run in (earlier["run"], resolved["run"]))
     if PRECISIONS[before].dtype is not PRECISIONS[value].dtype:
         raise InputError(f"{path}: the run folder holds another run: expected --precision {before}, found {value}")
-    for name in ("store", "seed", "set_size"):
-        before, value = earlier["run"].get(name), resolved["run"][name]
+    for name in ("store", "seed", "set_size", "from_checkpoint", "freeze", "lora"):
+        # A run of an earlier version has no such entry.
+        before, value = earlier["run"].get(name) or None, resolved["run"][name] or None
         if before != value:
             raise InputError(
                 f"{path}: the run folder holds another run: expected --{name.replace('_', '-')} {before}, "
