@@ -11,7 +11,7 @@ from nemo.lightning.data import WrappedDataLoader
 from nemo.lightning.pytorch.plugins import MegatronDataSampler
 
 from bionemo.llm.data.datamodule import MegatronDataModule
-from bionemo.scale.data.collate import collate
+from bionemo.scale.data.collate import pack
 from bionemo.scale.data.dataset import CellSetDataset
 from bionemo.scale.data.reader import Store
 from bionemo.scale.data.sampler import PROPORTIONAL, Sampling, SetSampler
@@ -112,13 +112,13 @@ class ScaleDataModule(MegatronDataModule):
         self._val = self._validation() if self.has_validation else None
 
     def train_dataloader(self) -> WrappedDataLoader:
-        """Return the loader of training sets; NeMo puts Megatron's sampler in."""
+        """Return the loader of packed training sets; NeMo puts Megatron's sampler in."""
         # What was consumed so far counts from here; the validation loader must not move it.
         self.update_init_global_step()
         return self._loader(self._train, "train")
 
     def val_dataloader(self) -> WrappedDataLoader | list:
-        """Return the loader of validation sets, or no loader without validation cells."""
+        """Return the loader of packed validation sets, or no loader without validation cells."""
         return [] if self._val is None else self._loader(self._val, "validation")
 
     def _validation(self) -> CellSetDataset:
@@ -138,5 +138,5 @@ class ScaleDataModule(MegatronDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            collate_fn=collate,
+            collate_fn=pack,
         )

@@ -4,19 +4,20 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.data.csr import concatenate_ranges, row_pointers
-from bionemo.scale.data.format import CHUNK_ROWS, SPLIT_NAME, Block, Codec
+from bionemo.scale.data.csr import concatenate_ranges
+from bionemo.scale.data.format import CHUNK_ROWS, SPLIT_NAME, Codec
+from bionemo.scale.data.gather import GatheredRows, gather_rows
 from bionemo.scale.data.groups import GroupTable
 from bionemo.scale.data.manifest import FileEntry, hash_file, read_manifest
 from bionemo.scale.data.shards import Shards
@@ -25,8 +26,6 @@ from bionemo.scale.types import DataCard, GroupMeans, InputError, Split
 
 logger = logging.getLogger(__name__)
 
-# Copying a block's entry costs about an eighth of picking it out.
-_WHOLE_BLOCK_FACTOR = 8
 _MEAN_ROWS = 16 * CHUNK_ROWS
 
 
@@ -115,23 +114,12 @@ class Store:
         rows = np.asarray(rows, dtype=np.int64)
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.num_cells:
             raise IndexError(f"expected rows in 0..{self.num_cells - 1}, got {rows.min()}..{rows.max()}")
-        pieces = [_Piece.of(block, positions, local) for block, positions, local in self._locate(rows)]
-        first_rows = row_pointers(np.array([len(piece.lengths) for piece in pieces], dtype=np.int64))
-        pointers = row_pointers(_concatenate([piece.lengths for piece in pieces], np.int64))
-        indices = np.empty(pointers[-1], dtype=np.int32)
-        values = np.empty(pointers[-1], dtype=np.float32)
-        order = np.empty(len(rows), dtype=np.int64)
-        for piece, first, last in zip(pieces, first_rows[:-1].tolist(), first_rows[1:].tolist(), strict=True):
-            piece.copy_to(indices[pointers[first] : pointers[last]], values[pointers[first] : pointers[last]])
-            order[piece.positions] = first + piece.rows
-        cells = _as_csr(values, indices, pointers, self.num_genes)
-        library_size = _concatenate([piece.library_size for piece in pieces], np.float32)
-        if not np.array_equal(order, np.arange(len(library_size))):
-            cells = _as_csr(*_take_rows(cells, order), self.num_genes)
-            library_size = library_size[order]
+        if not len(rows):
+            return csr_matrix((0, self.num_genes), dtype=np.float32)
+        found = self._gather(rows)
         if self.card.scale.source == "counts":
-            self._normalise(cells, library_size)
-        return cells
+            self._normalise(found)
+        return _as_csr(found.values, found.indices, found.pointers, self.num_genes)
 
     def group_means(self, split: Split) -> GroupMeans:
         """Return the pseudobulk of a split's perturbed groups and of every control group.
@@ -192,29 +180,36 @@ class Store:
             if found != entry.sha256:
                 raise InputError(f"{self.path / entry.name}: expected sha256 {entry.sha256}, found {found}")
 
-    def _normalise(self, cells: csr_matrix, library_size: np.ndarray) -> None:
+    def _normalise(self, cells: GatheredRows) -> None:
         """Turn counts into log1p of library-size normalised counts, in place."""
-        target = np.float32(self.card.scale.target_sum)
+        target, library_size = np.float32(self.card.scale.target_sum), cells.library_size
         factors = np.divide(target, library_size, out=np.zeros_like(library_size), where=library_size > 0)
-        cells.data *= np.repeat(factors, np.diff(cells.indptr))
-        np.log1p(cells.data, out=cells.data)
+        lengths = np.diff(cells.pointers)
+        # Piece by piece, so that what is computed on stays in the processor's cache.
+        for first in range(0, len(lengths), CHUNK_ROWS):
+            rows = slice(first, first + CHUNK_ROWS)
+            values = cells.values[cells.pointers[first] : cells.pointers[min(rows.stop, len(lengths))]]
+            values *= np.repeat(factors[rows], lengths[rows])
+            np.log1p(values, out=values)
 
-    def _locate(self, rows: np.ndarray) -> Iterator[tuple[Block, np.ndarray, np.ndarray]]:
-        """Yield each block that holds some of the rows, their positions in ``rows`` and in the block."""
+    def _gather(self, rows: np.ndarray) -> GatheredRows:
+        """Copy rows out of their blocks; values as they are stored."""
         groups = self.groups
         group = np.searchsorted(groups.first_row, rows, side="right") - 1
         chunk, local = np.divmod(rows - groups.first_row[group], CHUNK_ROWS)
-        block = self._first_block[group] + chunk
-        order = np.argsort(block, kind="stable")
-        block, group, chunk, local = block[order], group[order], chunk[order], local[order]
-        edges = np.flatnonzero(np.diff(block, prepend=-1, append=-1))
+        _, first, which = np.unique(self._first_block[group] + chunk, return_index=True, return_inverse=True)
         shards = self._open_shards()
-        for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            yield shards.block(int(group[first]), int(chunk[first])), order[first:last], local[first:last]
+        blocks = [shards.block(*key) for key in zip(group[first].tolist(), chunk[first].tolist(), strict=True)]
+        try:
+            return gather_rows(blocks, which, local)
+        except ValueError as error:
+            raise InputError(f"{self.path}: damaged store, {error}") from error
 
     def _open_shards(self) -> Shards:
         if self._shards is None or self._shards.process != os.getpid():
-            self._shards = Shards([self.path / entry.name for entry in self._manifest.shards], self.groups)
+            self._shards = Shards(
+                [self.path / entry.name for entry in self._manifest.shards], self.groups, self.num_genes
+            )
         return self._shards
 
     def _cell_names(self, rows: np.ndarray) -> np.ndarray:
@@ -234,39 +229,6 @@ class Store:
         return names
 
 
-class _Piece(NamedTuple):
-    """What is copied of one block: all of it when much of it is wanted, else the rows that are."""
-
-    block: Block
-    positions: np.ndarray
-    """[k] where the wanted rows go in the answer."""
-    rows: np.ndarray
-    """[k] which of the copied rows they are."""
-    lengths: np.ndarray
-    """[copied rows] int64 entries."""
-    library_size: np.ndarray
-    """[copied rows] float32."""
-    starts: np.ndarray | None
-    """[copied rows] int64 first entry of each in the block; ``None`` when all rows are copied."""
-
-    @classmethod
-    def of(cls, block: Block, positions: np.ndarray, local: np.ndarray) -> "_Piece":
-        if len(local) * _WHOLE_BLOCK_FACTOR >= len(block.library_size):
-            return cls(block, positions, local, np.diff(block.indptr).astype(np.int64), block.library_size, None)
-        starts = block.indptr[local].astype(np.int64)
-        lengths = block.indptr[local + 1] - starts
-        return cls(block, positions, np.arange(len(local)), lengths, block.library_size[local], starts)
-
-    def copy_to(self, indices: np.ndarray, values: np.ndarray) -> None:
-        chosen: slice | np.ndarray = slice(None)
-        if self.starts is not None and len(self.starts) == 1:
-            chosen = slice(int(self.starts[0]), int(self.starts[0] + self.lengths[0]))
-        elif self.starts is not None:
-            chosen = concatenate_ranges(self.starts, self.lengths)
-        indices[:] = self.block.indices[chosen]
-        values[:] = self.block.values[chosen]
-
-
 def _check_size(path: Path, entry: FileEntry) -> None:
     if not path.is_file():
         raise InputError(f"{path}: the store's manifest lists this file, found none")
@@ -275,15 +237,6 @@ def _check_size(path: Path, entry: FileEntry) -> None:
         raise InputError(
             f"{path}: expected {entry.num_bytes} bytes, found {found}; the file is cut off or was changed"
         )
-
-
-def _concatenate(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
-
-
-def _take_rows(cells: csr_matrix, order: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    taken = cells[order]
-    return taken.data, taken.indices, taken.indptr
 
 
 def _as_csr(values: np.ndarray, indices: np.ndarray, pointers: np.ndarray, num_genes: int) -> csr_matrix:

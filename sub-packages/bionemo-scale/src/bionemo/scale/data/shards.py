@@ -11,7 +11,8 @@ from weakref import WeakValueDictionary
 import lmdb
 import numpy as np
 
-from bionemo.scale.data.format import Block, Codec, block_key, codec_of, decode_block
+from bionemo.scale.data.format import CHUNK_ROWS, Codec, block_key, codec_of, decode_block
+from bionemo.scale.data.gather import PlacedBlock, place_block
 from bionemo.scale.data.groups import GroupTable
 from bionemo.scale.types import InputError
 
@@ -30,19 +31,22 @@ class Shards:
     Args:
         paths: Perturbed and control shard of input 0, then of input 1, ...
         groups: Groups of the store.
+        num_genes: Genes of the store.
     """
 
-    def __init__(self, paths: Sequence[Path], groups: GroupTable) -> None:
+    def __init__(self, paths: Sequence[Path], groups: GroupTable, num_genes: int) -> None:
         self.process = os.getpid()
         self._paths = paths
+        self._num_cells = groups.num_cells
+        self._num_genes = num_genes
         self._number = (2 * groups.shard + groups.is_control).tolist()
         # Keys count groups from the first one of their input.
         self._local = (np.arange(len(groups)) - np.searchsorted(groups.shard, groups.shard)).tolist()
         self._files: dict[int, ShardFile] = {}
-        self._blocks: OrderedDict[tuple[int, int], tuple[Block, int]] = OrderedDict()
+        self._blocks: OrderedDict[tuple[int, int], tuple[PlacedBlock, int]] = OrderedDict()
         self._num_bytes = 0
 
-    def block(self, group: int, chunk: int) -> Block:
+    def block(self, group: int, chunk: int) -> PlacedBlock:
         """Return a block, as views into the memory map that live as long as this object.
 
         Raises:
@@ -69,12 +73,18 @@ class Shards:
         self._files.clear()
         self._num_bytes = 0
 
-    def _load(self, group: int, chunk: int) -> tuple[Block, int]:
+    def _load(self, group: int, chunk: int) -> tuple[PlacedBlock, int]:
         """Return a block and the memory it takes besides the memory map."""
         try:
             value = self._value(group, chunk)
             block = decode_block(value)
-            return block, 0 if codec_of(value) == "none" else block.indices.nbytes + block.values.nbytes
+            # Rows are found by the table of groups: a block of another size would be read beyond its end.
+            expected = (min(CHUNK_ROWS, int(self._num_cells[group]) - CHUNK_ROWS * chunk), self._num_genes)
+            found = (len(block.library_size), block.num_genes)
+            if found != expected:
+                raise ValueError(f"expected (cells, genes) {expected}, found {found}")
+            placed = place_block(block)
+            return placed, 0 if codec_of(value) == "none" else block.indices.nbytes + block.values.nbytes
         except (OSError, ValueError, lmdb.Error) as error:
             raise InputError(f"{self._paths[self._number[group]]}: damaged shard, {error}") from error
 

@@ -8,6 +8,7 @@ import torch
 from megatron.core.utils import get_attr_wrapped_model
 from torch import Tensor, nn
 
+from bionemo.scale.data.collate import unpack
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleOutput
 from bionemo.scale.train.objective import hide_labels, objective, pair_cells, path_placement
@@ -15,12 +16,14 @@ from bionemo.scale.types import CellBatch
 
 
 def data_step(iterator: Iterator) -> CellBatch:
-    """Return the next micro-batch on this process's device."""
+    """Return the next micro-batch, dense, on this process's device."""
     batch = next(iterator)
     # NeMo's loaders wrap a batch as (batch, index, loader).
     if isinstance(batch, tuple) and len(batch) == 3:
         batch = batch[0]
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    if "pointers" in batch:
+        batch = unpack(batch, device)
     # Seeds stay where they are: they are read as numbers.
     return {name: x if name == "seed" else x.to(device, non_blocking=True) for name, x in batch.items()}
 

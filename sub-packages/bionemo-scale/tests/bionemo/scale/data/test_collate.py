@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.sparse import random as random_sparse
 
-from bionemo.scale.data.collate import collate
+from bionemo.scale.data.collate import collate, dense_on_device, pack, unpack
 from bionemo.scale.data.dataset import GatheredSets
 from bionemo.scale.types import CellBatch
 
@@ -37,3 +37,26 @@ def test_single_items_are_merged():
         alone = collate(item)
         for name in batch:
             assert batch[name][position].equal(alone[name][0])
+
+
+def test_packed_sets_are_dense_in_the_end():
+    sets = gathered(4)
+    packed = pack(sets)
+    assert packed["values"].shape == packed["indices"].shape == (sets.expression.nnz,)
+    expected, found = collate(sets), unpack(packed, torch.device("cpu"))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_scattering_on_a_device_gives_the_same_bits():
+    """The arithmetic that a GPU runs, here on the CPU."""
+    sets = gathered(5)
+    np.testing.assert_array_equal(dense_on_device(pack(sets), torch.device("cpu")), sets.expression.toarray())
+
+
+def test_a_batch_stays_as_it_is_while_others_are_made():
+    first = collate(gathered(4, seed=1))
+    before = {name: first[name].clone() for name in first}
+    for seed in range(2, 12):
+        collate(gathered(4, seed=seed))
+    assert all(torch.equal(first[name], before[name]) for name in first)

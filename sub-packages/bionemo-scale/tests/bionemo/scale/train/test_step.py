@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from bionemo.scale.train.objective import TERMS, hide_labels, objective, path_placement
@@ -62,6 +63,17 @@ def test_a_batch_is_taken_from_either_loader(wrap, batch):
     assert set(taken) == set(batch)
     assert all(torch.equal(taken[name].cpu(), batch[name]) for name in batch)
     assert taken["seed"].device.type == "cpu"
+
+
+def test_packed_sets_become_dense(batch):
+    cells = torch.stack([batch["control"], batch["perturbed"]])
+    csr = csr_matrix(cells.flatten(0, 2).numpy())
+    labels = {name: batch[name] for name in batch if name not in ("control", "perturbed")}
+    arrays = {"values": csr.data, "indices": csr.indices, "pointers": csr.indptr}
+    packed = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    taken = data_step(iter([{**packed, "num_genes": cells.shape[-1], **labels}]))
+    assert set(taken) == set(batch)
+    assert all(torch.equal(taken[name].cpu(), batch[name]) for name in batch)
 
 
 def test_an_exhausted_loader_says_so():
