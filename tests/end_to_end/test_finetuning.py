@@ -5,6 +5,7 @@
 import csv
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,10 +126,14 @@ def test_frozen_weights_are_those_of_the_checkpoint_and_others_are_not(folder: P
 
 
 def test_a_fine_tuned_run_predicts_its_own_store_and_is_scored(folder: Path, report: str):
-    from bionemo.scale.run.infer import main
+    from bionemo.scale.infer.job import infer
+    from bionemo.scale.infer.settings import InferSettings
 
-    words = ["--checkpoint", folder / "second", "--store", folder / "store-second", "--out", folder / "predicted"]
-    assert main([*map(str, words), "--with-controls"]) == 0
+    paths = dict(checkpoint=folder / "second", store=folder / "store-second", out=folder / "predicted")
+    (folder / "predicted").mkdir()
+    api._join_process_group()
+    with tempfile.TemporaryFile("w") as screen:
+        infer(InferSettings(**paths, with_controls=True), screen)
     predicted = anndata.read_h5ad(folder / "predicted" / "adata_pred.h5ad")
     assert list(predicted.var_names) == genes_of(folder, "second")
     assert set(predicted.obs["perturbation"]) == {"STAT1", "control"} and set(predicted.obs["batch"]) == {"rep_2"}
@@ -198,16 +203,18 @@ REFUSALS: dict[str, tuple[tuple[object, ...], str]] = {
 
 
 @pytest.fixture
-def refused(folder: Path, capfd: pytest.CaptureFixture) -> Callable[..., str]:
+def refused(folder: Path) -> Callable[..., str]:
     """Refuse in this process; answers the one line."""
-    from bionemo.scale.run.train import main
+    api._join_process_group()
+    from bionemo.scale.run.train import settings_from
+    from bionemo.scale.train.training import train
 
     def call(*words: object, store: str = "store-second", out: str = "refused") -> str:
         options = ["--store", folder / store, "--out", folder / out, "--max-steps", 2, *words]
-        assert main([*map(str, options)]) == 2
-        (line,) = (line for line in capfd.readouterr().err.splitlines() if line.startswith("error: "))
+        with tempfile.TemporaryFile("w") as screen, pytest.raises(api.InputError) as error:
+            train(settings_from([*map(str, options)]), screen)
         assert not (folder / "refused").exists()
-        return line
+        return str(error.value)
 
     return call
 
