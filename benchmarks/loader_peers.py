@@ -2,31 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other loaders on the benchmark's files; runs in an environment of its own and prints one JSON line.
 
-``cell-load`` is built as ``state tx train`` builds it. scDataset and AnnData give cells, not matched sets, and their
-values are not normalised: both are faster for it. Each is measured for ``--seconds`` after one batch.
+``cell-load`` is built as ``state tx train`` builds it. The others give cells, not matched sets, and their
+values are not normalised: they are faster for it. Each is measured for ``--seconds`` after one batch.
 """
 
 import argparse
 import json
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import torch
-
-
-def count_cells(batches: Iterator, cells_of: Callable, seconds: float) -> dict[str, float]:
-    """Cells a second of the clock and of this process's CPU time, after a first batch that starts workers and caches."""
-    next(batches)
-    total, start, cpu = 0, time.perf_counter(), time.process_time()
-    for batch in batches:
-        total += cells_of(batch)
-        if time.perf_counter() - start > seconds:
-            break
-    return {"rate": total / (time.perf_counter() - start), "cpu_rate": total / (time.process_time() - cpu)}
+from loader_clock import count_cells
 
 
 def cell_load(folder: Path, num_cells: int, num_sets: int, workers: int, seconds: float) -> dict:
@@ -87,9 +76,35 @@ def anndata_backed(folder: Path, num_cells: int, num_sets: int, workers: int, se
     return count_cells(batches(), len, seconds)
 
 
+def annbatch(folder: Path, num_cells: int, num_sets: int, workers: int, seconds: float) -> dict:
+    """Chunks of 32 cells of a file that annbatch shuffled and wrote in its own format, those of two batches read at once."""
+    import zarr
+    from annbatch import DatasetCollection, Loader
+
+    zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+    collection = DatasetCollection(folder / "annbatch.zarr")
+    if collection.is_empty:
+        collection.add_adatas([folder / "cells.h5ad"], shuffle=True)
+    size = 2 * num_cells * num_sets
+    options = dict(batch_size=size, chunk_size=32, preload_nchunks=2 * size // 32, to="torch", shuffle=True)
+    loader = Loader(**options).use_collection(collection, load_adata=_expression_alone)
+
+    def epochs() -> Iterator:
+        while True:
+            yield from loader
+
+    return count_cells((batch["X"].to_dense() for batch in epochs()), len, seconds)
+
+
+def _expression_alone(group) -> ad.AnnData:
+    return ad.AnnData(X=ad.io.sparse_dataset(group["X"]))
+
+
 SETS = {64: 16, 512: 4}
 """Sets of a batch by cells of a set."""
-LOADERS = {"cell-load": cell_load, "scDataset": sc_dataset, "AnnData backed": anndata_backed}
+LOADERS = {"cell-load": cell_load, "scDataset": sc_dataset, "AnnData backed": anndata_backed, "annbatch": annbatch}
+WITHOUT_WORKERS = ("AnnData backed", "annbatch")
+"""Measured in their own process alone; annbatch reads with threads of its own."""
 
 
 def main() -> None:
@@ -107,7 +122,7 @@ def main() -> None:
             options.folder, num_cells, num_sets, workers, options.seconds
         )
         for num_cells, num_sets in SETS.items()
-        for workers in ((0,) if measure is anndata_backed else options.workers)
+        for workers in ((0,) if options.loader in WITHOUT_WORKERS else options.workers)
     }
     print(json.dumps(rates))
 
