@@ -12,7 +12,7 @@ import pytest
 
 from bionemo.scale.data.preprocess import PrepareConfig
 from bionemo.scale.recipes.arrays import conversion_steps
-from bionemo.scale.recipes.executors import Placed, shell_arrays, array_tasks, script
+from bionemo.scale.recipes.executors import Placed, array_tasks, script, shell_arrays
 from bionemo.scale.recipes.steps import Step, prepare_step
 
 
