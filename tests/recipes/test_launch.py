@@ -20,6 +20,9 @@ REPOSITORY = Path(__file__).parents[2]
 # Of NeMo-Run's template: arrays made by splitting words, unquoted variables that hold numbers. SC1091: a file that is
 # sourced is not on this machine.
 TEMPLATE_FINDINGS = "SC1091,SC2034,SC2086,SC2128,SC2206,SC2207"
+INPUTS = [
+    REPOSITORY / "examples" / "data" / f"{name}.h5ad" for name in ("kang2018_pbmc_ifnb", "papalexi2021_thp1_eccite")
+]
 
 
 def load(name: str) -> ModuleType:
@@ -80,6 +83,7 @@ def shellcheck() -> str:
 @pytest.mark.parametrize(
     ("name", "changes", "words"),
     [
+        ("array", {}, ("--array", "--inputs", *INPUTS)),
         ("container", {}, ("--size", "small", "--devices", 8, "--num-nodes", 2)),
         ("node", {"image": None, "mounts": [], "gpus_per_node": 0, "setup": ["source /opt/scale/bin/activate"]}, ()),
     ],
@@ -91,7 +95,7 @@ def test_golden_batch_scripts(name, changes, words, launch, site, golden, tmp_pa
     shown = without_machine(text, tmp_path)
     assert shown == golden(f"slurm_{name}.sh", shown)
     scripts = [f"#!/bin/bash{part}" for part in text.split("#!/bin/bash")[1:]]
-    assert len(scripts) == 4
+    assert len(scripts) == (6 if "--array" in words else 4)
     for number, script in enumerate(scripts):
         path = tmp_path / f"{number}.sh"
         path.write_text(script)
@@ -122,6 +126,7 @@ def test_golden_docker(launch, site, golden, tmp_path):
         ({"time": 240}, (), "time: expected str, found 240; quote it"),
         ({"time": "4h"}, (), "time: expected [days-]hours:minutes:seconds"),
         ({"requeues": -1}, (), "requeues: expected 0 or more"),
+        ({}, ("--array",), "--array converts each file in a job of its own: expected at least two files, found 1"),
         ({}, ("--inputs", "/no/screen.h5ad"), "/no/screen.h5ad: expected a file, found none"),
         ({}, ("--size", "smal"), "unknown size 'smal'; did you mean 'small'"),
         ({}, ("--devices", 3, "--tensor-parallel", 2), "must be a multiple"),

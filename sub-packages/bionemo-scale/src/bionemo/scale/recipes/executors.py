@@ -12,8 +12,10 @@ import nemo_run as run
 from nemo_run.config import set_nemorun_home
 from nemo_run.core.execution.slurm import SlurmBatchRequest
 
+from bionemo.scale.recipes.arrays import ShellWord
 from bionemo.scale.recipes.pipeline import Placed, StepFailed
 from bionemo.scale.recipes.site import Site, check_docker, check_gpus, check_slurm, check_visible
+from bionemo.scale.recipes.steps import Step
 
 
 # Only what was stopped is worth another try: training that saved itself (75), and what a signal ended (128 and more).
@@ -30,7 +32,8 @@ def script(placed: Placed, *, quoted: bool = False) -> run.Script:
     """
     words = list(placed.step.arguments)
     if quoted:
-        words = [*map(shlex.quote, words), "||", "stopped", "$?"]
+        words = [word if isinstance(word, ShellWord) else shlex.quote(word) for word in words]
+        words += ["||", "stopped", "$?"]
     return run.Script(path=placed.step.module, args=words, entrypoint="python", m=True)
 
 
@@ -91,7 +94,8 @@ def slurm(placed: Placed, site: Site) -> run.SlurmExecutor:
         container_image=site.image,
         container_mounts=list(site.mounts),
         srun_args=list(site.srun_args),
-        setup_lines="\n".join([*site.setup, _STOPPED]),
+        array=array_tasks(placed.step),
+        setup_lines="\n".join([*site.setup, _STOPPED, *shell_arrays(placed.step)]),
         env_vars={"PYTHONUNBUFFERED": "1", **site.env},
         # Where NeMo-Run writes an experiment; a local tunnel copies nothing to any other place.
         tunnel=run.LocalTunnel(job_dir=str(site.job_dir / "experiments")),
@@ -100,10 +104,22 @@ def slurm(placed: Placed, site: Site) -> run.SlurmExecutor:
     )
 
 
+def array_tasks(step: Step) -> str | None:
+    """Return the numbers of the tasks of a job array."""
+    counts = {len(values) for values in step.each.values()}
+    return f"0-{counts.pop() - 1}" if counts else None
+
+
+def shell_arrays(step: Step) -> list[str]:
+    """Return the lines of a batch script from which each task takes its own."""
+    return [f"{name}=( {shlex.join(values)} )" for name, values in step.each.items()]
+
+
 def _check_placed(placed: Placed, site: Site) -> None:
     if placed.uses_gpus:
         check_gpus(site, placed.tasks)
     words = [word.partition("=")[2] if word.startswith("--") else word for word in placed.step.arguments]
+    words += [value for values in placed.step.each.values() for value in values]
     for word in words:
         if word.startswith("/"):
             check_visible(site, Path(word))

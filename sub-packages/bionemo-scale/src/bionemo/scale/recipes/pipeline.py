@@ -11,6 +11,7 @@ from bionemo.scale.data.preprocess import PrepareConfig
 from bionemo.scale.data.suggest import suggest
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.recipes.arrays import conversion_steps
 from bionemo.scale.recipes.command_line import checked_fields
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.recipes.steps import EvaluateSettings, Step, evaluate_step, infer_step, prepare_step, train_step
@@ -40,6 +41,8 @@ class Pipeline:
     """Other fields of TrainSettings."""
     infer_tasks: int = 1
     """Processes of a node that share the prediction."""
+    array: bool = False
+    """Convert each file in a job of its own, on Slurm."""
 
     def settings(self) -> TrainSettings:
         """Return the settings of the training.
@@ -93,8 +96,9 @@ def place(pipeline: Pipeline) -> tuple[Placed, ...]:
         store=settings.store,
         plot=True,
     )
+    conversions = conversion_steps(conversion, out / "conversion") if pipeline.array else (prepare_step(conversion),)
     return (
-        Placed(step=prepare_step(conversion)),
+        *(Placed(step=step) for step in conversions),
         Placed(step=train_step(settings), nodes=settings.num_nodes, tasks=settings.devices, uses_gpus=True),
         Placed(step=infer_step(prediction), tasks=pipeline.infer_tasks, uses_gpus=True),
         Placed(step=evaluate_step(scores)),

@@ -5,7 +5,8 @@
 import dataclasses
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bionemo.scale.data.preprocess import PrepareConfig
@@ -44,13 +45,17 @@ class Step:
     """A command to run."""
 
     name: str
-    """prepare, train, infer or evaluate."""
+    """Of the job."""
     arguments: tuple[str, ...]
+    command: str = ""
+    """prepare, train, infer or evaluate; empty where the job is called so."""
+    each: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of a job array: by name, what each task has of its own."""
 
     @property
     def module(self) -> str:
         """Of the command."""
-        return f"bionemo.scale.run.{self.name}"
+        return f"bionemo.scale.run.{self.command or self.name}"
 
 
 def prepare_step(settings: PrepareConfig) -> Step:

@@ -15,6 +15,7 @@ from bionemo.scale.run.command import run_command
 if TYPE_CHECKING:
     from bionemo.scale.recipes.pipeline import Pipeline
 
+_OF_PIPELINE = ("inputs", "split", "out", "size", "infer_tasks", "array")
 Where = Literal["local", "docker", "slurm"]
 
 
@@ -32,6 +33,8 @@ def parser(where: Where, site: Path | None) -> argparse.ArgumentParser:
     add("--infer-tasks", type=int, help="processes that share the prediction")
     for name in ("max_steps", "devices", "num_nodes", "tensor_parallel"):
         add(f"--{name.replace('_', '-')}", type=int, help="of the training")
+    if where == "slurm":
+        add("--array", action="store_true", help="convert each file in a job of its own, and merge")
     add("--dryrun", action="store_true", help="print what would be run or submitted, and do nothing")
     if site is not None:
         add("--site", type=Path, default=site, help=f"settings of the site (default: {site.name} beside the script)")
@@ -52,7 +55,7 @@ def main(pipeline: "Pipeline", where: Where, *, site: Path | None = None, argv: 
 def _launch(pipeline: "Pipeline", where: Where, site: Path | None, argv: Sequence[str] | None) -> None:
     options = vars(parser(where, site).parse_args(argv))
     dryrun, site_path = options.pop("dryrun", False), options.pop("site", None)
-    chosen = {name: options.pop(name) for name in ("inputs", "split", "out", "size", "infer_tasks") if name in options}
+    chosen = {name: options.pop(name) for name in _OF_PIPELINE if name in options}
     if "inputs" in chosen:
         chosen["inputs"] = tuple(chosen["inputs"])
     from bionemo.scale.recipes.pipeline import place

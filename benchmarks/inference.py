@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Cells predicted in a second: bionemo-scale-infer beside ``state tx infer``, the same control cells, one machine, one run.
+
+    python benchmarks/inference.py FOLDER --state-env ENV [--cells 8192] [--rounds 3]
+
+FOLDER is a data set's folder that ``quality/compare.py`` left, with both models trained (``run`` and ``state/run``); ENV has
+arc-state. The test contexts' control cells, repeated to as many as are asked for, are carried to the data set's first
+perturbation by each command, in turns. A second, smaller file tells start-up from prediction: what is said of a cell is the
+difference of the two times. Medians over the rounds; prints a table.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+
+
+FEW = 512
+"""Cells of the smaller file."""
+
+
+def write_cells(folder: Path, source: ad.AnnData, count: int, perturbation: str) -> dict[str, Path]:
+    """Write the controls, repeated to ``count``, as each command wants them."""
+    controls = np.flatnonzero(source.obs["perturbation"] == "control")
+    cells = source[np.resize(controls, count)].copy()
+    cells.obs_names = [f"cell{row}" for row in range(count)]
+    paths = {name: folder / f"{name}-{count}.h5ad" for name in ("SCALE", "STATE")}
+    cells.write_h5ad(paths["SCALE"])
+    # STATE predicts the cells that have the label, from the controls of the file.
+    cells.obs["perturbation"] = perturbation
+    both = ad.concat([cells, source[controls]], merge="same")
+    both.obs_names_make_unique()
+    both.obs = both.obs.astype("category")
+    both.uns["log1p"] = {}
+    both.write_h5ad(paths["STATE"])
+    return paths
+
+
+def commands(args: argparse.Namespace, cells: dict[str, Path], perturbation: str) -> dict[str, list[str]]:
+    """Return the command of each model."""
+    ours = ["--checkpoint", args.folder / "run", "--adata", cells["SCALE"], "--perturbations", perturbation]
+    labels = ["--pert-col", "perturbation", "--celltype-col", "cell_type", "--batch-col", "batch"]
+    theirs = ["--model-dir", args.folder / "state" / "run", "--adata", cells["STATE"], "--embed-key", "X_hvg", *labels]
+    out = {name: path.with_name(f"pred-{path.name}") for name, path in cells.items()}
+    found = {
+        "SCALE": [sys.executable, "-m", "bionemo.scale.run.infer", *ours, "--out", out["SCALE"]],
+        "STATE": [args.state_env / "bin" / "state", "tx", "infer", *theirs, "--control-pert", "control", "--output",
+                  out["STATE"]],
+    }  # fmt: skip
+    return {name: [*map(str, words)] for name, words in found.items()}
+
+
+def seconds(command: list[str], log: Path) -> float:
+    """Run a command; its output goes to a log."""
+    begin = time.perf_counter()
+    with log.open("a") as file:
+        done = subprocess.run(command, stdout=file, stderr=file)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: exit code {done.returncode}, see {log}")
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    """Time both and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--state-env", type=Path, required=True)
+    parser.add_argument("--work", type=Path, help="where files are written (default: FOLDER/inference)")
+    parser.add_argument("--cells", type=int, default=8192)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    work = args.work or args.folder / "inference"
+    work.mkdir(parents=True, exist_ok=True)
+    source = ad.read_h5ad(args.folder / "state" / "test.h5ad")
+    perturbation = sorted(set(source.obs["perturbation"]) - {"control"})[0]
+    sizes = (FEW, args.cells)
+    runs = {count: commands(args, write_cells(work, source, count, perturbation), perturbation) for count in sizes}
+    taken = {(name, count): [] for count in sizes for name in runs[count]}
+    for _ in range(args.rounds):
+        for name, count in taken:
+            taken[name, count].append(seconds(runs[count][name], work / "log.txt"))
+    middle = {key: statistics.median(values) for key, values in taken.items()}
+    print(
+        f"{'':<8}{f'{args.cells} cells':>14}{f'{FEW} cells':>14}{'cells/s':>12}   (medians of {args.rounds}, seconds)"
+    )
+    rates = {}
+    for name in ("SCALE", "STATE"):
+        total, few = middle[name, args.cells], middle[name, FEW]
+        rates[name] = (args.cells - FEW) / max(total - few, 1e-9)
+        print(f"{name:<8}{total:>14.1f}{few:>14.1f}{rates[name]:>12.0f}")
+    whole = middle["STATE", args.cells] / middle["SCALE", args.cells]
+    print(f"STATE / SCALE: {whole:.2f} in all, {rates['SCALE'] / rates['STATE']:.2f} without start-up")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""A conversion of many files as three jobs: scan each file, convert each file, merge the parts.
+
+The first two are job arrays with a task a file; a task finds what is its own in shell arrays of the batch script. Genes
+are chosen from the scans of all files, so that every part has the same ones.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from bionemo.scale.data.preprocess import PrepareConfig
+from bionemo.scale.recipes.steps import Step, prepare_step
+from bionemo.scale.types import InputError
+
+
+_TASK = "SLURM_ARRAY_TASK_ID"
+
+
+class ShellWord(str):
+    """A word of a command that the shell of a batch script completes, already quoted for it."""
+
+    __slots__ = ()
+
+
+def conversion_steps(config: PrepareConfig, work: Path) -> tuple[Step, Step, Step]:
+    """Return the jobs that together make a store.
+
+    Args:
+        config: The conversion of all files.
+        work: Folder for scans and parts.
+
+    Raises:
+        InputError: There are fewer than two files, or they are told apart by other things than their paths.
+    """
+    count = len(config.inputs)
+    if count < 2:
+        raise InputError(f"--array converts each file in a job of its own: expected at least two files, found {count}")
+    if not isinstance(config.split, Path | None):
+        raise InputError("--array: expected a split file")
+    scans, parts = ([work / kind / f"{number:05d}" for number in range(count)] for kind in ("scans", "parts"))
+    each = {"inputs": tuple(map(str, config.inputs))}
+    if len(config.datasets) > 1:
+        each["datasets"] = config.datasets
+    merging = [*map(str, parts), f"--out={config.out}", "--merge", "--overwrite"]
+    split = [] if config.split is None else [f"--split={config.split}"]
+    return (
+        _array("scan", replace(config, out=work / "scans"), each, ("--scan-only",)),
+        _array("convert", replace(config, out=work / "parts", scanned=tuple(scans)), each),
+        Step(name="merge", command="prepare", arguments=(*merging, *split)),
+    )
+
+
+def _array(name: str, config: PrepareConfig, each: dict[str, tuple[str, ...]], more: tuple[str, ...] = ()) -> Step:
+    """Return a job array whose tasks run the conversion of one file."""
+    own = "datasets" in each
+    # The command of one file, without what differs from task to task.
+    options = prepare_step(replace(config, inputs=(), datasets=() if own else config.datasets)).arguments
+    words = [_numbered(word) if word.startswith("--out=") else word for word in options]
+    dataset = (ShellWord(f'--dataset="${{datasets[{_TASK}]}}"'),) if own else ()
+    return Step(
+        name=name,
+        command="prepare",
+        # First: --scanned takes all words that follow it.
+        arguments=(ShellWord(f'"${{inputs[{_TASK}]}}"'), *words, *dataset, *more),
+        each=each,
+    )
+
+
+def _numbered(word: str) -> ShellWord:
+    option, _, folder = word.partition("=")
+    quoted = folder.replace("'", "'\\''")
+    return ShellWord(f"""{option}='{quoted}'/"$(printf %05d "${_TASK}")\"""")
