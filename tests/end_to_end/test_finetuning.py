@@ -18,7 +18,7 @@ from torch.distributed.checkpoint import FileSystemReader, load
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from bionemo.scale import api
-from bionemo.scale.train.checkpoint import find_checkpoint
+from bionemo.scale.model.checkpoint import find_checkpoint
 
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bionemo.scale.train.checkpoint import find_checkpoint
+from bionemo.scale.model.checkpoint import find_checkpoint
 
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from bionemo.scale.model.checkpoint import find_checkpoint, load_network, read_config
 from bionemo.scale.model.scale_model import ScaleModel
-from bionemo.scale.train.checkpoint import find_checkpoint, load_network, read_config
 from bionemo.scale.types import DataCard, InputError
 
 

@@ -10,9 +10,9 @@ from typing import Any, TextIO
 import lightning.pytorch as pl
 import torch
 
+from bionemo.scale.model.checkpoint import find_checkpoint, read_config
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
-from bionemo.scale.train.checkpoint import find_checkpoint, read_config
 from bionemo.scale.train.config import RUN_FIELDS, ScaleConfig
 from bionemo.scale.train.fields import size_fields
 from bionemo.scale.train.settings import TrainSettings

@@ -16,9 +16,9 @@ from megatron.core import parallel_state
 from torch import Tensor, nn
 
 from bionemo.scale.data.agents import Grammar, take_apart
+from bionemo.scale.model.checkpoint import load_network, read_config
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
-from bionemo.scale.train.checkpoint import load_network, read_config
 from bionemo.scale.train.settings import FREEZABLE
 from bionemo.scale.types import DataCard
 
