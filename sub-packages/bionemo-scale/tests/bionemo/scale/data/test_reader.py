@@ -1,8 +1,10 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import multiprocessing
 import os
 import pickle
+from pathlib import Path
 
 import anndata as ad
 import lmdb
@@ -14,9 +16,9 @@ from hypothesis import strategies as st
 from scipy.sparse import csc_matrix, csr_matrix
 
 from bionemo.scale.data import reader, shards
-from bionemo.scale.data.format import block_key
+from bionemo.scale.data.format import block_key, decode_block, encode_block
 from bionemo.scale.data.reader import Store
-from bionemo.scale.types import InputError, Split
+from bionemo.scale.types import InputError, ObsKeys, Split
 
 
 def expected_of(adata, library_size=None):
@@ -203,6 +205,29 @@ def test_a_forked_worker_uses_the_store_it_inherits(papalexi_store, dense):
     np.testing.assert_array_equal(papalexi_store.read(rows).toarray(), dense[rows])
 
 
+def private_pages_of_shards(store):
+    """KiB of the shards in this process's memory: all of it, and what no other process shares."""
+    store.read(np.arange(store.num_cells))
+    resident, private, is_shard = 0, 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, *rest = line.split()
+        if "-" in name and not name.endswith(":"):
+            is_shard = rest[-1].endswith(".lmdb")
+        elif is_shard and name == "Rss:":
+            resident += int(rest[0])
+        elif is_shard and name in ("Private_Dirty:", "Anonymous:"):
+            private += int(rest[0])
+    return resident, private
+
+
+def test_workers_share_the_page_cache(make_store, papalexi_file):
+    """Whatever the number of workers, the shards are in memory once."""
+    store = make_store(ad.read_h5ad(papalexi_file), codec="none", keys=ObsKeys(cell_type="batch"))
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        for resident, private in pool.map(private_pages_of_shards, [store, store], chunksize=1):
+            assert resident > 1000 and private == 0
+
+
 def test_a_copy_is_without_open_files(papalexi_store):
     papalexi_store.read([0])
     copy = pickle.loads(pickle.dumps(papalexi_store))
@@ -261,18 +286,44 @@ def test_verify_finds_changed_bytes(make_store, screen):
         Store.open(store.path).verify()
 
 
-@pytest.mark.parametrize("damage", ["value", "missing"])
-def test_a_damaged_block_is_refused_when_it_is_read(make_store, screen, damage):
-    store = make_store(screen)
+def replaced(value, **fields):
+    """A block with other arrays."""
+    return encode_block(dataclasses.replace(decode_block(value), **fields))
+
+
+def shortened(value):
+    """Its first cell alone."""
+    block = decode_block(value)
+    entries = slice(int(block.indptr[1]))
+    arrays = dict(indptr=block.indptr[:2], indices=block.indices[entries], values=block.values[entries])
+    return replaced(value, library_size=block.library_size[:1], **arrays)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (None, "damaged shard, .*found none"),
+        (lambda value: b"BSCB", "damaged shard, a block needs"),
+        # A reader that believed these would read beyond the block, or write beyond the batch.
+        (shortened, r"expected \(cells, genes\) .* found \(1,"),
+        (lambda value: replaced(value, num_genes=2), r"expected \(cells, genes\)"),
+        (lambda value: replaced(value, indptr=decode_block(value).indptr[::-1]), "row pointers"),
+        (lambda value: replaced(value, indices=decode_block(value).indices + 1000), "damaged store, found gene"),
+    ],
+)
+def test_a_damaged_block_is_refused_when_it_is_read(make_store, screen, damage, message):
+    store = make_store(screen, codec="none")
     path = store.path / "perturbed-00000.lmdb"
     size = path.stat().st_size
     with lmdb.open(str(path), subdir=False, map_size=1 << 24, lock=False) as environment:
         with environment.begin(write=True) as transaction:
-            if damage == "missing":
+            if damage is None:
                 transaction.delete(block_key(0, 0))
             else:
-                transaction.put(block_key(0, 0), b"BSCB")
+                transaction.put(block_key(0, 0), damage(transaction.get(block_key(0, 0))))
     manifest = store.path / "manifest.json"
     manifest.write_text(manifest.read_text().replace(f": {size},", f": {path.stat().st_size},"))
-    with pytest.raises(InputError, match="damaged shard"):
-        Store.open(store.path).read([0])
+    rows = range(min(store.num_cells, int(store.groups.num_cells[0])))
+    with pytest.raises(InputError, match=message) as error:
+        Store.open(store.path).read(rows)
+    assert "\n" not in str(error.value)

@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 import math
+from types import SimpleNamespace
 
 import pytest
 
-from bionemo.scale.train.callbacks import LossGuard
+from bionemo.scale.train.callbacks import LossGuard, describe_sets
 from bionemo.scale.train.stopping import TrainingStopped
 
 
@@ -31,3 +32,9 @@ def test_the_first_steps_may_be_wild():
     guard = LossGuard()
     for step, loss in enumerate([1e6, 1e-3, 1e5, 1.0], start=1):
         check(guard, [loss], last_step=step)
+
+
+def test_filled_up_sets_are_told():
+    sampler = SimpleNamespace(num_sets=12, set_size=64, padding_share=lambda: 0.0625)
+    trainer = SimpleNamespace(datamodule=SimpleNamespace(train_sampler=sampler))
+    assert describe_sets(trainer) == "sets      12 an epoch, of 64 cells; 6.2% of the cells fill sets up"
