@@ -32,7 +32,8 @@ def script(placed: Placed, *, quoted: bool = False) -> run.Script:
     """
     words = list(placed.step.arguments)
     if quoted:
-        words = [word if isinstance(word, ShellWord) else shlex.quote(word) for word in words]
+        # NeMo-Run keeps plain strings alone.
+        words = [str(word) if isinstance(word, ShellWord) else shlex.quote(word) for word in words]
         words += ["||", "stopped", "$?"]
     return run.Script(path=placed.step.module, args=words, entrypoint="python", m=True)
 
