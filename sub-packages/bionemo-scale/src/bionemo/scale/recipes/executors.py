@@ -92,6 +92,8 @@ def slurm(placed: Placed, site: Site) -> run.SlurmExecutor:
         mem=site.memory,
         signal=f"USR1@{site.signal_seconds}",
         retries=site.requeues,
+        # What waits for a job that failed is taken out of the queue.
+        additional_parameters={"kill_on_invalid_dep": "yes"},
         container_image=site.image,
         container_mounts=list(site.mounts),
         srun_args=list(site.srun_args),
