@@ -8,6 +8,7 @@
 #SBATCH --account=lab
 #SBATCH --array=0-1
 #SBATCH --job-name=scale-scan
+#SBATCH --kill-on-invalid-dep=yes
 #SBATCH --mem=0
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -62,6 +63,7 @@ fi
 #SBATCH --account=lab
 #SBATCH --array=0-1
 #SBATCH --job-name=scale-convert
+#SBATCH --kill-on-invalid-dep=yes
 #SBATCH --mem=0
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -115,6 +117,7 @@ fi
 # Parameters
 #SBATCH --account=lab
 #SBATCH --job-name=scale-merge
+#SBATCH --kill-on-invalid-dep=yes
 #SBATCH --mem=0
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -168,6 +171,7 @@ fi
 #SBATCH --account=lab
 #SBATCH --gpus-per-node=2
 #SBATCH --job-name=scale-train
+#SBATCH --kill-on-invalid-dep=yes
 #SBATCH --mem=0
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=2
@@ -221,6 +225,7 @@ fi
 #SBATCH --account=lab
 #SBATCH --gpus-per-node=2
 #SBATCH --job-name=scale-infer
+#SBATCH --kill-on-invalid-dep=yes
 #SBATCH --mem=0
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=2
@@ -273,6 +278,7 @@ fi
 # Parameters
 #SBATCH --account=lab
 #SBATCH --job-name=scale-evaluate
+#SBATCH --kill-on-invalid-dep=yes
 #SBATCH --mem=0
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1

@@ -7,6 +7,7 @@
 # Parameters
 #SBATCH --account=lab
 #SBATCH --job-name=scale-prepare
+#SBATCH --kill-on-invalid-dep=yes
 #SBATCH --mem=0
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -60,6 +61,7 @@ fi
 # Parameters
 #SBATCH --account=lab
 #SBATCH --job-name=scale-train
+#SBATCH --kill-on-invalid-dep=yes
 #SBATCH --mem=0
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=2
@@ -113,6 +115,7 @@ fi
 # Parameters
 #SBATCH --account=lab
 #SBATCH --job-name=scale-infer
+#SBATCH --kill-on-invalid-dep=yes
 #SBATCH --mem=0
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=2
@@ -166,6 +169,7 @@ fi
 # Parameters
 #SBATCH --account=lab
 #SBATCH --job-name=scale-evaluate
+#SBATCH --kill-on-invalid-dep=yes
 #SBATCH --mem=0
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1

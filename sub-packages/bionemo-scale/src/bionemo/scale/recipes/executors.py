@@ -32,7 +32,8 @@ def script(placed: Placed, *, quoted: bool = False) -> run.Script:
     """
     words = list(placed.step.arguments)
     if quoted:
-        words = [word if isinstance(word, ShellWord) else shlex.quote(word) for word in words]
+        # NeMo-Run keeps plain strings alone.
+        words = [str(word) if isinstance(word, ShellWord) else shlex.quote(word) for word in words]
         words += ["||", "stopped", "$?"]
     return run.Script(path=placed.step.module, args=words, entrypoint="python", m=True)
 
@@ -91,6 +92,8 @@ def slurm(placed: Placed, site: Site) -> run.SlurmExecutor:
         mem=site.memory,
         signal=f"USR1@{site.signal_seconds}",
         retries=site.requeues,
+        # What waits for a job that failed is taken out of the queue.
+        additional_parameters={"kill_on_invalid_dep": "yes"},
         container_image=site.image,
         container_mounts=list(site.mounts),
         srun_args=list(site.srun_args),
