@@ -186,3 +186,19 @@ class TestRuns:
         out = folder / f"{name}.h5ad"
         command("infer", "--checkpoint", folder / name, "--store", folder / "store", "--out", out)
         assert np.isfinite(anndata.read_h5ad(out).X).all()
+
+
+def test_packed_sets_are_made_dense_on_the_device():
+    """The bits are those of the CPU, and the dense batch never leaves the device."""
+    from scipy.sparse import random as random_sparse
+
+    from bionemo.scale.data.collate import collate, pack, unpack
+    from bionemo.scale.data.dataset import GatheredSets
+
+    rng = np.random.default_rng(0)
+    expression = random_sparse(2 * 4 * 64, 2000, 0.1, "csr", dtype=np.float32, random_state=rng)
+    sets = GatheredSets(expression, *(np.arange(4) for _ in range(5)))
+    found, expected = unpack(pack(sets), torch.device("cuda")), collate(sets)
+    for name in ("control", "perturbed"):
+        assert found[name].is_cuda
+        assert torch.equal(found[name].cpu(), expected[name])
