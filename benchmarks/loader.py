@@ -14,10 +14,10 @@ table has the median of the rounds. Three limits:
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
@@ -29,7 +29,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from loader_clock import count_cells
+from loader_clock import count_cells, peak_mb
 
 
 HERE = Path(__file__).parent
@@ -61,7 +61,7 @@ def measure_ours(
     if not packed:
         batches = (unpack(batch, torch.device("cpu")) for batch in batches)
     measured = count_cells(batches, lambda batch: 2 * num_cells * len(batch["seed"]), seconds)
-    return {**measured, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {**measured, "peak_mb": peak_mb()}
 
 
 def measure_limits(folder: Path, num_cells: int, seconds: float) -> dict:
@@ -262,12 +262,13 @@ def main() -> None:
         for num_cells in SETS:
             for name, measured in measure_limits(options.folder, num_cells, options.seconds).items():
                 rows[f"limit: {name}|{num_cells}|0"] = measured
-            for workers in options.workers:
-                for codec in OURS:
-                    measured = measure_ours(options.folder, codec, num_cells, workers, options.seconds)
-                    rows[f"{codec}|{num_cells}|{workers}"] = measured
-                measured = measure_ours(options.folder, "none", num_cells, workers, options.seconds, packed=True)
-                rows[f"packed|{num_cells}|{workers}"] = measured
+        # Without workers first: what is measured after a fork is slower.
+        for workers, num_cells in itertools.product(options.workers, SETS):
+            for codec in OURS:
+                measured = measure_ours(options.folder, codec, num_cells, workers, options.seconds)
+                rows[f"{codec}|{num_cells}|{workers}"] = measured
+            measured = measure_ours(options.folder, "none", num_cells, workers, options.seconds, packed=True)
+            rows[f"packed|{num_cells}|{workers}"] = measured
         print(json.dumps(rows))
         return
     with tempfile.TemporaryDirectory(prefix="loader-") as name:

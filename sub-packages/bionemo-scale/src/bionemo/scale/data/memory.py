@@ -8,7 +8,7 @@ from collections import deque
 import numpy as np
 
 
-_KEPT = 6
+_KEPT = 12
 
 
 class ReusedMemory:
