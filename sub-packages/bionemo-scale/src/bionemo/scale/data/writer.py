@@ -120,7 +120,7 @@ def write_shards(
             _write_bucket(buckets(number), blocks, members, int(blocks.first_row[edges[number]]), job, shards)
         for shard in shards:
             shard.commit()
-        widest = max(shard.value_dtype() for shard in shards)
+        widest = max(shard.value_dtype for shard in shards)
     for path in (spill, spill.with_suffix(".journal")):
         path.unlink(missing_ok=True)
     entries = [
@@ -180,11 +180,18 @@ class _ShardWriter:
     def __init__(self, path: Path, map_bytes: int) -> None:
         self._env = lmdb.open(str(path), subdir=False, map_size=map_bytes, lock=False, max_dbs=0)
         self.num_blocks = int(self._env.stat()["entries"])
+        with self._env.begin(buffers=True) as transaction:
+            # Of an earlier run. Looking at all blocks in the end would bring most of the file into this process's memory.
+            self.value_dtype = max(
+                (value_dtype_of(value) for _, value in transaction.cursor()), default=np.dtype("u1")
+            )
+            """Widest dtype among the blocks."""
         self._transaction = self._env.begin(write=True)
         self._pending = 0
 
     def put(self, key: bytes, value: bytes) -> None:
         self._transaction.put(key, value, append=True)
+        self.value_dtype = max(self.value_dtype, value_dtype_of(value))
         self._pending += 1
         if self._pending == _BLOCKS_PER_COMMIT:
             self.commit()
@@ -194,11 +201,6 @@ class _ShardWriter:
             self._transaction.commit()
             self._transaction = self._env.begin(write=True)
             self._pending = 0
-
-    def value_dtype(self) -> np.dtype:
-        """Widest dtype among the blocks."""
-        with self._env.begin(buffers=True) as transaction:
-            return max((value_dtype_of(value) for _, value in transaction.cursor()), default=np.dtype("u1"))
 
     def close(self) -> None:
         self._transaction.abort()
