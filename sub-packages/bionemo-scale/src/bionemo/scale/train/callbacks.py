@@ -18,6 +18,7 @@ from megatron.core import parallel_state
 from torch import Tensor
 from tqdm import tqdm
 
+from bionemo.scale.data.sampler import SetSampler
 from bionemo.scale.train.metrics_file import MetricsFile
 from bionemo.scale.train.objective import TERMS
 from bionemo.scale.train.stopping import TrainingStopped
@@ -65,9 +66,8 @@ def sets_of_step(trainer: pl.Trainer, step: int) -> str:
     return ", ".join(shown) + (f" and {len(counts) - 8} other groups" if len(counts) > 8 else "")
 
 
-def describe_sets(trainer: pl.Trainer) -> str:
+def describe_sets(sampler: SetSampler) -> str:
     """Return a line on an epoch's sets, and how many of their cells only fill them up."""
-    sampler = trainer.datamodule.train_sampler
     return (
         f"sets      {sampler.num_sets} an epoch, of {sampler.set_size} cells; "
         f"{sampler.padding_share():.1%} of the cells fill sets up"
@@ -146,7 +146,7 @@ class RunMonitor(pl.Callback):
         if not _is_reporter():
             return
         self._file.open_at(trainer.global_step)
-        print(describe_sets(trainer), file=self._stream, flush=True)
+        print(describe_sets(trainer.datamodule.train_sampler), file=self._stream, flush=True)
         self._bar = tqdm(
             total=trainer.max_steps,
             initial=trainer.global_step,

@@ -1,12 +1,14 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 import math
-from types import SimpleNamespace
 
 import pytest
 
+from bionemo.scale.data.groups import GroupTable
+from bionemo.scale.data.sampler import SetSampler
 from bionemo.scale.train.callbacks import LossGuard, describe_sets
 from bionemo.scale.train.stopping import TrainingStopped
+from bionemo.scale.types import Split
 
 
 def check(guard: LossGuard, losses: list[float], last_step: int) -> None:
@@ -35,6 +37,23 @@ def test_the_first_steps_may_be_wild():
 
 
 def test_filled_up_sets_are_told():
-    sampler = SimpleNamespace(num_sets=12, set_size=64, padding_share=lambda: 0.0625)
-    trainer = SimpleNamespace(datamodule=SimpleNamespace(train_sampler=sampler))
-    assert describe_sets(trainer) == "sets      12 an epoch, of 64 cells; 6.2% of the cells fill sets up"
+    sizes = [6, 8, 5]
+    groups = GroupTable.from_columns(
+        {
+            "dataset": [0, 0, 0],
+            "cell_type": [0, 0, 0],
+            "perturbation": [0, 1, -1],
+            "batch": [0, 0, 0],
+            "split": ["train"] * 3,
+            "first_row": [0, 6, 14],
+            "num_cells": sizes,
+            "shard": [0, 0, 0],
+        },
+        datasets=("d",),
+        cell_types=("A",),
+        perturbations=("p", "q"),
+        batches=("b",),
+        control="control",
+    )
+    sampler = SetSampler(groups, Split.TRAIN, set_size=8, seed=0)
+    assert describe_sets(sampler) == "sets      2 an epoch, of 8 cells; 12.5% of the cells fill sets up"
