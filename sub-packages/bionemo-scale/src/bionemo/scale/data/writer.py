@@ -149,8 +149,9 @@ def write_obs(source: H5adSource, groups: GroupTable, shard: int, rows: np.ndarr
     members = np.flatnonzero(groups.shard == shard)
     ends = np.cumsum(groups.num_cells[members])
     names = source.name_column()
-    cells = np.flatnonzero(rows >= 0)
-    cells = cells[np.argsort(rows[cells])]
+    kept = np.flatnonzero(rows >= 0)
+    cells = np.empty_like(kept)
+    cells[rows[kept]] = kept
     text = pa.dictionary(pa.int32(), pa.string())
     schema = pa.schema(
         [("cell", pa.string()), *((name, text) for name in ("dataset", "cell_type", "perturbation", "batch"))]
