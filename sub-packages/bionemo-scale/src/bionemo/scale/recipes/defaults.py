@@ -25,7 +25,7 @@ DEFAULTS: dict[str, SizeDefaults] = {
         settings=dict(max_steps=100, set_size=16, val_interval=50),
         needs="one CPU core, 1 GB of memory, under a minute; a test, not a model",
     ),
-    "small": SizeDefaults(needs="two CPU cores, 1.2 GB of memory, five minutes for 400 steps (measured)"),
+    "small": SizeDefaults(needs="two CPU cores, 1.2 GB of memory, three minutes for 400 steps (measured)"),
     "base": SizeDefaults(
         settings=dict(max_steps=20_000, set_size=64, micro_batch_size=16, lr=3e-4, warmup_steps=500, val_interval=1000,
                       log_interval=50, num_workers=4),

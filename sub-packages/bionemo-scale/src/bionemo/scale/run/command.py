@@ -3,6 +3,7 @@
 """What every command shares: one-line refusals with exit code 2."""
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from bionemo.scale.types import InputError
@@ -18,6 +19,8 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
     Returns:
         0 on success, 2 when the input was refused (one line on stderr), 130 when interrupted.
     """
+    # torch tells whoever has nemo-toolkit's pynvml to install another package; not a user's business.
+    warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
     try:
         function(argv)
     except InputError as error:
