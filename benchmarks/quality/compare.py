@@ -96,12 +96,8 @@ def train_scale(folder: Path, seconds: float) -> list[str]:
     return [f"SCALE: {budget.steps} steps in {took:.0f} CPU s (start-up {budget.startup:.0f} s)"]
 
 
-def train_state(folder: Path, seconds: float, env: Path) -> list[str]:
-    """Hand the store over, train STATE, predict, and take the prediction back."""
-    log, data = folder / "log.txt", folder / "state"
-    real = folder / "predicted" / "adata_real.h5ad"
-    split = EXAMPLES / "splits" / f"{folder.name}.toml"
-    run(log, sys.executable, HERE / "state_data.py", "export", folder / "store", split, real, data)
+def state_data_settings(data: Path) -> list[str]:
+    """Return what STATE must be told of the cells that ``state_data.py`` exported, and where its runs go."""
     labels = {
         "pert_col": "perturbation",
         "cell_type_key": "cell_type",
@@ -111,7 +107,16 @@ def train_state(folder: Path, seconds: float, env: Path) -> list[str]:
     settings = [f"data.kwargs.{name}={value}" for name, value in labels.items()]
     settings += [f"data.kwargs.toml_config_path={(data / 'split.toml').resolve()}", "data.kwargs.embed_key=X_hvg"]
     settings += ["data.kwargs.output_space=gene", "data.kwargs.num_workers=0", "data.kwargs.pin_memory=false"]
-    settings += ["use_wandb=false", "overwrite=true", f"output_dir={data.resolve()}", *STATE_SETTINGS]
+    return [*settings, "use_wandb=false", "overwrite=true", f"output_dir={data.resolve()}"]
+
+
+def train_state(folder: Path, seconds: float, env: Path) -> list[str]:
+    """Hand the store over, train STATE, predict, and take the prediction back."""
+    log, data = folder / "log.txt", folder / "state"
+    real = folder / "predicted" / "adata_real.h5ad"
+    split = EXAMPLES / "splits" / f"{folder.name}.toml"
+    run(log, sys.executable, HERE / "state_data.py", "export", folder / "store", split, real, data)
+    settings = [*state_data_settings(data), *STATE_SETTINGS]
 
     def train(steps: int, name: str | None = None) -> float:
         chosen = [f"name={name or f'trial-{steps}'}", f"training.max_steps={steps}", f"training.val_freq={steps}"]

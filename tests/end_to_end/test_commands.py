@@ -198,6 +198,14 @@ class TestRefusals:
         line = self.refuse("--checkpoint", tmp_path / "run", "--store", store, out=tmp_path / "p.h5ad")
         assert "io.json" in line
 
+    @pytest.mark.parametrize("text", ["config: [", "trainer: 3", "config: {_target_: a.OtherModel}"])
+    def test_context_of_something_else(self, text: str, trained: Path, store: Path, tmp_path: Path):
+        shutil.copytree(trained, tmp_path / "run")
+        for path in (tmp_path / "run" / "checkpoints").glob("*/context/model.yaml"):
+            path.write_text(text)
+        line = self.refuse("--checkpoint", tmp_path / "run", "--store", store, out=tmp_path / "p.h5ad")
+        assert "OtherModel" in line or "model.yaml: cannot be read" in line
+
     def test_store_of_another_split(self, trained: Path, tmp_path: Path):
         data = EXAMPLES / "data" / "kang2018_pbmc_ifnb.h5ad"
         run(

@@ -22,10 +22,10 @@ def with_mean(cells: Float[Tensor, "B N G"], mean: Float[Tensor, "B G"]) -> Floa
         mean: What it should be on average over a set; below zero counts as zero.
     """
     mean = mean.clamp_min(0.0)
-    shifted = (cells + (mean - cells.mean(dim=1))[:, None, :]).clamp_min(0.0)
+    shifted = (cells + (mean - cells.mean(dim=1))[:, None, :]).clamp_min_(0.0)
     # Clipping has only added: the factor is at most 1.
     factor = mean / shifted.mean(dim=1).clamp_min(torch.finfo(cells.dtype).tiny)
-    return shifted * factor.clamp_max(1.0)[:, None, :]
+    return shifted.mul_(factor.clamp_max(1.0)[:, None, :])
 
 
 def with_counted_zeros(
@@ -47,7 +47,8 @@ def with_counted_zeros(
     # A cell without any count does not say what one is worth; no value is below that of zero.
     one_count = one_count.masked_fill(one_count.isinf(), 0.0)
     below = cells < one_count
-    prob = torch.where(below, cells / one_count, 0.0).double()
-    total = prob.cumsum(dim=1) + offset[:, None, :].to(prob)
-    counted = total.floor() > (total - prob).floor()
-    return torch.where(below, torch.where(counted, one_count, 0.0), cells)
+    total = torch.where(below, cells / one_count, 0.0)
+    total[:, 0] += offset
+    reached = total.cumsum_(dim=1).floor_()
+    counted = reached.diff(dim=1, prepend=torch.zeros_like(reached[:, :1]))
+    return torch.where(below, one_count * counted, cells)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a run folder or checkpoint to a model that predicts."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,16 +36,12 @@ def load_model(path: Path, **run_fields: Any) -> LoadedModel:
             draw several times.
     """
     checkpoint = find_checkpoint(path)
-    config = read_config(checkpoint)
-    for name, value in run_fields.items():
-        if value is not None:
-            setattr(config, name, value)
+    trained, card = read_config(checkpoint)
+    config = dataclasses.replace(trained, **{name: value for name, value in run_fields.items() if value is not None})
     if config.num_generation_samples > 1 and config.prior == "control":
         raise InputError(
             f"{checkpoint}: several samples need a stochastic prior, found prior='control', which gives the same each time"
         )
     model = load_network(config, checkpoint)
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    return LoadedModel(
-        model=model.predictor.to(device).eval(), card=DataCard.from_json(config.data_card), path=checkpoint
-    )
+    return LoadedModel(model=model.predictor.to(device).eval(), card=card, path=checkpoint)

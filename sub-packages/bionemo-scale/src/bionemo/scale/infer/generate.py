@@ -50,21 +50,22 @@ def generate(
           to every cell cancels; moved so that the mean of a set is ``control_mean`` plus the mean change, of which
           ``additive_share`` is the perturbation's mean effect in training.
     """
-    generation = model.config.generation
+    decoder, divisor = model.expression_decoder, model.config.expression_divisor
     start = model.anchor(control, perturbation)
     z_start = model.encode(start)
-    endpoint = _decoded_endpoint(model, z_start, model.condition(cell_type, perturbation, batch), seed)
-    if generation == "decode":
-        return endpoint.clamp_min(0.0)
-    reconstructed = model.decode(z_start)
-    moved = start + endpoint - reconstructed
-    if generation == "displace":
-        return moved.clamp_min(0.0)
+    features = _endpoint_features(model, z_start, model.condition(cell_type, perturbation, batch), seed)
+    if model.config.generation == "decode":
+        return (decoder.read_out(features).float() * divisor).clamp_min(0.0)
+    if model.config.generation == "displace":
+        features = features - decoder.features(z_start)
+        return (start + decoder.change(features).float() * divisor).clamp_min(0.0)
     no_perturbation = torch.full_like(perturbation, model.config.num_perturbations)
-    # Without an anchor the start is the controls themselves, and encoding is most of the work.
+    # Without an anchor the start is the controls themselves: they are encoded once, and reconstructions cancel.
     z_0 = z_start if start is control else model.encode(control)
-    unperturbed = _decoded_endpoint(model, z_0, model.condition(cell_type, no_perturbation, batch), seed)
-    moved = moved - (unperturbed - (reconstructed if z_0 is z_start else model.decode(z_0)))
+    features = features - _endpoint_features(model, z_0, model.condition(cell_type, no_perturbation, batch), seed)
+    if start is not control:
+        features = features - decoder.features(z_start) + decoder.features(z_0)
+    moved = start + decoder.change(features).float() * divisor
     own_mean = control.mean(dim=1)
     change = _shrunk(model, moved.mean(dim=1) - own_mean, perturbation)
     cells = with_mean(moved, (own_mean if control_mean is None else control_mean) + change)
@@ -90,14 +91,13 @@ def zeros_offset(seed: Int64[Tensor, " B"], *, num_genes: int) -> Float[Tensor, 
     return torch.stack([SetGenerator(s, "zeros").uniform(num_genes) for s in seed.tolist()])
 
 
-def _decoded_endpoint(
+def _endpoint_features(
     model: ScaleModel, z_0: Float[Tensor, "B N D"], condition: Float[Tensor, "B D"], seed: Int64[Tensor, " B"]
-) -> Float[Tensor, "B N G"]:
-    """Return what each cell becomes, on average over the draws of the prior."""
-    draws = model.config.num_generation_samples
-    return (
-        sum(model.decode(_endpoint(model, z_0, condition, seed + draw * _NEXT_DRAW)) for draw in range(draws)) / draws
-    )
+) -> Float[Tensor, "B N H"]:
+    """Return the decoder's features of what each cell becomes, on average over the draws of the prior."""
+    draws = range(model.config.num_generation_samples)
+    ends = (_endpoint(model, z_0, condition, seed + draw * _NEXT_DRAW) for draw in draws)
+    return sum(model.expression_decoder.features(end) for end in ends) / len(draws)
 
 
 def _endpoint(

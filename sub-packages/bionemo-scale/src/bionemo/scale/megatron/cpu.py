@@ -14,10 +14,12 @@ What is replaced, and why:
     torch.cuda.max_memory_*, empty_cache              NeMo reports memory after every step
     Tensor.cuda, device="cuda", pin_memory            buffers of schedules, gradients, logged values
     Tensor.type()                                     clip_grads compares it with "torch.cuda.FloatTensor"
+    torch.compile, while Megatron is imported         its kernels are not used, and the compiler takes seconds to load
 """
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -89,11 +91,23 @@ def install() -> bool:
         return False
     if _mode is None:
         _replace_device_calls()
-        _replace_random_state()
+        with _without_compiling():
+            _replace_random_state()
         _mode = _CudaOnCpu()
         _mode.__enter__()
         logger.debug("no CUDA device: Megatron runs on the CPU")
     return True
+
+
+@contextlib.contextmanager
+def _without_compiling() -> Iterator[None]:
+    """Leave functions as they are while Megatron is imported: it hands its fused kernels to torch.compile there."""
+    compile_function = torch.compile
+    torch.compile = lambda function=None, **options: function if function else (lambda later: later)
+    try:
+        yield
+    finally:
+        torch.compile = compile_function
 
 
 def _replace_device_calls() -> None:

@@ -2,17 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which checkpoint of a run folder, what network it holds, and its weights under any layout."""
 
+import dataclasses
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
-from megatron.core import parallel_state
+import yaml
+from megatron.core import dist_checkpointing, parallel_state
+from megatron.core.dist_checkpointing.validation import StrictHandling
+from megatron.core.tensor_parallel import get_cuda_rng_tracker, model_parallel_cuda_manual_seed
 from torch.distributed.checkpoint.api import CheckpointException
 
 from bionemo.scale.megatron.kernels import LayerSpec
+from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
-from bionemo.scale.types import InputError
+from bionemo.scale.types import DataCard, InputError
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -50,45 +54,70 @@ def _checked(path: Path) -> Path:
     return path
 
 
-def read_config(checkpoint: Path) -> Any:
-    """Return the :class:`~bionemo.scale.train.config.ScaleConfig` that a checkpoint holds.
+def read_config(checkpoint: Path) -> tuple[ScaleModelConfig, DataCard]:
+    """Return the network that a checkpoint holds, and what it was trained on.
+
+    NeMo saves the configuration twice: as a graph of objects that it rebuilds, and as text. The text is enough here,
+    names no code to run, and is read without NeMo, whose import takes longer than most predictions.
 
     Raises:
         InputError: If it cannot be read, or is of another kind of model.
     """
-    # NeMo takes seconds to import; finding a checkpoint does not.
-    from nemo.lightning import io
-
+    path = checkpoint / "context" / "model.yaml"
     try:
-        config = io.load_context(checkpoint / "context", subpath="model.config")
-    except Exception as error:
-        raise InputError(f"{checkpoint}/context: cannot be read as a NeMo context: {error}") from error
-    if not getattr(config, "data_card", ""):
-        raise InputError(f"{checkpoint}: expected a SCALE checkpoint, found {type(config).__name__}")
-    return config
+        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields, target = saved["config"], str(saved["config"]["_target_"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read as the configuration of a model: {error}") from error
+    if not fields.get("data_card"):
+        raise InputError(f"{checkpoint}: expected a SCALE checkpoint, found {target.rpartition('.')[2]}")
+    known = {field.name for field in dataclasses.fields(ScaleModelConfig) if field.init}
+    # What is no plain value is a dtype or a function: those are the caller's, or follow from the others.
+    plain = {name: value for name, value in fields.items() if name in known and not isinstance(value, dict)}
+    config = ScaleModelConfig(**{**plain, **_ALONE, "params_dtype": torch.float32, "pipeline_dtype": torch.float32})
+    return config, DataCard.from_json(fields["data_card"])
 
 
-def load_network(config: Any, checkpoint: Path, *, layer_spec: LayerSpec = "local") -> ScaleModel:
+_ALONE = {
+    "tensor_model_parallel_size": 1,
+    "pipeline_model_parallel_size": 1,
+    "num_layers_in_first_pipeline_stage": None,
+    "num_layers_in_last_pipeline_stage": None,
+    "layer_spec": "local",
+    "fp8": None,
+    "bf16": False,
+    # The checkpoint holds the tables; the file may have moved.
+    "tables_file": "",
+}
+"""A checkpoint says what the network is; how it was spread and multiplied in training says nothing of it."""
+
+
+def load_network(config: ScaleModelConfig, checkpoint: Path, *, layer_spec: LayerSpec = "local") -> ScaleModel:
     """Build the network of a checkpoint on this process's part of the layout, in full precision, with its weights.
 
     Args:
-        config: From :func:`read_config`; changed in place.
+        config: From :func:`read_config`.
         checkpoint: Where the weights are.
         layer_spec: Whose layers.
 
     Raises:
         InputError: If the weights are damaged or of another architecture.
     """
-    # The checkpoint holds the tables, and whatever it began from; both may have moved. Adapters are in the average.
-    config.initial_ckpt_path, config.tables_file, config.start_from, config.lora = None, "", "", 0
-    config.tensor_model_parallel_size = parallel_state.get_tensor_model_parallel_world_size()
-    config.pipeline_model_parallel_size = parallel_state.get_pipeline_model_parallel_world_size()
-    config.num_layers_in_first_pipeline_stage = config.num_layers_in_last_pipeline_stage = None
-    config.layer_spec, config.fp8, config.bf16 = layer_spec, None, False
-    config.params_dtype = config.pipeline_dtype = config.autocast_dtype = torch.float32
-    model = config.configure_model()
+    layout = {
+        "tensor_model_parallel_size": parallel_state.get_tensor_model_parallel_world_size(),
+        "pipeline_model_parallel_size": parallel_state.get_pipeline_model_parallel_world_size(),
+    }
+    if not get_cuda_rng_tracker().is_initialized():
+        model_parallel_cuda_manual_seed(config.seed)
+    model = ScaleModel(
+        dataclasses.replace(config, **layout, layer_spec=layer_spec),
+        pre_process=parallel_state.is_pipeline_first_stage(),
+        post_process=parallel_state.is_pipeline_last_stage(),
+    )
+    # Transformer Engine's scales are not weights.
+    tensors = {name: part for name, part in model.sharded_state_dict("module.").items() if "_extra_state" not in name}
     try:
-        config.update_model_from_checkpoint(model, str(checkpoint))
+        dist_checkpointing.load(tensors, str(checkpoint / "weights"), strict=StrictHandling.ASSUME_OK_UNEXPECTED)
     except (Exception, CheckpointException) as error:
         # What damaged files raise is not one type, and torch's own is not even an Exception; the first line says
         # what was met.

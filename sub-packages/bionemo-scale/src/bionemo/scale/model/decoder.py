@@ -19,3 +19,15 @@ class Decoder(nn.Module):
     def forward(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B N G"]:
         """Decode every cell."""
         return self.mlp(z)
+
+    def features(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B N H"]:
+        """Return what the last map reads, float32; linear combinations of it decode to those of expression."""
+        return self.mlp.hidden(z).float()
+
+    def read_out(self, features: Float[Tensor, "B N H"]) -> Float[Tensor, "B N G"]:
+        """Map the features of cells to expression."""
+        return self.mlp.read_out(features)
+
+    def change(self, features: Float[Tensor, "B N H"]) -> Float[Tensor, "B N G"]:
+        """Map a difference of features to the difference of expression, by one map of the width of the genes, not two."""
+        return self.mlp.read_out(features) - self.mlp.linear_fc2.bias

@@ -67,7 +67,14 @@ class Mlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*axes I"]) -> Float[Tensor, "*axes O"]:
         """Map the last axis."""
-        hidden = torch.nn.functional.gelu(self.linear_fc1(x.to(self.linear_fc1.weight.dtype))[0])
+        return self.read_out(self.hidden(x))
+
+    def hidden(self, x: Float[Tensor, "*axes I"]) -> Float[Tensor, "*axes H"]:
+        """Return this rank's hidden features."""
+        return torch.nn.functional.gelu(self.linear_fc1(x.to(self.linear_fc1.weight.dtype))[0])
+
+    def read_out(self, hidden: Float[Tensor, "*axes H"]) -> Float[Tensor, "*axes O"]:
+        """Map hidden features, linearly."""
         return self.linear_fc2(hidden)[0]
 
 

@@ -65,7 +65,7 @@ class Start:
     """The checkpoint that a run starts from."""
 
     path: Path
-    config: ScaleConfig
+    config: ScaleModelConfig
     card: DataCard
     continues: bool
     """Whether it is the run's own: there is nothing to copy then, and nothing to report."""
@@ -81,8 +81,8 @@ def find_start(settings: TrainSettings) -> Start:
         raise InputError(f"--from-checkpoint {settings.from_checkpoint}: expected another run than --out")
     own = _own_checkpoint(settings.out)
     path = own or find_checkpoint(settings.from_checkpoint)
-    config = read_config(path)
-    return Start(path=path, config=config, card=DataCard.from_json(config.data_card), continues=own is not None)
+    config, card = read_config(path)
+    return Start(path=path, config=config, card=card, continues=own is not None)
 
 
 def _own_checkpoint(out: Path) -> Path | None:

@@ -100,8 +100,8 @@ def start_from_checkpoint(model: ScaleModel, checkpoint: Path, card: DataCard) -
     Raises:
         InputError: If the checkpoint cannot be read.
     """
-    config = read_config(checkpoint)
-    matches = match(DataCard.from_json(config.data_card), config, card, model.config)
+    config, trained_on = read_config(checkpoint)
+    matches = match(trained_on, config, card, model.config)
     source = load_network(config, checkpoint, layer_spec=model.config.layer_spec).predictor
     for network in (model, model.average):
         if network is not None:

@@ -12,3 +12,10 @@ def test_every_cell_is_decoded_by_itself(model):
     leaf = z.clone().requires_grad_()
     model.expression_decoder(leaf)[1, 2].sum().backward()
     assert (leaf.grad.abs().sum(-1) > 0).nonzero().tolist() == [[1, 2]]
+
+
+def test_a_difference_of_features_is_decoded_as_the_difference(model):
+    first, second = torch.randn(2, 3, 6, 32, generator=torch.Generator().manual_seed(1))
+    decoder = model.expression_decoder
+    change = decoder.change(decoder.features(first) - decoder.features(second))
+    torch.testing.assert_close(change, decoder(first) - decoder(second), rtol=1e-4, atol=1e-5)
