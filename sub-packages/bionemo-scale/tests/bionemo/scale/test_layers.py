@@ -142,9 +142,7 @@ def test_imports_run_one_way():
 
 def test_only_training_knows_the_framework():
     def allowed(found: Import) -> bool:
-        if found.folder in ("train", "recipes") or found.file == SOURCE / "data" / "datamodule.py":
-            return True
-        return found.file == SOURCE / "model" / "checkpoint.py" and not found.at_module_level
+        return found.folder in ("train", "recipes") or found.file == SOURCE / "data" / "datamodule.py"
 
     assert [str(found) for found in IMPORTS if found.names(*FRAMEWORK) and not allowed(found)] == []
 

@@ -185,21 +185,24 @@ def _contestants(
 ) -> Iterator[_Contestant]:
     """Yield models, then baselines, then the ceiling, one at a time."""
     for model in task.models:
-        predicted = model.cells.select(model.cells.cell_type == truth.context)
-        own = model.controls.select(model.controls.cell_type == truth.context)
-        yield _Contestant(name=model.name, side=_side(task, predicted, own), truth=truth)
+        yield _Contestant(name=model.name, side=_model_side(task, model, truth.context), truth=truth)
     for name in task.baselines:
         yield _baseline(task, name, truth, cells, controls, matches)
     if task.ceiling:
         yield from _ceiling(task, truth, cells, replace(controls, expression=truth.side.adata.X[len(cells) :]))
 
 
+def _model_side(task: Task, model: Model, context: str) -> Side:
+    """Read and derive; the cells as they were read go with this frame."""
+    predicted = model.cells.select(model.cells.cell_type == context)
+    return _side(task, predicted, model.controls.select(model.controls.cell_type == context))
+
+
 def _baseline(
     task: Task, name: str, truth: _Truth, cells: Population, controls: Population, matches: Matches
 ) -> _Contestant:
     """Predict and derive; what is large and not kept goes with this frame."""
-    targets = baseline_targets(task, truth.context, cells, truth.side.adata.X[len(cells) :], matches)
-    found = BASELINES[name](targets)
+    found = BASELINES[name](baseline_targets(task, truth.context, cells, truth.side.adata.X[len(cells) :], matches))
     side = _side(task, replace(cells, expression=found.expression), controls)
     return _Contestant(name=name, side=side, truth=truth, fallbacks=found.fallbacks)
 
