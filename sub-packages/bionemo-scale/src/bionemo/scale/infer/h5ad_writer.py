@@ -14,6 +14,9 @@ import pandas as pd
 from scipy import sparse
 
 
+_CHUNK_VALUES = 1 << 14
+
+
 class H5adWriter:
     """A context manager that writes to a temporary name and renames it when every announced row was written.
 
@@ -48,7 +51,10 @@ class H5adWriter:
             x = self._file.create_dataset("X", shape, dtype="float32", chunks=(rows, max(1, shape[1])))
             x.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
         else:
-            anndata.io.write_elem(self._file, "X", sparse.csr_matrix((0, shape[1]), dtype=np.float32))
+            # It grows from nothing: left to itself HDF5 would keep the chunks of an empty array, and take gigabytes to
+            # look many of them up in one read.
+            empty = sparse.csr_matrix((0, shape[1]), dtype=np.float32)
+            anndata.io.write_elem(self._file, "X", empty, dataset_kwargs={"chunks": (_CHUNK_VALUES,)})
         return self
 
     def append(self, block: np.ndarray | sparse.csr_matrix) -> None:
