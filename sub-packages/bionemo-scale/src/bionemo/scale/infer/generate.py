@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From control cells and labels to a predicted population (paper, section 3.5, equation 37)."""
 
+from dataclasses import dataclass, fields
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -18,28 +20,79 @@ _NEXT_DRAW = 1 << 40
 """Between the seeds of two draws of a set, far from those of other sets."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Controls:
+    """Sets of control cells as far as they go before a perturbation is named: all that predictions of them share."""
+
+    expression: Float[Tensor, "B N G"]
+    """log1p."""
+    cell_type: Int64[Tensor, " B"]
+    batch: Int64[Tensor, " B"]
+    seed: Int64[Tensor, " B"]
+    own_mean: Float[Tensor, "B G"]
+    """Over the cells of each set."""
+    population_mean: Float[Tensor, "B G"]
+    """Over the cells that each set stands for."""
+    z_0: Float[Tensor, "B N D"]
+    """Enc of the cells."""
+    reference: Float[Tensor, "B N H"]
+    """What a change is counted from, as the decoder's features: the cells under the control label ("contrast"), or as they
+    are ("displace"); of no width where nothing is ("decode")."""
+
+    def take(self, sets: Int64[Tensor, " S"]) -> "Controls":
+        """Return some of the sets, each as often as it is named."""
+        return Controls(**{field.name: getattr(self, field.name)[sets] for field in fields(self)})
+
+
 @torch.no_grad()
-def generate(
+def look_at(
     model: ScaleModel,
-    control: Float[Tensor, "B N G"],
+    expression: Float[Tensor, "B N G"],
     *,
     cell_type: Int64[Tensor, " B"],
-    perturbation: Int64[Tensor, " B"],
     batch: Int64[Tensor, " B"],
     seed: Int64[Tensor, " B"],
-    control_mean: Float[Tensor, "B G"] | None = None,
-) -> Float[Tensor, "B N G"]:
-    """Predict how sets of control cells look after a perturbation.
+    population_mean: Float[Tensor, "B G"] | None = None,
+) -> Controls:
+    """Do the part of a prediction that no perturbation changes.
 
     Args:
         model: A trained network in evaluation mode, on one pipeline stage.
-        control: log1p expression of control cells.
-        cell_type: Rows of the embedding tables; so are the next two.
-        perturbation: See above.
+        expression: log1p expression of control cells.
+        cell_type: Rows of the embedding tables; so is the next.
         batch: See above.
         seed: Randomness of each set, for stochastic priors and for the zeros of counts.
-        control_mean: Mean of all control cells that each set's were drawn from, where the set should stand for them;
-            ``None`` lets every set stand for its own cells.
+        population_mean: Mean of all control cells that each set's were drawn from, where the set should stand for
+            them; ``None`` lets every set stand for its own cells.
+    """
+    z_0, own_mean = model.encode(expression), expression.mean(dim=1)
+    if model.config.generation == "contrast":
+        no_perturbation = torch.full_like(cell_type, model.config.num_perturbations)
+        reference = _endpoint_features(model, z_0, model.condition(cell_type, no_perturbation, batch), seed)
+    elif model.config.generation == "displace":
+        reference = model.expression_decoder.features(z_0)
+    else:
+        reference = z_0[..., :0]
+    return Controls(
+        expression=expression,
+        cell_type=cell_type,
+        batch=batch,
+        seed=seed,
+        own_mean=own_mean,
+        population_mean=own_mean if population_mean is None else population_mean,
+        z_0=z_0,
+        reference=reference,
+    )
+
+
+@torch.no_grad()
+def perturb(model: ScaleModel, controls: Controls, perturbation: Int64[Tensor, " B"]) -> Float[Tensor, "B N G"]:
+    """Predict how sets of control cells look after a perturbation.
+
+    Args:
+        model: The network that :func:`look_at` was called with.
+        controls: What it returned.
+        perturbation: Rows of the embedding table.
 
     Returns:
         log1p expression, never negative, by the configuration's ``generation``:
@@ -47,31 +100,29 @@ def generate(
         - "decode": Dec(Z_1), equation 37, the mean over ``num_generation_samples`` draws of a stochastic prior.
         - "displace": the controls (moved by the anchor, if the model has one) plus Dec(Z_1) - Dec(Z_0).
         - "contrast": the same less what the network does to the controls under the control label, so that what it does
-          to every cell cancels; moved so that the mean of a set is ``control_mean`` plus the mean change, of which
+          to every cell cancels; moved so that the mean of a set is ``population_mean`` plus the mean change, of which
           ``additive_share`` is the perturbation's mean effect in training.
     """
     decoder, divisor = model.expression_decoder, model.config.expression_divisor
-    start = model.anchor(control, perturbation)
-    z_start = model.encode(start)
-    features = _endpoint_features(model, z_start, model.condition(cell_type, perturbation, batch), seed)
+    start = model.anchor(controls.expression, perturbation)
+    # Without an anchor the start is the controls themselves: they are encoded once, and reconstructions cancel.
+    z_start = controls.z_0 if start is controls.expression else model.encode(start)
+    condition = model.condition(controls.cell_type, perturbation, controls.batch)
+    features = _endpoint_features(model, z_start, condition, controls.seed)
     if model.config.generation == "decode":
         return (decoder.read_out(features).float() * divisor).clamp_min(0.0)
-    if model.config.generation == "displace":
-        features = features - decoder.features(z_start)
-        return (start + decoder.change(features).float() * divisor).clamp_min(0.0)
-    no_perturbation = torch.full_like(perturbation, model.config.num_perturbations)
-    # Without an anchor the start is the controls themselves: they are encoded once, and reconstructions cancel.
-    z_0 = z_start if start is control else model.encode(control)
-    features = features - _endpoint_features(model, z_0, model.condition(cell_type, no_perturbation, batch), seed)
-    if start is not control:
-        features = features - decoder.features(z_start) + decoder.features(z_0)
+    features = features - controls.reference
+    if start is not controls.expression:
+        features = features - decoder.features(z_start) + decoder.features(controls.z_0)
     moved = start + decoder.change(features).float() * divisor
-    own_mean = control.mean(dim=1)
-    change = _shrunk(model, moved.mean(dim=1) - own_mean, perturbation)
-    cells = with_mean(moved, (own_mean if control_mean is None else control_mean) + change)
+    if model.config.generation == "displace":
+        return moved.clamp_min(0.0)
+    change = _shrunk(model, moved.mean(dim=1) - controls.own_mean, perturbation)
+    cells = with_mean(moved, controls.population_mean + change)
     if not model.config.counted_zeros:
         return cells
-    return with_counted_zeros(cells, measured=control, offset=zeros_offset(seed, num_genes=cells.shape[-1]))
+    offset = zeros_offset(controls.seed, num_genes=cells.shape[-1])
+    return with_counted_zeros(cells, measured=controls.expression, offset=offset)
 
 
 def _shrunk(
@@ -87,8 +138,8 @@ def _shrunk(
 
 
 def zeros_offset(seed: Int64[Tensor, " B"], *, num_genes: int) -> Float[Tensor, "B G"]:
-    """Return the numbers that place the zeros of each set, which depend on its seed alone."""
-    return torch.stack([SetGenerator(s, "zeros").uniform(num_genes) for s in seed.tolist()])
+    """Return the numbers that place the zeros of each set, which depend on its seed alone, where the seeds are."""
+    return torch.stack([SetGenerator(s, "zeros").uniform(num_genes) for s in seed.tolist()]).to(seed.device)
 
 
 def _endpoint_features(

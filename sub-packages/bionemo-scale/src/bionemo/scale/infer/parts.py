@@ -36,14 +36,42 @@ class Part:
         """Rows of the part."""
         return int(self.sizes.sum())
 
-    def batches(self, cells_at_once: int) -> Iterator[np.ndarray]:
-        """Yield positions in the part of sets of one size that go through the network together; none is padded."""
-        order = np.argsort(self.sizes, kind="stable")
+    def batches(self, control_set: np.ndarray, cells_at_once: int) -> Iterator["SharedBatch"]:
+        """Yield sets of one size that begin as the same few control sets; none is padded.
+
+        Args:
+            control_set: [sets] int64 of the plan, what each set begins as.
+            cells_at_once: Most cells that go through the network together; a larger set goes alone.
+        """
+        begins = control_set[self.sets]
+        controls, first = np.unique(begins, return_index=True)
         for size in np.unique(self.sizes).tolist():
-            same = order[self.sizes[order] == size]
+            same = controls[self.sizes[first] == size]
             step = max(1, cells_at_once // size)
-            for first in range(0, len(same), step):
-                yield same[first : first + step]
+            for together in _slices(same, step):
+                members = np.flatnonzero(np.isin(begins, together))
+                yield SharedBatch(
+                    controls=together,
+                    sets=list(_slices(members, step)),
+                    begins=list(_slices(np.searchsorted(together, begins[members]), step)),
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedBatch:
+    """Control sets that go through the network together, and then every set that begins as one of them."""
+
+    controls: np.ndarray
+    """[controls] int64, numbers of the control sets."""
+    sets: list[np.ndarray]
+    """Positions in the part of sets that go through the network together."""
+    begins: list[np.ndarray]
+    """Where in ``controls`` the beginning of each is."""
+
+
+def _slices(values: np.ndarray, length: int) -> Iterator[np.ndarray]:
+    for first in range(0, len(values), length):
+        yield values[first : first + length]
 
 
 def cut(sizes: np.ndarray, part_cells: int = PART_CELLS) -> list[Part]:

@@ -16,38 +16,44 @@ from bionemo.scale.data.dataset import PredictionSet, prediction_sets
 from bionemo.scale.data.reader import Store
 from bionemo.scale.data.suggest import suggest
 from bionemo.scale.infer.controls import ControlCells
+from bionemo.scale.infer.parts import cut
 from bionemo.scale.types import DataCard, InputError, Split
 
 
 READ_ROWS = 4096
 """Cells read at once when many are needed."""
+SHARED_CELLS = 1024
+"""Control cells that go through all perturbations together: a part of a prediction encodes each of its controls once."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedSet:
-    """Control cells that are carried to one condition together."""
+class ControlSet:
+    """Control cells that go through the network together, whatever perturbation they are carried to."""
 
     expression: csr_matrix
     """[n, G] log1p."""
     cell_type: int
-    perturbation: int
     batch: int
     seed: int
-    control_mean: np.ndarray | None = None
+    population_mean: np.ndarray | None = None
     """[G] mean of all cells that the set's were drawn from; ``None`` where the set stands for its own cells."""
 
 
 @runtime_checkable
 class Plan(Protocol):
-    """Populations to predict."""
+    """Populations to predict: sets of cells, each a control set under a perturbation."""
 
     obs: pd.DataFrame
     """Labels of every predicted cell, in the order of the sets."""
     sizes: np.ndarray
     """[sets] int64, cells of each set."""
+    control_set: np.ndarray
+    """[sets] int64, the number of the control set that each begins as."""
+    perturbation: np.ndarray
+    """[sets] int64, rows of the data card's perturbations."""
 
-    def sets(self, numbers: Sequence[int]) -> Iterator[PlannedSet]:
-        """Yield some of the sets, reading their controls as they are needed."""
+    def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
+        """Yield some of the control sets, reading their cells as they are needed."""
 
 
 class SplitPlan:
@@ -66,6 +72,9 @@ class SplitPlan:
         if not self._sets:
             raise InputError(f"{store.path}: expected cells in the split {split!r}, found none")
         self.sizes = np.array([len(item.control_rows) for item in self._sets])
+        # Controls are drawn for every group anew: no two sets begin as the same cells.
+        self.control_set = np.arange(len(self._sets))
+        self.perturbation = store.groups.perturbation[[item.group for item in self._sets]]
         self.rows = np.concatenate([item.perturbed_rows for item in self._sets])
         """[cells] store rows of the measured cells, in the order of the predicted ones."""
         controls = store.obs(np.concatenate([item.control_rows for item in self._sets]))
@@ -73,17 +82,16 @@ class SplitPlan:
         self.obs.index = [f"predicted-{i}" for i in range(len(self.obs))]
         self.obs["control_cell"] = controls["cell"].to_numpy()
 
-    def sets(self, numbers: Sequence[int]) -> Iterator[PlannedSet]:
-        """Yield some of the sets, reading their controls as they are needed."""
+    def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
+        """Yield some of the control sets, reading their cells as they are needed."""
         groups = self.store.groups
         for item in (self._sets[number] for number in numbers):
-            yield PlannedSet(
+            yield ControlSet(
                 expression=self.store.read(item.control_rows),
                 cell_type=int(groups.cell_type[item.group]),
-                perturbation=int(groups.perturbation[item.group]),
                 batch=int(groups.batch[item.group]),
                 seed=item.seed,
-                control_mean=self._control_mean(self._matcher.pool(item.group)),
+                population_mean=self._control_mean(self._matcher.pool(item.group)),
             )
 
     def _control_mean(self, pool: int) -> np.ndarray:
@@ -108,7 +116,11 @@ class SplitPlan:
 
 
 class ControlsPlan:
-    """Every control cell of a file carried to every perturbation that is asked for."""
+    """Every control cell of a file carried to every perturbation that is asked for.
+
+    A set of controls has the same random numbers under every perturbation: what differs between two predictions of it is
+    the perturbation alone. Neighbouring sets go through all perturbations before the next are taken up.
+    """
 
     def __init__(
         self,
@@ -130,27 +142,30 @@ class ControlsPlan:
         hint = "; --allow-unknown predicts it under the unknown label"
         check_labels(sorted(set(cells.cell_type)), card.cell_types, kind="cell type", source=str(source), hint=hint)
         check_labels(sorted(set(cells.batch)), card.batches, kind="batch", source=str(source), hint=hint)
-        self._perturbations = [card.perturbations.index(name) for name in perturbations]
         self._cell_types = np.array([card.cell_types.index(name) for name in cells.cell_type])
         self._batches = np.array([card.batches.index(name) for name in cells.batch])
         self._pieces = list(self._cut())
-        self.sizes = np.tile([len(piece) for piece in self._pieces], len(self._perturbations))
+        lengths = np.array([len(piece) for piece in self._pieces])
+        blocks = [part.sets for part in cut(lengths, SHARED_CELLS)]
+        asked = np.array([card.perturbations.index(name) for name in perturbations])
+        self.control_set = np.concatenate([np.tile(block, len(asked)) for block in blocks])
+        self.perturbation = np.concatenate([np.repeat(asked, len(block)) for block in blocks])
+        self.sizes = lengths[self.control_set]
         self.obs = self._labels(card)
 
-    def sets(self, numbers: Sequence[int]) -> Iterator[PlannedSet]:
-        """Yield some of the sets."""
+    def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
+        """Yield some of the control sets."""
         for number in numbers:
-            members = self._pieces[number % len(self._pieces)]
-            yield PlannedSet(
+            members = self._pieces[number]
+            yield ControlSet(
                 expression=self._cells.expression[members],
                 cell_type=int(self._cell_types[members[0]]),
-                perturbation=self._perturbations[number // len(self._pieces)],
                 batch=int(self._batches[members[0]]),
                 seed=int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0]) >> 1,
             )
 
     def _cut(self) -> Iterator[np.ndarray]:
-        """Yield the members of each set; they are the same for every perturbation."""
+        """Yield the members of each control set."""
         contexts = sorted(set(zip(self._cell_types.tolist(), self._batches.tolist(), strict=True)))
         for cell_type, batch in contexts:
             members = np.flatnonzero((self._cell_types == cell_type) & (self._batches == batch))
@@ -159,11 +174,10 @@ class ControlsPlan:
 
     def _labels(self, card: DataCard) -> pd.DataFrame:
         """Return the labels as codes: a screen has millions of rows and few labels."""
-        members = np.concatenate(self._pieces)
-        everyone = np.tile(members, len(self._perturbations))
+        everyone = np.concatenate([self._pieces[number] for number in self.control_set.tolist()])
         codes = {
             "cell_type": (self._cell_types[everyone], card.cell_types),
-            "perturbation": (np.repeat(self._perturbations, len(members)), card.perturbations),
+            "perturbation": (np.repeat(self.perturbation, self.sizes), card.perturbations),
             "batch": (self._batches[everyone], card.batches),
         }
         obs = named_obs(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,12 +19,13 @@ from scipy.sparse import csr_matrix, vstack
 
 from bionemo.scale.data.reader import Store
 from bionemo.scale.infer.checkpoint import LoadedModel
-from bionemo.scale.infer.generate import generate
+from bionemo.scale.infer.generate import Controls, look_at, perturb
 from bionemo.scale.infer.h5ad_writer import H5adWriter
-from bionemo.scale.infer.labels import model_rows
+from bionemo.scale.infer.labels import ModelRows, model_rows
 from bionemo.scale.infer.parts import Part, PartFolder, cut
-from bionemo.scale.infer.plan import READ_ROWS, Plan, PlannedSet, SplitPlan, named_obs
+from bionemo.scale.infer.plan import READ_ROWS, ControlSet, Plan, SplitPlan, named_obs
 from bionemo.scale.infer.pseudobulk import Conditions, conditions_of, write_pseudobulk
+from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.types import DataCard
 
 
@@ -100,9 +101,9 @@ def _sum_part(
     # Not in the order in which sets go through the network: sums are those of the plan's order on any machine.
     predicted_sums = np.empty((len(part.sets), sums.shape[2]), dtype=np.float64)
     control_sums = np.empty_like(predicted_sums)
-    for position, planned, predicted in _predicted_sets(loaded, plan, part, precision):
+    for position, begin, predicted in _predicted_sets(loaded, plan, part, precision):
         predicted_sums[position] = predicted.sum(axis=0, dtype=np.float64)
-        control_sums[position] = planned.expression.sum(axis=0, dtype=np.float64)
+        control_sums[position] = begin.expression.sum(axis=0, dtype=np.float64)
         progress(len(predicted))
     np.add.at(sums[0], place, predicted_sums)
     np.add.at(sums[1], place, control_sums)
@@ -111,38 +112,42 @@ def _sum_part(
 
 def _predicted_sets(
     loaded: LoadedModel, plan: Plan, part: Part, precision: Precision
-) -> Iterator[tuple[int, PlannedSet, np.ndarray]]:
-    """Yield each set of a part once: its position there, the set, its predicted cells."""
+) -> Iterator[tuple[int, ControlSet, np.ndarray]]:
+    """Yield each set of a part once: its position there, what it begins as, its predicted cells."""
     device = next(loaded.model.parameters()).device
-    lower = torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
-    for positions in part.batches(CELLS_AT_ONCE[device.type]):
-        sets = list(plan.sets(part.sets[positions].tolist()))
-        with lower:
-            predicted = _generate(loaded, sets, device).float().cpu().numpy()
-        yield from zip(positions.tolist(), sets, predicted, strict=True)
-
-
-def _generate(loaded: LoadedModel, sets: list[PlannedSet], device: torch.device) -> torch.Tensor:
-    """Return [sets, n, G] predicted expression of sets of equal size."""
     rows = model_rows(loaded.card, loaded.model.config)
-    control = torch.from_numpy(vstack([item.expression for item in sets]).toarray()).to(device)
-    labels = {
-        name: getattr(rows, name)[[getattr(item, name) for item in sets]]
-        for name in ("cell_type", "perturbation", "batch")
-    }
-    labels = {name: torch.from_numpy(values).to(device) for name, values in labels.items()}
-    seed = torch.tensor([item.seed for item in sets])
-    control = control.view(len(sets), -1, control.shape[1])
-    return generate(loaded.model, control, **labels, seed=seed, control_mean=_control_means(sets, control))
+    for batch in part.batches(plan.control_set, CELLS_AT_ONCE[device.type]):
+        control_sets = list(plan.controls(batch.controls.tolist()))
+        with _autocast(device, precision):
+            controls = _look_at(loaded.model, control_sets, rows, device)
+        for positions, begins in zip(batch.sets, batch.begins, strict=True):
+            perturbation = torch.from_numpy(rows.perturbation[plan.perturbation[part.sets[positions]]]).to(device)
+            with _autocast(device, precision):
+                cells = perturb(loaded.model, controls.take(torch.from_numpy(begins).to(device)), perturbation)
+            starts = (control_sets[begin] for begin in begins.tolist())
+            yield from zip(positions.tolist(), starts, cells.float().cpu().numpy(), strict=True)
 
 
-def _control_means(sets: Sequence[PlannedSet], control: torch.Tensor) -> torch.Tensor:
-    """Return [sets, G], the mean of a set's own cells where it stands for no others."""
+def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def _look_at(model: ScaleModel, control_sets: Sequence[ControlSet], rows: ModelRows, device: torch.device) -> Controls:
+    """Put control sets of equal size before the network."""
+    cells = torch.from_numpy(vstack([item.expression for item in control_sets]).toarray()).to(device)
+    cells = cells.view(len(control_sets), -1, cells.shape[1])
     means = [
-        own if item.control_mean is None else torch.from_numpy(item.control_mean).to(own)
-        for item, own in zip(sets, control.mean(dim=1), strict=True)
+        own if item.population_mean is None else torch.from_numpy(item.population_mean).to(own)
+        for item, own in zip(control_sets, cells.mean(dim=1), strict=True)
     ]
-    return torch.stack(means)
+    return look_at(
+        model,
+        cells,
+        cell_type=torch.from_numpy(rows.cell_type[[item.cell_type for item in control_sets]]).to(device),
+        batch=torch.from_numpy(rows.batch[[item.batch for item in control_sets]]).to(device),
+        seed=torch.tensor([item.seed for item in control_sets], device=device),
+        population_mean=torch.stack(means),
+    )
 
 
 def write_predictions(

@@ -7,16 +7,14 @@ import torch
 from torch import Tensor
 
 from bionemo.scale.flow.prior import PRIORS
-from bionemo.scale.infer.generate import generate, zeros_offset
+from bionemo.scale.infer.generate import look_at, perturb, zeros_offset
 from bionemo.scale.population import with_counted_zeros, with_mean
 
 
-LABELS = ("cell_type", "perturbation", "batch", "seed")
-
-
 def predict(model, sets, **changes) -> Tensor:
-    labels = {name: sets[name] for name in LABELS}
-    return generate(model.eval(), changes.pop("control", sets["control"]), **{**labels, **changes})
+    sets = {**{name: sets[name] for name in ("control", "cell_type", "perturbation", "batch", "seed")}, **changes}
+    expression, perturbation = sets.pop("control"), sets.pop("perturbation")
+    return perturb(model.eval(), look_at(model.eval(), expression, **sets), perturbation)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +80,7 @@ def test_a_set_can_stand_for_the_population_it_was_drawn_from(make_spread_model,
     """The mean change is added to the mean of all controls, not to that of the few that were drawn."""
     model = make_spread_model(counted_zeros=False)
     far = batch["control"].mean(dim=1) + 20
-    own, of_all = predict(model, batch), predict(model, batch, control_mean=far)
+    own, of_all = predict(model, batch), predict(model, batch, population_mean=far)
     start = model.encode(batch["control"])
     under_control = {**batch, "perturbation": torch.full_like(batch["perturbation"], model.config.num_perturbations)}
     change = model.decode(at_zero(model, batch, start)) - model.decode(at_zero(model, under_control, start))
@@ -171,8 +169,8 @@ def test_the_mean_effect_of_training_has_its_share_of_the_change(share, make_spr
     effect = torch.linspace(0.5, 1.5, batch["control"].shape[-1])
     model.effects[batch["perturbation"][0]] = effect
     # A mean far from zero, where no value is clipped.
-    control_mean = torch.full_like(batch["control"][:, 0], 10.0)
-    found, network = (predict(net, batch, control_mean=control_mean).mean(dim=1) - 10 for net in (model, alone))
+    population_mean = torch.full_like(batch["control"][:, 0], 10.0)
+    found, network = (predict(net, batch, population_mean=population_mean).mean(dim=1) - 10 for net in (model, alone))
     trained = batch["perturbation"] == batch["perturbation"][0]
     assert trained.any() and not trained.all()
     expected = torch.where(trained[:, None], share * effect + (1 - share) * network, network)

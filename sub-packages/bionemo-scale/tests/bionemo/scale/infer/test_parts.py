@@ -21,19 +21,30 @@ def test_parts_hold_every_set_once_in_order(sizes, part_cells):
         np.testing.assert_array_equal(part.first_rows, np.cumsum(part.sizes) - part.sizes)
 
 
-@given(sizes=SIZES, cells_at_once=st.integers(1, 100))
-def test_batches_hold_every_set_once_and_are_of_one_size(sizes, cells_at_once):
-    (part,) = cut(sizes, 10_000)
-    batches = list(part.batches(cells_at_once))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(len(sizes)))
-    for batch in batches:
-        assert len(set(part.sizes[batch])) == 1
-        assert len(batch) == 1 or part.sizes[batch].sum() <= cells_at_once
+@given(sizes=SIZES, sharing=st.integers(1, 5), cells_at_once=st.integers(1, 100))
+def test_batches_hold_every_set_once_beside_its_controls_and_are_of_one_size(sizes, sharing, cells_at_once):
+    """A plan of ``sharing`` perturbations, seen through a part that begins and ends in the middle of it."""
+    control_set = np.tile(np.arange(len(sizes)), sharing)
+    plan_sizes = sizes[control_set]
+    for part in cut(plan_sizes, int(plan_sizes.sum()) // 2 + 1):
+        seen, controls = [], []
+        for batch in part.batches(control_set, cells_at_once):
+            controls += batch.controls.tolist()
+            for positions, begins in zip(batch.sets, batch.begins, strict=True):
+                seen += positions.tolist()
+                assert len(set(part.sizes[positions])) == 1
+                assert len(positions) == 1 or part.sizes[positions].sum() <= cells_at_once
+                np.testing.assert_array_equal(batch.controls[begins], control_set[part.sets[positions]])
+            assert len(batch.controls) == 1 or sizes[batch.controls].sum() <= cells_at_once
+        assert sorted(seen) == list(range(len(part.sets)))
+        # Each control set goes through the network once, however many perturbations it is carried to.
+        assert sorted(controls) == sorted(set(control_set[part.sets].tolist()))
 
 
 def test_short_sets_of_different_groups_go_together():
     (part,) = cut(np.array([32, 7, 32, 7, 32, 7]), 10_000)
-    assert [batch.tolist() for batch in part.batches(512)] == [[1, 3, 5], [0, 2, 4]]
+    batches = part.batches(np.arange(6), 512)
+    assert [[positions.tolist() for positions in batch.sets] for batch in batches] == [[[1, 3, 5]], [[0, 2, 4]]]
 
 
 def test_a_folder_is_kept_for_the_same_prediction_only(tmp_path):

@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from bionemo.scale.infer import plan as plan_module
+from bionemo.scale.infer import predict
+from bionemo.scale.infer.checkpoint import LoadedModel
+from bionemo.scale.infer.controls import ControlCells
+from bionemo.scale.infer.plan import ControlsPlan
+from bionemo.scale.infer.predict import predict_all
+from bionemo.scale.types import DataCard, ExpressionScale, ObsKeys
+
+
+PERTURBATIONS = ("A", "B", "C", "D")
+CARD = DataCard(
+    genes=tuple(f"g{i}" for i in range(24)),
+    cell_types=("T", "B", "NK"),
+    perturbations=PERTURBATIONS,
+    batches=("1", "2"),
+    control="control",
+    scale=ExpressionScale(),
+    keys=ObsKeys(),
+)
+SET_SIZE = 6
+LABELS = ["cell_type", "batch", "control_cell"]
+
+
+@pytest.fixture(scope="module")
+def cells() -> ControlCells:
+    """90 controls of three contexts: whole sets of 6, and short ones of 3 and 5."""
+    rng = np.random.default_rng(0)
+    values = rng.poisson(1.0, size=(90, 24)).astype(np.float32)
+    contexts = np.repeat([0, 1, 2], [33, 28, 29])
+    order = rng.permutation(90)
+    return ControlCells(
+        expression=csr_matrix(np.log1p(values)),
+        cell_type=np.array(["T", "B", "B"], dtype=object)[contexts][order],
+        batch=np.array(["1", "1", "2"], dtype=object)[contexts][order],
+        names=np.array([f"cell{i}" for i in range(90)], dtype=object),
+    )
+
+
+def plan_of(cells: ControlCells, *names: str) -> ControlsPlan:
+    return ControlsPlan(cells, CARD, names, source=Path("cells.h5ad"), set_size=SET_SIZE, seed=3)
+
+
+@pytest.fixture
+def loaded(make_model) -> LoadedModel:
+    return LoadedModel(model=make_model(prior="gaussian_mix").eval(), card=CARD, path=Path("run"))
+
+
+def test_every_control_goes_to_every_perturbation_once(cells):
+    obs = plan_of(cells, "C", "A").obs
+    pairs = obs.assign(control_cell=obs["control_cell"].astype(str))[["perturbation", "control_cell"]]
+    assert len(obs) == 180 and not pairs.duplicated().any()
+    assert set(obs["perturbation"]) == {"C", "A"}
+    label = dict(zip(cells.names, zip(cells.cell_type, cells.batch, strict=True), strict=True))
+    assert [label[name] for name in obs["control_cell"]] == list(zip(obs["cell_type"], obs["batch"], strict=True))
+
+
+@pytest.mark.parametrize("shared_cells", [SET_SIZE, 20, 1024])
+def test_a_screen_predicts_what_each_perturbation_alone_does(shared_cells, cells, loaded, monkeypatch):
+    """Whichever controls are encoded together, and with the same noise under every perturbation."""
+    monkeypatch.setattr(plan_module, "SHARED_CELLS", shared_cells)
+    together = plan_of(cells, *PERTURBATIONS)
+    screen = predict_all(loaded, together)
+    for name in PERTURBATIONS:
+        alone = plan_of(cells, name)
+        chosen = (together.obs["perturbation"] == name).to_numpy()
+        assert together.obs.loc[chosen, LABELS].astype(str).to_numpy().tolist() == (
+            alone.obs[LABELS].astype(str).to_numpy().tolist()
+        )
+        np.testing.assert_allclose(screen[chosen], predict_all(loaded, alone), rtol=1e-4, atol=1e-4)
+    first, second = (screen[(together.obs["perturbation"] == name).to_numpy()] for name in "AB")
+    assert not np.allclose(first, second, atol=1e-3)
+
+
+def test_a_screen_encodes_a_control_once(cells, loaded, monkeypatch):
+    """Also where a part of the prediction holds few of the sets of a perturbation."""
+    seen, look_at = [], predict.look_at
+
+    def note(model, expression, **labels):
+        seen.append(expression.shape[0] * expression.shape[1])
+        return look_at(model, expression, **labels)
+
+    monkeypatch.setattr(predict, "look_at", note)
+    predict_all(loaded, plan_of(cells, *PERTURBATIONS))
+    assert sum(seen) == 90
