@@ -158,6 +158,14 @@ def test_bfloat16_is_close(alone: Path, api_run: Path, api_store: Path, tmp_path
     assert 0 < np.abs(low - full).mean() < 0.02
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU may have FP8")
+def test_fp8_without_a_device_is_refused(api_run: Path, api_store: Path, tmp_path: Path):
+    for chosen, found in (({"precision": "fp8"}, "--precision fp8 needs"), ({"spec": "te"}, "--spec te needs")):
+        with pytest.raises(api.InputError, match=f"{found} .*, found no CUDA device"):
+            infer(checkpoint=api_run, store=api_store, out=tmp_path / "out", **chosen)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_cell_type_without_controls_is_refused(api_run: Path, api_store: Path, tmp_path: Path):
     with pytest.raises(api.InputError, match="cell type 'Nk', found none; did you mean 'NK'"):
         infer(checkpoint=api_run, store=api_store, all_perturbations=True, cell_types=("Nk",), out=tmp_path / "p.h5ad")

@@ -142,6 +142,7 @@ class Predictor:
         generation: Literal["decode", "displace", "contrast"] | None = None,
         num_steps: int | None = None,
         samples: int | None = None,
+        precision: Literal["fp32", "bf16", "fp8", "mxfp8"] = "fp32",
     ) -> "Predictor":
         """Load a model.
 
@@ -150,16 +151,22 @@ class Predictor:
             generation: How cells are made of the network's output; ``None`` as trained.
             num_steps: Solver steps; ``None`` as trained.
             samples: Draws of a stochastic prior to average each cell over; ``None`` as trained.
+            precision: Of matrix products; "fp8" and "mxfp8" on GPUs that have it.
 
         Raises:
-            InputError: There is no whole checkpoint, or it has no noise to draw several times.
+            InputError: There is no whole checkpoint, it has no noise to draw several times, or this machine does not
+                have the precision.
         """
         _join_process_group()
         from bionemo.scale.infer.checkpoint import load_model
 
         return cls(
             load_model(
-                Path(path), generation=generation, num_generation_steps=num_steps, num_generation_samples=samples
+                Path(path),
+                precision=precision,
+                generation=generation,
+                num_generation_steps=num_steps,
+                num_generation_samples=samples,
             )
         )
 

@@ -9,39 +9,62 @@ from typing import Any
 
 import torch
 
+from bionemo.scale.infer.settings import Precision, SpecName
+from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
 from bionemo.scale.model.checkpoint import find_checkpoint, load_network, read_config
+from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.types import DataCard, InputError
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A trained network, what it was trained on and where it came from."""
+    """A trained network, what it was trained on, where it came from and how it multiplies."""
 
     model: ScaleModel
     card: DataCard
     path: Path
+    precision: Precision = "fp32"
 
 
-def load_model(path: Path, **run_fields: Any) -> LoadedModel:
+_FP8 = {"fp8": "fp8-current", "mxfp8": "mxfp8"}
+"""Precisions of training that scale each tensor by its own values: a prediction has no earlier steps to scale by."""
+
+
+def load_model(
+    path: Path, *, precision: Precision = "fp32", spec: SpecName = "auto", **run_fields: Any
+) -> LoadedModel:
     """Rebuild the network of a checkpoint on this process's part of the model parallel layout.
 
     Args:
         path: Run folder or checkpoint.
+        precision: Of matrix products; weights stay float32.
+        spec: Layers of the blocks.
         run_fields: Configuration fields that are the caller's to choose: generation, num_generation_steps,
             num_generation_samples, solver; ``None`` leaves one as trained.
 
     Raises:
-        InputError: If the checkpoint is missing, incomplete, damaged or of another architecture, or has no noise to
-            draw several times.
+        InputError: If the checkpoint is missing, incomplete, damaged or of another architecture, has no noise to draw
+            several times, or this machine or the network's widths do not have the precision.
     """
     checkpoint = find_checkpoint(path)
     trained, card = read_config(checkpoint)
+    layer_spec = choose_layer_spec(spec, precision)
     config = dataclasses.replace(trained, **{name: value for name, value in run_fields.items() if value is not None})
     if config.num_generation_samples > 1 and config.prior == "control":
         raise InputError(
             f"{checkpoint}: several samples need a stochastic prior, found prior='control', which gives the same each time"
         )
-    model = load_network(config, checkpoint)
+    if precision in _FP8:
+        config = _with_fp8(config, _FP8[precision], checkpoint)
+    model = load_network(config, checkpoint, layer_spec=layer_spec)
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    return LoadedModel(model=model.predictor.to(device).eval(), card=card, path=checkpoint)
+    return LoadedModel(model=model.to(device).eval(), card=card, path=checkpoint, precision=precision)
+
+
+def _with_fp8(config: ScaleModelConfig, precision: str, checkpoint: Path) -> ScaleModelConfig:
+    wanted = PRECISIONS[precision]
+    try:
+        return dataclasses.replace(config, layer_spec="te", fp8=wanted.fp8, fp8_recipe=wanted.recipe)
+    except ValueError as error:
+        raise InputError(f"{checkpoint}: {error}") from error

@@ -41,6 +41,8 @@ def infer(settings: InferSettings, stream: TextIO) -> Timing:
         is_first = torch.distributed.get_rank() == 0
         loaded = load_model(
             settings.checkpoint,
+            precision=settings.precision,
+            spec=settings.spec,
             generation=settings.generation,
             num_generation_steps=settings.num_steps,
             num_generation_samples=settings.samples,
@@ -54,7 +56,6 @@ def infer(settings: InferSettings, stream: TextIO) -> Timing:
             path=settings.pred_path,
             provenance={**provenance, "seed": settings.seed, "output": settings.output},
             output=settings.output,
-            precision=settings.precision,
             with_controls=settings.with_controls,
         )
         with _Progress(stream, plan, shown=is_first) as progress:

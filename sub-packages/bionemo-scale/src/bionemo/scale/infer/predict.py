@@ -25,6 +25,7 @@ from bionemo.scale.infer.labels import ModelRows, model_rows
 from bionemo.scale.infer.parts import Part, PartFolder, cut
 from bionemo.scale.infer.plan import READ_ROWS, ControlSet, Plan, SplitPlan, named_obs
 from bionemo.scale.infer.pseudobulk import Conditions, conditions_of, write_pseudobulk
+from bionemo.scale.infer.settings import Precision
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.types import DataCard
 
@@ -32,7 +33,6 @@ from bionemo.scale.types import DataCard
 CELLS_AT_ONCE = {"cpu": 512, "cuda": 8192}
 """Cells that go through the network together."""
 
-Precision = Literal["fp32", "bf16"]
 Progress = Callable[[int], None]
 
 
@@ -46,8 +46,6 @@ class Request:
     """More entries for uns["bionemo_scale"]."""
     output: Literal["cells", "pseudobulk"] = "cells"
     """Every predicted cell, or one row for each condition."""
-    precision: Precision = "fp32"
-    """"bf16" runs the matrix products in bfloat16."""
     with_controls: bool = False
     """Append the real control cells of the predicted contexts (split plans only)."""
 
@@ -69,10 +67,10 @@ class Timing:
         return self.num_cells / self.seconds
 
 
-def predict_all(loaded: LoadedModel, plan: Plan, *, precision: Precision = "fp32") -> np.ndarray:
+def predict_all(loaded: LoadedModel, plan: Plan) -> np.ndarray:
     """Return predicted expression, [cells, G] float32 log1p, in the order of ``plan.obs``, in this process alone."""
     parts = cut(plan.sizes)
-    return np.concatenate([predict_part(loaded, plan, part, precision=precision) for part in parts])
+    return np.concatenate([predict_part(loaded, plan, part) for part in parts])
 
 
 def predict_part(
@@ -80,12 +78,11 @@ def predict_part(
     plan: Plan,
     part: Part,
     *,
-    precision: Precision = "fp32",
     progress: Progress = lambda cells: None,
 ) -> np.ndarray:
     """Return the predicted expression of a part, [cells, G] float32 log1p, in the order of its sets."""
     rows = np.empty((part.num_cells, len(loaded.card.genes)), dtype=np.float32)
-    for position, _, predicted in _predicted_sets(loaded, plan, part, precision):
+    for position, _, predicted in _predicted_sets(loaded, plan, part):
         first = part.first_rows[position]
         rows[first : first + len(predicted)] = predicted
         progress(len(predicted))
@@ -93,7 +90,7 @@ def predict_part(
 
 
 def _sum_part(
-    loaded: LoadedModel, plan: Plan, part: Part, conditions: Conditions, *, precision: Precision, progress: Progress
+    loaded: LoadedModel, plan: Plan, part: Part, conditions: Conditions, *, progress: Progress
 ) -> np.ndarray:
     """Return sums over the cells of each condition of a part, [2, conditions, G] float64: predicted, controls."""
     inside, place = np.unique(conditions.of_set[part.sets], return_inverse=True)
@@ -101,7 +98,7 @@ def _sum_part(
     # Not in the order in which sets go through the network: sums are those of the plan's order on any machine.
     predicted_sums = np.empty((len(part.sets), sums.shape[2]), dtype=np.float64)
     control_sums = np.empty_like(predicted_sums)
-    for position, begin, predicted in _predicted_sets(loaded, plan, part, precision):
+    for position, begin, predicted in _predicted_sets(loaded, plan, part):
         predicted_sums[position] = predicted.sum(axis=0, dtype=np.float64)
         control_sums[position] = begin.expression.sum(axis=0, dtype=np.float64)
         progress(len(predicted))
@@ -110,26 +107,24 @@ def _sum_part(
     return sums
 
 
-def _predicted_sets(
-    loaded: LoadedModel, plan: Plan, part: Part, precision: Precision
-) -> Iterator[tuple[int, ControlSet, np.ndarray]]:
+def _predicted_sets(loaded: LoadedModel, plan: Plan, part: Part) -> Iterator[tuple[int, ControlSet, np.ndarray]]:
     """Yield each set of a part once: its position there, what it begins as, its predicted cells."""
     device = next(loaded.model.parameters()).device
     rows = model_rows(loaded.card, loaded.model.config)
     for batch in part.batches(plan.control_set, CELLS_AT_ONCE[device.type]):
         control_sets = list(plan.controls(batch.controls.tolist()))
-        with _autocast(device, precision):
+        with _autocast(device, loaded.precision):
             controls = _look_at(loaded.model, control_sets, rows, device)
         for positions, begins in zip(batch.sets, batch.begins, strict=True):
             perturbation = torch.from_numpy(rows.perturbation[plan.perturbation[part.sets[positions]]]).to(device)
-            with _autocast(device, precision):
+            with _autocast(device, loaded.precision):
                 cells = perturb(loaded.model, controls.take(torch.from_numpy(begins).to(device)), perturbation)
             starts = (control_sets[begin] for begin in begins.tolist())
             yield from zip(positions.tolist(), starts, cells.float().cpu().numpy(), strict=True)
 
 
 def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
-    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+    return nullcontext() if precision == "fp32" else torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 def _look_at(model: ScaleModel, control_sets: Sequence[ControlSet], rows: ModelRows, device: torch.device) -> Controls:
@@ -178,8 +173,8 @@ def write_predictions(
 
     def make(part: Part) -> np.ndarray:
         if conditions is None:
-            return predict_part(loaded, plan, part, precision=request.precision, progress=progress)
-        return _sum_part(loaded, plan, part, conditions, precision=request.precision, progress=progress)
+            return predict_part(loaded, plan, part, progress=progress)
+        return _sum_part(loaded, plan, part, conditions, progress=progress)
 
     for part in missing[rank::world]:
         folder.write(part, make)
@@ -239,7 +234,7 @@ def _fingerprint(loaded: LoadedModel, plan: Plan, request: Request) -> str:
             config.num_generation_samples,
             config.solver,
         ],
-        "output": [request.output, request.precision, next(loaded.model.parameters()).device.type],
+        "output": [request.output, loaded.precision, config.layer_spec, next(loaded.model.parameters()).device.type],
         "provenance": {name: str(value) for name, value in request.provenance.items()},
         "sizes": plan.sizes.tolist(),
         "obs": int(pd.util.hash_pandas_object(plan.obs).sum()),

@@ -12,8 +12,9 @@ from bionemo.scale.types import InputError
 Generation = Literal["decode", "displace", "contrast"]
 SplitName = Literal["train", "val", "test"]
 Output = Literal["cells", "pseudobulk"]
-Precision = Literal["fp32", "bf16"]
-_CHOICES = {"split": SplitName, "output": Output, "precision": Precision}
+Precision = Literal["fp32", "bf16", "fp8", "mxfp8"]
+SpecName = Literal["auto", "local", "te"]
+_CHOICES = {"split": SplitName, "output": Output, "precision": Precision, "spec": SpecName}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,9 @@ class InferSettings:
     set_size: int | None = None
     """Cells of a set; ``None`` as trained."""
     precision: Precision = "fp32"
-    """Of matrix products."""
+    """Of matrix products; "fp8" and "mxfp8" are those of the blocks, the others then are bfloat16."""
+    spec: SpecName = "auto"
+    """Layers of the blocks: torch's, Transformer Engine's, or those where they run."""
     seed: int = 0
     """Draw of the controls."""
 

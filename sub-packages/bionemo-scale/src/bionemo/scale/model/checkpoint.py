@@ -93,7 +93,9 @@ _ALONE = {
 
 
 def load_network(config: ScaleModelConfig, checkpoint: Path, *, layer_spec: LayerSpec = "local") -> ScaleModel:
-    """Build the network of a checkpoint on this process's part of the layout, in full precision, with its weights.
+    """Build the network that predicts on this process's part of the layout, with its weights in full precision.
+
+    Where training kept a running average of the weights, that is the network: the weights it follows are not read.
 
     Args:
         config: From :func:`read_config`.
@@ -110,12 +112,13 @@ def load_network(config: ScaleModelConfig, checkpoint: Path, *, layer_spec: Laye
     if not get_cuda_rng_tracker().is_initialized():
         model_parallel_cuda_manual_seed(config.seed)
     model = ScaleModel(
-        dataclasses.replace(config, **layout, layer_spec=layer_spec),
+        dataclasses.replace(config, **layout, layer_spec=layer_spec, ema_decay=0.0),
         pre_process=parallel_state.is_pipeline_first_stage(),
         post_process=parallel_state.is_pipeline_last_stage(),
     )
+    described = model.sharded_state_dict("module.average." if config.ema_decay else "module.")
     # Transformer Engine's scales are not weights.
-    tensors = {name: part for name, part in model.sharded_state_dict("module.").items() if "_extra_state" not in name}
+    tensors = {name: part for name, part in described.items() if "_extra_state" not in name}
     try:
         dist_checkpointing.load(tensors, str(checkpoint / "weights"), strict=StrictHandling.ASSUME_OK_UNEXPECTED)
     except (Exception, CheckpointException) as error:

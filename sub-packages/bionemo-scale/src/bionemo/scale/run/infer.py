@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from bionemo.scale.infer.settings import Generation, InferSettings, Output, Precision, SplitName
+from bionemo.scale.infer.settings import Generation, InferSettings, Output, Precision, SpecName, SplitName
 from bionemo.scale.megatron.ranks import take_ranks_of_slurm
 from bionemo.scale.run.command import run_command
 from bionemo.scale.types import InputError
@@ -45,7 +45,18 @@ def parser() -> argparse.ArgumentParser:
     add("--num-steps", type=int, help="solver steps; default: as trained")
     add("--samples", type=int, help="draws of a stochastic prior to average over; default: as trained, which is 1")
     add("--set-size", type=int, help="cells of a set; default: as trained")
-    add("--precision", choices=get_args(Precision), default="fp32", help="of matrix products")
+    add(
+        "--precision",
+        choices=get_args(Precision),
+        default="fp32",
+        help="of matrix products; the last two, of the blocks, on GPUs that have it",
+    )
+    add(
+        "--spec",
+        choices=get_args(SpecName),
+        default="auto",
+        help="layers of the blocks: local (torch), te (Transformer Engine), auto (te where it runs)",
+    )
     add("--seed", type=int, default=0, help="draw of the controls")
     return options
 

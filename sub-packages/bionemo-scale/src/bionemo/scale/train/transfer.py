@@ -102,7 +102,7 @@ def start_from_checkpoint(model: ScaleModel, checkpoint: Path, card: DataCard) -
     """
     config, trained_on = read_config(checkpoint)
     matches = match(trained_on, config, card, model.config)
-    source = load_network(config, checkpoint, layer_spec=model.config.layer_spec).predictor
+    source = load_network(config, checkpoint, layer_spec=model.config.layer_spec)
     for network in (model, model.average):
         if network is not None:
             copy_weights(source, network, matches)

@@ -42,7 +42,14 @@ def test_the_command_takes_the_defaults_of_the_size(size, tmp_path):
     [
         dict(store=Path("s"), split="val", with_controls=True, seed=3, samples=4),
         dict(adata=Path("a.h5ad"), perturbations=("A", "B"), output="pseudobulk", num_steps=4),
-        dict(store=Path("s"), all_perturbations=True, cell_types=("X",), cells_per_condition=9, precision="bf16"),
+        dict(
+            store=Path("s"),
+            all_perturbations=True,
+            cell_types=("X",),
+            cells_per_condition=9,
+            precision="fp8",
+            spec="te",
+        ),
     ],
 )
 def test_inference_settings_are_the_command_line_that_makes_them(chosen):
