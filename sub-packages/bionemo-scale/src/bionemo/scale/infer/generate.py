@@ -29,6 +29,7 @@ class Controls:
     cell_type: Int64[Tensor, " B"]
     batch: Int64[Tensor, " B"]
     seed: Int64[Tensor, " B"]
+    """On the host: seeds are read as numbers."""
     own_mean: Float[Tensor, "B G"]
     """Over the cells of each set."""
     population_mean: Float[Tensor, "B G"]
@@ -41,7 +42,8 @@ class Controls:
 
     def take(self, sets: Int64[Tensor, " S"]) -> "Controls":
         """Return some of the sets, each as often as it is named."""
-        return Controls(**{field.name: getattr(self, field.name)[sets] for field in fields(self)})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Controls(**{name: value[sets.to(value.device)] for name, value in values.items()})
 
 
 @torch.no_grad()
@@ -61,7 +63,7 @@ def look_at(
         expression: log1p expression of control cells.
         cell_type: Rows of the embedding tables; so is the next.
         batch: See above.
-        seed: Randomness of each set, for stochastic priors and for the zeros of counts.
+        seed: Randomness of each set, for stochastic priors and for the zeros of counts; on the host.
         population_mean: Mean of all control cells that each set's were drawn from, where the set should stand for
             them; ``None`` lets every set stand for its own cells.
     """
@@ -122,7 +124,7 @@ def perturb(model: ScaleModel, controls: Controls, perturbation: Int64[Tensor, "
     if not model.config.counted_zeros:
         return cells
     offset = zeros_offset(controls.seed, num_genes=cells.shape[-1])
-    return with_counted_zeros(cells, measured=controls.expression, offset=offset)
+    return with_counted_zeros(cells, measured=controls.expression, offset=offset.to(cells.device))
 
 
 def _shrunk(
@@ -138,8 +140,8 @@ def _shrunk(
 
 
 def zeros_offset(seed: Int64[Tensor, " B"], *, num_genes: int) -> Float[Tensor, "B G"]:
-    """Return the numbers that place the zeros of each set, which depend on its seed alone, where the seeds are."""
-    return torch.stack([SetGenerator(s, "zeros").uniform(num_genes) for s in seed.tolist()]).to(seed.device)
+    """Return the numbers that place the zeros of each set, which depend on its seed alone; on the host."""
+    return torch.stack([SetGenerator(s, "zeros").uniform(num_genes) for s in seed.tolist()])
 
 
 def _endpoint_features(

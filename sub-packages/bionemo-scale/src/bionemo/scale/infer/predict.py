@@ -118,7 +118,7 @@ def _predicted_sets(loaded: LoadedModel, plan: Plan, part: Part) -> Iterator[tup
         for positions, begins in zip(batch.sets, batch.begins, strict=True):
             perturbation = torch.from_numpy(rows.perturbation[plan.perturbation[part.sets[positions]]]).to(device)
             with _autocast(device, loaded.precision):
-                cells = perturb(loaded.model, controls.take(torch.from_numpy(begins).to(device)), perturbation)
+                cells = perturb(loaded.model, controls.take(torch.from_numpy(begins)), perturbation)
             starts = (control_sets[begin] for begin in begins.tolist())
             yield from zip(positions.tolist(), starts, cells.float().cpu().numpy(), strict=True)
 
@@ -140,7 +140,7 @@ def _look_at(model: ScaleModel, control_sets: Sequence[ControlSet], rows: ModelR
         cells,
         cell_type=torch.from_numpy(rows.cell_type[[item.cell_type for item in control_sets]]).to(device),
         batch=torch.from_numpy(rows.batch[[item.batch for item in control_sets]]).to(device),
-        seed=torch.tensor([item.seed for item in control_sets], device=device),
+        seed=torch.tensor([item.seed for item in control_sets]),
         population_mean=torch.stack(means),
     )
 
