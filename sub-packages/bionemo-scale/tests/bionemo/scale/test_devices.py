@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from bionemo.scale.infer.generate import look_at, perturb
 from bionemo.scale.train.step import forward_step
+from bionemo.scale.train.transfer import Match, Matches, copy_weights
 
 
 COPIES = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
@@ -81,6 +82,26 @@ def test_a_prediction_stays_on_the_device(generation, on_device):
         controls = look_at(network, batch["control"], **labels).take(torch.tensor([2, 0, 0]))
         cells = perturb(network, controls, batch["perturbation"])
     assert cells.device.type == "meta" and controls.seed.device.type == "cpu"
+
+
+def test_new_labels_join_the_tables_of_the_device(make_model):
+    model = make_model(perturbation_source="both", feature_size=5, dose_separator="@", max_agents=2).to("meta")
+    encoder = model.condition_encoder.perturbation
+    with OneDevice():
+        encoder.append(torch.tensor([[0, 1, 2]]), doses=torch.full((1, 3), 2.0), features=torch.ones(2, 5))
+        embedded = encoder(torch.zeros(3, dtype=torch.int64, device="meta"))
+    assert embedded.device.type == encoder.members.device.type == encoder.feature_table.device.type == "meta"
+
+
+@pytest.mark.parametrize("source, target", [("cpu", "meta"), ("meta", "meta")])
+def test_weights_are_carried_over_from_either_side(source, target, make_model):
+    """A network that has just been built is partly on the device, partly on the host."""
+    old, new = make_model().to(source), make_model(num_genes=30).to(target)
+    genes = Match(old=tuple(f"g{i}" for i in range(24)), new=tuple(f"g{i}" for i in range(30)))
+    same = Match(old=("a",), new=("a",))
+    with OneDevice():
+        copy_weights(old, new, Matches(genes=genes, cell_types=same, agents=same, batches=same))
+    assert new.expression_decoder.mlp.linear_fc2.weight.device.type == target
 
 
 def test_a_mixture_is_found():

@@ -103,7 +103,7 @@ class PerturbationEncoder(nn.Module):
             features: Features of agents that were not trained on, as they stand in a file.
         """
         width = max(members.shape[1], self.members.shape[1])
-        self.members = torch.cat([_widen(self.members, width), _widen(members, width)])
+        self.members = torch.cat([_widen(self.members, width), _widen(members.to(self.members), width)])
         if hasattr(self, "doses"):
             doses = torch.full(members.shape, -1.0) if doses is None else doses
             self.doses = torch.cat([_widen(self.doses, width), _widen(doses.to(self.doses), width)])

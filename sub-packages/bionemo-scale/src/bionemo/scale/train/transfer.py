@@ -149,8 +149,10 @@ def _label_rows(matches: Matches) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def _copy_rows(source: Tensor, target: Tensor, rows: tuple[Tensor, Tensor], *, axis: int) -> None:
-    old, new = (index.to(target.device) for index in rows)
-    target.index_copy_(axis, new, source.index_select(axis, old).to(target.dtype))
+    old, new = rows
+    # Before the trainer moves a network, Megatron's weights are on the GPU and torch's own on the host.
+    copied = source.index_select(axis, old.to(source.device)).to(target)
+    target.index_copy_(axis, new.to(target.device), copied)
 
 
 def _scale_features_alike(source: nn.Module, target: nn.Module) -> None:
