@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs that are told to stop, and runs whose loss goes wrong."""
 
+import contextlib
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bionemo.scale.model.checkpoint import find_checkpoint
+from bionemo.scale.types import InputError
 
 
 pytestmark = pytest.mark.slow
@@ -38,9 +40,10 @@ def start(store: Path, out: Path, *words: object) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def test_a_signal_saves_the_step_and_the_same_command_continues(api_store: Path, tmp_path: Path):
+@pytest.mark.parametrize("saving", ["on", "off"])
+def test_a_signal_saves_the_step_and_the_same_command_continues(saving: str, api_store: Path, tmp_path: Path):
     out = tmp_path / "run"
-    process = start(api_store, out, "--max-steps", 100_000)
+    process = start(api_store, out, "--max-steps", 100_000, "--async-checkpoints", saving)
     rows, deadline = out / "metrics.csv", time.monotonic() + 200
     while not rows.exists() or rows.read_text().count("\n") < 5:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
@@ -55,6 +58,28 @@ def test_a_signal_saves_the_step_and_the_same_command_continues(api_store: Path,
     _, screen = again.communicate(timeout=200)
     assert again.returncode == 0, screen
     assert re.findall(r"^step (\d+)/", screen, flags=re.MULTILINE) == [str(step + 1), str(step + 2)]
+
+
+def test_a_run_killed_while_it_saves_continues_from_a_whole_checkpoint(api_store: Path, tmp_path: Path):
+    """Checkpoints are written beside training, one every other step, and the kill comes at any moment of them."""
+    out, words = tmp_path / "run", ("--async-checkpoints", "on", "--val-interval", 2)
+    process = start(api_store, out, *words, "--max-steps", 100_000)
+    deadline, saved = time.monotonic() + 200, None
+    while saved is None:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+        with contextlib.suppress(InputError):
+            saved = find_checkpoint(out)
+    process.kill()
+    process.communicate()
+    step = int(re.search(r"step=(\d+)", find_checkpoint(out).name).group(1)) + 1
+    again = start(api_store, out, *words, "--max-steps", step + 6)
+    _, screen = again.communicate(timeout=200)
+    assert again.returncode == 0, screen
+    assert re.findall(r"^step (\d+)/", screen, flags=re.MULTILINE) == [str(step + more) for more in range(1, 7)]
+    folders = [path.name for path in (out / "checkpoints").iterdir()]
+    assert find_checkpoint(out).name.startswith(f"step={step + 5}-")
+    assert not [name for name in folders if name.endswith("-unfinished")] and 1 <= len(folders) <= 2
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_sets(api_store: Path, tmp_path: Path):

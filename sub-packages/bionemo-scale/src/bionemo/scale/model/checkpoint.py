@@ -29,11 +29,17 @@ def find_checkpoint(path: Path) -> Path:
         raise InputError(f"{path}: expected a run folder or a checkpoint, found nothing")
     if (path / "weights").is_dir():
         return _checked(path)
-    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    complete = [entry for entry in folder.iterdir() if (entry / "weights").is_dir() and not _unfinished(entry)]
-    if not complete:
+    newest = newest_whole(path / "checkpoints" if (path / "checkpoints").is_dir() else path)
+    if newest is None:
         raise InputError(f"{path}: expected a run folder with checkpoints/, found no complete checkpoint")
-    return _checked(max(complete, key=lambda entry: (_step(entry), entry.name.endswith("-last"))))
+    return _checked(newest)
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """Return the checkpoint of the latest step in a folder that was written to its end, if there is one."""
+    entries = folder.iterdir() if folder.is_dir() else ()
+    whole = [entry for entry in entries if (entry / "weights").is_dir() and not _unfinished(entry)]
+    return max(whole, key=lambda entry: (_step(entry), entry.name.endswith("-last")), default=None)
 
 
 def _unfinished(path: Path) -> bool:

@@ -81,6 +81,7 @@ _OPTIONS = {
     "log_interval": "steps between rows of metrics.csv",
     "keep_best": "checkpoints of the lowest validation loss that are kept beside the last one",
     "keep_last": "keep so many of the newest checkpoints instead of the best",
+    "async_checkpoints": "train on while a checkpoint is written: on, off, auto (on where there is a GPU)",
     "weighting": "how groups are drawn: proportional, uniform, tempered",
     "control_share": "share of the sets that go from controls to other controls",
     "num_workers": "data loading processes beside each training process",

@@ -1,12 +1,14 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which checkpoints a run keeps: always the last one, and beside it the best or the newest."""
+"""Which checkpoints a run keeps, always the last one and beside it the best or the newest, and from which it goes on."""
 
 import re
 from pathlib import Path
 
+from nemo.lightning import AutoResume
 from nemo.lightning.pytorch.callbacks import ModelCheckpoint
 
+from bionemo.scale.model.checkpoint import newest_whole
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -34,6 +36,22 @@ class KeptCheckpoints(ModelCheckpoint):
                 list(self.best_k_models)[-1],
             )
             self.best_model_score = found[self.best_model_path]
+
+
+class ResumeFromNewest(AutoResume):
+    """Goes on from the newest checkpoint that is whole.
+
+    NeMo looks at those called last alone, and refuses to go on where none of them is whole: after a kill while the first
+    was written.
+    """
+
+    def _find_trainer_ckpt_path(self) -> Path | None:
+        return newest_whole(Path(self.resume_from_directory))
+
+
+def resuming(settings: TrainSettings) -> ResumeFromNewest:
+    """Return what looks for a checkpoint of an earlier start of the run."""
+    return ResumeFromNewest(resume_if_exists=True, resume_from_directory=str(settings.out / "checkpoints"))
 
 
 def checkpointing(settings: TrainSettings, *, has_validation: bool) -> KeptCheckpoints:

@@ -13,6 +13,7 @@ from bionemo.scale.types import InputError
 
 Weighting = Literal["proportional", "uniform", "tempered"]
 PrecisionName = Literal["fp32", "bf16", "fp8", "fp8-current", "mxfp8"]
+AsyncCheckpoints = Literal["auto", "on", "off"]
 SpecName = Literal["auto", "local", "te"]
 
 FREEZABLE = {
@@ -72,6 +73,8 @@ class TrainSettings:
     """Checkpoints of the lowest validation loss that are kept beside the last one."""
     keep_last: int = 0
     """Keep so many of the newest checkpoints instead of the best; 0 keeps the best."""
+    async_checkpoints: AsyncCheckpoints = "auto"
+    """Whether training goes on while a checkpoint is written: on, off, or on where there is a GPU (auto)."""
     wandb: str = ""
     """Weights & Biases project to log to, beside metrics.csv and TensorBoard; empty logs to none."""
     weighting: Weighting = "tempered"
@@ -109,7 +112,12 @@ class TrainSettings:
                 raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {getattr(self, name)}")
         if not 0 <= self.control_share < 1:
             raise InputError(f"--control-share must be at least 0 and below 1, found {self.control_share}")
-        for name, choices in (("weighting", Weighting), ("precision", PrecisionName), ("spec", SpecName)):
+        for name, choices in (
+            ("weighting", Weighting),
+            ("precision", PrecisionName),
+            ("spec", SpecName),
+            ("async_checkpoints", AsyncCheckpoints),
+        ):
             if getattr(self, name) not in get_args(choices):
                 raise InputError(
                     f"--{name} must be one of {', '.join(get_args(choices))}, found {getattr(self, name)!r}"

@@ -39,7 +39,7 @@ from bionemo.scale.train.finetune import (
     inherited_fields,
     report,
 )
-from bionemo.scale.train.keeping import checkpointing
+from bionemo.scale.train.keeping import checkpointing, resuming
 from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.stopping import TrainingInterrupted
@@ -117,11 +117,7 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
             update_logger_directory=False,
             ckpt=checkpointing(settings, has_validation=has_validation),
         ),
-        resume=nl.AutoResume(
-            resume_if_exists=True,
-            resume_ignore_no_checkpoint=True,
-            resume_from_directory=str(settings.out / "checkpoints"),
-        ),
+        resume=resuming(settings),
     )
     stopper.restore()
     if stopper.received is not None and trainer.global_step < settings.max_steps:
@@ -203,7 +199,7 @@ def _trainer(settings: TrainSettings, stream: TextIO, *, has_validation: bool) -
         process_group_backend="nccl" if on_gpu else "gloo",
         ddp="megatron",
         gradient_as_bucket_view=True,
-        ckpt_async_save=False,
+        ckpt_async_save=on_gpu if settings.async_checkpoints == "auto" else settings.async_checkpoints == "on",
         ckpt_parallel_load=True,
     )
     monitor = RunMonitor(

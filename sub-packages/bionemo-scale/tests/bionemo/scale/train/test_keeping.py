@@ -55,6 +55,25 @@ def test_without_validation_the_newest_is_kept(kept):
     assert found == ["step=19", "step=19-last"] and callback.monitor == "step"
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ((), None),
+        (("step=9-last", "step=9-last-unfinished"), None),
+        (("step=9", "step=9-last", "step=9-last-unfinished"), "step=9"),
+        (("step=9-last", "step=19-last", "step=19-last-unfinished"), "step=9-last"),
+        (("step=9", "step=99", "step=99-last"), "step=99-last"),
+    ],
+)
+def test_a_run_goes_on_from_the_newest_checkpoint_that_is_whole(names, expected, tmp_path, process_groups):
+    from bionemo.scale.train.keeping import resuming
+
+    for name in names:
+        (tmp_path / "checkpoints" / name / ("" if name.endswith("-unfinished") else "weights")).mkdir(parents=True)
+    found = resuming(TrainSettings(store=Path("store"), out=tmp_path)).get_trainer_ckpt_path()
+    assert found == (expected and tmp_path / "checkpoints" / expected / "weights")
+
+
 def test_a_new_run_has_nothing_to_take_up(kept):
     callback, found = kept(("other",), has_validation=False)
     assert callback.best_k_models == {} and found == ["other"]
