@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cells predicted in a second: bionemo-scale-infer beside ``state tx infer``, the same control cells, one machine, one run.
 
-    python benchmarks/inference/measure.py FOLDER --state-env ENV [--cells 8192] [--rounds 3]
+    python benchmarks/inference/measure.py FOLDER --state-env ENV [--cells 8192] [--perturbations 1] [--rounds 3]
 
 FOLDER is a data set's folder that ``quality/compare.py`` left, with both models trained (``run`` and ``state/run``); ENV has
-arc-state. The test contexts' control cells, repeated to as many as are asked for, are carried to the data set's first
-perturbation by each command, in turns. STATE takes part twice: as narrow as the comparison trained it, and as its own
+arc-state. The test contexts' control cells, repeated, are carried to the data set's first perturbations by each command, in
+turns: as many cells in all as are asked for, the same ones to each perturbation. STATE takes part twice: as narrow as the comparison trained it, and as its own
 ``state_sm`` is shipped, trained for two steps, since speed does not depend on what was learned. A second, smaller file tells
 start-up from prediction: what is said of a cell is the difference of the two times. Medians over the rounds; prints a table.
 """
@@ -47,16 +47,18 @@ def train_shipped(folder: Path, env: Path, log: Path) -> None:
     seconds([str(env / "bin" / "state"), "tx", "train", *state_data_settings(data), *chosen], log)
 
 
-def write_cells(folder: Path, source: ad.AnnData, count: int, perturbation: str) -> dict[str, Path]:
-    """Write the controls, repeated to ``count``, as each command wants them."""
+def write_cells(folder: Path, source: ad.AnnData, count: int, perturbations: list[str]) -> dict[str, Path]:
+    """Write the controls, repeated until ``count`` cells are to be predicted, as each command wants them."""
     controls = np.flatnonzero(source.obs["perturbation"] == "control")
-    cells = source[np.resize(controls, count)].copy()
-    cells.obs_names = [f"cell{row}" for row in range(count)]
+    cells = source[np.resize(controls, count // len(perturbations))].copy()
+    cells.obs_names = [f"cell{row}" for row in range(cells.n_obs)]
     paths = {name: folder / f"{name}-{count}.h5ad" for name in ("SCALE", "STATE")}
     cells.write_h5ad(paths["SCALE"])
-    # STATE predicts the cells that have the label, from the controls of the file.
-    cells.obs["perturbation"] = perturbation
-    both = ad.concat([cells, source[controls]], merge="same")
+    # STATE predicts the cells that have a label, from the controls of the file.
+    labelled = [cells.copy() for _ in perturbations]
+    for part, name in zip(labelled, perturbations, strict=True):
+        part.obs["perturbation"] = name
+    both = ad.concat([*labelled, source[controls]], merge="same")
     both.obs_names_make_unique()
     both.obs = both.obs.astype("category")
     both.uns["log1p"] = {}
@@ -64,13 +66,20 @@ def write_cells(folder: Path, source: ad.AnnData, count: int, perturbation: str)
     return paths
 
 
-def commands(args: argparse.Namespace, cells: dict[str, Path], perturbation: str) -> dict[str, list[str]]:
+def commands(args: argparse.Namespace, cells: dict[str, Path], perturbations: list[str]) -> dict[str, list[str]]:
     """Return the command of each model."""
     state = [args.state_env / "bin" / "state", "tx", "infer", "--adata", cells["STATE"], "--embed-key", "X_hvg"]
     state += ["--pert-col", "perturbation", "--celltype-col", "cell_type", "--batch-col", "batch"]
     state += ["--control-pert", "control", "--output", _predicted(cells["STATE"])]
     scale = [sys.executable, "-m", "bionemo.scale.run.infer", "--checkpoint", args.folder / "run"]
-    scale += ["--adata", cells["SCALE"], "--perturbations", perturbation, "--out", _predicted(cells["SCALE"])]
+    scale += [
+        "--adata",
+        cells["SCALE"],
+        "--perturbations",
+        ",".join(perturbations),
+        "--out",
+        _predicted(cells["SCALE"]),
+    ]
     found = {
         "SCALE small": scale,
         "STATE, 128 wide": [*state, "--model-dir", args.folder / "state" / "run"],
@@ -100,15 +109,18 @@ def main() -> None:
     parser.add_argument("--state-env", type=Path, required=True)
     parser.add_argument("--work", type=Path, help="where files are written (default: FOLDER/inference)")
     parser.add_argument("--cells", type=int, default=8192)
+    parser.add_argument("--perturbations", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     work = args.work or args.folder / "inference"
     work.mkdir(parents=True, exist_ok=True)
     source = ad.read_h5ad(args.folder / "state" / "test.h5ad")
     train_shipped(args.folder, args.state_env, work / "log.txt")
-    perturbation = sorted(set(source.obs["perturbation"]) - {"control"})[0]
+    chosen = sorted(set(source.obs["perturbation"]) - {"control"})[: args.perturbations]
+    if len(chosen) < args.perturbations:
+        sys.exit(f"--perturbations must be at most {len(chosen)} for {args.folder}, found {args.perturbations}")
     sizes = (FEW, args.cells)
-    runs = {count: commands(args, write_cells(work, source, count, perturbation), perturbation) for count in sizes}
+    runs = {count: commands(args, write_cells(work, source, count, chosen), chosen) for count in sizes}
     taken = {(name, count): [] for count in sizes for name in runs[count]}
     for _ in range(args.rounds):
         for name, count in taken:
