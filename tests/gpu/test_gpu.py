@@ -76,7 +76,8 @@ def common_names(model) -> dict[str, torch.Tensor]:
     renamed = {"input_layernorm.": "self_attention.linear_qkv.layer_norm_"}
     renamed |= {"pre_mlp_layernorm.": "mlp.linear_fc1.layer_norm_"}
     gradients = {}
-    for name, parameter in model.named_parameters():
+    # The running average has no gradients.
+    for name, parameter in filter(lambda named: named[1].requires_grad, model.named_parameters()):
         for old, new in renamed.items():
             name = name.replace(old, new)
         gradients[name] = parameter.grad.float()
@@ -202,7 +203,7 @@ class TestRuns:
         if HAS_ENGINE:
             variants |= {("fp32", "te"): 1e-3, ("bf16", "te"): 0.02}
             trained = {"fp8": "fp8-current", "mxfp8": "mxfp8"}
-            variants |= {(name, "te"): 0.05 for name in trained if CAPABILITY >= PRECISIONS[trained[name]].capability}
+            variants |= {(name, "te"): 0.1 for name in trained if CAPABILITY >= PRECISIONS[trained[name]].capability}
         for (precision, spec), share in variants.items():
             found = self.predict(folder, "--precision", precision, "--spec", spec)
             error = np.abs(found - expected).mean() / expected.mean()
