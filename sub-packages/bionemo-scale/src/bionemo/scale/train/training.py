@@ -40,7 +40,7 @@ from bionemo.scale.train.finetune import (
     report,
 )
 from bionemo.scale.train.keeping import checkpointing, resuming
-from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module
+from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module, shards_optimizer
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.stopping import TrainingInterrupted
 from bionemo.scale.train.tables import (
@@ -79,7 +79,8 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
         perturbations = read_perturbations(card.perturbations, grammar, settings.perturbation_features)
         config = model_config(settings, card, perturbations, start)
         matches = None if start is None or start.continues else compare(settings, start, config)
-        _prepare_run_folder(settings, config, training, perturbations)
+        is_sharded = shards_optimizer(settings.out)
+        _prepare_run_folder(settings, config, training, perturbations, is_sharded=is_sharded)
     if matches is not None:
         config.start_from = str(start.path)
         if os.environ.get("RANK", "0") == "0":
@@ -99,7 +100,7 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
         max_steps=settings.max_steps,
         warmup_steps=max(1, min(settings.warmup_steps, settings.max_steps // 10)),
         weight_decay=settings.weight_decay,
-        use_distributed_optimizer=torch.cuda.is_available(),
+        use_distributed_optimizer=is_sharded,
         bf16=PRECISIONS[settings.precision].dtype is torch.bfloat16,
     )
     trainer = _trainer(settings, stream, has_validation=has_validation)
@@ -201,6 +202,8 @@ def _trainer(settings: TrainSettings, stream: TextIO, *, has_validation: bool) -
         gradient_as_bucket_view=True,
         ckpt_async_save=on_gpu if settings.async_checkpoints == "auto" else settings.async_checkpoints == "on",
         ckpt_parallel_load=True,
+        # Another number of tensor or pipeline parallel processes can continue a sharded optimizer too.
+        ckpt_optim_fully_reshardable=True,
     )
     monitor = RunMonitor(
         run_dir=settings.out,
@@ -250,10 +253,19 @@ def _precision_plugin(name: str) -> nl.MegatronMixedPrecision | None:
 
 
 def _prepare_run_folder(
-    settings: TrainSettings, config: ScaleConfig, training: GroupMeans, perturbations: Perturbations
+    settings: TrainSettings,
+    config: ScaleConfig,
+    training: GroupMeans,
+    perturbations: Perturbations,
+    *,
+    is_sharded: bool,
 ) -> None:
     """Write config.yaml, split.json and tables.npz; refuse a folder that holds another run."""
-    resolved = {"run": settings.as_dict(), "model": _plain_fields(config)}
+    resolved = {
+        "run": settings.as_dict(),
+        "model": _plain_fields(config),
+        "optimizer": "sharded" if is_sharded else "whole",
+    }
     path = settings.out / "config.yaml"
     if path.exists():
         _check_same_run(path, resolved)

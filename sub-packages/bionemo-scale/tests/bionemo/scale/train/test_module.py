@@ -1,0 +1,36 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import yaml
+
+from bionemo.scale.types import InputError
+
+
+@pytest.mark.parametrize(
+    ("began", "has_fused_adam", "expected"),
+    [
+        (None, True, True),
+        (None, False, False),
+        ({"optimizer": "sharded"}, True, True),
+        ({"optimizer": "whole"}, True, False),
+        ({"optimizer": "whole"}, False, False),
+        ({"run": {}}, True, False),
+    ],
+)
+def test_a_run_keeps_the_optimizer_that_it_began_with(
+    began, has_fused_adam, expected, tmp_path, monkeypatch, process_groups
+):
+    from bionemo.scale.train import module
+
+    monkeypatch.setattr(module, "_has_fused_adam", lambda: has_fused_adam)
+    if began is not None:
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(began))
+    assert module.shards_optimizer(tmp_path) is expected
+
+
+def test_shards_are_refused_where_they_cannot_be_loaded(tmp_path, process_groups):
+    from bionemo.scale.train import module
+
+    (tmp_path / "config.yaml").write_text("optimizer: sharded\n")
+    with pytest.raises(InputError, match=r"config.yaml: the run's optimizer state is sharded, .*--from-checkpoint"):
+        module.shards_optimizer(tmp_path)
