@@ -70,7 +70,9 @@ def _wrap(linear: nn.Module, attribute: str, *, gated: bool, rank: int) -> nn.Mo
         model_parallel_config=linear.config,
         alpha=rank,
     )
-    linear.requires_grad_(False)
+    for name, parameter in linear.named_parameters():
+        # Transformer Engine's map holds the norm before it, which is trained as torch's is.
+        parameter.requires_grad_(name.startswith("layer_norm_"))
     wrapped = LoRALinear(linear, adapter)
     wrapped.register_load_state_dict_pre_hook(_below_the_wrapper)
     return wrapped
