@@ -37,24 +37,29 @@ def start(store: Path, out: Path, *words: object) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "bionemo.scale.run.train", *map(str, options)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("saving", ["on", "off"])
-def test_a_signal_saves_the_step_and_the_same_command_continues(saving: str, api_store: Path, tmp_path: Path):
+@pytest.mark.parametrize(("saving", "workers"), [("on", 0), ("off", 1)])
+def test_a_signal_saves_the_step_and_the_same_command_continues(
+    saving: str, workers: int, api_store: Path, tmp_path: Path
+):
+    """To all processes of a run, as Slurm sends it: those that read and those that write checkpoints have begun."""
     out = tmp_path / "run"
-    process = start(api_store, out, "--max-steps", 100_000, "--async-checkpoints", saving)
+    words = ("--async-checkpoints", saving, "--num-workers", workers, "--val-interval", 4)
+    process = start(api_store, out, "--max-steps", 100_000, *words)
     rows, deadline = out / "metrics.csv", time.monotonic() + 200
-    while not rows.exists() or rows.read_text().count("\n") < 5:
+    while not rows.exists() or rows.read_text().count("\n") < 8:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.1)
-    process.send_signal(signal.SIGUSR1)
+    os.killpg(process.pid, signal.SIGUSR1)
     _, screen = process.communicate(timeout=200)
     assert process.returncode == 75, screen
     step = int(re.search(r"stopped by SIGUSR1 and saved at step (\d+) of 100000", screen).group(1))
     # Lightning counts the steps of a checkpoint's name from 0.
     assert find_checkpoint(out).name.startswith(f"step={step - 1}-")
-    again = start(api_store, out, "--max-steps", step + 2)
+    again = start(api_store, out, "--max-steps", step + 2, *words)
     _, screen = again.communicate(timeout=200)
     assert again.returncode == 0, screen
     assert re.findall(r"^step (\d+)/", screen, flags=re.MULTILINE) == [str(step + 1), str(step + 2)]

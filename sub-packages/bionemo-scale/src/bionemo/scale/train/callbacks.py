@@ -79,6 +79,9 @@ class StopOnSignal(pl.Callback):
 
     The processes agree in every step, so that all of them save the same one. Lightning's own handlers end the process
     in the middle of a step, and NeMo's listens on one process only.
+
+    Slurm sends its signals to every process of a task, those that read sets and write checkpoints too. The main thread
+    blocks them before any of those is started, since that is inherited; it asks for pending ones after each step.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
@@ -88,6 +91,11 @@ class StopOnSignal(pl.Callback):
         """Name of the signal that ended training, on the process that received it; "another process" on the others."""
         self._pending: int | None = None
         self._before: dict[int, Any] = {}
+        self._mask: set[int] | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Make the processes that are started from now on deaf to the signals."""
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals from whoever had them."""
@@ -96,6 +104,8 @@ class StopOnSignal(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         """Ask all processes whether one of them was told to stop."""
+        # A thread that was there before may have taken one.
+        self._pending = next(iter(signal.sigpending() & set(self.SIGNALS)), self._pending)
         asked = torch.tensor(float(self._pending is not None), device=torch.cuda.current_device())
         torch.distributed.all_reduce(asked, op=torch.distributed.ReduceOp.MAX)
         if asked.item():
@@ -109,10 +119,12 @@ class StopOnSignal(pl.Callback):
             signal.signal(number, signal.SIG_IGN)
 
     def restore(self) -> None:
-        """Give the signals back."""
+        """Give the signals back; one that came while they were ignored is gone."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+        if self._mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._pending = number

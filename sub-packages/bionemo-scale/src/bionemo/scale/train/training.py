@@ -109,18 +109,20 @@ def train(settings: TrainSettings, stream: TextIO) -> Path:
     trainer.callbacks.append(stopper)
     if matches is not None:
         trainer.callbacks.append(TrainableReport(stream))
-    llm.train(
-        model=scale_lightning_module(config, optimizer),
-        data=data,
-        trainer=trainer,
-        log=nl.NeMoLogger(
-            explicit_log_dir=str(settings.out / "logs" / "nemo"),
-            update_logger_directory=False,
-            ckpt=checkpointing(settings, has_validation=has_validation),
-        ),
-        resume=resuming(settings),
-    )
-    stopper.restore()
+    try:
+        llm.train(
+            model=scale_lightning_module(config, optimizer),
+            data=data,
+            trainer=trainer,
+            log=nl.NeMoLogger(
+                explicit_log_dir=str(settings.out / "logs" / "nemo"),
+                update_logger_directory=False,
+                ckpt=checkpointing(settings, has_validation=has_validation),
+            ),
+            resume=resuming(settings),
+        )
+    finally:
+        stopper.restore()
     if stopper.received is not None and trainer.global_step < settings.max_steps:
         raise TrainingInterrupted(
             f"stopped by {stopper.received} and saved at step {trainer.global_step} of {settings.max_steps}"
