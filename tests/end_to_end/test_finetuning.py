@@ -207,12 +207,12 @@ def refused(folder: Path) -> Callable[..., str]:
     """Refuse in this process; answers the one line."""
     api._join_process_group()
     from bionemo.scale.run.train import settings_from
-    from bionemo.scale.train.training import train
+    from bionemo.scale.train.resolve import resolve
 
     def call(*words: object, store: str = "store-second", out: str = "refused") -> str:
         options = ["--store", folder / store, "--out", folder / out, "--max-steps", 2, *words]
-        with tempfile.TemporaryFile("w") as screen, pytest.raises(api.InputError) as error:
-            train(settings_from([*map(str, options)]), screen)
+        with pytest.raises(api.InputError) as error:
+            resolve(settings_from([*map(str, options)]))
         assert not (folder / "refused").exists()
         return str(error.value)
 

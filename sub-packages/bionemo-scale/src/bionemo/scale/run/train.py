@@ -159,14 +159,18 @@ def _run(settings: TrainSettings) -> None:
 
     rank = os.environ.get("RANK", "0")
     with quiet_screen(settings.out / "logs" / f"output-rank{rank}.log") as screen:
-        if rank == "0":
-            screen.write(f"run folder {settings.out}\n")
         from bionemo.scale.megatron import cpu
 
         cpu.install()
+        from bionemo.scale.train.resolve import resolve
+
+        run = resolve(settings)
+        if rank == "0":
+            screen.write(f"run folder {settings.out}\n")
+        # NeMo's import takes several times as long as all that can be refused before it.
         from bionemo.scale.train.training import train
 
-        train(settings, screen)
+        train(run, screen)
 
 
 def _show_size(settings: TrainSettings, *, with_store: bool) -> None:

@@ -19,9 +19,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bionemo.scale.data.sampler import SetSampler
+from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.train.metrics_file import MetricsFile
 from bionemo.scale.train.objective import TERMS
 from bionemo.scale.train.stopping import TrainingStopped
+from bionemo.scale.train.transfer import count_weights
 
 
 EXPLODED = 1000.0
@@ -242,3 +244,20 @@ def _is_reporter() -> bool:
         and parallel_state.get_tensor_model_parallel_rank() == 0
         and parallel_state.get_data_parallel_rank() == 0
     )
+
+
+class TrainableReport(pl.Callback):
+    """Says how many weights are trained; known once every process has its share of the network."""
+
+    def __init__(self, stream: TextIO):
+        super().__init__()
+        self._stream = stream
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count, on all processes, and write on the first."""
+        # The average is a ScaleModel too, below the one that is trained.
+        model = next(module for module in pl_module.modules() if isinstance(module, ScaleModel))
+        total, trained = count_weights(model), count_weights(model, lambda parameter: parameter.requires_grad)
+        if torch.distributed.get_rank() == 0:
+            self._stream.write(f"  trained       {trained:,} of {total:,} weights\n")
+            self._stream.flush()

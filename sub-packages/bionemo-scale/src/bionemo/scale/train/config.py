@@ -14,46 +14,12 @@ from bionemo.llm.utils import iomixin_utils as iom
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.model.weights import init_weights
+from bionemo.scale.train.fields import RUN_FIELDS
 from bionemo.scale.train.lora import add_adapters
 from bionemo.scale.train.loss import ScaleLoss
 from bionemo.scale.train.tables import load_tables, set_decoder_bias
 from bionemo.scale.train.transfer import freeze, start_from_checkpoint
 from bionemo.scale.types import DataCard
-
-
-# A checkpoint says what the network is; the layout, the precision and the kernels are those of the run that loads it.
-RUN_FIELDS = (
-    "tables_file",
-    "autocast_dtype",
-    "deallocate_pipeline_outputs",
-    "enable_autocast",
-    "bf16",
-    "fp8",
-    "fp8_amax_compute_algo",
-    "fp8_amax_history_len",
-    "fp8_recipe",
-    "additive_share",
-    "counted_zeros",
-    "generation",
-    "layer_spec",
-    "loss_cls",
-    "num_generation_samples",
-    "num_generation_steps",
-    "num_layers_in_first_pipeline_stage",
-    "num_layers_in_last_pipeline_stage",
-    "params_dtype",
-    "pipeline_dtype",
-    "pipeline_model_parallel_size",
-    "sequence_parallel",
-    "solver",
-    "start_from",
-    "frozen",
-    "lora",
-    "tensor_model_parallel_size",
-    "use_cpu_initialization",
-    "variable_seq_lengths",
-    "virtual_pipeline_model_parallel_size",
-)
 
 
 @dataclass

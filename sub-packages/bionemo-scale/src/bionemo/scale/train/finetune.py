@@ -5,18 +5,13 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
-
-import lightning.pytorch as pl
-import torch
+from typing import Any
 
 from bionemo.scale.model.checkpoint import find_checkpoint, read_config
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.model.scale_model import ScaleModel
-from bionemo.scale.train.config import RUN_FIELDS, ScaleConfig
-from bionemo.scale.train.fields import size_fields
+from bionemo.scale.train.fields import RUN_FIELDS, size_fields
 from bionemo.scale.train.settings import TrainSettings
-from bionemo.scale.train.transfer import Match, Matches, count_weights, match
+from bionemo.scale.train.transfer import Match, Matches, match
 from bionemo.scale.types import DataCard, InputError
 
 
@@ -140,13 +135,12 @@ def check_features(start: Start, feature_size: int) -> None:
         )
 
 
-def compare(settings: TrainSettings, start: Start, config: ScaleConfig) -> Matches:
+def compare(settings: TrainSettings, start: Start, config: ScaleModelConfig, card: DataCard) -> Matches:
     """Match genes and labels by name.
 
     Raises:
         InputError: If no gene is shared, expression is on another scale, or frozen weights would have to learn labels.
     """
-    card = DataCard.from_json(config.data_card)
     matches = match(start.card, start.config, card, config)
     if not matches.genes.known:
         raise InputError(
@@ -201,20 +195,3 @@ def _fate_of_new_genes(settings: TrainSettings) -> str:
 
 def _some(names: tuple[str, ...] | list[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-
-
-class TrainableReport(pl.Callback):
-    """Says how many weights are trained; known once every process has its share of the network."""
-
-    def __init__(self, stream: TextIO):
-        super().__init__()
-        self._stream = stream
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count, on all processes, and write on the first."""
-        # The average is a ScaleModel too, below the one that is trained.
-        model = next(module for module in pl_module.modules() if isinstance(module, ScaleModel))
-        total, trained = count_weights(model), count_weights(model, lambda parameter: parameter.requires_grad)
-        if torch.distributed.get_rank() == 0:
-            self._stream.write(f"  trained       {trained:,} of {total:,} weights\n")
-            self._stream.flush()

@@ -11,8 +11,8 @@ from bionemo.scale.model.count import count_parameters
 from bionemo.scale.model.sizes import REFERENCE_DATA
 from bionemo.scale.train.fields import parse_overrides, size_fields
 from bionemo.scale.train.finetune import check_architecture, find_start, inherited_fields
+from bionemo.scale.train.resolve import checked_config
 from bionemo.scale.train.settings import TrainSettings
-from bionemo.scale.types import InputError
 
 
 _VOCABULARIES = ("genes", "cell_types", "perturbations", "batches")
@@ -36,11 +36,7 @@ def size_table(settings: TrainSettings, *, with_store: bool) -> str:
             data = {f"num_{name}": len(getattr(store.card, name)) for name in _VOCABULARIES}
     fields = {**_network(settings), **data, **parse_overrides(ScaleModelConfig, settings.overrides)}
     with model_parallel():
-        try:
-            config = ScaleModelConfig(**fields)
-        except (ValueError, AssertionError) as error:
-            raise InputError(f"model configuration: {error}") from error
-        parts = count_parameters(config)
+        parts = count_parameters(checked_config(fields))
     return _table(settings.size or str(settings.from_checkpoint), data, parts)
 
 

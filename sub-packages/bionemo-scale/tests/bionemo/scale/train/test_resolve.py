@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,14 +15,15 @@ from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
 
 @pytest.fixture
 def config_of(process_groups):
-    from bionemo.scale.train.training import model_config
+    from bionemo.scale.train.resolve import checked_config, network_fields
 
     labels = dict(cell_types=("B", "T"), perturbations=("A",), batches=("1",), control="none")
     card = DataCard(genes=tuple("abcd"), **labels, scale=ExpressionScale(), keys=ObsKeys())
 
     def make(overrides: dict[str, str] | None = None, **settings):
         run = TrainSettings(store=Path("store"), out=Path("out"), size="tiny", overrides=overrides or {}, **settings)
-        return model_config(run, card, read_perturbations(card.perturbations, Grammar(), None))
+        fields = network_fields(run, card, read_perturbations(card.perturbations, Grammar(), None))
+        return checked_config(fields)
 
     return make
 
@@ -66,3 +69,12 @@ def test_a_layout_that_does_not_fit_names_the_field(config_of):
         ).num_layers_in_first_pipeline_stage
         == 1
     )
+
+
+def test_what_can_be_refused_is_refused_before_nemo_is_imported():
+    code = (
+        "import sys; from bionemo.scale.megatron import cpu; cpu.install(); import bionemo.scale.train.resolve; "
+        "print(sorted({'nemo', 'lightning', 'transformers', 'bionemo.llm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -20,17 +20,17 @@ from bionemo.scale.types import InputError
 def test_a_run_keeps_the_optimizer_that_it_began_with(
     began, has_fused_adam, expected, tmp_path, monkeypatch, process_groups
 ):
-    from bionemo.scale.train import module
+    from bionemo.scale.train import run_folder
 
-    monkeypatch.setattr(module, "_has_fused_adam", lambda: has_fused_adam)
+    monkeypatch.setattr(run_folder, "_has_fused_adam", lambda: has_fused_adam)
     if began is not None:
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(began))
-    assert module.shards_optimizer(tmp_path) is expected
+    assert run_folder.shards_optimizer(tmp_path) is expected
 
 
 def test_shards_are_refused_where_they_cannot_be_loaded(tmp_path, process_groups):
-    from bionemo.scale.train import module
+    from bionemo.scale.train import run_folder
 
     (tmp_path / "config.yaml").write_text("optimizer: sharded\n")
     with pytest.raises(InputError, match=r"config.yaml: the run's optimizer state is sharded, .*--from-checkpoint"):
-        module.shards_optimizer(tmp_path)
+        run_folder.shards_optimizer(tmp_path)

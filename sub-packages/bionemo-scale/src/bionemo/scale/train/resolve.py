@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a run will be, settled before anything is started: settings, store, beginning and run folder fit one another.
+
+It needs Megatron and not NeMo, whose import takes several times as long as all the checks.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bionemo.scale.data.agents import Grammar
+from bionemo.scale.data.reader import Store
+from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
+from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.train.fields import parse_overrides, size_fields
+from bionemo.scale.train.finetune import (
+    Start,
+    check_architecture,
+    check_features,
+    compare,
+    find_start,
+    inherited_fields,
+)
+from bionemo.scale.train.run_folder import check_same_run, description, shards_optimizer
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.train.tables import TABLES_NAME, Perturbations, card_of_training, read_perturbations
+from bionemo.scale.train.transfer import Matches
+from bionemo.scale.types import DataCard, GroupMeans, InputError, Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedRun:
+    """A run that can be started."""
+
+    settings: TrainSettings
+    fields: dict[str, Any]
+    """Of :class:`ScaleModelConfig`."""
+    described: dict[str, Any]
+    """What config.yaml says of the run."""
+    is_sharded: bool
+    """Whether data parallel ranks share the optimizer's state."""
+    card: DataCard
+    """Genes and labels of the training data."""
+    training: GroupMeans
+    """Pseudobulks of the training split."""
+    perturbations: Perturbations
+    has_validation: bool
+    """Whether the store's split has perturbed cells to validate with."""
+    start: Start | None
+    """The checkpoint of another run that this one starts from, or the run's own newest one in its place."""
+    matches: Matches | None
+    """Genes and labels shared with that checkpoint; ``None`` where there is nothing to copy."""
+
+
+def resolve(settings: TrainSettings) -> ResolvedRun:
+    """Settle what a run is. Writes nothing.
+
+    Raises:
+        InputError: If the store, the settings or what the run folder already holds do not fit.
+    """
+    with Store.open(settings.store) as store:
+        has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
+        training = store.group_means(Split.TRAIN)
+        card = card_of_training(store.card, training)
+    overrides = parse_overrides(ScaleModelConfig, settings.overrides)
+    start = None if settings.from_checkpoint is None else find_start(settings)
+    inherited = {} if start is None else inherited_fields(start)
+    grammar = _grammar({**inherited, **overrides})
+    perturbations = read_perturbations(card.perturbations, grammar, settings.perturbation_features)
+    fields = network_fields(settings, card, perturbations, start)
+    config = checked_config(fields)
+    matches = None if start is None or start.continues else compare(settings, start, config, card)
+    is_sharded = shards_optimizer(settings.out)
+    described = description(settings, config, is_sharded=is_sharded)
+    check_same_run(settings.out, described)
+    return ResolvedRun(
+        settings=settings,
+        fields=fields,
+        described=described,
+        is_sharded=is_sharded,
+        card=card,
+        training=training,
+        perturbations=perturbations,
+        has_validation=has_validation,
+        start=start,
+        matches=matches,
+    )
+
+
+def network_fields(
+    settings: TrainSettings, card: DataCard, perturbations: Perturbations, start: Start | None = None
+) -> dict[str, Any]:
+    """Return the network's fields: a size's or a checkpoint's, the data's dimensions, the layout, the user's own.
+
+    Raises:
+        InputError: If they do not fit one another.
+    """
+    overrides = parse_overrides(ScaleModelConfig, settings.overrides)
+    _check_overrides(overrides)
+    agents, features = perturbations.agents, perturbations.features
+    if start is not None:
+        check_architecture(settings, overrides, start)
+        check_features(start, 0 if features is None else features.shape[1])
+    fields: dict[str, Any] = {
+        "perturbation_source": "learned" if features is None else "both",
+        **(size_fields(settings.size) if start is None else inherited_fields(start)),
+        "num_genes": len(card.genes),
+        "num_cell_types": len(card.cell_types),
+        "num_perturbations": len(card.perturbations),
+        "num_batches": len(card.batches),
+        "set_size": settings.set_size,
+        "seed": settings.seed,
+        "tensor_model_parallel_size": settings.tensor_parallel,
+        "pipeline_model_parallel_size": settings.pipeline_parallel,
+        "layer_spec": choose_layer_spec(settings.spec, settings.precision),
+        **PRECISIONS[settings.precision].config_fields(),
+        "tables_file": str(settings.out / TABLES_NAME),
+        "num_agents": len(agents.names),
+        "max_agents": agents.members.shape[1],
+        "feature_size": 0 if features is None else features.shape[1],
+        **overrides,
+    }
+    if (fields["perturbation_source"] == "learned") == bool(fields["feature_size"]):
+        raise InputError(
+            f"--set perturbation_source={fields['perturbation_source']}: features go with --perturbation-features and "
+            "with no other source than features or both"
+        )
+    return fields
+
+
+def checked_config(fields: dict[str, Any]) -> ScaleModelConfig:
+    """Return the configuration of a network.
+
+    Raises:
+        InputError: If the fields do not fit one another.
+    """
+    try:
+        return ScaleModelConfig(**fields)
+    except (ValueError, AssertionError) as error:
+        raise InputError(f"model configuration: {error}") from error
+
+
+def _check_overrides(overrides: dict[str, Any]) -> None:
+    """Refuse fields that say how a run goes: what decides them must know of them."""
+    owners = {
+        "layer_spec": "--spec",
+        "tensor_model_parallel_size": "--tensor-parallel",
+        "pipeline_model_parallel_size": "--pipeline-parallel",
+        **dict.fromkeys(PRECISIONS["fp8"].config_fields(), "--precision"),
+    }
+    for name in overrides.keys() & owners.keys():
+        raise InputError(f"--set {name}: use {owners[name]}")
+
+
+def _grammar(overrides: dict[str, Any]) -> Grammar:
+    return Grammar(combination=overrides.get("combination_separator", ""), dose=overrides.get("dose_separator", ""))

@@ -1,0 +1,120 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a run folder that say what the run is: config.yaml, split.json and tables.npz."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import megatron.core.optimizer
+import torch
+import yaml
+
+from bionemo.scale.megatron.kernels import PRECISIONS
+from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.train.tables import TABLES_NAME, Perturbations, write_tables
+from bionemo.scale.types import DataCard, GroupMeans, InputError
+
+
+CONFIG_NAME = "config.yaml"
+
+
+def description(settings: TrainSettings, config: ScaleModelConfig, *, is_sharded: bool) -> dict[str, Any]:
+    """Return what config.yaml says of a run.
+
+    Args:
+        settings: What its user decided.
+        config: The network, its objective and its layout.
+        is_sharded: See :func:`shards_optimizer`.
+    """
+    return {
+        "run": settings.as_dict(),
+        "model": _plain_fields(config),
+        "optimizer": "sharded" if is_sharded else "whole",
+    }
+
+
+def check_same_run(out: Path, described: dict[str, Any]) -> None:
+    """Refuse a folder that holds another run: one may be continued further or on another layout, no more.
+
+    Raises:
+        InputError: With what is there and what was asked for.
+    """
+    path = out / CONFIG_NAME
+    if not path.exists():
+        return
+    earlier = yaml.safe_load(path.read_text())
+    for name, value in described["model"].items():
+        before = earlier["model"].get(name)
+        if name not in ("tables_file", "use_cpu_initialization", "layer_spec") and before != value:
+            raise InputError(
+                f"{path}: the run folder holds another run: expected {name}={before}, found {value}; "
+                "choose another --out, or remove the folder"
+            )
+    # The optimizer of bfloat16 parameters keeps copies of them that the other does not have.
+    before, value = (run.get("precision", "fp32") for run in (earlier["run"], described["run"]))
+    if PRECISIONS[before].dtype is not PRECISIONS[value].dtype:
+        raise InputError(f"{path}: the run folder holds another run: expected --precision {before}, found {value}")
+    for name in ("store", "seed", "set_size", "from_checkpoint", "freeze", "lora"):
+        # A run of an earlier version has no such entry.
+        before, value = earlier["run"].get(name) or None, described["run"][name] or None
+        if before != value:
+            raise InputError(
+                f"{path}: the run folder holds another run: expected --{name.replace('_', '-')} {before}, "
+                f"found {value}; choose another --out, or remove the folder"
+            )
+
+
+def write_run_folder(
+    settings: TrainSettings,
+    described: dict[str, Any],
+    card: DataCard,
+    training: GroupMeans,
+    perturbations: Perturbations,
+) -> None:
+    """Write config.yaml, tables.npz and split.json, on the first of all processes."""
+    if os.environ.get("RANK", "0") != "0":
+        # The first rank writes before it joins the others, so that they find everything when they build the model.
+        return
+    settings.out.mkdir(parents=True, exist_ok=True)
+    path = settings.out / CONFIG_NAME
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(yaml.safe_dump(described, sort_keys=True))
+    temporary.replace(path)
+    write_tables(settings.out / TABLES_NAME, card, training, perturbations)
+    split = settings.store / "split.json"
+    if split.exists():
+        shutil.copyfile(split, settings.out / "split.json")
+
+
+def shards_optimizer(run_dir: Path) -> bool:
+    """Return whether a run's optimizer state is sharded over its data parallel ranks: as it began, else where it can be.
+
+    Megatron's distributed optimizer needs a fused Adam, of Transformer Engine or Apex. Where Megatron has to take torch's,
+    it saves a checkpoint and cannot load it: torch's Adam knows no step before its first one.
+
+    Raises:
+        InputError: The run began with shards, and this machine has no fused Adam.
+    """
+    path = run_dir / CONFIG_NAME
+    before = yaml.safe_load(path.read_text()).get("optimizer", "whole") if path.exists() else None
+    if before == "sharded" and not _has_fused_adam():
+        raise InputError(
+            f"{path}: the run's optimizer state is sharded, which needs a CUDA device and Transformer Engine, found "
+            "none; --from-checkpoint begins a new run with its weights"
+        )
+    return _has_fused_adam() if before is None else before == "sharded"
+
+
+def _has_fused_adam() -> bool:
+    return torch.cuda.is_available() and not megatron.core.optimizer.USING_PYTORCH_OPTIMIZER
+
+
+def _plain_fields(config: ScaleModelConfig) -> dict[str, Any]:
+    names = (*ScaleModelConfig.__annotations__, "ffn_hidden_size", "normalization")
+    values = {name: getattr(config, name) for name in names if name not in ("init_method", "output_layer_init_method")}
+    return {
+        name: value if isinstance(value, int | float | str | bool) else str(value) for name, value in values.items()
+    }
