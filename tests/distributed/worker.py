@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
 """One rank of a small training run on real cells; test_layouts.py compares what the ranks of several layouts write.
 
 Started by torchrun. Each rank writes OUT/rank<r>.json (losses, gradient norms, how its tensors are split) and
@@ -14,10 +15,17 @@ from pathlib import Path
 import anndata
 import numpy as np
 import torch
+from torch import Tensor
+
+from bionemo.scale.megatron import cpu
+
+
+# Before Megatron is imported.
+cpu.install()
+
 from megatron.core import parallel_state
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.transformer_layer import TransformerLayer
-from torch import Tensor
 
 from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.model.config import ScaleModelConfig

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of the network's tests. None is autouse: tests of data and eval must run without torch.distributed."""
+"""Megatron on the CPU, and fixtures of the network's tests. None is autouse: data and eval must run without torch.distributed."""
 
 import contextlib
 import os
@@ -9,6 +9,11 @@ from unittest import mock
 
 import pytest
 
+from bionemo.scale.megatron import cpu
+
+
+# Before any test file imports Megatron.
+cpu.install()
 
 GENES, CELL_TYPES, PERTURBATIONS, BATCHES = 24, 3, 4, 2
 
@@ -16,10 +21,8 @@ GENES, CELL_TYPES, PERTURBATIONS, BATCHES = 24, 3, 4, 2
 @pytest.fixture(scope="session")
 def process_groups() -> Iterator[None]:
     """The CPU in CUDA's place and Megatron's process groups for one process, once for all tests."""
-    from bionemo.scale.megatron import cpu
     from bionemo.scale.megatron.layout import model_parallel
 
-    cpu.install()
     with contextlib.ExitStack() as stack:
         # The rank of this process must not reach the commands that other tests start.
         with mock.patch.dict(os.environ):

@@ -15,6 +15,7 @@ What is replaced, and why:
     Tensor.cuda, device="cuda", pin_memory            buffers of schedules, gradients, logged values
     Tensor.type()                                     clip_grads compares it with "torch.cuda.FloatTensor"
     torch.compile, while Megatron is imported         its kernels are not used, and the compiler takes seconds to load
+    torch's load_inline, meanwhile too                Megatron builds a CUDA extension; with nvcc and no device it fails
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.utils import cpp_extension
 
 
 logger = logging.getLogger(__name__)
@@ -101,13 +103,23 @@ def install() -> bool:
 
 @contextlib.contextmanager
 def _without_compiling() -> Iterator[None]:
-    """Leave functions as they are while Megatron is imported: it hands its fused kernels to torch.compile there."""
-    compile_function = torch.compile
+    """Compile nothing while Megatron is imported.
+
+    It hands its fused kernels to torch.compile, and builds an allocator for CUDA: where the CUDA toolkit is installed and no
+    device is (a login node, a container without GPUs) torch fails then with an error that Megatron does not expect.
+    """
+    compile_function, load_inline = torch.compile, cpp_extension.load_inline
     torch.compile = lambda function=None, **options: function if function else (lambda later: later)
+    cpp_extension.load_inline = _no_extension
     try:
         yield
     finally:
-        torch.compile = compile_function
+        torch.compile, cpp_extension.load_inline = compile_function, load_inline
+
+
+def _no_extension(*args: Any, **kwargs: Any) -> None:
+    # What Megatron takes as "this machine has no such allocator".
+    raise RuntimeError("no CUDA device to build an extension for")
 
 
 def _replace_device_calls() -> None:

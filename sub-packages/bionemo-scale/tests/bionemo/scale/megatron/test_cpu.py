@@ -37,8 +37,26 @@ assert len(modes) == 1 and torch.overrides._get_current_function_mode_stack() ==
 assert torch.cuda.current_device is calls
 """
 
+TOOLKIT_WITHOUT_DEVICE = """
+from torch.utils import cpp_extension
 
-@pytest.mark.parametrize("script", [WITH_CUDA, TWICE], ids=["nothing where CUDA is", "once where it is not"])
+def build(*args, **kwargs):
+    raise IndexError("list index out of range")
+
+cpp_extension.load_inline = build
+from bionemo.scale.megatron import cpu
+assert cpu.install() is True
+from megatron.core.inference.unified_memory import has_unified_memory
+assert not has_unified_memory
+assert cpp_extension.load_inline is build
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [WITH_CUDA, TWICE, TOOLKIT_WITHOUT_DEVICE],
+    ids=["nothing where CUDA is", "once where it is not", "a CUDA toolkit and no device"],
+)
 def test_install(script):
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
