@@ -189,9 +189,11 @@ def execute(run: Run) -> list[dict[str, Any]]:
     """Train, predict and score; return a row, and for the baseline one more for each way to predict."""
     from bionemo.scale.data.reader import Store
     from bionemo.scale.megatron import cpu
+
+    # Before Megatron is imported.
+    cpu.install()
     from bionemo.scale.megatron.layout import model_parallel
 
-    cpu.install()
     begin = time.process_time()
     with contextlib.redirect_stderr(io.StringIO()), model_parallel(), Store.open(run.store) as store:
         model, latent_variance = train(run, store)

@@ -26,6 +26,8 @@ pytestmark = pytest.mark.slow
 
 SMALL_PARTS = """
 import sys
+from bionemo.scale.megatron import cpu
+cpu.install()
 from bionemo.scale.infer import parts, predict
 predict.cut = lambda sizes: parts.cut(sizes, 64)
 from bionemo.scale.run.infer import main

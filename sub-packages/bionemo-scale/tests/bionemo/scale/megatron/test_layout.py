@@ -14,6 +14,8 @@ from bionemo.scale.megatron.layout import model_parallel
 
 SCRIPT = """
 import json, os, torch
+from bionemo.scale.megatron import cpu
+cpu.install()
 from megatron.core import parallel_state
 from bionemo.scale.megatron.layout import model_parallel
 
