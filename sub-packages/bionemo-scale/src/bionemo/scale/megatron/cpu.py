@@ -16,10 +16,12 @@ What is replaced, and why:
     Tensor.type()                                     clip_grads compares it with "torch.cuda.FloatTensor"
     torch.compile, while Megatron is imported         its kernels are not used, and the compiler takes seconds to load
     torch's load_inline, meanwhile too                Megatron builds a CUDA extension; with nvcc and no device it fails
+    transformer_engine, apex                          cannot be imported: Megatron takes their CUDA kernels where it can
 """
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,12 +95,24 @@ def install() -> bool:
         return False
     if _mode is None:
         _replace_device_calls()
+        _hide_kernels()
         with _without_compiling():
             _replace_random_state()
         _mode = _CudaOnCpu()
         _mode.__enter__()
         logger.debug("no CUDA device: Megatron runs on the CPU")
     return True
+
+
+def _hide_kernels() -> None:
+    """Let Megatron and NeMo find no Transformer Engine and no Apex.
+
+    Both can be installed where no device is, as in a container without GPUs. Megatron then clips gradients and scales them with
+    their kernels whatever the layers are, and the first step fails.
+    """
+    for package in ("transformer_engine", "apex"):
+        # Python's own way to say that there is no such module.
+        sys.modules.setdefault(package, None)
 
 
 @contextlib.contextmanager

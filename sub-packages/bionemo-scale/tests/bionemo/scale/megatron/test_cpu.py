@@ -21,6 +21,8 @@ from bionemo.scale.megatron import cpu
 assert cpu.install() is False and cpu.install() is False
 assert not cpu.is_installed()
 assert [name for name in before if getattr(torch.cuda, name) is not before[name]] == []
+import sys
+assert not [name for name in ("transformer_engine", "apex") if name in sys.modules and sys.modules[name] is None]
 assert kept == (torch.Tensor.type, torch.Tensor.cuda, torch.Tensor.to)
 assert torch.zeros(1).type() == "torch.FloatTensor"
 assert torch.overrides._get_current_function_mode() is None
@@ -51,11 +53,35 @@ assert not has_unified_memory
 assert cpp_extension.load_inline is build
 """
 
+KERNELS_WITHOUT_DEVICE = """
+import importlib.util, sys, tempfile
+from pathlib import Path
+
+sys.path.insert(0, tempfile.mkdtemp())
+for package in ("transformer_engine", "apex"):
+    for path in (package, package + "/pytorch", package + "/multi_tensor_apply", package + "/optimizers"):
+        folder = Path(sys.path[0], path)
+        folder.mkdir(exist_ok=True)
+        (folder / "__init__.py").write_text("raise AssertionError('imported')")
+assert importlib.util.find_spec("transformer_engine")
+from bionemo.scale.megatron import cpu
+assert cpu.install() is True
+from megatron.core import optimizer
+assert optimizer.USING_PYTORCH_OPTIMIZER
+from megatron.core.optimizer.clip_grads import multi_tensor_scale_impl
+assert multi_tensor_scale_impl.__module__.startswith("megatron.core")
+"""
+
 
 @pytest.mark.parametrize(
     "script",
-    [WITH_CUDA, TWICE, TOOLKIT_WITHOUT_DEVICE],
-    ids=["nothing where CUDA is", "once where it is not", "a CUDA toolkit and no device"],
+    [WITH_CUDA, TWICE, TOOLKIT_WITHOUT_DEVICE, KERNELS_WITHOUT_DEVICE],
+    ids=[
+        "nothing where CUDA is",
+        "once where it is not",
+        "a CUDA toolkit and no device",
+        "CUDA kernels and no device",
+    ],
 )
 def test_install(script):
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)
