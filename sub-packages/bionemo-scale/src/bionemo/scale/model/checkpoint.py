@@ -6,6 +6,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+import megatron.core
 import torch
 import yaml
 from megatron.core import dist_checkpointing, parallel_state
@@ -131,5 +132,10 @@ def load_network(config: ScaleModelConfig, checkpoint: Path, *, layer_spec: Laye
         # What damaged files raise is not one type, and torch's own is not even an Exception; the first line says
         # what was met.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, AttributeError | ModuleNotFoundError):
+            # The description of the weights names classes of Megatron, and newer ones name more of them.
+            reason = (
+                f"expected weights of megatron-core {megatron.core.__version__} or older, found newer ones ({reason})"
+            )
         raise InputError(f"{checkpoint}: the weights cannot be read: {reason}") from error
     return model

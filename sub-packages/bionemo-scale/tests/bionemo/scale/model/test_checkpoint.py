@@ -1,10 +1,14 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import re
+
+import megatron.core
 import pytest
 import torch
 from megatron.core import dist_checkpointing
 
 from bionemo.scale.model.checkpoint import load_network
+from bionemo.scale.types import InputError
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
@@ -23,3 +27,14 @@ def test_the_network_that_predicts_is_loaded_alone(ema_decay, make_model, tmp_pa
     assert set(loaded.state_dict()) == set(expected)
     for name, value in loaded.state_dict().items():
         assert value is None or torch.equal(value, expected[name]), name
+
+
+def test_weights_of_a_newer_megatron_are_refused(make_model, tmp_path):
+    model = make_model(pipeline_dtype=torch.float32)
+    (tmp_path / "weights").mkdir()
+    dist_checkpointing.save(model.sharded_state_dict("module."), str(tmp_path / "weights"))
+    # A pickle of a class that this Megatron does not have.
+    (tmp_path / "weights" / ".metadata").write_bytes(b"cmegatron.core.dist_checkpointing.strategies.torch\nLater\n.")
+    expected = f"expected weights of megatron-core {megatron.core.__version__} or older, found newer ones ("
+    with pytest.raises(InputError, match=re.escape(expected) + ".*Later"):
+        load_network(model.config, tmp_path)
