@@ -109,7 +109,7 @@ def shards_optimizer(run_dir: Path) -> bool:
 
 
 def _has_fused_adam() -> bool:
-    return torch.cuda.is_available() and not megatron.core.optimizer.USING_PYTORCH_OPTIMIZER
+    return torch.cuda.is_available() and megatron.core.optimizer.Adam is not torch.optim.AdamW
 
 
 def _plain_fields(config: ScaleModelConfig) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 import pytest
+import torch
 import yaml
 
 from bionemo.scale.types import InputError
@@ -34,3 +35,15 @@ def test_shards_are_refused_where_they_cannot_be_loaded(tmp_path, process_groups
     (tmp_path / "config.yaml").write_text("optimizer: sharded\n")
     with pytest.raises(InputError, match=r"config.yaml: the run's optimizer state is sharded, .*--from-checkpoint"):
         run_folder.shards_optimizer(tmp_path)
+
+
+def test_a_fused_adam_is_known_by_what_megatron_took(monkeypatch, process_groups):
+    from megatron.core import optimizer
+
+    from bionemo.scale.train import run_folder
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(optimizer, "Adam", torch.optim.AdamW)
+    assert not run_folder._has_fused_adam()
+    monkeypatch.setattr(optimizer, "Adam", type("FusedAdam", (torch.optim.Optimizer,), {}))
+    assert run_folder._has_fused_adam()
