@@ -132,10 +132,11 @@ def load_network(config: ScaleModelConfig, checkpoint: Path, *, layer_spec: Laye
         # What damaged files raise is not one type, and torch's own is not even an Exception; the first line says
         # what was met.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, AttributeError | ModuleNotFoundError):
-            # The description of the weights names classes of Megatron, and newer ones name more of them.
+        if isinstance(error, AttributeError | ModuleNotFoundError) and "megatron.core" in reason:
+            # The weights are described by classes of Megatron, and newer releases have more of them.
             reason = (
-                f"expected weights of megatron-core {megatron.core.__version__} or older, found newer ones ({reason})"
+                f"expected what megatron-core {megatron.core.__version__} can read, found a description by another "
+                f"release, probably a newer one ({reason})"
             )
         raise InputError(f"{checkpoint}: the weights cannot be read: {reason}") from error
     return model

@@ -71,10 +71,12 @@ def test_a_layout_that_does_not_fit_names_the_field(config_of):
     )
 
 
-def test_what_can_be_refused_is_refused_before_nemo_is_imported():
+def test_what_can_be_refused_is_refused_before_nemo_is_imported(tmp_path):
     code = (
-        "import sys; from bionemo.scale.megatron import cpu; cpu.install(); import bionemo.scale.train.resolve; "
-        "print(sorted({'nemo', 'lightning', 'transformers', 'bionemo.llm'} & set(sys.modules)))"
+        "import sys; from bionemo.scale.run.train import main; code = main(sys.argv[1:]); "
+        "print(code, sorted({'nemo', 'lightning', 'transformers', 'bionemo.llm'} & set(sys.modules)), "
+        "'bionemo.scale.train.resolve' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    command = [sys.executable, "-W", "ignore", "-c", code, "--store", tmp_path / "none", "--out", tmp_path / "run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "2 [] True", done.stderr
