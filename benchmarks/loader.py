@@ -50,9 +50,9 @@ def measure_ours(
     import torch
     from torch.utils.data import DataLoader
 
-    from bionemo.scale.data.collate import pack, unpack
-    from bionemo.scale.data.dataset import CellSetDataset
-    from bionemo.scale.data.reader import Store
+    from bionemo.scale.data.sets.collate import pack, unpack
+    from bionemo.scale.data.sets.dataset import CellSetDataset
+    from bionemo.scale.data.store.reader import Store
     from bionemo.scale.types import Split
 
     dataset = CellSetDataset(Store.open(folder / codec), Split.TRAIN, num_cells, 0, num_samples=1 << 30)
@@ -68,9 +68,9 @@ def measure_limits(folder: Path, num_cells: int, seconds: float) -> dict:
     """The three limits; see above."""
     import numpy as np
 
-    from bionemo.scale.data.dataset import CellSetDataset
-    from bionemo.scale.data.format import CHUNK_ROWS
-    from bionemo.scale.data.reader import Store
+    from bionemo.scale.data.sets.dataset import CellSetDataset
+    from bionemo.scale.data.store.format import CHUNK_ROWS
+    from bionemo.scale.data.store.reader import Store
     from bionemo.scale.types import Split
 
     store = Store.open(folder / "none")
@@ -121,7 +121,7 @@ def prepare_files(folder: Path, num_cells: int) -> dict[str, int]:
     import numpy as np
     from loader_screen import write_screen
 
-    from bionemo.scale.data.preprocess import PrepareConfig, prepare
+    from bionemo.scale.data.prepare.preprocess import PrepareConfig, prepare
 
     cells = folder / "cells.h5ad"
     write_screen(cells, num_cells=num_cells, num_perturbations=PERTURBATIONS)

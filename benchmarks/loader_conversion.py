@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 
 def convert(path: Path, out: Path, codec: str) -> dict:
     """Convert one file in this process, and say what it took; imports are not counted."""
-    from bionemo.scale.data.preprocess import PrepareConfig, prepare
+    from bionemo.scale.data.prepare.preprocess import PrepareConfig, prepare
 
     before, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     summary = prepare(PrepareConfig(inputs=(path,), out=out, num_hvg=0, codec=codec))

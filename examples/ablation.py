@@ -187,7 +187,7 @@ def _append(results: Path, rows: list[dict[str, Any]]) -> None:
 
 def execute(run: Run) -> list[dict[str, Any]]:
     """Train, predict and score; return a row, and for the baseline one more for each way to predict."""
-    from bionemo.scale.data.reader import Store
+    from bionemo.scale.data.store.reader import Store
     from bionemo.scale.megatron import cpu
 
     # Before Megatron is imported.
@@ -214,10 +214,10 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
     """Train in a plain loop; return the network and the latent variance of the last steps."""
     import torch
 
-    from bionemo.scale.data.agents import Grammar
-    from bionemo.scale.data.collate import collate
-    from bionemo.scale.data.dataset import CellSetDataset
-    from bionemo.scale.data.sampler import Sampling
+    from bionemo.scale.data.labels.agents import Grammar
+    from bionemo.scale.data.sets.collate import collate
+    from bionemo.scale.data.sets.dataset import CellSetDataset
+    from bionemo.scale.data.sets.sampler import Sampling
     from bionemo.scale.model.scale_model import ScaleModel
     from bionemo.scale.model.weights import init_weights
     from bionemo.scale.train.settings import TrainSettings

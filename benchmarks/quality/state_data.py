@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from bionemo.scale.data.reader import Store
+from bionemo.scale.data.store.reader import Store
 
 
 LABELS = ["perturbation", "cell_type", "batch"]

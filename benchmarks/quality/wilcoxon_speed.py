@@ -14,9 +14,9 @@ import time
 import numpy as np
 import polars as pl
 
-from bionemo.scale.eval.differential import differential_expression
-from bionemo.scale.eval.populations import to_anndata
-from bionemo.scale.eval.quiet import quiet
+from bionemo.scale.eval.cell_eval.quiet import quiet
+from bionemo.scale.eval.cells.populations import to_anndata
+from bionemo.scale.eval.metrics.differential import differential_expression
 
 
 def make_cells(num_cells: int, num_genes: int, num_perturbations: int):

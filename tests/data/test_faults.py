@@ -19,10 +19,11 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.data import h5ad, writer
-from bionemo.scale.data.inspection import verify_store
-from bionemo.scale.data.preprocess import PrepareConfig, prepare
-from bionemo.scale.data.reader import Store
+from bionemo.scale.data.prepare import writer
+from bionemo.scale.data.prepare.inspection import verify_store
+from bionemo.scale.data.prepare.preprocess import PrepareConfig, prepare
+from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files import anndata_file as h5ad
 from bionemo.scale.run.prepare import main
 from bionemo.scale.types import InputError
 

@@ -97,7 +97,7 @@ def rank_main(job: dict, rank: int, port: int, screen: Path) -> None:
 
 def crash_after(step: int) -> None:
     """End this process as a power cut would, once a training step and all that follows it is done."""
-    from bionemo.scale.train.callbacks import RunMonitor
+    from bionemo.scale.train.callbacks.progress import RunMonitor
 
     on_train_batch_end = RunMonitor.on_train_batch_end
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from bionemo.scale import api
-from bionemo.scale.data.reader import Store
+from bionemo.scale.data.store.reader import Store
 from bionemo.scale.types import Split
 
 

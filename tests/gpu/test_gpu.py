@@ -215,8 +215,8 @@ def test_packed_sets_are_made_dense_on_the_device():
     """The bits are those of the CPU, and the dense batch never leaves the device."""
     from scipy.sparse import random as random_sparse
 
-    from bionemo.scale.data.collate import collate, pack, unpack
-    from bionemo.scale.data.dataset import GatheredSets
+    from bionemo.scale.data.sets.collate import collate, pack, unpack
+    from bionemo.scale.data.sets.dataset import GatheredSets
 
     rng = np.random.default_rng(0)
     expression = random_sparse(2 * 4 * 64, 2000, 0.1, "csr", dtype=np.float32, random_state=rng)

@@ -10,7 +10,7 @@ from pathlib import Path
 import anndata
 import pytest
 
-from bionemo.scale.data.preprocess import PrepareConfig
+from bionemo.scale.data.prepare.preprocess import PrepareConfig
 from bionemo.scale.recipes.arrays import conversion_steps
 from bionemo.scale.recipes.executors import Placed, array_tasks, script, shell_arrays
 from bionemo.scale.recipes.steps import Step, prepare_step

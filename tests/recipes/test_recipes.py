@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bionemo.scale.data.preprocess import PrepareConfig
+from bionemo.scale.data.prepare.preprocess import PrepareConfig
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.sizes import SIZES
 from bionemo.scale.recipes import parts, tasks

@@ -31,7 +31,7 @@ from bionemo.scale.types import DataCard, InputError, ObsKeys, Split
 if TYPE_CHECKING:
     import anndata
 
-    from bionemo.scale.data.preprocess import PrepareSummary
+    from bionemo.scale.data.prepare.preprocess import PrepareSummary
     from bionemo.scale.eval.evaluate import Evaluation
     from bionemo.scale.infer.checkpoint import LoadedModel
 
@@ -59,14 +59,14 @@ def prepare(
         split: Split file (TOML); without it every cell is training data.
         keys: The obs columns that label a cell.
         controls: Perturbation labels of control cells; all become the first.
-        **options: Other fields of :class:`bionemo.scale.data.preprocess.PrepareConfig`: datasets, num_hvg, target_sum,
+        **options: Other fields of :class:`bionemo.scale.data.prepare.preprocess.PrepareConfig`: datasets, num_hvg, target_sum,
             library_size_key, matrix, gene_key, join, knockdown, codec, workers, overwrite.
 
     Raises:
         InputError: The input cannot be used; nothing is left at ``out``.
     """
-    from bionemo.scale.data.preprocess import PrepareConfig
-    from bionemo.scale.data.preprocess import prepare as prepare_store
+    from bionemo.scale.data.prepare.preprocess import PrepareConfig
+    from bionemo.scale.data.prepare.preprocess import prepare as prepare_store
 
     fields = checked_fields(PrepareConfig, options)
     if "datasets" in fields:
@@ -258,10 +258,10 @@ def evaluate(
     """
     # cell-eval's tables are small; more threads only fight the other processes of a node.
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
-    from bionemo.scale.data.reader import Store
+    from bionemo.scale.data.store.reader import Store
+    from bionemo.scale.eval.cells.inputs import read_population
     from bionemo.scale.eval.evaluate import Options, TrainingData, split_mismatch
     from bionemo.scale.eval.evaluate import evaluate as evaluate_files
-    from bionemo.scale.eval.inputs import read_population
     from bionemo.scale.eval.results import check_out
 
     check_out(Path(out))

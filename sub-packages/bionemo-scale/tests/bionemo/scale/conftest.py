@@ -1,13 +1,17 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Megatron on the CPU, and fixtures of the network's tests. None is autouse: data and eval must run without torch.distributed."""
+"""Megatron on the CPU, a small screen, and fixtures of the network's tests. None is autouse: data and eval must run without torch.distributed."""
 
 import contextlib
 import os
 from collections.abc import Callable, Iterator
 from unittest import mock
 
+import anndata as ad
+import numpy as np
+import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 from bionemo.scale.megatron import cpu
 
@@ -16,6 +20,30 @@ from bionemo.scale.megatron import cpu
 cpu.install()
 
 GENES, CELL_TYPES, PERTURBATIONS, BATCHES = 24, 3, 4, 2
+
+
+def make_screen(seed: int = 0, *, num_genes: int = 60, prefix: str = "") -> ad.AnnData:
+    """Counts of 2 cell types x 2 batches x (control, p0, p1, p2), 3 to 40 cells each, in random order."""
+    rng = np.random.default_rng(seed)
+    labels = [
+        (cell_type, batch, perturbation)
+        for cell_type in ("A", "B c")
+        for batch in ("b0", "b1")
+        for perturbation in ("control", "p0", "p1", "p2")
+        for _ in range(rng.integers(3, 40))
+    ]
+    labels = [labels[position] for position in rng.permutation(len(labels))]
+    rates = rng.gamma(0.5, 2.0, size=num_genes)
+    counts = rng.poisson(rates, size=(len(labels), num_genes)).astype(np.int32)
+    counts[0, 0] = 70_000
+    obs = pd.DataFrame(labels, columns=["cell_type", "batch", "perturbation"]).astype("category")
+    obs.index = [f"{prefix}cell{number}" for number in range(len(obs))]
+    return ad.AnnData(csr_matrix(counts), obs=obs, var=pd.DataFrame(index=[f"gene{i}" for i in range(num_genes)]))
+
+
+@pytest.fixture
+def screen() -> ad.AnnData:
+    return make_screen()
 
 
 @pytest.fixture(scope="session")

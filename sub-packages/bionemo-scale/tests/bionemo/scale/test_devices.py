@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bionemo.scale.infer.generate import look_at, perturb
+from bionemo.scale.train.finetune.transfer import Match, Matches, copy_weights
 from bionemo.scale.train.step import forward_step
-from bionemo.scale.train.transfer import Match, Matches, copy_weights
 
 
 COPIES = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}

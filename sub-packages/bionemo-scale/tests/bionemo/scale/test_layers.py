@@ -27,17 +27,23 @@ MIDDLE = {"flow", "data", "model", "eval"}
 MAY_IMPORT = {
     "types": set(),
     "population": set(),
-    "megatron": {"types"},
+    "files": {"types"},
+    "megatron": {"types", "files"},
     "flow": {"types"},
-    "data": {"types"},
-    "model": {"types", "megatron"},
-    "eval": {"types", "population"},
-    "train": {"types", "megatron", *MIDDLE},
-    "infer": {"types", "population", "megatron", *MIDDLE},
-    "recipes": {"types", "megatron", "train", "infer", *MIDDLE},
-    "api": {"types", "megatron", "train", "infer", "recipes", *MIDDLE},
-    "run": {"types", "megatron", "train", "infer", "recipes", "api", *MIDDLE},
+    "data": {"types", "files"},
+    "model": {"types", "files", "megatron"},
+    "eval": {"types", "files", "population"},
+    "train": {"types", "files", "megatron", *MIDDLE},
+    "infer": {"types", "files", "population", "megatron", *MIDDLE},
+    "recipes": {"types", "files", "megatron", "train", "infer", *MIDDLE},
+    "api": {"types", "files", "megatron", "train", "infer", "recipes", *MIDDLE},
+    "run": {"types", "files", "megatron", "train", "infer", "recipes", "api", *MIDDLE},
 }
+# Rooms of a folder, and the rooms beside them that each may import.
+ROOMS = {
+    "data": {"store": set(), "labels": set(), "sets": {"store"}, "prepare": {"store", "labels", "sets"}},
+}
+LARGEST_FOLDER = 13
 FRAMEWORK = ("nemo", "nemo_run", "lightning", "pytorch_lightning", "bionemo.llm")
 
 
@@ -140,15 +146,30 @@ def test_imports_run_one_way():
     assert upward == []
 
 
+@pytest.mark.parametrize("folder", ROOMS)
+def test_rooms_of_a_folder_import_one_way(folder):
+    upward = []
+    for found in IMPORTS:
+        inside, module = found.file.relative_to(SOURCE).parts, found.module.split(".")
+        if inside[0] == folder and found.target == folder and module[3] != inside[1]:
+            upward += [] if module[3] in ROOMS[folder][inside[1]] else [str(found)]
+    assert upward == []
+
+
+def test_no_folder_is_crowded():
+    sizes = {folder: len(list(folder.glob("*.py"))) for folder in {file.parent for file in FILES}}
+    assert {str(folder): size for folder, size in sizes.items() if size > LARGEST_FOLDER} == {}
+
+
 def test_only_training_knows_the_framework():
     def allowed(found: Import) -> bool:
-        return found.folder in ("train", "recipes") or found.file == SOURCE / "data" / "datamodule.py"
+        return found.folder in ("train", "recipes") or found.file == SOURCE / "data" / "sets" / "datamodule.py"
 
     assert [str(found) for found in IMPORTS if found.names(*FRAMEWORK) and not allowed(found)] == []
 
 
 def test_flow_data_and_eval_run_without_megatron():
-    light = [found for found in IMPORTS if found.folder in ("types", "flow", "data", "eval")]
+    light = [found for found in IMPORTS if found.folder in ("types", "files", "flow", "data", "eval")]
     assert [str(found) for found in light if found.names("megatron", "transformer_engine")] == []
 
 

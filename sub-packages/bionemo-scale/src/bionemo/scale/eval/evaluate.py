@@ -10,12 +10,11 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from bionemo.scale.eval.baselines import BASELINES, WITHOUT_TRAINING
-from bionemo.scale.eval.catalogue import PAPER_METRICS, PAPER_NAMES, PaperMetric
-from bionemo.scale.eval.cell_eval import SKIPPED, versions
-from bionemo.scale.eval.current import CONVENTIONS, PREFIX, CurrentCellEval
-from bionemo.scale.eval.differential import DEEngine
-from bionemo.scale.eval.inputs import (
+from bionemo.scale.eval.baselines.estimators import BASELINES, WITHOUT_TRAINING
+from bionemo.scale.eval.baselines.training_means import TrainingMeans, fit
+from bionemo.scale.eval.cell_eval.adapter import SKIPPED, versions
+from bionemo.scale.eval.cell_eval.newest import CONVENTIONS, PREFIX, CurrentCellEval
+from bionemo.scale.eval.cells.inputs import (
     ControlPolicy,
     PopulationFile,
     align,
@@ -23,7 +22,10 @@ from bionemo.scale.eval.inputs import (
     check_scale,
     choose_controls,
 )
-from bionemo.scale.eval.intervals import (
+from bionemo.scale.eval.metrics.catalogue import PAPER_METRICS, PAPER_NAMES, PaperMetric
+from bionemo.scale.eval.metrics.differential import DEEngine
+from bionemo.scale.eval.metrics.formulas import MIN_EFFECT
+from bionemo.scale.eval.metrics.intervals import (
     COVERAGE,
     MIN_UNITS,
     NUM_DRAWS,
@@ -32,13 +34,11 @@ from bionemo.scale.eval.intervals import (
     batch_intervals,
     batch_weights,
 )
-from bionemo.scale.eval.metrics import MIN_EFFECT
+from bionemo.scale.eval.metrics.spread import BANDWIDTHS, MAX_CELLS, MAX_GENES, MIN_DETECTION
+from bionemo.scale.eval.metrics.wilcoxon import FOLD_CHANGE_CLIP
 from bionemo.scale.eval.results import ResultFolder, check_out, compare_with_baselines, summarise
 from bionemo.scale.eval.scoring import CEILING, Model, Shift, Task, score_contexts
-from bionemo.scale.eval.spread import BANDWIDTHS, MAX_CELLS, MAX_GENES, MIN_DETECTION
 from bionemo.scale.eval.table import COLUMNS, render_table
-from bionemo.scale.eval.training_means import TrainingMeans, fit
-from bionemo.scale.eval.wilcoxon import FOLD_CHANGE_CLIP
 from bionemo.scale.types import DataCard, GroupMeans, InputError
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bionemo.scale.eval.metrics import pearson_delta
+from bionemo.scale.eval.metrics.formulas import pearson_delta
 from bionemo.scale.eval.scoring import Shift
 
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import polars as pl
 
-from bionemo.scale.eval.catalogue import BY_COLUMN
-from bionemo.scale.eval.intervals import Difference, Interval, PairBootstrap, best_baseline
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN
+from bionemo.scale.eval.metrics.intervals import Difference, Interval, PairBootstrap, best_baseline
+from bionemo.scale.eval.metrics.undefined import reasons
 from bionemo.scale.eval.scoring import KEYS, ContextScores, Shift
-from bionemo.scale.eval.undefined import reasons
 from bionemo.scale.types import InputError
 
 

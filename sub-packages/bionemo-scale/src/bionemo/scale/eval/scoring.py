@@ -12,17 +12,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from bionemo.scale.eval import intervals, metrics, spread
-from bionemo.scale.eval.baselines import BASELINES, Matches, Targets, match_controls, named_rng
-from bionemo.scale.eval.catalogue import EXTRA_METRICS
-from bionemo.scale.eval.cell_eval import DISCRIMINATION, MetricError, run_cell_eval
-from bionemo.scale.eval.current import PREFIX, CurrentCellEval
-from bionemo.scale.eval.differential import DEEngine
-from bionemo.scale.eval.halves import split_halves
-from bionemo.scale.eval.populations import Population
-from bionemo.scale.eval.residuals import residual_correlations
-from bionemo.scale.eval.sides import Side, make_side, share_batches
-from bionemo.scale.eval.training_means import TrainingMeans
+from bionemo.scale.eval.baselines.estimators import BASELINES, Matches, Targets, match_controls, named_rng
+from bionemo.scale.eval.baselines.training_means import TrainingMeans
+from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError, run_cell_eval
+from bionemo.scale.eval.cell_eval.newest import PREFIX, CurrentCellEval
+from bionemo.scale.eval.cells.halves import split_halves
+from bionemo.scale.eval.cells.populations import Population
+from bionemo.scale.eval.cells.sides import Side, make_side, share_batches
+from bionemo.scale.eval.metrics import formulas as metrics
+from bionemo.scale.eval.metrics import intervals, spread
+from bionemo.scale.eval.metrics.catalogue import EXTRA_METRICS
+from bionemo.scale.eval.metrics.differential import DEEngine
+from bionemo.scale.eval.metrics.residuals import residual_correlations
 
 
 KEYS = ("model", "context", "perturbation", "cells_real", "cells_pred")
@@ -62,7 +63,7 @@ class Task:
     current: CurrentCellEval | None = None
     """Another cell-eval that scores everything too."""
     batch_weights: dict[str, np.ndarray] | None = None
-    """Of :func:`bionemo.scale.eval.intervals.batch_weights`; ``None`` where there are too few batches."""
+    """Of :func:`bionemo.scale.eval.metrics.intervals.batch_weights`; ``None`` where there are too few batches."""
 
     def contexts(self) -> list[str]:
         """Return the cell types, sorted."""

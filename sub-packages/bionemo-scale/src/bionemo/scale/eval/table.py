@@ -5,7 +5,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bionemo.scale.eval.catalogue import Best, loss
+from bionemo.scale.eval.metrics.catalogue import Best, loss
 from bionemo.scale.eval.results import MetricSummary
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix, diags, vstack
 
-from bionemo.scale.data.expression import check_values, read_library_size, size_factors
-from bionemo.scale.data.groups import GroupTable
-from bionemo.scale.data.h5ad import H5adSource
-from bionemo.scale.data.reader import Store
-from bionemo.scale.data.suggest import suggest
+from bionemo.scale.data.prepare.scan import check_values, read_library_size, size_factors
+from bionemo.scale.data.store.groups import GroupTable
+from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files.anndata_file import H5adSource
+from bionemo.scale.files.suggest import suggest
 from bionemo.scale.types import DataCard, InputError
 
 

@@ -11,7 +11,7 @@ from typing import TextIO
 import torch
 from tqdm import tqdm
 
-from bionemo.scale.data.reader import Store
+from bionemo.scale.data.store.reader import Store
 from bionemo.scale.infer.checkpoint import LoadedModel, load_model
 from bionemo.scale.infer.controls import controls_of_store, read_controls
 from bionemo.scale.infer.labels import with_new_perturbations, with_unknown_contexts

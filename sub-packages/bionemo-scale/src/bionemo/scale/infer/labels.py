@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bionemo.scale.data.agents import Grammar, read_features, take_apart
-from bionemo.scale.data.suggest import suggest
+from bionemo.scale.data.labels.agents import Grammar, read_features, take_apart
+from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.checkpoint import LoadedModel
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.types import DataCard, InputError
@@ -48,7 +48,7 @@ def with_new_perturbations(loaded: LoadedModel, names: Sequence[str], features: 
     Args:
         loaded: The model; its condition encoder gets rows for the new labels.
         names: Perturbations; those it knows change nothing.
-        features: File of :func:`~bionemo.scale.data.agents.read_features` for agents that it was not trained on.
+        features: File of :func:`~bionemo.scale.data.labels.agents.read_features` for agents that it was not trained on.
 
     Returns:
         The model with a data card that has the new labels at its end.

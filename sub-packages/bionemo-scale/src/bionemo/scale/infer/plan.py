@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.data.controls import ControlMatcher
-from bionemo.scale.data.dataset import PredictionSet, prediction_sets
-from bionemo.scale.data.reader import Store
-from bionemo.scale.data.suggest import suggest
+from bionemo.scale.data.sets.controls import ControlMatcher
+from bionemo.scale.data.sets.dataset import PredictionSet, prediction_sets
+from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.controls import ControlCells
 from bionemo.scale.infer.parts import cut
 from bionemo.scale.types import DataCard, InputError, Split

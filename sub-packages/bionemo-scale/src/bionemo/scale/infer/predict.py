@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from scipy.sparse import csr_matrix, vstack
 
-from bionemo.scale.data.reader import Store
+from bionemo.scale.data.store.reader import Store
 from bionemo.scale.infer.checkpoint import LoadedModel
 from bionemo.scale.infer.generate import Controls, look_at, perturb
 from bionemo.scale.infer.h5ad_writer import H5adWriter

@@ -9,7 +9,7 @@ are chosen from the scans of all files, so that every part has the same ones.
 from dataclasses import replace
 from pathlib import Path
 
-from bionemo.scale.data.preprocess import PrepareConfig
+from bionemo.scale.data.prepare.preprocess import PrepareConfig
 from bionemo.scale.recipes.steps import Step, prepare_step
 from bionemo.scale.types import InputError
 

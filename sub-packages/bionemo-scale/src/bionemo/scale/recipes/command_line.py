@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from bionemo.scale.data.suggest import suggest
+from bionemo.scale.files.suggest import suggest
 from bionemo.scale.types import InputError
 
 

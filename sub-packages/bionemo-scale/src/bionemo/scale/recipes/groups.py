@@ -16,7 +16,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from bionemo.scale.data.preprocess import PrepareConfig
+from bionemo.scale.data.prepare.preprocess import PrepareConfig
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.sizes import SIZES

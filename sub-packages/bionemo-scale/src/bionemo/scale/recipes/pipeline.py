@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bionemo.scale.data.preprocess import PrepareConfig
-from bionemo.scale.data.suggest import suggest
+from bionemo.scale.data.prepare.preprocess import PrepareConfig
+from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.sizes import SIZES
 from bionemo.scale.recipes.arrays import conversion_steps

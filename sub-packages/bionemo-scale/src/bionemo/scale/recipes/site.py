@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from bionemo.scale.data.suggest import suggest
+from bionemo.scale.files.suggest import suggest
 from bionemo.scale.types import InputError
 
 

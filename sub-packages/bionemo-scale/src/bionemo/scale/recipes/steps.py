@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bionemo.scale.data.preprocess import PrepareConfig
+from bionemo.scale.data.prepare.preprocess import PrepareConfig
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.recipes.command_line import arguments
 from bionemo.scale.train.settings import TrainSettings

@@ -17,8 +17,8 @@ import nemo_run as run
 from nemo_run.cli.api import RunContext, RunContextError
 from nemo_run.cli.cli_parser import CLIException
 
-from bionemo.scale.data.preprocess import PrepareConfig
-from bionemo.scale.data.suggest import suggest
+from bionemo.scale.data.prepare.preprocess import PrepareConfig
+from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.sizes import SIZES
 from bionemo.scale.recipes import parts

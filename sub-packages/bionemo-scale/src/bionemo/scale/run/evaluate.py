@@ -16,9 +16,9 @@ from bionemo.scale.types import InputError, ObsKeys, Split
 
 
 if TYPE_CHECKING:
-    from bionemo.scale.eval.current import CurrentCellEval
+    from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
+    from bionemo.scale.eval.cells.inputs import Labels, PopulationFile
     from bionemo.scale.eval.evaluate import Options, Prepared, TrainingData
-    from bionemo.scale.eval.inputs import Labels, PopulationFile
 
 
 _KEYS = ObsKeys()
@@ -108,8 +108,8 @@ def _evaluate(argv: Sequence[str] | None) -> None:
         raise InputError(f"--seed: expected 0 or more, found {args.seed}")
     # cell-eval's tables are small; more threads only fight the other processes of a node.
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
+    from bionemo.scale.eval.cells.inputs import read_population
     from bionemo.scale.eval.evaluate import Options
-    from bionemo.scale.eval.inputs import read_population
     from bionemo.scale.eval.results import check_out
 
     baselines = _baselines(args)
@@ -160,7 +160,7 @@ def _score(
 def _current(evaluator: str) -> "contextlib.AbstractContextManager[CurrentCellEval | None]":
     if evaluator == "reference":
         return contextlib.nullcontext()
-    from bionemo.scale.eval.current import CurrentCellEval, cache_folder, ensure_environment
+    from bionemo.scale.eval.cell_eval.newest import CurrentCellEval, cache_folder, ensure_environment
 
     folder = cache_folder()
     if not folder.exists():
@@ -171,7 +171,7 @@ def _current(evaluator: str) -> "contextlib.AbstractContextManager[CurrentCellEv
 
 
 def _baselines(args: argparse.Namespace) -> tuple[str, ...]:
-    from bionemo.scale.eval.baselines import BASELINES
+    from bionemo.scale.eval.baselines.estimators import BASELINES
 
     if args.no_baselines and (args.baselines or args.write_baselines):
         raise InputError("--no-baselines: cannot be combined with --baselines or --write-baselines")
@@ -187,7 +187,7 @@ def _baselines(args: argparse.Namespace) -> tuple[str, ...]:
 def _write_baselines(
     folder: Path, real: "PopulationFile", training: "TrainingData | None", options: "Options"
 ) -> None:
-    from bionemo.scale.eval.baseline_files import write_baselines
+    from bionemo.scale.eval.baselines.baseline_files import write_baselines
     from bionemo.scale.eval.evaluate import prepare
     from bionemo.scale.infer.h5ad_writer import H5adWriter
 
@@ -219,7 +219,7 @@ def model_names(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
 
 
 def _labels(args: argparse.Namespace) -> "Labels | None":
-    from bionemo.scale.eval.inputs import Labels
+    from bionemo.scale.eval.cells.inputs import Labels
 
     if args.target_sum is not None and not args.target_sum > 0:
         raise InputError(f"--target-sum: expected a library size above 0, found {args.target_sum:g}")
@@ -256,7 +256,7 @@ def _training(given: Path | None, predictions: "dict[str, PopulationFile]") -> "
 
 
 def _open_store(path: Path) -> "TrainingData":
-    from bionemo.scale.data.reader import Store
+    from bionemo.scale.data.store.reader import Store
     from bionemo.scale.eval.evaluate import TrainingData
 
     with Store.open(path) as store:

@@ -15,8 +15,8 @@ from bionemo.scale.types import InputError, ObsKeys
 
 
 if TYPE_CHECKING:
-    from bionemo.scale.data.inspection import StoreInfo
-    from bionemo.scale.data.preprocess import PrepareConfig, PrepareSummary
+    from bionemo.scale.data.prepare.inspection import StoreInfo
+    from bionemo.scale.data.prepare.preprocess import PrepareConfig, PrepareSummary
 
 _SECONDS_BETWEEN_LINES = 10.0
 _STATE_KEYS = ObsKeys(perturbation="gene", cell_type="cell_type", batch="gem_group")
@@ -125,7 +125,7 @@ def _run(argv: Sequence[str] | None) -> None:
 
 def _look_at(options: argparse.Namespace) -> None:
     # Late, so that --help answers at once.
-    from bionemo.scale.data.inspection import describe_store, verify_store
+    from bionemo.scale.data.prepare.inspection import describe_store, verify_store
 
     if options.inputs:
         raise InputError(f"expected one store, found {options.inputs[0]} besides it")
@@ -138,7 +138,7 @@ def _look_at(options: argparse.Namespace) -> None:
 
 
 def _merge(options: argparse.Namespace, bar: "_Bar") -> list[str]:
-    from bionemo.scale.data.merge import merge_stores
+    from bionemo.scale.data.prepare.merge import merge_stores
 
     done = merge_stores(options.inputs, options.out, split=options.split, overwrite=options.overwrite, progress=bar)
     return [
@@ -152,7 +152,7 @@ def _merge(options: argparse.Namespace, bar: "_Bar") -> list[str]:
 
 
 def _scan(options: argparse.Namespace, bar: "_Bar") -> list[str]:
-    from bionemo.scale.data.preprocess import scan_only
+    from bionemo.scale.data.prepare.preprocess import scan_only
 
     config, warnings = _config(options)
     scans = scan_only(config, bar)
@@ -161,7 +161,7 @@ def _scan(options: argparse.Namespace, bar: "_Bar") -> list[str]:
 
 
 def _prepare(options: argparse.Namespace, bar: "_Bar") -> list[str]:
-    from bionemo.scale.data.preprocess import prepare
+    from bionemo.scale.data.prepare.preprocess import prepare
 
     config, warnings = _config(options)
     summary = prepare(config, bar)
@@ -170,9 +170,9 @@ def _prepare(options: argparse.Namespace, bar: "_Bar") -> list[str]:
 
 
 def _config(options: argparse.Namespace) -> "tuple[PrepareConfig, tuple[str, ...]]":
-    from bionemo.scale.data.knockdown import Knockdown
-    from bionemo.scale.data.preprocess import PrepareConfig
-    from bionemo.scale.data.state_experiment import read_state
+    from bionemo.scale.data.labels.state_experiment import read_state
+    from bionemo.scale.data.prepare.knockdown import Knockdown
+    from bionemo.scale.data.prepare.preprocess import PrepareConfig
 
     inputs, datasets, split, warnings = tuple(options.inputs), tuple(options.dataset or ()), options.split, ()
     keys, control = ObsKeys(), "control"

@@ -120,7 +120,7 @@ def settings_from(argv: Sequence[str] | None) -> TrainSettings:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command: 0 done, 1 the loss went wrong, 2 refused, 75 stopped by a signal and saved, 130 interrupted."""
-    from bionemo.scale.train.stopping import TrainingInterrupted, TrainingStopped
+    from bionemo.scale.train.callbacks.stopping import TrainingInterrupted, TrainingStopped
 
     try:
         return run_command(_train, argv)

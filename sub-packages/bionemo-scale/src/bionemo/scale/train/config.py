@@ -15,10 +15,10 @@ from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.model.weights import init_weights
 from bionemo.scale.train.fields import RUN_FIELDS
-from bionemo.scale.train.lora import add_adapters
+from bionemo.scale.train.finetune.lora import add_adapters
+from bionemo.scale.train.finetune.transfer import freeze, start_from_checkpoint
 from bionemo.scale.train.loss import ScaleLoss
 from bionemo.scale.train.tables import load_tables, set_decoder_bias
-from bionemo.scale.train.transfer import freeze, start_from_checkpoint
 from bionemo.scale.types import DataCard
 
 
@@ -36,11 +36,11 @@ class ScaleConfig(
     data_card: str = ""
     """:class:`bionemo.scale.types.DataCard` as JSON: genes, labels and scale of the training data."""
     start_from: str = ""
-    """Checkpoint of another run whose weights a new network takes (:mod:`bionemo.scale.train.transfer`)."""
+    """Checkpoint of another run whose weights a new network takes (:mod:`bionemo.scale.train.finetune.transfer`)."""
     frozen: str = ""
     """Names in :data:`bionemo.scale.train.settings.FREEZABLE`, with commas between them."""
     lora: int = 0
-    """Rank of the adapters on the blocks (:mod:`bionemo.scale.train.lora`); 0 trains the blocks themselves."""
+    """Rank of the adapters on the blocks (:mod:`bionemo.scale.train.finetune.lora`); 0 trains the blocks themselves."""
     override_parent_fields: list[str] = field(default_factory=lambda: [*OVERRIDE_BIONEMO_CONFIG_DEFAULTS, *RUN_FIELDS])
 
     def configure_model(self) -> ScaleModel:

@@ -8,12 +8,12 @@ It needs Megatron and not NeMo, whose import takes several times as long as all 
 from dataclasses import dataclass
 from typing import Any
 
-from bionemo.scale.data.agents import Grammar
-from bionemo.scale.data.reader import Store
+from bionemo.scale.data.labels.agents import Grammar
+from bionemo.scale.data.store.reader import Store
 from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.train.fields import parse_overrides, size_fields
-from bionemo.scale.train.finetune import (
+from bionemo.scale.train.finetune.start import (
     Start,
     check_architecture,
     check_features,
@@ -21,10 +21,10 @@ from bionemo.scale.train.finetune import (
     find_start,
     inherited_fields,
 )
+from bionemo.scale.train.finetune.transfer import Matches
 from bionemo.scale.train.run_folder import check_same_run, description, shards_optimizer
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.tables import TABLES_NAME, Perturbations, card_of_training, read_perturbations
-from bionemo.scale.train.transfer import Matches
 from bionemo.scale.types import DataCard, GroupMeans, InputError, Split
 
 

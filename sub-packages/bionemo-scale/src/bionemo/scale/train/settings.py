@@ -82,9 +82,9 @@ class TrainSettings:
     control_share: float = 0.4
     """Share of the training sets that go from controls to other controls of their context."""
     perturbation_features: Path | None = None
-    """One vector per perturbation (.csv, .tsv, .parquet); see :func:`bionemo.scale.data.agents.read_features`."""
+    """One vector per perturbation (.csv, .tsv, .parquet); see :func:`bionemo.scale.data.labels.agents.read_features`."""
     from_checkpoint: Path | None = None
-    """Run folder or checkpoint of another run to start from; see bionemo.scale.train.finetune."""
+    """Run folder or checkpoint of another run to start from; see bionemo.scale.train.finetune.start."""
     freeze: tuple[str, ...] = ()
     """Parts of the network that keep the checkpoint's weights: names in :data:`FREEZABLE`."""
     lora: int = 0

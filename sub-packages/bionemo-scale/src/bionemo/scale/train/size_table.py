@@ -4,13 +4,13 @@
 
 from typing import Any
 
-from bionemo.scale.data.reader import Store
+from bionemo.scale.data.store.reader import Store
 from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.count import count_parameters
 from bionemo.scale.model.sizes import REFERENCE_DATA
 from bionemo.scale.train.fields import parse_overrides, size_fields
-from bionemo.scale.train.finetune import check_architecture, find_start, inherited_fields
+from bionemo.scale.train.finetune.start import check_architecture, find_start, inherited_fields
 from bionemo.scale.train.resolve import checked_config
 from bionemo.scale.train.settings import TrainSettings
 

@@ -8,7 +8,7 @@ import torch
 from megatron.core.utils import get_attr_wrapped_model
 from torch import Tensor, nn
 
-from bionemo.scale.data.collate import unpack
+from bionemo.scale.data.sets.collate import unpack
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleOutput
 from bionemo.scale.train.objective import hide_labels, objective, pair_cells, path_placement

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bionemo.scale.data.agents import Agents, Grammar, read_features, take_apart
-from bionemo.scale.eval.training_means import fit
+from bionemo.scale.data.labels.agents import Agents, Grammar, read_features, take_apart
+from bionemo.scale.eval.baselines.training_means import fit
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.types import DataCard, GroupMeans, InputError
 

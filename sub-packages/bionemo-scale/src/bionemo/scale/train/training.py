@@ -16,21 +16,21 @@ from nemo import lightning as nl
 from nemo.collections import llm
 from nemo.lightning.pytorch.optim import MegatronOptimizerModule
 
-from bionemo.scale.data.datamodule import ScaleDataModule
-from bionemo.scale.data.sampler import Sampling
+from bionemo.scale.data.sets.datamodule import ScaleDataModule
+from bionemo.scale.data.sets.sampler import Sampling
 from bionemo.scale.megatron.kernels import PRECISIONS
 from bionemo.scale.model.scale_model import packed_length
-from bionemo.scale.train.average import WeightAverage
-from bionemo.scale.train.callbacks import RunMonitor, StopOnSignal, TrainableReport
+from bionemo.scale.train.callbacks.average import WeightAverage
+from bionemo.scale.train.callbacks.dropout import DropoutSeed
+from bionemo.scale.train.callbacks.progress import RunMonitor, StopOnSignal, TrainableReport
+from bionemo.scale.train.callbacks.retention import checkpointing, resuming
+from bionemo.scale.train.callbacks.stopping import TrainingInterrupted
 from bionemo.scale.train.config import ScaleConfig
-from bionemo.scale.train.dropout import DropoutSeed
-from bionemo.scale.train.finetune import report
-from bionemo.scale.train.keeping import checkpointing, resuming
+from bionemo.scale.train.finetune.start import report
 from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module
 from bionemo.scale.train.resolve import ResolvedRun
 from bionemo.scale.train.run_folder import write_run_folder
 from bionemo.scale.train.settings import TrainSettings
-from bionemo.scale.train.stopping import TrainingInterrupted
 
 
 def train(run: ResolvedRun, stream: TextIO) -> Path:

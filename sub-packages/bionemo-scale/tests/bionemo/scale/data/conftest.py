@@ -6,14 +6,12 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import settings
-from scipy.sparse import csr_matrix
 
-from bionemo.scale.data.groups import GroupTable
-from bionemo.scale.data.preprocess import PrepareConfig, prepare
-from bionemo.scale.data.reader import Store
+from bionemo.scale.data.prepare.preprocess import PrepareConfig, prepare
+from bionemo.scale.data.store.groups import GroupTable
+from bionemo.scale.data.store.reader import Store
 from bionemo.scale.types import ObsKeys, Split
 
 
@@ -24,30 +22,6 @@ settings.load_profile("no-deadline")
 EXAMPLES = Path(__file__).parents[6] / "examples"
 KANG = EXAMPLES / "data" / "kang2018_pbmc_ifnb.h5ad"
 PAPALEXI = EXAMPLES / "data" / "papalexi2021_thp1_eccite.h5ad"
-
-
-def make_screen(seed: int = 0, *, num_genes: int = 60, prefix: str = "") -> ad.AnnData:
-    """Counts of 2 cell types x 2 batches x (control, p0, p1, p2), 3 to 40 cells each, in random order."""
-    rng = np.random.default_rng(seed)
-    labels = [
-        (cell_type, batch, perturbation)
-        for cell_type in ("A", "B c")
-        for batch in ("b0", "b1")
-        for perturbation in ("control", "p0", "p1", "p2")
-        for _ in range(rng.integers(3, 40))
-    ]
-    labels = [labels[position] for position in rng.permutation(len(labels))]
-    rates = rng.gamma(0.5, 2.0, size=num_genes)
-    counts = rng.poisson(rates, size=(len(labels), num_genes)).astype(np.int32)
-    counts[0, 0] = 70_000
-    obs = pd.DataFrame(labels, columns=["cell_type", "batch", "perturbation"]).astype("category")
-    obs.index = [f"{prefix}cell{number}" for number in range(len(obs))]
-    return ad.AnnData(csr_matrix(counts), obs=obs, var=pd.DataFrame(index=[f"gene{i}" for i in range(num_genes)]))
-
-
-@pytest.fixture
-def screen() -> ad.AnnData:
-    return make_screen()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from bionemo.scale.eval.populations import Population
+from bionemo.scale.eval.cells.populations import Population
 
 
 DATA = Path(__file__).parents[6] / "examples" / "data"

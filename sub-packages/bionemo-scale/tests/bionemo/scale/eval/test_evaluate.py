@@ -13,11 +13,11 @@ import polars as pl
 import pytest
 from scipy import sparse
 
-from bionemo.scale.eval import sides
-from bionemo.scale.eval.baselines import BASELINES
+from bionemo.scale.eval.baselines.estimators import BASELINES
+from bionemo.scale.eval.cells import sides
+from bionemo.scale.eval.cells.inputs import Labels, PopulationFile, read_population
+from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.evaluate import Options, TrainingData, evaluate, prepare, split_mismatch
-from bionemo.scale.eval.inputs import Labels, PopulationFile, read_population
-from bionemo.scale.eval.populations import Population
 from bionemo.scale.types import DataCard, ExpressionScale, Group, GroupMeans, InputError, ObsKeys
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bionemo.scale.eval import scoring, sides
-from bionemo.scale.eval.catalogue import EXTRA_METRICS
-from bionemo.scale.eval.cell_eval import DISCRIMINATION, MetricError, metric_columns
+from bionemo.scale.eval import scoring
+from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError, metric_columns
+from bionemo.scale.eval.cells import sides
+from bionemo.scale.eval.metrics.catalogue import EXTRA_METRICS
 from bionemo.scale.eval.scoring import KEYS, Model, Task, score_contexts
 
 

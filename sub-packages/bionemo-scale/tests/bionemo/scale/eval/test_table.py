@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-from bionemo.scale.eval.catalogue import PAPER_NAMES
+from bionemo.scale.eval.metrics.catalogue import PAPER_NAMES
 from bionemo.scale.eval.results import MetricSummary
 from bionemo.scale.eval.table import COLUMNS, Column, render_table
 

@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bionemo.scale.data.preprocess import PrepareConfig, prepare
-from bionemo.scale.data.reader import Store
+from bionemo.scale.data.prepare.preprocess import PrepareConfig, prepare
+from bionemo.scale.data.store.reader import Store
 from bionemo.scale.run.evaluate import main, model_names
 from bionemo.scale.types import InputError
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.data.reader import Store
+from bionemo.scale.data.store.reader import Store
 from bionemo.scale.run.prepare import main
 from bionemo.scale.types import Split
 

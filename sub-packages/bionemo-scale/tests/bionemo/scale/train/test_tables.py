@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bionemo.scale.data.agents import Grammar, take_apart
+from bionemo.scale.data.labels.agents import Grammar, take_apart
 from bionemo.scale.train.tables import Perturbations, card_of_training, load_tables, set_decoder_bias, write_tables
 from bionemo.scale.types import DataCard, ExpressionScale, Group, GroupMeans, InputError, ObsKeys
 

@@ -4,7 +4,7 @@
 
 from typing import Any
 
-from bionemo.scale.eval.catalogue import BY_COLUMN, loss
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, loss
 from bionemo.scale.eval.page.sources import RunFiles
 from bionemo.scale.eval.table import COLUMNS
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bionemo.scale.eval.inputs import Labels, align, read_population
-from bionemo.scale.eval.populations import Population
+from bionemo.scale.eval.cells.inputs import Labels, align, read_population
+from bionemo.scale.eval.cells.populations import Population
 
 
 MAX_CONTEXTS = 12

@@ -11,7 +11,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from bionemo.scale.eval.catalogue import BY_COLUMN, PAPER_METRICS, loss
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, PAPER_METRICS, loss
 from bionemo.scale.eval.page.cautions import cautions
 from bionemo.scale.eval.page.embedding import Clouds
 from bionemo.scale.eval.page.payload import figures

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from bionemo.scale.eval.catalogue import BY_COLUMN, METRICS
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, METRICS
 from bionemo.scale.eval.page.embedding import Clouds
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 from bionemo.scale.eval.table import COLUMNS

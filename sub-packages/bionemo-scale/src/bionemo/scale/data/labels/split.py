@@ -1,0 +1,325 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which cells are for training, validation and test: STATE's TOML files, resolved against the data.
+
+A split assigns each condition (dataset, cell type, perturbation) as a whole. Sections of the file:
+
+    [training]                      dataset = "train": its conditions are training data unless held out below
+    [zeroshot]                      "dataset.cell type" = "train", "val" or "test": every perturbation of it
+    [fewshot."dataset.cell type"]   val = [...], test = [...]: those perturbations; the others are training data
+
+Names are split at the first dot. A dataset that is not in [training] contributes only the cell types named below it.
+Control cells of every cell type in use are training data and are matched in every split. Unlike STATE, unknown names
+and a perturbation in two splits are errors, and validation never falls back to test.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bionemo.scale.files.suggest import suggest
+from bionemo.scale.types import Group, InputError, Split
+
+
+SECTIONS = ("datasets", "training", "zeroshot", "fewshot")
+_REPORTED_NAMES = 5
+
+
+class Context(NamedTuple):
+    """Where perturbations are applied."""
+
+    dataset: str
+    cell_type: str
+
+
+class Condition(NamedTuple):
+    """What a split assigns as a whole."""
+
+    dataset: str
+    cell_type: str
+    perturbation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSpec:
+    """A split file as written, names not yet looked up."""
+
+    source: str
+    """File name, for messages."""
+    training: tuple[str, ...]
+    zeroshot: Mapping[Context, Split]
+    fewshot: Mapping[Context, Mapping[str, Split]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedSplit:
+    """The split of every condition of the data."""
+
+    control: str
+    assignments: Mapping[Condition, Split | None]
+    """``None`` is excluded: neither trained on nor scored."""
+    num_cells: Mapping[Condition, int]
+    absent: tuple[Condition, ...]
+    """Held-out conditions that the file names but that have no cells; the perturbation exists elsewhere."""
+    unknown: tuple[str, ...] = ()
+    """What is wrong with the first names that the data does not have, where that is not refused."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the assignments; counts and file names do not enter."""
+        return _hash_assignments(
+            [[*condition, split or "excluded"] for condition, split in sorted(self.assignments.items())]
+        )
+
+    def count_conditions(self, split: Split | None) -> int:
+        """Return the number of perturbed conditions of a split."""
+        return sum(self._is_in(condition, split) for condition in self.assignments)
+
+    def count_cells(self, split: Split | None) -> int:
+        """Return the number of perturbed cells of a split."""
+        return sum(self.num_cells[condition] for condition in self.assignments if self._is_in(condition, split))
+
+    def summary(self) -> dict[str, Any]:
+        """Return hash and counts, for the manifest."""
+        counts = {
+            name: {"conditions": self.count_conditions(split), "cells": self.count_cells(split)}
+            for name, split in [*((split.value, split) for split in Split), ("excluded", None)]
+        }
+        controls = sum(
+            self.num_cells[condition]
+            for condition, split in self.assignments.items()
+            if condition.perturbation == self.control and split is not None
+        )
+        return {"sha256": self.sha256, "counts": counts, "control_cells": controls, "absent": len(self.absent)}
+
+    def to_json(self) -> str:
+        """Return every condition with its split and number of cells, for ``split.json``."""
+        fields = {
+            **self.summary(),
+            "control": self.control,
+            "absent": [list(condition) for condition in self.absent],
+            "columns": ["dataset", "cell_type", "perturbation", "split", "cells"],
+        }
+        rows = [
+            json.dumps([*condition, split or "excluded", self.num_cells[condition]])
+            for condition, split in sorted(self.assignments.items())
+        ]
+        body = json.dumps(fields, indent=1)[:-2]
+        return body + ',\n "conditions": [\n  ' + ",\n  ".join(rows) + "\n ]\n}\n"
+
+    def _is_in(self, condition: Condition, split: Split | None) -> bool:
+        return condition.perturbation != self.control and self.assignments[condition] == split
+
+
+def read_split(path: Path) -> SplitSpec:
+    """Read a split file and check its form.
+
+    Raises:
+        InputError: No such file, no TOML, an unknown section, a value that is no split, a perturbation in two splits.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such split file")
+    try:
+        return parse_split(path.read_text(encoding="utf-8"), source=str(path))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected TOML text, found {error}") from error
+
+
+def parse_split(text: str, *, source: str = "split") -> SplitSpec:
+    """Parse the text of a split file; see :func:`read_split`.
+
+    Args:
+        text: TOML.
+        source: File name, for messages.
+    """
+    try:
+        return split_from_fields(tomllib.loads(text), source=source)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{source}: expected TOML, found {error}") from error
+
+
+def split_from_fields(fields: Mapping[str, Any], *, source: str) -> SplitSpec:
+    """Check the sections of a split file; see :func:`read_split`."""
+    for name, section in fields.items():
+        if name not in SECTIONS:
+            raise InputError(f"{source}: unknown section [{name}]; {suggest(name, SECTIONS)}")
+        if not isinstance(section, dict):
+            raise InputError(f"{source}: expected a section [{name}], found {name} = {section!r}")
+    for dataset, value in fields.get("training", {}).items():
+        if value != Split.TRAIN:
+            raise InputError(f'{source}: [training] {dataset} must be "train", found {value!r}')
+    zeroshot = {
+        _context(name, source, "zeroshot"): _to_split(value, f'{source}: [zeroshot] "{name}"')
+        for name, value in fields.get("zeroshot", {}).items()
+    }
+    fewshot = {
+        _context(name, source, "fewshot"): _held_out(section, f'{source}: [fewshot."{name}"]')
+        for name, section in fields.get("fewshot", {}).items()
+    }
+    for context in zeroshot.keys() & fewshot.keys():
+        raise InputError(f"{source}: {'.'.join(context)!r} is in both [zeroshot] and [fewshot]; keep one")
+    return SplitSpec(source=source, training=tuple(fields.get("training", {})), zeroshot=zeroshot, fewshot=fewshot)
+
+
+def resolve_split(
+    spec: SplitSpec | None, num_cells: Mapping[Condition, int], *, control: str, allow_unknown_names: bool = False
+) -> ResolvedSplit:
+    """Assign every condition of the data to a split.
+
+    Args:
+        spec: The split file; ``None`` makes everything training data.
+        num_cells: Cells of every condition there is, controls included.
+        control: Perturbation label of control cells.
+        allow_unknown_names: Names that the data does not have are reported and not refused.
+
+    Raises:
+        InputError: A name that the data does not have.
+    """
+    unknown: tuple[str, ...] = ()
+    if spec is None:
+        assignments: dict[Condition, Split | None] = dict.fromkeys(num_cells, Split.TRAIN)
+        absent: tuple[Condition, ...] = ()
+    else:
+        # Looking for what else was meant takes a while; a few names tell enough.
+        unknown = tuple(islice(_unknown_names(spec, num_cells, control), _REPORTED_NAMES))
+        if unknown and not allow_unknown_names:
+            raise InputError(f"{spec.source}: {unknown[0]}")
+        assignments = {condition: _assign(spec, condition, control) for condition in num_cells}
+        absent = tuple(
+            Condition(*context, perturbation)
+            for context, held_out in spec.fewshot.items()
+            for perturbation in held_out
+            if Condition(*context, perturbation) not in num_cells
+        )
+    return ResolvedSplit(control=control, assignments=assignments, num_cells=num_cells, absent=absent, unknown=unknown)
+
+
+def check_trains(split: ResolvedSplit, source: object) -> None:
+    """Check that there is something to train on.
+
+    Args:
+        split: The resolved split.
+        source: What it was made of, for messages; ``None`` is no split file.
+
+    Raises:
+        InputError: There is not.
+    """
+    if not split.count_cells(Split.TRAIN):
+        where = source.source if isinstance(source, SplitSpec) else source or "the data"
+        raise InputError(f"{where}: expected perturbed cells to train on, found none in the training split")
+
+
+def read_split_counts(path: Path) -> dict[Condition, int]:
+    """Return the cells of every condition of a resolved split, as :meth:`ResolvedSplit.to_json` wrote it."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["conditions"]
+    return {Condition(*row[:3]): int(row[4]) for row in rows}
+
+
+def read_split_hash(path: Path) -> str:
+    """Return the sha256 of the assignments in a resolved split, computed anew."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["conditions"]
+    return _hash_assignments([row[:4] for row in rows])
+
+
+def check_leakage(labels: Iterable[tuple[Group, Split]], *, control: str) -> None:
+    """Check that no perturbed condition is in two splits.
+
+    Args:
+        labels: Groups as they are stored, with their splits.
+        control: Perturbation label of control cells, which every split shares.
+
+    Raises:
+        InputError: One is.
+    """
+    seen: dict[Condition, Split] = {}
+    for group, split in labels:
+        if group.perturbation == control:
+            continue
+        condition = Condition(group.dataset, group.cell_type, group.perturbation)
+        if seen.setdefault(condition, split) != split:
+            raise InputError(f"leakage: {tuple(condition)} is in both {seen[condition].value} and {split.value}")
+
+
+def _hash_assignments(rows: list[list[str]]) -> str:
+    return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
+
+
+def _assign(spec: SplitSpec, condition: Condition, control: str) -> Split | None:
+    context = Context(condition.dataset, condition.cell_type)
+    named = context in spec.zeroshot or context in spec.fewshot
+    if condition.perturbation == control:
+        return Split.TRAIN if named or condition.dataset in spec.training else None
+    if context in spec.zeroshot:
+        return spec.zeroshot[context]
+    if context in spec.fewshot:
+        return spec.fewshot[context].get(condition.perturbation, Split.TRAIN)
+    return Split.TRAIN if condition.dataset in spec.training else None
+
+
+def _unknown_names(spec: SplitSpec, conditions: Collection[Condition], control: str) -> Iterator[str]:
+    """Yield what is wrong with every name that the data does not have."""
+    contexts = {Context(condition.dataset, condition.cell_type) for condition in conditions}
+    datasets = {context.dataset for context in contexts}
+    named = dict.fromkeys([*spec.zeroshot, *spec.fewshot])
+    for dataset in dict.fromkeys([*spec.training, *(context.dataset for context in named)]):
+        if dataset not in datasets:
+            yield f"unknown dataset {dataset!r}; {suggest(dataset, datasets)}"
+    for context in named:
+        if context not in contexts and context.dataset in datasets:
+            there = [other.cell_type for other in contexts if other.dataset == context.dataset]
+            yield (
+                f"dataset {context.dataset!r} has no cell type {context.cell_type!r}; "
+                f"{suggest(context.cell_type, there)}"
+            )
+    known: dict[str, set[str]] = {}
+    for condition in conditions:
+        known.setdefault(condition.dataset, set()).add(condition.perturbation)
+    for context, held_out in spec.fewshot.items():
+        there = known.get(context.dataset, set()) - {control}
+        for perturbation in held_out:
+            if there and perturbation not in there:
+                reason = "is the control, which every split shares" if perturbation == control else "is unknown"
+                yield (
+                    f'[fewshot."{".".join(context)}"] perturbation {perturbation!r} {reason}; '
+                    f"{suggest(perturbation, there)}"
+                )
+
+
+def _context(name: str, source: str, section: str) -> Context:
+    dataset, dot, cell_type = name.partition(".")
+    if not (dataset and dot and cell_type):
+        raise InputError(f'{source}: [{section}] expected "dataset.cell type", found {name!r}')
+    return Context(dataset, cell_type)
+
+
+def _to_split(value: Any, where: str) -> Split:
+    try:
+        return Split(value)
+    except ValueError:
+        raise InputError(f"{where} must be train, val or test, found {value!r}") from None
+
+
+def _held_out(section: Any, where: str) -> dict[str, Split]:
+    if not isinstance(section, dict):
+        raise InputError(f"{where} expected val = [...] and test = [...], found {section!r}")
+    held_out: dict[str, Split] = {}
+    for name, perturbations in section.items():
+        split = _to_split(name, f"{where} key {name!r}")
+        if not _are_strings(perturbations):
+            raise InputError(f"{where} {name} must be a list of perturbation names, found {perturbations!r}")
+        for perturbation in perturbations:
+            if held_out.setdefault(perturbation, split) != split:
+                raise InputError(
+                    f"{where} perturbation {perturbation!r} is in both {held_out[perturbation].value} and "
+                    f"{split.value}; keep one"
+                )
+    return held_out
+
+
+def _are_strings(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(item, str) for item in value)

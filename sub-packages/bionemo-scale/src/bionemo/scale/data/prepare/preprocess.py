@@ -1,0 +1,474 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""From h5ad files to a store: the one function behind ``bionemo-scale-prepare``."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import reduce
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bionemo.scale.data.labels.split import (
+    ResolvedSplit,
+    SplitSpec,
+    check_leakage,
+    check_trains,
+    read_split,
+    resolve_split,
+)
+from bionemo.scale.data.prepare.convert import (
+    InputFile,
+    ScanTask,
+    Survey,
+    WriteTask,
+    WrittenInput,
+    positions,
+    scan_input,
+    survey,
+    write_input,
+)
+from bionemo.scale.data.prepare.hvg import GeneMoments, select_genes
+from bionemo.scale.data.prepare.knockdown import Knockdown
+from bionemo.scale.data.prepare.layout import check_controls, count_conditions, lay_out
+from bionemo.scale.data.prepare.pool import run_tasks
+from bionemo.scale.data.prepare.scan import FileStatistics
+from bionemo.scale.data.prepare.scanned import ScannedInput, copy_scans, read_scans, write_scans
+from bionemo.scale.data.prepare.workspace import replace_text, workspace
+from bionemo.scale.data.prepare.writer import BUCKET_ENTRIES
+from bionemo.scale.data.sets.controls import ControlMatcher
+from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME, Codec
+from bionemo.scale.data.store.groups import GroupTable
+from bionemo.scale.data.store.manifest import Manifest
+from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys, Split
+
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Called with the stage (``filter``, ``scan``, ``write``), the cells it has just done, and all cells of the stage."""
+_SAME_TARGET = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """What to make a store of, and how."""
+
+    inputs: tuple[Path, ...]
+    """h5ad files, or folders of zarr stores of AnnData."""
+    out: Path
+    """The store, a folder that is made."""
+    keys: ObsKeys = field(default_factory=ObsKeys)
+    controls: tuple[str, ...] = ("control",)
+    """Perturbation labels of control cells; all become the first."""
+    datasets: tuple[str, ...] = ()
+    """Name of each file's data set, or one for all; file names without ending when empty."""
+    split: Path | SplitSpec | None = None
+    """Split file; ``None`` makes every cell training data."""
+    allow_unknown_names: bool = False
+    """Names of the split that the files do not have are reported and not refused."""
+    num_hvg: int = 2000
+    """Highly variable genes to keep; 0 keeps all."""
+    target_sum: float = 1e4
+    """Library size cells are scaled to."""
+    library_size_key: str | None = None
+    """obs column with library sizes; ``None`` sums the counts of the file's genes."""
+    matrix: str = "X"
+    """Expression to read: ``X``, ``layers/NAME``, ``raw/X`` or ``obsm/NAME``."""
+    gene_key: str | None = None
+    """var column with gene names; ``None`` is the index."""
+    join: Literal["inner", "outer"] = "inner"
+    """Genes that all files have, or that any file has; those that a file lacks are 0 in its cells."""
+    knockdown: Knockdown | None = None
+    """Leave out cells in which the targeted gene is not down."""
+    codec: Codec = "zstd"
+    """How cells are packed."""
+    scanned: tuple[Path, ...] = ()
+    """Folders that :func:`scan_only` made of these and other files, whose values decide which genes are kept."""
+    workers: int = 1
+    """Processes, at most one a file."""
+    overwrite: bool = False
+    """Replace the store at ``out``."""
+    bucket_entries: int = BUCKET_ENTRIES
+    """Stored values sorted in memory at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSummary:
+    """What was made."""
+
+    out: Path
+    num_groups: int
+    """Perturbed and control groups."""
+    num_cells: int
+    cells_by_split: dict[str, int]
+    """Perturbed cells of each split, ``control`` cells and ``excluded`` cells."""
+    num_filtered: int
+    """Of the excluded cells, those without knockdown of their target."""
+    num_genes: int
+    num_genes_found: int
+    """Genes that all files have, or any of them with ``join`` outer."""
+    genes_by_input: dict[str, int]
+    """Genes of each file."""
+    kind: str
+    """``counts`` or ``log1p``."""
+    num_fallback_groups: int
+    """Perturbed groups whose controls come from other batches."""
+    num_bytes: int
+    split_sha256: str | None
+    warnings: tuple[str, ...]
+
+
+def _no_progress(stage: str, cells: int, total: int) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is known before the first value is read."""
+
+    files: tuple[InputFile, ...]
+    surveys: tuple[Survey, ...]
+    genes: np.ndarray
+    """Names, of the files that are here."""
+    spec: SplitSpec | None
+    split: ResolvedSplit
+    groups: GroupTable
+
+    @property
+    def num_cells(self) -> int:
+        return sum(each.num_cells for each in self.surveys)
+
+
+def prepare(config: PrepareConfig, progress: Progress = _no_progress) -> PrepareSummary:
+    """Make a store of AnnData files; memory follows the labels of the largest file, not its expression.
+
+    The store appears at ``config.out`` when it is complete, or not at all. A conversion that was killed leaves a
+    folder beside it, and the same call goes on from there.
+
+    Args:
+        config: What and how.
+        progress: Told of every piece of work.
+
+    Raises:
+        InputError: The input cannot be used, or nothing can be written; one line says why.
+    """
+    _check_config(config)
+    with workspace(config.out, _command(config, "store")) as folder:
+        plan = _look(config, folder, progress, is_part=bool(config.scanned))
+        scans = read_scans(config.scanned, _scan_options(config))
+        copy_scans(scans, plan.files, [each.num_cells for each in plan.surveys])
+        statistics = _scan_all(config, plan, progress)
+        known = scans or tuple(map(_scanned, plan.files, plan.surveys, statistics))
+        genes, found = _choose_genes(config, known)
+        card = _card(config, plan, statistics, genes)
+        tasks = [
+            WriteTask(
+                file=file,
+                groups=plan.groups,
+                genes=card.genes,
+                codec=config.codec,
+                bucket_entries=config.bucket_entries,
+            )
+            for file in plan.files
+        ]
+        written = run_tasks(
+            write_input, tasks, workers=config.workers, progress=lambda n: progress("write", n, plan.num_cells)
+        )
+        manifest = _manifest(plan, card, written)
+        if plan.spec:
+            replace_text(folder / SPLIT_NAME, plan.split.to_json())
+        replace_text(folder / MANIFEST_NAME, manifest.to_json())
+    return _summarise(config, manifest, plan, found, _warnings(config, plan, statistics, manifest))
+
+
+def scan_only(config: PrepareConfig, progress: Progress = _no_progress) -> tuple[ScannedInput, ...]:
+    """Do the first pass alone, for a conversion of many files on many machines, and keep it at ``config.out``.
+
+    Raises:
+        InputError: The input cannot be used, or nothing can be written.
+    """
+    _check_config(config)
+    with workspace(config.out, _command(config, "scan")) as folder:
+        plan = _look(config, folder, progress, is_part=True)
+        statistics = _scan_all(config, plan, progress)
+        known = tuple(map(_scanned, plan.files, plan.surveys, statistics))
+        write_scans(folder, known, _scan_options(config))
+    return read_scans([config.out], _scan_options(config))
+
+
+def _scanned(file: InputFile, found: Survey, statistics: FileStatistics) -> ScannedInput:
+    return ScannedInput(
+        name=file.path.name,
+        dataset=file.dataset,
+        num_cells=found.num_cells,
+        kind=statistics.kind,
+        genes=found.genes,
+        moments=statistics.moments,
+        path=file.scan_path,
+    )
+
+
+def _look(config: PrepareConfig, folder: Path, progress: Progress, *, is_part: bool) -> _Plan:
+    """Read the labels and decide where every cell goes; a part need not have what the other parts may have."""
+    files = tuple(
+        InputFile(
+            number=number,
+            path=path,
+            dataset=dataset,
+            folder=folder,
+            matrix=config.matrix,
+            gene_key=config.gene_key,
+            keys=config.keys,
+            controls=config.controls,
+            library_size_key=config.library_size_key,
+            target_sum=config.target_sum,
+            knockdown=config.knockdown,
+        )
+        for number, (path, dataset) in enumerate(zip(config.inputs, _datasets(config), strict=True))
+    )
+    # Labels are read in a moment; only the filter makes it worth to start processes.
+    workers = config.workers if config.knockdown else 1
+    surveys = tuple(run_tasks(survey, files, workers=workers, progress=lambda cells: progress("filter", cells, 0)))
+    check_controls(
+        {file.path: each.perturbations for file, each in zip(files, surveys, strict=True)},
+        config.keys,
+        config.controls,
+    )
+    spec = read_split(config.split) if isinstance(config.split, Path) else config.split
+    counted = [each.groups for each in surveys]
+    split = resolve_split(
+        spec,
+        count_conditions(counted),
+        control=config.controls[0],
+        allow_unknown_names=is_part or config.allow_unknown_names,
+    )
+    groups = lay_out(counted, split)
+    if not is_part:
+        check_trains(split, config.split)
+        check_groups(groups)
+    genes = _join_genes(config, [(file.path, each.genes) for file, each in zip(files, surveys, strict=True)])
+    return _Plan(files=files, surveys=surveys, genes=genes, spec=spec, split=split, groups=groups)
+
+
+def check_groups(groups: GroupTable) -> None:
+    """Check that every perturbed group has controls and that no condition is in two splits.
+
+    Raises:
+        InputError: One is not so.
+    """
+    ControlMatcher(groups)
+    check_leakage(
+        ((groups.label(index), Split(groups.split[index])) for index in range(len(groups))), control=groups.control
+    )
+
+
+def _check_config(config: PrepareConfig) -> None:
+    if len(config.datasets) not in (0, 1, len(config.inputs)):
+        raise InputError(
+            f"expected one dataset name for each of {len(config.inputs)} files, or one for all, found "
+            f"{', '.join(config.datasets)}"
+        )
+    for path in config.inputs:
+        if config.inputs.count(path) > 1:
+            raise InputError(f"{path}: the file is given twice")
+    if config.num_hvg < 0 or not config.target_sum > 0:
+        raise InputError(
+            f"expected hvg of at least 0 and a positive target sum, found {config.num_hvg} and {config.target_sum}"
+        )
+    check_out(config.out, overwrite=config.overwrite)
+
+
+def check_out(out: Path, *, overwrite: bool) -> None:
+    """Check that a store may be made here.
+
+    Raises:
+        InputError: Something else is in the way.
+    """
+    if out.exists() and not _is_empty_folder(out):
+        if not overwrite:
+            raise InputError(f"{out}: exists already; choose another folder or give --overwrite")
+        if not (out / MANIFEST_NAME).is_file():
+            raise InputError(f"{out}: only a store is overwritten, found no {MANIFEST_NAME} in it")
+
+
+def _command(config: PrepareConfig, what: str) -> dict[str, Any]:
+    """What a conversion must have in common with one that it continues."""
+    fields = asdict(config)
+    for name in ("workers", "overwrite", "out", "bucket_entries"):
+        fields.pop(name)
+    if isinstance(config.split, Path):
+        fields["split"] = config.split.read_text(encoding="utf-8") if config.split.is_file() else None
+    elif config.split is not None:
+        fields["split"] = repr(config.split)
+    inputs = [(path, path.stat()) for path in config.inputs if path.exists()]
+    fields["inputs"] = [[str(path.resolve()), status.st_size, status.st_mtime_ns] for path, status in inputs]
+    return {"what": what, "version": version_of("bionemo-scale"), **fields}
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _scan_options(config: PrepareConfig) -> dict[str, Any]:
+    """What decides about the numbers of a scan."""
+    names = ("keys", "controls", "split", "target_sum", "library_size_key", "matrix", "gene_key", "knockdown")
+    command = _command(config, "scan")
+    return {name: command[name] for name in names}
+
+
+def _join_genes(config: PrepareConfig, named: Sequence[tuple[object, np.ndarray]]) -> np.ndarray:
+    """Genes that every file has, or that any has, in the order of their first appearance."""
+    counts: dict[str, int] = {}
+    for _, genes in named:
+        for gene in genes.tolist():
+            counts[gene] = counts.get(gene, 0) + 1
+    needed = len(named) if config.join == "inner" else 1
+    kept = np.array([gene for gene, count in counts.items() if count >= needed])
+    if not len(kept):
+        names = ", ".join(str(name) for name, _ in named)
+        first = ", ".join(repr(str(genes[0])) for _, genes in named)
+        raise InputError(f"{names}: expected genes in common, found none; the first names are {first}")
+    return kept
+
+
+def _scan_all(config: PrepareConfig, plan: _Plan, progress: Progress) -> list[FileStatistics]:
+    tasks = [ScanTask(file=file, groups=plan.groups) for file in plan.files]
+    statistics = run_tasks(
+        scan_input, tasks, workers=config.workers, progress=lambda cells: progress("scan", cells, plan.num_cells)
+    )
+    for file, found in zip(plan.files, statistics, strict=True):
+        check_scale(file.path, found.kind, plan.files[0].path, statistics[0].kind)
+        if found.target_sum is not None and abs(found.target_sum / config.target_sum - 1) > _SAME_TARGET:
+            raise InputError(
+                f"{file.path}: expected log1p of counts scaled to {config.target_sum:g}, found cells whose sum before "
+                f"the logarithm is {found.target_sum:.6g}; give --target-sum {found.target_sum:.6g} if all files have it"
+            )
+    return statistics
+
+
+def check_scale(name: object, kind: str, first_name: object, first_kind: str) -> None:
+    """Check that two files are both of counts, or both of log1p values.
+
+    Raises:
+        InputError: They are not.
+    """
+    if kind != first_kind:
+        raise InputError(
+            f"{name}: expected the scale of {first_name}, {first_kind}, found {kind}; give files of one scale"
+        )
+
+
+def _choose_genes(config: PrepareConfig, scans: Sequence[ScannedInput]) -> tuple[np.ndarray, int]:
+    """Genes to keep, and how many there were to choose from."""
+    for scan in scans:
+        check_scale(scan.name, scan.kind, scans[0].name, scans[0].kind)
+    genes = _join_genes(config, [(scan.name, scan.genes) for scan in scans])
+    if not 0 < config.num_hvg < len(genes):
+        return genes, len(genes)
+    total = GeneMoments(len(genes))
+    for scan in scans:
+        total.add_moments(scan.moments, positions(genes, scan.genes))
+    chosen = genes[select_genes(total, config.num_hvg)]
+    if not len(chosen):
+        names = ", ".join(scan.name for scan in scans)
+        raise InputError(f"{names}: expected genes that vary over training cells, found none")
+    return chosen, len(genes)
+
+
+def _card(config: PrepareConfig, plan: _Plan, statistics: Sequence[FileStatistics], genes: np.ndarray) -> DataCard:
+    kind = statistics[0].kind
+    return DataCard(
+        genes=tuple(genes.tolist()),
+        cell_types=plan.groups.cell_types,
+        perturbations=plan.groups.perturbations,
+        batches=plan.groups.batches,
+        control=config.controls[0],
+        scale=ExpressionScale(
+            target_sum=config.target_sum,
+            source=kind,
+            library_size_key=config.library_size_key if kind == "counts" else None,
+        ),
+        keys=config.keys,
+        split_sha256=plan.split.sha256 if plan.spec else None,
+    )
+
+
+def _manifest(plan: _Plan, card: DataCard, written: Sequence[WrittenInput]) -> Manifest:
+    return Manifest(
+        card=card,
+        groups=plan.groups,
+        shards=tuple(shard for part in written for shard in part.shards),
+        obs=tuple(part.obs for part in written),
+        value_dtype=reduce(max, [np.dtype(part.value_dtype) for part in written]).name,
+        split=plan.split.summary() if plan.spec else None,
+        inputs=tuple(part.source for part in written),
+        versions={name: version_of(name) for name in ("bionemo-scale", "anndata", "lmdb", "numpy")},
+    )
+
+
+def _datasets(config: PrepareConfig) -> tuple[str, ...]:
+    if len(config.datasets) == 1:
+        return config.datasets * len(config.inputs)
+    return config.datasets or tuple(path.stem for path in config.inputs)
+
+
+def version_of(name: str) -> str:
+    """Return the version of an installed package, or ``unknown``."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _warnings(
+    config: PrepareConfig, plan: _Plan, statistics: Sequence[FileStatistics], manifest: Manifest
+) -> tuple[str, ...]:
+    lines = []
+    if config.library_size_key and statistics[0].kind == "log1p":
+        lines.append(f"values are log1p already: library sizes in {config.library_size_key!r} were not used")
+    below = sum(file.num_below_total for file in statistics)
+    if below:
+        lines.append(f"{below} cells have a library size in {config.library_size_key!r} below the sum of their counts")
+    for entry in manifest.inputs:
+        if entry.num_missing_genes:
+            lines.append(f"{entry.name} lacks {entry.num_missing_genes} genes of the store: they are 0 in its cells")
+    if plan.split.absent:
+        names = ", ".join(".".join(condition) for condition in plan.split.absent[:3])
+        lines.append(f"{len(plan.split.absent)} held-out conditions of the split have no cells ({names} ...)")
+    if plan.split.unknown:
+        lines.append(f"the split has names that the data does not have, the first: {plan.split.unknown[0]}")
+    return tuple(lines)
+
+
+def _summarise(
+    config: PrepareConfig, manifest: Manifest, plan: _Plan, num_genes_found: int, warnings: tuple[str, ...]
+) -> PrepareSummary:
+    groups = manifest.groups
+    cells = {part.value: plan.split.count_cells(part) for part in Split}
+    cells["control"] = int(groups.num_cells[groups.is_control].sum())
+    cells["excluded"] = sum(entry.num_cells for entry in manifest.inputs) - manifest.num_cells
+    return PrepareSummary(
+        out=config.out,
+        num_groups=len(groups),
+        num_cells=manifest.num_cells,
+        cells_by_split=cells,
+        num_filtered=sum(each.num_filtered for each in plan.surveys),
+        num_genes=len(manifest.card.genes),
+        num_genes_found=num_genes_found,
+        genes_by_input={entry.name: entry.num_genes for entry in manifest.inputs},
+        kind=manifest.card.scale.source,
+        num_fallback_groups=count_fallbacks(groups),
+        num_bytes=sum(path.stat().st_size for path in config.out.iterdir()),
+        split_sha256=manifest.card.split_sha256,
+        warnings=warnings,
+    )
+
+
+def count_fallbacks(groups: GroupTable) -> int:
+    """Return how many perturbed groups have controls of other batches only; those of a part may have none."""
+    matched = ControlMatcher(groups, allow_missing=True)
+    return int((matched.is_fallback & ~groups.is_control).sum())

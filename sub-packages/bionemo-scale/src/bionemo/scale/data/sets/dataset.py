@@ -1,0 +1,138 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Cell sets as a torch data set, and the sets predictions are made of."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from torch.utils.data import Dataset
+
+from bionemo.scale.data.sets.controls import ControlMatcher, MatchLevel
+from bionemo.scale.data.sets.sampler import PROPORTIONAL, Sampling, SetSampler
+from bionemo.scale.data.store.groups import GroupTable
+from bionemo.scale.data.store.reader import Store
+from bionemo.scale.types import Split
+
+
+class GatheredSets(NamedTuple):
+    """B sets of N cells as they come from the store; :func:`~bionemo.scale.data.sets.collate.collate` makes tensors."""
+
+    expression: csr_matrix
+    """[2 * B * N, G] log1p expression, the controls of all sets, then the perturbed cells."""
+    cell_type: np.ndarray
+    """[B] int64."""
+    perturbation: np.ndarray
+    """[B] int64."""
+    batch: np.ndarray
+    """[B] int64."""
+    num_cells: np.ndarray
+    """[B] int64."""
+    seed: np.ndarray
+    """[B] int64."""
+
+
+class CellSetDataset(Dataset[GatheredSets]):
+    """Sets of a split, matched with controls; set ``i`` is a function of the arguments and ``i`` alone.
+
+    Args:
+        store: The store.
+        split: Split to draw from.
+        set_size: N, cells a set.
+        seed: Order of cells and sets, and the draw of controls.
+        sampling: How often groups are drawn.
+        num_samples: Sets of the data set, over as many epochs as it takes; ``None`` is one epoch.
+        repeat_first_epoch: Every epoch is the first again, for a validation that is always the same.
+
+    Raises:
+        InputError: The split has no perturbed cells.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        split: Split,
+        set_size: int,
+        seed: int,
+        sampling: Sampling = PROPORTIONAL,
+        num_samples: int | None = None,
+        *,
+        repeat_first_epoch: bool = False,
+    ) -> None:
+        self.store = store
+        self.sampler = SetSampler(store.groups, split, set_size, seed, sampling)
+        self.controls = ControlMatcher(store.groups)
+        self._num_samples = self.sampler.num_sets if num_samples is None else num_samples
+        self._repeat_first_epoch = repeat_first_epoch
+
+    def __len__(self) -> int:
+        return self._num_samples
+
+    def __getitem__(self, index: int) -> GatheredSets:
+        """Return one set, B = 1."""
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[int]) -> GatheredSets:
+        """Return the sets of a micro-batch in one read; torch's loader calls this."""
+        for index in indices:
+            if not 0 <= index < len(self):
+                raise IndexError(f"expected a set in 0..{len(self) - 1}, got {index}")
+        if self._repeat_first_epoch:
+            indices = [index % self.sampler.num_sets for index in indices]
+        plans = [self.sampler.plan(index) for index in indices]
+        size = self.sampler.set_size
+        controls = [
+            self.controls.match(plan.group, size, self.sampler.control_rng(index)).rows
+            for plan, index in zip(plans, indices, strict=True)
+        ]
+        groups = self.store.groups
+        group = np.array([plan.group for plan in plans])
+        return GatheredSets(
+            expression=self.store.read(np.concatenate([*controls, *(plan.perturbed_rows for plan in plans)])),
+            cell_type=groups.cell_type[group].astype(np.int64),
+            perturbation=_perturbation_ids(groups, group),
+            batch=groups.batch[group].astype(np.int64),
+            num_cells=np.array([plan.num_cells for plan in plans], dtype=np.int64),
+            seed=np.array([plan.seed for plan in plans], dtype=np.int64),
+        )
+
+
+def _perturbation_ids(groups: GroupTable, chosen: np.ndarray) -> np.ndarray:
+    """Return rows of the vocabulary, and its length for control groups."""
+    rows = groups.perturbation[chosen].astype(np.int64)
+    return np.where(rows < 0, len(groups.perturbations), rows)
+
+
+class PredictionSet(NamedTuple):
+    """A set to predict: some cells of a group and as many matched controls."""
+
+    group: int
+    """Row of the group table."""
+    perturbed_rows: np.ndarray
+    """[n] int64 store rows of the cells that were measured, n at most the set size."""
+    control_rows: np.ndarray
+    """[n] int64 store rows to start from."""
+    level: MatchLevel
+    """``cell_type`` when the controls are of other batches."""
+    seed: int
+    """In [0, 2**31)."""
+
+
+def prediction_sets(store: Store, split: Split, set_size: int, seed: int) -> Iterator[PredictionSet]:
+    """Yield the perturbed groups of a split in store order, each cut into sets; the last of a group may be short.
+
+    Args:
+        store: The store.
+        split: Split to predict; one without cells yields nothing.
+        set_size: Most cells of a set.
+        seed: Draw of the controls.
+    """
+    matcher = ControlMatcher(store.groups)
+    for group in store.groups.perturbed_in(split).tolist():
+        rows = store.groups.rows(group)
+        for piece, first in enumerate(range(0, len(rows), set_size)):
+            part = rows[first : first + set_size]
+            source = np.random.SeedSequence([seed, group, piece])
+            controls = matcher.match(group, len(part), np.random.default_rng(source))
+            yield PredictionSet(group, part, controls.rows, controls.level, int(source.generate_state(1)[0]) >> 1)

@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of blocks that lie anywhere in memory, copied into one CSR matrix.
+
+A batch takes some rows of each of a hundred blocks, and numpy gathers from one array at a time: calls for each block
+cost more than the copying. So one array is laid over the memory from the first block to the last, whatever is between
+them, and the rows are ranges of it; nothing but the ranges is read.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from bionemo.scale.data.store.csr import row_pointers
+from bionemo.scale.data.store.format import Block
+from bionemo.scale.data.store.memory import batch_memory
+
+
+_VALUE_DTYPES = tuple(np.dtype(name) for name in ("<u1", "<u2", "<u4", "<f4"))
+_NUMBER = {dtype: number for number, dtype in enumerate(_VALUE_DTYPES)}
+_POINTER_BYTES = 4
+
+
+class PlacedBlock(NamedTuple):
+    """A block and where its arrays are; they stay there as long as it is kept."""
+
+    block: Block
+    addresses: tuple[int, int, int, int]
+    """Of ``indptr``, ``library_size``, ``indices`` and ``values``."""
+    end: int
+    """First address behind all four."""
+    value_dtype: int
+    """Number of the dtype of ``values``."""
+
+
+class GatheredRows(NamedTuple):
+    """Rows as CSR arrays."""
+
+    pointers: np.ndarray
+    """[n + 1] int64."""
+    library_size: np.ndarray
+    """[n] float32."""
+    indices: np.ndarray
+    """[nnz] int32."""
+    values: np.ndarray
+    """[nnz] float32."""
+
+
+def place_block(block: Block) -> PlacedBlock:
+    """Look up where a block is, once it is known that its rows are inside its arrays.
+
+    Raises:
+        ValueError: Row pointers that lead out of the block.
+    """
+    pointers = block.indptr
+    if pointers[0] != 0 or pointers[-1] != len(block.indices) or (pointers[1:] < pointers[:-1]).any():
+        raise ValueError("its row pointers do not cover its entries")
+    arrays = (pointers, block.library_size, block.indices, block.values)
+    addresses = tuple(array.__array_interface__["data"][0] for array in arrays)
+    end = max(address + array.nbytes for address, array in zip(addresses, arrays, strict=True))
+    return PlacedBlock(block, addresses, end, _NUMBER[block.values.dtype])
+
+
+def gather_rows(blocks: Sequence[PlacedBlock], which: np.ndarray, local: np.ndarray) -> GatheredRows:
+    """Copy rows of blocks.
+
+    Args:
+        blocks: Blocks of one store, at least one.
+        which: [n] number of each row's block in ``blocks``.
+        local: [n] number of each row in its block.
+
+    Returns:
+        Row i is row ``local[i]`` of block ``which[i]``.
+
+    Raises:
+        ValueError: A gene that the store does not have.
+    """
+    addresses = np.array([block.addresses for block in blocks], dtype=np.int64)
+    first = int(addresses.min())
+    memory = pa.foreign_buffer(first, max(block.end for block in blocks) - first)
+    pointer_at, library_at, index_at, value_at = (addresses - first).T[:, which]
+    pointer_at += _POINTER_BYTES * local
+    words = _overlapping(memory, "<u4")
+    starts = words[pointer_at].astype(np.int64)
+    lengths = words[pointer_at + _POINTER_BYTES].astype(np.int64) - starts
+    index_dtype = blocks[0].block.indices.dtype
+    indices = _copy_ranges(memory, index_at + index_dtype.itemsize * starts, lengths, index_dtype)
+    if len(indices) and indices.max() >= blocks[0].block.num_genes:
+        raise ValueError(f"found gene {indices.max()} of {blocks[0].block.num_genes}")
+    numbers = np.array([block.value_dtype for block in blocks])
+    return GatheredRows(
+        pointers=row_pointers(lengths),
+        library_size=_overlapping(memory, "<f4")[library_at + _POINTER_BYTES * local],
+        indices=_cast(indices, np.int32),
+        values=_copy_values(memory, numbers[which], value_at, starts, lengths),
+    )
+
+
+def _copy_values(
+    memory: pa.Buffer, numbers: np.ndarray, value_at: np.ndarray, starts: np.ndarray, lengths: np.ndarray
+) -> np.ndarray:
+    """Return [nnz] float32, each row from its dtype."""
+
+    def copied(number: int, rows: slice | np.ndarray) -> np.ndarray:
+        dtype = _VALUE_DTYPES[number]
+        return _copy_ranges(memory, value_at[rows] + dtype.itemsize * starts[rows], lengths[rows], dtype)
+
+    found = np.unique(numbers).tolist()
+    if len(found) == 1:
+        return _cast(copied(found[0], slice(None)), np.float32)
+    values = batch_memory.take(int(lengths.sum()), np.float32)
+    owner = np.repeat(numbers, lengths)
+    for number in found:
+        values[owner == number] = copied(number, numbers == number)
+    return values
+
+
+def _cast(array: np.ndarray, dtype: type) -> np.ndarray:
+    out = batch_memory.take(len(array), dtype)
+    np.copyto(out, array, casting="unsafe")
+    return out
+
+
+def _copy_ranges(memory: pa.Buffer, starts: np.ndarray, lengths: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return ranges one after the other, given their first bytes and their lengths in elements.
+
+    Arrow's variable-length binary arrays are offsets into one buffer, and taking elements of them is a loop of
+    ``memcpy``. The ranges are every second element here; those between, from the end of one to the start of the next,
+    may go backwards and are never taken.
+    """
+    count, total = len(starts), int(lengths.sum()) * dtype.itemsize
+    offsets = np.empty(2 * count + 2, dtype=np.int64)
+    offsets[0] = 0
+    offsets[1:-1:2] = starts
+    offsets[2::2] = starts + lengths * dtype.itemsize
+    # Arrow makes room for as many mean lengths as are taken, and believes the first and last offset for the mean.
+    offsets[-1] = min(total * (2 * count + 1) // count + 2 * count, memory.size)
+    ranges = pa.Array.from_buffers(pa.large_binary(), 2 * count + 1, [None, pa.py_buffer(offsets), memory])
+    taken = ranges.take(pa.array(np.arange(1, 2 * count, 2)))
+    return np.frombuffer(taken.buffers()[2], dtype=dtype, count=total // dtype.itemsize)
+
+
+def _overlapping(memory: pa.Buffer, dtype: str) -> np.ndarray:
+    """Return an array of 4-byte elements whose element i starts at byte i: blocks need not be aligned to each other."""
+    return np.ndarray(shape=(memory.size - 3,), dtype=dtype, buffer=memory, strides=(1,))

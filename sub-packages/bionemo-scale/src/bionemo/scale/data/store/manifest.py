@@ -1,0 +1,152 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The store's manifest: everything about a store but the cells themselves."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bionemo.scale.data.store.format import CHUNK_ROWS, MANIFEST_NAME, SCHEMA_VERSION
+from bionemo.scale.data.store.groups import GroupTable
+from bionemo.scale.types import DataCard, InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """A file of the store, with what tells whether it is whole."""
+
+    name: str
+    num_bytes: int
+    sha256: str
+    num_cells: int
+    num_blocks: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputEntry:
+    """An AnnData the store was made from."""
+
+    name: str
+    dataset: str
+    num_bytes: int
+    sha256: str
+    num_cells: int
+    num_genes: int
+    num_missing_genes: int = 0
+    """Genes of the store that the input does not have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Contents of ``manifest.json``."""
+
+    card: DataCard
+    groups: GroupTable
+    shards: tuple[FileEntry, ...]
+    """Perturbed and control shard of input 0, then of input 1, ..."""
+    obs: tuple[FileEntry, ...]
+    """Names and labels of the cells of input 0, then of input 1, ..."""
+    value_dtype: str
+    """Widest dtype of the stored values: ``uint8``, ``uint16``, ``uint32`` or ``float32``."""
+    split: dict[str, Any] | None
+    """Counts and hash of the resolved split; ``None`` when every cell is training data."""
+    inputs: tuple[InputEntry, ...]
+    versions: dict[str, str]
+
+    @property
+    def num_cells(self) -> int:
+        """Cells in the store."""
+        return int(self.groups.num_cells.sum())
+
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """Every file of the store but the manifest and the split."""
+        return (*self.shards, *self.obs)
+
+    def to_json(self) -> str:
+        """Return the manifest as JSON text."""
+        fields = {
+            "schema_version": SCHEMA_VERSION,
+            "num_cells": self.num_cells,
+            "chunk_rows": CHUNK_ROWS,
+            "value_dtype": self.value_dtype,
+            "card": asdict(self.card),
+            "datasets": self.groups.datasets,
+            "groups": self.groups.to_columns(),
+            "shards": [asdict(entry) for entry in self.shards],
+            "obs": [asdict(entry) for entry in self.obs],
+            "split": self.split,
+            "inputs": [asdict(entry) for entry in self.inputs],
+            "versions": self.versions,
+        }
+        rows = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items())
+        return "{\n" + rows + "\n}\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check ``manifest.json`` of a store.
+
+    Args:
+        folder: The store.
+
+    Raises:
+        InputError: There is none, it is no JSON, it lacks a field, or it has another schema version.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise InputError(f"{folder}: not a store, expected a file {MANIFEST_NAME} in it (bionemo-scale-prepare)")
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: expected JSON, found {error}") from error
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: expected schema_version {SCHEMA_VERSION}, found {version!r}; prepare the store again with this "
+            "version of bionemo-scale"
+        )
+    try:
+        return _from_fields(fields)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: incomplete manifest, {error!r}") from error
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal; of a folder, that of the names and hashes of its files."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = "".join(f"{hash_file(file)}  {file.relative_to(path)}\n" for file in files)
+        return hashlib.sha256(lines.encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files of a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
+
+
+def _from_fields(fields: dict[str, Any]) -> Manifest:
+    card = DataCard.from_dict(fields["card"])
+    groups = GroupTable.from_columns(
+        fields["groups"],
+        datasets=tuple(fields["datasets"]),
+        cell_types=card.cell_types,
+        perturbations=card.perturbations,
+        batches=card.batches,
+        control=card.control,
+    )
+    return Manifest(
+        card=card,
+        groups=groups,
+        shards=tuple(FileEntry(**entry) for entry in fields["shards"]),
+        obs=tuple(FileEntry(**entry) for entry in fields["obs"]),
+        value_dtype=fields["value_dtype"],
+        split=fields["split"],
+        inputs=tuple(InputEntry(**entry) for entry in fields["inputs"]),
+        versions=fields["versions"],
+    )

@@ -1,0 +1,261 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reading a store: cells by row number, in any order, as normalised expression."""
+
+import logging
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from scipy.sparse import csr_matrix
+
+from bionemo.scale.data.store.csr import concatenate_ranges
+from bionemo.scale.data.store.format import CHUNK_ROWS, SPLIT_NAME, Codec
+from bionemo.scale.data.store.gather import GatheredRows, gather_rows
+from bionemo.scale.data.store.groups import GroupTable
+from bionemo.scale.data.store.manifest import FileEntry, hash_file, read_manifest
+from bionemo.scale.data.store.shards import Shards
+from bionemo.scale.types import DataCard, GroupMeans, InputError, Split
+
+
+logger = logging.getLogger(__name__)
+
+_MEAN_ROWS = 16 * CHUNK_ROWS
+
+
+class Store:
+    """A store made by ``bionemo-scale-prepare``, open for reading.
+
+    Files are opened by the process that reads, at its first read; a store can be handed to forked or spawned workers.
+
+    Args:
+        path: The folder; see :meth:`open`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._manifest = read_manifest(path)
+        self.card: DataCard = self._manifest.card
+        """Genes, vocabularies and scale."""
+        self.groups: GroupTable = self._manifest.groups
+        """Where each group's cells are."""
+        for entry in self._manifest.files:
+            _check_size(path / entry.name, entry)
+        num_blocks = -(-self.groups.num_cells // CHUNK_ROWS)
+        self._first_block = np.cumsum(num_blocks) - num_blocks
+        self._shards: Shards | None = None
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "Store":
+        """Open a store and check its manifest and the size of its files.
+
+        Raises:
+            InputError: No store, another schema version, or a file is missing or cut off.
+        """
+        return cls(Path(path))
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_shards": None}
+
+    @property
+    def num_cells(self) -> int:
+        """Cells in the store; rows are numbered from 0."""
+        return self._manifest.num_cells
+
+    @property
+    def num_genes(self) -> int:
+        """Genes of each cell, columns of :meth:`read`."""
+        return len(self.card.genes)
+
+    @property
+    def codec(self) -> Codec:
+        """How the first block is packed, and so all blocks of its input."""
+        return self._open_shards().codec(0)
+
+    @property
+    def split_json(self) -> str | None:
+        """Text of the resolved split; ``None`` when every cell is training data."""
+        path = self.path / SPLIT_NAME
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def close(self) -> None:
+        """Close the files; the next read opens them again."""
+        if self._shards is not None and self._shards.process == os.getpid():
+            self._shards.close()
+        self._shards = None
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> csr_matrix:
+        """Return log1p expression of cells.
+
+        Args:
+            rows: [n] store rows in any order; rows may repeat and come from any groups.
+
+        Returns:
+            [n, G] float32, row i is cell ``rows[i]``, genes ascending.
+
+        Raises:
+            IndexError: A row is not in the store.
+            InputError: A block is missing or damaged.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.num_cells:
+            raise IndexError(f"expected rows in 0..{self.num_cells - 1}, got {rows.min()}..{rows.max()}")
+        if not len(rows):
+            return csr_matrix((0, self.num_genes), dtype=np.float32)
+        found = self._gather(rows)
+        if self.card.scale.source == "counts":
+            self._normalise(found)
+        return _as_csr(found.values, found.indices, found.pointers, self.num_genes)
+
+    def group_means(self, split: Split) -> GroupMeans:
+        """Return the pseudobulk of a split's perturbed groups and of every control group.
+
+        Control groups come with each split because every split shares them. Cells are read once, in order.
+        """
+        groups = self.groups
+        chosen = np.flatnonzero((groups.split == split) | groups.is_control)
+        sums = np.zeros((len(chosen), self.num_genes))
+        counts = groups.num_cells[chosen]
+        owner = np.repeat(np.arange(len(chosen)), counts)
+        rows = concatenate_ranges(groups.first_row[chosen], counts)
+        for first in range(0, len(rows), _MEAN_ROWS):
+            part = owner[first : first + _MEAN_ROWS]
+            low, high = int(part[0]), int(part[-1]) + 1
+            member = csr_matrix(
+                (np.ones(len(part)), (part - low, np.arange(len(part)))), shape=(high - low, len(part))
+            )
+            sums[low:high] += (member @ self.read(rows[first : first + _MEAN_ROWS])).toarray()
+        return GroupMeans(
+            groups=tuple(groups.label(index) for index in chosen.tolist()),
+            means=sums / np.maximum(counts, 1)[:, None],
+            counts=counts,
+        )
+
+    def obs(self, rows: Sequence[int] | np.ndarray) -> pd.DataFrame:
+        """Return names and labels of cells.
+
+        Args:
+            rows: [n] store rows in any order.
+
+        Returns:
+            Columns ``cell`` (its name in the input file), ``dataset``, ``cell_type``, ``perturbation``, ``batch``.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        groups = self.groups
+        group = np.searchsorted(groups.first_row, rows, side="right") - 1
+        return pd.DataFrame(
+            {
+                "cell": self._cell_names(rows),
+                "dataset": pd.Categorical.from_codes(groups.dataset[group], groups.datasets),
+                "cell_type": pd.Categorical.from_codes(groups.cell_type[group], groups.cell_types),
+                "perturbation": pd.Categorical.from_codes(
+                    groups.perturbation[group] + 1, (groups.control, *groups.perturbations)
+                ),
+                "batch": pd.Categorical.from_codes(groups.batch[group], groups.batches),
+            }
+        )
+
+    def verify(self) -> None:
+        """Read every file of the store and compare its sha256 with the manifest.
+
+        Raises:
+            InputError: A file differs.
+        """
+        for entry in self._manifest.files:
+            found = hash_file(self.path / entry.name)
+            if found != entry.sha256:
+                raise InputError(f"{self.path / entry.name}: expected sha256 {entry.sha256}, found {found}")
+
+    def _normalise(self, cells: GatheredRows) -> None:
+        """Turn counts into log1p of library-size normalised counts, in place."""
+        target, library_size = np.float32(self.card.scale.target_sum), cells.library_size
+        factors = np.divide(target, library_size, out=np.zeros_like(library_size), where=library_size > 0)
+        lengths = np.diff(cells.pointers)
+        # Piece by piece, so that what is computed on stays in the processor's cache.
+        for first in range(0, len(lengths), CHUNK_ROWS):
+            rows = slice(first, first + CHUNK_ROWS)
+            values = cells.values[cells.pointers[first] : cells.pointers[min(rows.stop, len(lengths))]]
+            values *= np.repeat(factors[rows], lengths[rows])
+            np.log1p(values, out=values)
+
+    def _gather(self, rows: np.ndarray) -> GatheredRows:
+        """Copy rows out of their blocks; values as they are stored."""
+        groups = self.groups
+        group = np.searchsorted(groups.first_row, rows, side="right") - 1
+        chunk, local = np.divmod(rows - groups.first_row[group], CHUNK_ROWS)
+        _, first, which = np.unique(self._first_block[group] + chunk, return_index=True, return_inverse=True)
+        shards = self._open_shards()
+        blocks = [shards.block(*key) for key in zip(group[first].tolist(), chunk[first].tolist(), strict=True)]
+        try:
+            return gather_rows(blocks, which, local)
+        except ValueError as error:
+            raise InputError(f"{self.path}: damaged store, {error}") from error
+
+    def _open_shards(self) -> Shards:
+        if self._shards is None or self._shards.process != os.getpid():
+            self._shards = Shards(
+                [self.path / entry.name for entry in self._manifest.shards], self.groups, self.num_genes
+            )
+        return self._shards
+
+    def _cell_names(self, rows: np.ndarray) -> np.ndarray:
+        names = np.empty(len(rows), dtype=object)
+        ends = np.cumsum([entry.num_cells for entry in self._manifest.obs])
+        part = np.searchsorted(ends, rows, side="right")
+        for number in np.unique(part).tolist():
+            entry = self._manifest.obs[number]
+            inside = np.flatnonzero(part == number)
+            local = rows[inside] - (ends[number] - entry.num_cells)
+            starts = _row_group_starts(self.path / entry.name)
+            piece = np.searchsorted(starts, local, side="right") - 1
+            for group in np.unique(piece).tolist():
+                chosen = piece == group
+                found = _names_of_row_group(self.path / entry.name, group)
+                names[inside[chosen]] = found[local[chosen] - starts[group]]
+        return names
+
+
+def _check_size(path: Path, entry: FileEntry) -> None:
+    if not path.is_file():
+        raise InputError(f"{path}: the store's manifest lists this file, found none")
+    found = path.stat().st_size
+    if found != entry.num_bytes:
+        raise InputError(
+            f"{path}: expected {entry.num_bytes} bytes, found {found}; the file is cut off or was changed"
+        )
+
+
+def _as_csr(values: np.ndarray, indices: np.ndarray, pointers: np.ndarray, num_genes: int) -> csr_matrix:
+    dtype = np.int32 if pointers[-1] <= np.iinfo(np.int32).max else np.int64
+    matrix = csr_matrix((values, indices, pointers.astype(dtype)), shape=(len(pointers) - 1, num_genes), copy=False)
+    # Blocks are written that way; saying so spares a check of every read.
+    matrix.has_sorted_indices = True
+    matrix.has_canonical_format = True
+    return matrix
+
+
+@lru_cache(maxsize=8)
+def _row_group_starts(path: Path) -> np.ndarray:
+    with pq.ParquetFile(path) as file:
+        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    return np.cumsum([0, *sizes[:-1]])
+
+
+@lru_cache(maxsize=8)
+def _names_of_row_group(path: Path, number: int) -> np.ndarray:
+    with pq.ParquetFile(path) as file:
+        return file.read_row_group(number, columns=["cell"])["cell"].to_numpy()

@@ -1,0 +1,236 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Predictors without a network; a model that does not beat them has learnt nothing about cells.
+
+Each is one function whose docstring is its definition. It sees the labels of the cells to predict, real control
+cells of their cell type (what a model starts from) and pseudobulks of the training split. It never sees the cells.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bionemo.scale.eval.baselines.training_means import TrainingMeans
+from bionemo.scale.population import with_counted_zeros, with_mean
+
+
+_CELLS_AT_ONCE = 512
+"""Cells of a population that are moved together, as many as a model's largest sets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """The cells of one context that are to be predicted, and what there is to predict them from."""
+
+    cell_type: str
+    perturbation: np.ndarray
+    """[cells] str."""
+    batch: np.ndarray
+    """[cells] str."""
+    controls: np.ndarray
+    """[cells, G] float32, one matched real control cell for each cell."""
+    context_control: np.ndarray
+    """[G] float64, mean of all real control cells of the cell type."""
+    batch_control: dict[str, np.ndarray]
+    """Batch to the mean of the real control cells that those of its cells were drawn from, [G] float64."""
+    training: TrainingMeans | None
+    """``None`` when no training data is at hand; only ``control`` works then."""
+    seed: int = 0
+    """Places the zeros of counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselinePrediction:
+    """Predicted cells."""
+
+    expression: np.ndarray
+    """[cells, G] float32."""
+    fallbacks: int = 0
+    """Cells for which the definition's fallback was used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matches:
+    """A control cell for each cell."""
+
+    rows: np.ndarray
+    """[cells] int64, row among the controls of the cell type."""
+    pools: dict[str, np.ndarray]
+    """Batch to the rows that its cells' were drawn from."""
+    fallbacks: int
+    """Cells whose batch has no controls."""
+
+
+def match_controls(batch: np.ndarray, control_batch: np.ndarray, rng: np.random.Generator) -> Matches:
+    """Draw for each cell a control cell of its batch, or of any batch where its own has none.
+
+    Args:
+        batch: [cells] batch of the cells, all of one cell type.
+        control_batch: [controls] batch of the control cells of that cell type.
+        rng: Draws with replacement.
+    """
+    rows = np.empty(len(batch), dtype=np.int64)
+    fallbacks, pools = 0, {}
+    for name in dict.fromkeys(batch.tolist()):
+        members = np.flatnonzero(batch == name)
+        pool = np.flatnonzero(control_batch == name)
+        if not pool.size:
+            pool = np.arange(len(control_batch))
+            fallbacks += members.size
+        rows[members] = rng.choice(pool, size=members.size)
+        pools[name] = pool
+    return Matches(rows=rows, pools=pools, fallbacks=fallbacks)
+
+
+def named_rng(seed: int, *names: str) -> np.random.Generator:
+    """Seed by name, so that what else is in the file does not change the draws."""
+    return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
+
+
+def control(targets: Targets) -> BaselinePrediction:
+    """Predict the matched control cell itself: no effect."""
+    return BaselinePrediction(expression=targets.controls)
+
+
+def perturbation_mean(targets: Targets) -> BaselinePrediction:
+    """Predict the perturbation's mean expression, averaged over training contexts with equal weight.
+
+    Constant cells. An unseen perturbation gets the mean of all perturbed training cells (fallback).
+    """
+    training = _training(targets)
+    return _constant(targets.perturbation, training.means, training.overall.mean)
+
+
+def context_mean(targets: Targets) -> BaselinePrediction:
+    """Predict the mean of all perturbed training cells of the cell type, whatever the perturbation.
+
+    Constant cells, every training cell weighing the same. A cell type without perturbed training cells gets the mean
+    of its training controls, or of the real controls at hand where there are none either (fallback).
+    """
+    training = _training(targets)
+    seen = training.by_cell_type.get(targets.cell_type)
+    controls = training.controls.get(targets.cell_type)
+    mean = seen.mean if seen else controls.mean if controls else targets.context_control
+    num = len(targets.perturbation)
+    return BaselinePrediction(expression=_repeat(mean, num), fallbacks=0 if seen else num)
+
+
+def additive(targets: Targets) -> BaselinePrediction:
+    """Predict the matched control cells, moved by the perturbation's mean change (see :func:`_moved`).
+
+    The change is perturbed mean minus control mean, averaged over training contexts with equal weight. An unseen
+    perturbation has change 0 (fallback).
+    """
+    return _moved(targets, _training(targets).changes)
+
+
+def overall_mean(targets: Targets) -> BaselinePrediction:
+    """Predict the mean of all perturbed training cells, every cell weighing the same. Constant cells."""
+    return BaselinePrediction(expression=_repeat(_training(targets).overall.mean, len(targets.perturbation)))
+
+
+def batch_mean(targets: Targets) -> BaselinePrediction:
+    """Predict the mean of all perturbed training cells of the cell's batch, every cell weighing the same.
+
+    An unseen batch gets the mean of all perturbed training cells (fallback).
+    """
+    training = _training(targets)
+    means = {name: pool.mean for name, pool in training.by_batch.items()}
+    return _constant(targets.batch, means, training.overall.mean)
+
+
+def ridge(targets: Targets) -> BaselinePrediction:
+    """Predict the matched control cells, moved by a change linear in perturbation and cell type (see :func:`_moved`).
+
+    The change is fitted by ridge regression to training pseudobulk changes (see
+    :func:`bionemo.scale.eval.baselines.training_means.fit_ridge`). An unseen perturbation has effect 0 (fallback), an unseen
+    cell type too.
+    """
+    model = _training(targets).ridge
+    if model is None:
+        return _moved(targets, {})
+    return _moved(targets, model.perturbation, model.intercept + model.cell_type.get(targets.cell_type, 0.0))
+
+
+def nearest_context(targets: Targets) -> BaselinePrediction:
+    """Predict the matched control cells, moved by the change in the most similar training context (see :func:`_moved`).
+
+    Of the contexts that show the perturbation and have training controls, the one whose mean control expression is
+    nearest (Euclidean over genes) to that of the controls at hand. An unseen perturbation has change 0 (fallback).
+    """
+    training = _training(targets)
+    near = {
+        name: min(seen, key=lambda change: float(np.linalg.norm(change.control - targets.context_control))).change
+        for name, seen in training.by_context.items()
+    }
+    return _moved(targets, near)
+
+
+BASELINES: dict[str, Callable[[Targets], BaselinePrediction]] = {
+    "control": control,
+    "perturbation_mean": perturbation_mean,
+    "context_mean": context_mean,
+    "additive": additive,
+    "overall_mean": overall_mean,
+    "batch_mean": batch_mean,
+    "ridge": ridge,
+    "nearest_context": nearest_context,
+}
+"""Name in the tables to function."""
+
+WITHOUT_TRAINING = ("control",)
+"""Baselines that need no training data."""
+
+
+def _training(targets: Targets) -> TrainingMeans:
+    assert targets.training is not None, "baselines that learn are left out without training data"
+    return targets.training
+
+
+def _repeat(mean: np.ndarray, num: int) -> np.ndarray:
+    return np.tile(mean.astype(np.float32), (num, 1))
+
+
+def _moved(targets: Targets, changes: dict[str, np.ndarray], shift: np.ndarray | float = 0.0) -> BaselinePrediction:
+    """Move matched control cells until each population (perturbation and batch) has the predicted mean.
+
+    That mean is the one of all controls of the batch plus ``changes[perturbation]`` (0 where there is none, a
+    fallback) plus ``shift``. Cells get it, and their zeros back, as a network's do (:mod:`bionemo.scale.population`):
+    without that, the sampling error of the drawn controls and values that no count can have would be scored, too.
+    """
+    expression = np.empty_like(targets.controls)
+    fallbacks = 0
+    for perturbation, batch, rows in _populations(targets):
+        fallbacks += 0 if perturbation in changes else rows.size
+        mean = targets.batch_control[batch] + changes.get(perturbation, 0.0) + shift
+        rng = named_rng(targets.seed, targets.cell_type, "zeros", perturbation, batch)
+        for first in range(0, rows.size, _CELLS_AT_ONCE):
+            piece = rows[first : first + _CELLS_AT_ONCE]
+            measured = torch.from_numpy(targets.controls[piece][None])
+            cells = with_mean(measured, torch.from_numpy(mean[None].astype(np.float32)))
+            offset = torch.from_numpy(rng.random((1, mean.size), dtype=np.float32))
+            expression[piece] = with_counted_zeros(cells, measured=measured, offset=offset)[0].numpy()
+    return BaselinePrediction(expression=expression, fallbacks=fallbacks)
+
+
+def _populations(targets: Targets) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield perturbation, batch and rows of the cells that have both."""
+    for perturbation in dict.fromkeys(targets.perturbation.tolist()):
+        members = np.flatnonzero(targets.perturbation == perturbation)
+        batches = targets.batch[members]
+        for batch in dict.fromkeys(batches.tolist()):
+            yield perturbation, batch, members[batches == batch]
+
+
+def _constant(labels: np.ndarray, means: dict[str, np.ndarray], fallback: np.ndarray) -> BaselinePrediction:
+    """Look each label's row up."""
+    expression = np.empty((len(labels), fallback.size), dtype=np.float32)
+    fallbacks = 0
+    for name in dict.fromkeys(labels.tolist()):
+        members = labels == name
+        expression[members] = means.get(name, fallback)
+        fallbacks += 0 if name in means else int(members.sum())
+    return BaselinePrediction(expression=expression, fallbacks=fallbacks)

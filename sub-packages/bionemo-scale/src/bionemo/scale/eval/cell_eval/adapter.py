@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Run cell-eval's metrics on one context, without its files, its chatter, or its silence about errors.
+
+cell-eval 0.6.6 logs a metric's exception and goes on without that column; here it is raised. What stays of its
+conventions: mse and mae without control subtraction, ``overlap_at_N`` of 0 where nothing is significant, gene sets
+ranked by absolute fold change among genes that are significant on both sides.
+"""
+
+import tempfile
+from importlib import metadata
+
+import anndata as ad
+import polars as pl
+
+from bionemo.scale.eval.cell_eval.quiet import quiet
+from bionemo.scale.eval.cells.populations import PERTURBATION
+
+
+SKIPPED = ("pearson_edistance", "clustering_agreement")
+"""Metrics of the full profile left out, as STATE does: one builds a controls x controls matrix, one clusters."""
+
+DISCRIMINATION = ("discrimination_score_l1", "discrimination_score_l2", "discrimination_score_cosine")
+
+
+class MetricError(RuntimeError):
+    """A metric failed inside cell-eval."""
+
+
+def metric_columns() -> tuple[str, ...]:
+    """Return the columns that cell-eval gives, in its order."""
+    with quiet():
+        from cell_eval.metrics import metrics_registry
+    columns: list[str] = []
+    for name in metrics_registry.list_metrics():
+        columns += [f"{name}_real", f"{name}_pred"] if name == "de_nsig_counts" else [name]
+    return tuple(column for column in columns if column not in SKIPPED)
+
+
+def run_cell_eval(
+    *, pred: ad.AnnData, real: ad.AnnData, de_pred: pl.DataFrame, de_real: pl.DataFrame, control: str
+) -> pl.DataFrame:
+    """Score one context.
+
+    Args:
+        pred: Predicted perturbed cells and controls, labels in ``obs["perturbation"]``.
+        real: Real perturbed cells and controls, same genes and labels.
+        de_pred: Differential expression of ``pred``.
+        de_real: Differential expression of ``real``; computed once and shared by all models.
+        control: Label of the controls.
+
+    Returns:
+        One row per perturbation, sorted, with ``perturbation`` and :func:`metric_columns`, values as cell-eval
+        gives them (NaN or null where it has none).
+
+    Raises:
+        MetricError: A metric raised.
+    """
+    with tempfile.TemporaryDirectory(prefix="cell-eval-") as scratch, quiet():
+        from cell_eval import MetricsEvaluator
+
+        try:
+            evaluator = MetricsEvaluator(
+                adata_pred=pred,
+                adata_real=real,
+                de_pred=de_pred,
+                de_real=de_real,
+                control_pert=control,
+                pert_col=PERTURBATION,
+                num_threads=1,
+                outdir=scratch,
+            )
+            results, _ = evaluator.compute(
+                profile="full", skip_metrics=list(SKIPPED), write_csv=False, break_on_error=True
+            )
+        except Exception as error:
+            raise MetricError(f"cell-eval failed: {type(error).__name__}: {error}") from error
+    return _complete(results, sorted(set(real.obs[PERTURBATION]) - {control}))
+
+
+def _complete(results: pl.DataFrame, perturbations: list[str]) -> pl.DataFrame:
+    """Add the rows and columns that cell-eval leaves out when no perturbation has a value."""
+    columns = metric_columns()
+    results = results.with_columns(pl.lit(None, pl.Float64).alias(name) for name in columns if name not in results)
+    rows = pl.DataFrame({"perturbation": perturbations})
+    completed = rows.join(results, on="perturbation", how="left", maintain_order="left")
+    return completed.select("perturbation", *(pl.col(name).cast(pl.Float64) for name in columns))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides the numbers."""
+    names = ("bionemo-scale", "cell-eval", "pdex", "polars", "scipy", "scikit-learn", "numpy", "anndata")
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,414 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Read predicted and real h5ad files, and refuse what cannot be compared.
+
+An evaluator that guesses (scale, gene order, control label) turns a mistake into a score. Every guess is a refusal
+here, and what is repaired (gene order, labels of other tools) is reported as a note.
+"""
+
+import difflib
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from bionemo.scale.eval.cells.populations import Expression, Population
+from bionemo.scale.eval.cells.stored import StoredMatrix, value_blocks
+from bionemo.scale.types import DataCard, InputError, ObsKeys
+
+
+ControlPolicy = Literal["same-real", "predicted"]
+
+MAX_LOG1P = 15.0
+"""cell-eval takes values from here on as no log1p data; log1p(1e4) is 9.2."""
+_MIN_FRACTION = 1e-3
+"""What cell-eval takes for more than the rounding of a whole number."""
+IN_MEMORY = 1 << 28
+"""Files whose dense X would have up to this many bytes are read at once; larger ones context by context."""
+_TENTHS = (8.0, 12.5)
+"""Ratios of mean expression that a division by 10 explains, and next to nothing else does."""
+_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Which obs columns label cells, and how controls are called."""
+
+    keys: ObsKeys = field(default_factory=ObsKeys)
+    control: str = "control"
+    target_sum: float | None = None
+    """Library size behind the log1p values of files that do not record it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PopulationFile:
+    """A file as read, with what it says of itself."""
+
+    path: Path
+    population: Population
+    labels: Labels
+    card: DataCard | None
+    """``None`` for files of other tools."""
+    store: str | None
+    """Path of the training store, as the file names it."""
+    sha256: str
+    row_sums: np.ndarray
+    """[cells] float64, total of each cell's values."""
+    origin: str | None = None
+    """Checkpoint or baseline that predicted the cells, as the file names it."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_control(self) -> np.ndarray:
+        """[cells] bool."""
+        return self.population.perturbation == self.labels.control
+
+    @property
+    def target_sum(self) -> float | None:
+        """Library size behind the values; ``None`` where nobody says."""
+        return self.labels.target_sum if self.card is None else self.card.scale.target_sum
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredX:
+    """X of a file too large to be read at once."""
+
+    path: Path
+    shape: tuple[int, int]
+
+
+def read_population(path: Path, *, labels: Labels | None = None, in_memory: int = IN_MEMORY) -> PopulationFile:
+    """Read an h5ad whose X is log1p expression; what is large stays in the file until it is needed.
+
+    Args:
+        path: The file. ``uns["bionemo_scale"]["card"]``, where present, names the obs columns and the control label.
+        labels: Columns, control label and scale of files without a card; ``None`` takes the defaults.
+        in_memory: Bytes of dense float32 up to which X is read now.
+
+    Raises:
+        InputError: The file is no h5ad, has no cells or genes, lacks a column, or holds no log1p expression.
+    """
+    adata, expression = _read_h5ad(path, in_memory)
+    own = adata.uns.get("bionemo_scale", {})
+    card = _read_card(own, path)
+    used = labels or Labels()
+    notes = []
+    if card is not None:
+        if labels is not None and (labels.keys, labels.control) != (card.keys, card.control):
+            notes.append(f"{path.name} says itself how its cells are labelled; label options are not used for it")
+        used = Labels(keys=card.keys, control=card.control)
+    genes = _gene_names(adata, path)
+    _check_base(adata.uns, path)
+    row_sums = check_log1p(expression, path)
+    batch, note = _batches(adata, used.keys.batch, path, required=used.keys.batch != ObsKeys().batch)
+    population = Population(
+        expression=_as_float32(expression, path, adata.n_obs),
+        genes=genes,
+        perturbation=_obs_column(adata, used.keys.perturbation, path),
+        cell_type=_obs_column(adata, used.keys.cell_type, path),
+        batch=batch,
+    )
+    store, origin = own.get("store"), own.get("checkpoint", own.get("baseline"))
+    return PopulationFile(
+        path=path,
+        population=population,
+        labels=used,
+        card=card,
+        store=None if store is None else str(store),
+        sha256=hash_file(path),
+        row_sums=row_sums,
+        origin=None if origin is None else str(origin),
+        notes=tuple(notes + note),
+    )
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_log1p(expression: np.ndarray | sparse.csr_matrix | StoredX, path: Path) -> np.ndarray:
+    """Refuse values that cannot be log1p of normalised counts.
+
+    Returns:
+        [cells] float64, the sum of each cell's values.
+
+    Raises:
+        InputError: NaN or infinite, negative, :data:`MAX_LOG1P` or larger, or whole numbers only.
+    """
+    if isinstance(expression, StoredX):
+        with h5py.File(expression.path, "r") as file:
+            return _check_values(file["X"], expression.shape, path)
+    return _check_values(expression, expression.shape, path)
+
+
+def _check_values(x: Any, shape: tuple[int, int], path: Path) -> np.ndarray:
+    sums = np.zeros(shape[0])
+    lowest, highest, bad, fractions = np.inf, -np.inf, 0, False
+    for block in value_blocks(x, shape[1]):
+        values = block.values
+        if not np.issubdtype(values.dtype, np.number):
+            raise InputError(f"{path}: X must be numeric, found {values.dtype}")
+        if not values.size:
+            continue
+        finite = np.isfinite(values)
+        bad += int(values.size - finite.sum())
+        if not bad:
+            lowest, highest = min(lowest, float(values.min())), max(highest, float(values.max()))
+            fractions = fractions or bool((np.modf(values)[0] > _MIN_FRACTION).any())
+            sums[block.rows] = block.row_sums()
+    expected = f"{path}: X must hold log1p of normalised counts in [0, {MAX_LOG1P:g})"
+    if bad:
+        raise InputError(f"{expected}, found {bad} NaN or infinite values")
+    if lowest < 0:
+        raise InputError(f"{expected}, found negative values down to {lowest:.4g}")
+    if not fractions:
+        raise InputError(f"{expected}, found whole numbers only (up to {max(highest, 0.0):g}): raw counts?")
+    if highest >= MAX_LOG1P:
+        raise InputError(f"{expected}, found values up to {highest:.4g}: normalised without log1p?")
+    return sums
+
+
+def check_scale(file: PopulationFile) -> None:
+    """Refuse a file that does not say, and for which nobody says, to which library size its counts were scaled.
+
+    Raises:
+        InputError: Naming the option that says it.
+    """
+    if file.target_sum is None:
+        raise InputError(
+            f"{file.path}: scale unknown: no card in uns['bionemo_scale'] says which library size its counts were "
+            "scaled to before log1p; expected --target-sum, such as --target-sum 10000"
+        )
+
+
+def check_controls(real: PopulationFile) -> None:
+    """Refuse a real file without control cells, or with a context that lacks either kind of cell.
+
+    Raises:
+        InputError: Naming the control label and the labels that are there, or the model whose prediction it is.
+    """
+    if real.origin is not None:
+        raise InputError(
+            f"{real.path}: holds predicted cells (of {real.origin}, says uns['bionemo_scale']); expected measured cells "
+            "and measured controls"
+        )
+    key, control = real.labels.keys.perturbation, real.labels.control
+    is_control = real.is_control
+    if not is_control.any():
+        found = sorted(set(real.population.perturbation.tolist()))
+        raise InputError(
+            f"{real.path}: obs[{key!r}] has no control cells {control!r}; {_nearest(control, found)}found {_some(found)}"
+        )
+    if is_control.all():
+        raise InputError(f"{real.path}: every cell is a control ({control!r}); expected perturbed cells too")
+    bare = sorted(set(real.population.cell_type[~is_control]) - set(real.population.cell_type[is_control]))
+    if bare:
+        raise InputError(
+            f"{real.path}: no control cells ({control!r}) in {real.labels.keys.cell_type} {_some(bare)}; "
+            "effects are measured against the controls of the same cell type"
+        )
+
+
+def align(pred: PopulationFile, real: PopulationFile) -> PopulationFile:
+    """Bring a prediction onto the genes, the control label and the groups of the real file.
+
+    Returns:
+        The prediction with the real file's gene order and control label, its notes extended.
+
+    Raises:
+        InputError: Genes, scale, cell types or perturbations differ.
+    """
+    _check_genes(pred, real)
+    _check_scale(pred, real)
+    notes = list(pred.notes)
+    if pred.population.genes != real.population.genes:
+        notes.append(f"genes of {pred.path.name} put into the order of {real.path.name} by name")
+    population = pred.population.with_genes(real.population.genes)
+    perturbation = np.where(pred.is_control, real.labels.control, population.perturbation.astype(object))
+    aligned = replace(
+        pred,
+        population=replace(population, perturbation=perturbation),
+        labels=replace(pred.labels, control=real.labels.control),
+        notes=tuple(notes),
+    )
+    _check_groups(aligned, real)
+    return replace(aligned, notes=aligned.notes + _check_magnitude(aligned, real))
+
+
+def choose_controls(pred: PopulationFile, real: PopulationFile, policy: ControlPolicy) -> tuple[Population, str]:
+    """Return the control cells of the predicted side, and one line that says what was done.
+
+    ``same-real`` uses the real controls on both sides, so that scores measure the perturbed cells alone (appendix A
+    of the paper); ``predicted`` uses the controls in the prediction, as STATE does.
+
+    Raises:
+        InputError: ``predicted``, and a cell type of the prediction has no controls.
+    """
+    own = pred.population.select(pred.is_control)
+    if policy == "same-real":
+        real_controls = real.population.select(real.is_control)
+        dropped = f"; {len(own)} control cells in {pred.path.name} dropped" if len(own) else ""
+        return real_controls, f"real controls on both sides{dropped}"
+    missing = sorted(set(pred.population.cell_type[~pred.is_control]) - set(own.cell_type))
+    if missing:
+        raise InputError(
+            f"{pred.path}: control policy 'predicted' needs controls ({pred.labels.control!r}) of every cell type, "
+            f"found none of {_some(missing)}"
+        )
+    return own, f"{len(own)} control cells of {pred.path.name} on the predicted side"
+
+
+def _read_h5ad(path: Path, in_memory: int) -> tuple[ad.AnnData, np.ndarray | sparse.csr_matrix | StoredX]:
+    """Return labels and notes of a file (an AnnData without X), and its X."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected an h5ad")
+    try:
+        with h5py.File(path, "r") as file:
+            parts = {name: ad.io.read_elem(file[name]) if name in file else None for name in ("obs", "var", "uns")}
+            shape = (len(parts["obs"]), len(parts["var"]))
+            x = file.get("X")
+            kind = None if x is None else x.attrs.get("encoding-type", "array")
+            too_large = shape[0] * shape[1] * 4 > in_memory and kind in ("array", "csr_matrix")
+            expression = StoredX(path=path, shape=shape) if too_large else None if x is None else ad.io.read_elem(x)
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read as h5ad ({type(error).__name__}: {error})") from error
+    if 0 in shape or expression is None:
+        raise InputError(f"{path}: empty: {shape[0]} cells, {shape[1]} genes; expected expression in X")
+    if sparse.issparse(expression):
+        expression = sparse.csr_matrix(expression)
+    return ad.AnnData(obs=parts["obs"], var=parts["var"], uns=parts["uns"] or {}), expression
+
+
+def _check_base(uns: Any, path: Path) -> None:
+    base = uns.get("log1p", {}).get("base") if isinstance(uns.get("log1p", {}), dict) else None
+    if base is not None:
+        raise InputError(f"{path}: uns['log1p'] says logarithm to base {base}; expected the natural log1p")
+
+
+def _read_card(own: dict, path: Path) -> DataCard | None:
+    if "card" not in own:
+        return None
+    try:
+        return DataCard.from_json(str(own["card"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: uns['bionemo_scale']['card'] is no data card ({error!r})") from error
+
+
+def _gene_names(adata: ad.AnnData, path: Path) -> tuple[str, ...]:
+    names = adata.var_names.astype(str)
+    twice = names[names.duplicated()].unique().tolist()
+    if twice:
+        raise InputError(f"{path}: gene names must be unique, found {_some(twice)} more than once")
+    return tuple(names)
+
+
+def _as_float32(expression: np.ndarray | sparse.csr_matrix | StoredX, path: Path, num_cells: int) -> Expression:
+    if isinstance(expression, StoredX):
+        rows = np.arange(num_cells, dtype=np.int64)
+        return StoredMatrix(path=path, num_stored=num_cells, num_columns=expression.shape[1], rows=rows)
+    if sparse.issparse(expression):
+        return expression.astype(np.float32)
+    return np.ascontiguousarray(expression, dtype=np.float32)
+
+
+def _obs_column(adata: ad.AnnData, key: str, path: Path) -> np.ndarray:
+    if key not in adata.obs:
+        columns = adata.obs.columns.tolist()
+        raise InputError(f"{path}: no obs column {key!r}; {_nearest(key, columns)}found {_some(columns)}")
+    column = adata.obs[key]
+    if column.isna().any():
+        raise InputError(
+            f"{path}: obs[{key!r}] has {int(column.isna().sum())} missing values; expected a label a cell"
+        )
+    labels = pd.Categorical(column.astype(str))
+    return np.asarray(labels.categories, dtype=object)[labels.codes]
+
+
+def _batches(adata: ad.AnnData, key: str, path: Path, *, required: bool) -> tuple[np.ndarray, list[str]]:
+    if required or key in adata.obs:
+        return _obs_column(adata, key, path), []
+    return np.full(adata.n_obs, "", dtype=object), [f"{path.name} has no obs column {key!r}: taken as one batch"]
+
+
+def _check_genes(pred: PopulationFile, real: PopulationFile) -> None:
+    ours, theirs = set(pred.population.genes), set(real.population.genes)
+    lacking, extra = sorted(theirs - ours), sorted(ours - theirs)
+    if lacking or extra:
+        raise InputError(
+            f"{pred.path}: genes differ from {real.path}: {len(lacking)} missing{_listed(lacking)}, "
+            f"{len(extra)} unknown{_listed(extra)}; expected the same {len(theirs)} names"
+        )
+
+
+def _check_scale(pred: PopulationFile, real: PopulationFile) -> None:
+    for file in (pred, real):
+        check_scale(file)
+    if pred.target_sum != real.target_sum:
+        raise InputError(f"{_scale(pred)} is not that of {_scale(real)}")
+    if pred.card is not None and real.card is not None and pred.card.scale.source != real.card.scale.source:
+        raise InputError(f"{_scale(pred)} is not that of {_scale(real)}")
+
+
+def _scale(file: PopulationFile) -> str:
+    source = "" if file.card is None else f", from {file.card.scale.source}"
+    return f"{file.path}: expression scale (target_sum {file.target_sum:g}{source})"
+
+
+def _check_groups(pred: PopulationFile, real: PopulationFile) -> None:
+    predicted = pred.population.select(~pred.is_control).pairs()
+    observed = real.population.select(~real.is_control).pairs()
+    if not predicted:
+        raise InputError(f"{pred.path}: every cell is a control ({pred.labels.control!r}); expected perturbed cells")
+    for file, missing, other in ((pred, observed - predicted, real), (real, predicted - observed, pred)):
+        if missing:
+            raise InputError(_missing_message(file, missing, other))
+
+
+def _missing_message(file: PopulationFile, missing: set[tuple[str, str]], other: PopulationFile) -> str:
+    cell_types = sorted({cell_type for cell_type, _ in missing} - set(file.population.cell_type))
+    perturbations = sorted({name for _, name in missing} - set(file.population.perturbation))
+    for kind, names, known in (
+        (file.labels.keys.cell_type, cell_types, file.population.cell_type),
+        (file.labels.keys.perturbation, perturbations, file.population.perturbation),
+    ):
+        if names:
+            hint = _nearest(names[0], sorted(set(known.tolist())))
+            return (
+                f"{file.path}: no cells with {kind} {_some(names)}, which {other.path} has; {hint}expected both alike"
+            )
+    shown = _some([f"{cell_type} x {name}" for cell_type, name in sorted(missing)])
+    return f"{file.path}: no cells of {len(missing)} (cell type x perturbation) pairs that {other.path} has: {shown}"
+
+
+def _check_magnitude(pred: PopulationFile, real: PopulationFile) -> tuple[str, ...]:
+    """Refuse a division by 10, which no check of single values can see, and warn of other constant factors."""
+    sums = [float(file.row_sums[~file.is_control].mean()) for file in (pred, real)]
+    ratio = sums[0] / sums[1] if sums[1] > 0 else float("inf")
+    line = f"mean expression is {ratio:.3g} times that of {real.path.name}"
+    if _TENTHS[0] < max(ratio, 1 / ratio if ratio else 0.0) < _TENTHS[1]:
+        raise InputError(f"{pred.path}: {line}: expected one scale, found what a division by 10 looks like")
+    if 1 / 3 < ratio < 3:
+        return ()
+    return (f"warning: {pred.path.name}: {line}: on the same scale?",)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=_SHOWN, cutoff=0.5)
+    return f"nearest: {', '.join(map(repr, close))}; " if close else ""
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more
+
+
+def _listed(names: list[str]) -> str:
+    return f" ({_some(names)})" if names else ""

@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""One side of a comparison in one context, and everything that is derived from it once."""
+
+from dataclasses import dataclass
+
+import anndata as ad
+import numpy as np
+import polars as pl
+
+from bionemo.scale.eval.cells.populations import Population, group_means, rows_by_label, to_anndata
+from bionemo.scale.eval.metrics.differential import DEEngine, differential_expression
+from bionemo.scale.eval.metrics.formulas import Genes, log_fold_change
+from bionemo.scale.eval.metrics.intervals import BatchBulk, bulk_by_batch
+
+
+WHOLE_VALUES = 1 << 27
+"""Values of a context up to which cell-eval gets every cell: it copies them several times."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """Perturbed cells of one context with their controls."""
+
+    adata: ad.AnnData
+    """Perturbed cells first, then controls."""
+    cells: np.ndarray
+    """[perturbed cells, G] float32."""
+    rows: dict[str, np.ndarray]
+    """The P perturbations, sorted, with their rows in ``cells``."""
+    means: np.ndarray
+    """[P, G] float64 (eq. 39, 40)."""
+    control_mean: np.ndarray
+    """[G] float64."""
+    de: pl.DataFrame
+    bulks: dict[str, BatchBulk] | None
+    """Perturbation to its pseudobulks batch by batch, the controls' under their label; ``None`` where not asked for."""
+
+    @property
+    def changes(self) -> np.ndarray:
+        """[P, G] float64, mean change from control (eq. 41)."""
+        return self.means - self.control_mean
+
+    def genes(self, control_mean: np.ndarray) -> Genes:
+        """Return differential expression as arrays, fold changes against a control pseudobulk."""
+        shape = self.means.shape
+        order = {name: row for row, name in enumerate(self.rows)}
+        fdr = np.empty(shape)
+        blocks = self.de["fdr"].to_numpy().reshape(shape)
+        for name, block in zip(self.de["target"].to_numpy()[:: shape[1]], blocks, strict=True):
+            fdr[order[name]] = block
+        return Genes(fdr=fdr, log_fc=log_fold_change(self.means, control_mean))
+
+    def for_cell_eval(self, control: str) -> ad.AnnData:
+        """Return what cell-eval is to read: the cells, or their pseudobulks where the cells are too many.
+
+        The metrics that are used read no more than pseudobulks, beside the differential expression they are given.
+        """
+        if self.adata.X.size <= WHOLE_VALUES:
+            return self.adata
+        bulk = np.concatenate([self.means, self.control_mean[None]]).astype(np.float32)
+        labels = np.array([*self.rows, control], dtype=object)
+        return to_anndata(expression=bulk, perturbation=labels, genes=tuple(self.adata.var_names))
+
+
+def make_side(cells: Population, controls: Population, *, control: str, engine: DEEngine, by_batch: bool) -> Side:
+    """Put cells and controls of one context together.
+
+    Args:
+        cells: Perturbed cells.
+        controls: Control cells.
+        control: Label of the controls.
+        engine: Who tests for differential expression.
+        by_batch: Whether to keep the pseudobulks of batches.
+    """
+    expression = np.empty((len(cells) + len(controls), len(cells.genes)), dtype=np.float32)
+    perturbed, unperturbed = expression[: len(cells)], expression[len(cells) :]
+    cells.copy_to(perturbed)
+    controls.copy_to(unperturbed)
+    labels = np.concatenate([cells.perturbation, np.full(len(controls), control, dtype=object)])
+    adata = to_anndata(expression=expression, perturbation=labels, genes=cells.genes)
+    rows = rows_by_label(cells.perturbation)
+    bulks = None
+    if by_batch:
+        bulks = {name: bulk_by_batch(perturbed[members], cells.batch[members]) for name, members in rows.items()}
+        bulks[control] = bulk_by_batch(unperturbed, controls.batch)
+    return Side(
+        adata=adata,
+        cells=perturbed,
+        rows=rows,
+        means=group_means(expression=perturbed, rows=rows),
+        control_mean=unperturbed.mean(axis=0, dtype=np.float64),
+        de=differential_expression(adata, control=control, engine=engine),
+        bulks=bulks,
+    )
+
+
+def share_batches(pred: Side, real: Side) -> bool:
+    """Whether the predicted cells of every perturbation, and the controls, have the batches of the real ones."""
+    if pred.bulks is None or real.bulks is None:
+        return False
+    return all(set(pred.bulks[name].names) == set(bulk.names) for name, bulk in real.bulks.items())

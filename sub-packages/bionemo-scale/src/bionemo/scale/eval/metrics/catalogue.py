@@ -1,0 +1,230 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What every column of the results means: the one place that tables, summary, report and documentation read.
+
+The paper's appendix A and cell-eval 0.6.6 share names and differ in formulas. A metric of the paper stands here with the
+answer to "does cell-eval compute the same number?"; where it does not, the paper's formula has a column of its own.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+Best = Literal["high", "low", "one", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A column of the results."""
+
+    column: str
+    formula: str
+    """One line of text."""
+    best: Best
+    """Which value is best: the highest, the lowest, the one nearest to 1; ``none`` for counts."""
+    group: Literal["expression", "differential", "population", "residual"]
+    cell_eval: bool = False
+    """Whether cell-eval computes this column."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperMetric:
+    """A metric of appendix A, its columns as the paper writes it and as cell-eval computes it."""
+
+    name: str
+    column: str
+    """Computed as the paper writes it, from :mod:`bionemo.scale.eval.metrics.formulas`."""
+    equation: str
+    cell_eval: str | None
+    """cell-eval's column; ``None`` where it has none."""
+    equals_cell_eval: bool
+    """Whether both are one number (to 1e-6) with the real controls on both sides."""
+    because: str
+    """Why not; or, where they are equal, the exceptions."""
+
+
+_PANEL = "cell-eval leaves the perturbed gene itself out where the panel has it, and ranks ties by order"
+_FOLD = "cell-eval ranks by the ratio of expm1(mean log1p), 20 or 1/20 where a mean is 0, and says 0 for k = 0"
+_ZERO = (
+    "adjusted p-values below 1e-45 are 0 in cell-eval's float32, and it takes 0 for 1e-10: the best become middling"
+)
+
+PAPER_METRICS = (
+    PaperMetric(
+        name="R2",
+        column="r2",
+        equation="1 - sum_g (y - y_hat)^2 / sum_g (y - mean y)^2, y the mean expression of a gene",
+        cell_eval=None,
+        equals_cell_eval=False,
+        because="cell-eval has no R2; genes are the points, as CellFlow takes them (the paper names no index)",
+    ),
+    PaperMetric(
+        name="PDS_L1",
+        column="paper_pds_l1",
+        equation="1 - r / M, r real changes nearer in L1 than the own one, M perturbations of the context",
+        cell_eval="discrimination_score_l1",
+        equals_cell_eval=True,
+        because=_PANEL,
+    ),
+    PaperMetric(
+        name="PDS_L2",
+        column="paper_pds_l2",
+        equation="the same in L2",
+        cell_eval="discrimination_score_l2",
+        equals_cell_eval=True,
+        because=_PANEL,
+    ),
+    PaperMetric(
+        name="PDS_cos",
+        column="paper_pds_cosine",
+        equation="the same in cosine distance",
+        cell_eval="discrimination_score_cosine",
+        equals_cell_eval=True,
+        because=_PANEL,
+    ),
+    PaperMetric(
+        name="PDCorr",
+        column="paper_pdcorr",
+        equation="Pearson correlation over genes of predicted and real change",
+        cell_eval="pearson_delta",
+        equals_cell_eval=True,
+        because="with the control policy predicted, cell-eval subtracts the predicted controls, eq. 42 the real ones",
+    ),
+    PaperMetric(
+        name="MAE",
+        column="paper_mae",
+        equation="sum_g |predicted - real change|",
+        cell_eval="mae",
+        equals_cell_eval=False,
+        because="appendix A writes a norm, a sum over genes; cell-eval takes the mean over genes",
+    ),
+    PaperMetric(
+        name="MSE",
+        column="paper_mse",
+        equation="sum_g (predicted - real change)^2",
+        cell_eval="mse",
+        equals_cell_eval=False,
+        because="appendix A writes a squared norm, a sum over genes; cell-eval takes the mean over genes",
+    ),
+    PaperMetric(
+        name="DEOver",
+        column="paper_deover",
+        equation="|G^k and P^k| / k, top k significant genes by |log2 fold change| of each side, k = |G^DE|",
+        cell_eval="overlap_at_N",
+        equals_cell_eval=False,
+        because=_FOLD,
+    ),
+    PaperMetric(
+        name="DEPrec",
+        column="paper_deprec",
+        equation="|G^k and P^k| / |P^k|, k = |P^DE|",
+        cell_eval="precision_at_N",
+        equals_cell_eval=False,
+        because=_FOLD,
+    ),
+    PaperMetric(
+        name="DirAgr",
+        column="paper_diragr",
+        equation="share of genes significant on both sides that change in one direction",
+        cell_eval="de_direction_match",
+        equals_cell_eval=False,
+        because="cell-eval takes all significant real genes, whether or not they are significant in the prediction",
+    ),
+    PaperMetric(
+        name="LFCspear",
+        column="paper_lfcspear",
+        equation="Spearman correlation of log2 fold changes over significant real genes",
+        cell_eval="de_spearman_lfc_sig",
+        equals_cell_eval=False,
+        because="appendix A takes the ratio of mean log1p expression, cell-eval that of expm1 of it",
+    ),
+    PaperMetric(
+        name="AUROC",
+        column="paper_auroc",
+        equation="area under the ROC curve, significant real genes ranked by predicted adjusted p-value",
+        cell_eval="roc_auc",
+        equals_cell_eval=True,
+        because=_ZERO,
+    ),
+    PaperMetric(
+        name="AUPRC",
+        column="paper_auprc",
+        equation="area under the precision-recall curve of the same ranking",
+        cell_eval="pr_auc",
+        equals_cell_eval=True,
+        because=_ZERO,
+    ),
+)
+
+_PAPER_BEST: dict[str, Best] = {"paper_mae": "low", "paper_mse": "low"}
+_PSEUDOBULK = ("r2", "paper_pds_l1", "paper_pds_l2", "paper_pds_cosine", "paper_pdcorr", "paper_mae", "paper_mse")
+
+
+def _own(column: str, formula: str, best: Best, group: Literal["population", "residual"]) -> Metric:
+    return Metric(column=column, formula=formula, best=best, group=group)
+
+
+def _theirs(column: str, formula: str, best: Best, group: Literal["expression", "differential"]) -> Metric:
+    return Metric(column=column, formula=formula, best=best, group=group, cell_eval=True)
+
+
+def _at_k(kind: str) -> tuple[Metric, ...]:
+    columns = ((f"{kind}_at_{k}", f"the same as {kind}_at_N with k = {k}") for k in (50, 100, 200, 500))
+    return tuple(_theirs(column, formula, "high", "differential") for column, formula in columns)
+
+
+METRICS = (
+    _theirs("pearson_delta", "Pearson correlation over genes of predicted and real mean change", "high", "expression"),
+    _theirs("mse", "mean over genes of the squared error of mean expression", "low", "expression"),
+    _theirs("mae", "mean over genes of the absolute error of mean expression", "low", "expression"),
+    _theirs("mse_delta", "as mse, each side's controls subtracted", "low", "expression"),
+    _theirs("mae_delta", "as mae, each side's controls subtracted", "low", "expression"),
+    _theirs("discrimination_score_l1", "1 - rank / M of the own real change, L1", "high", "expression"),
+    _theirs("discrimination_score_l2", "1 - rank / M of the own real change, L2", "high", "expression"),
+    _theirs("discrimination_score_cosine", "1 - rank / M of the own real change, cosine", "high", "expression"),
+    _theirs("overlap_at_N", "share of the N significant real genes in the predicted top N", "high", "differential"),
+    *_at_k("overlap"),
+    _theirs("precision_at_N", "share of the N significant predicted genes in the real top N", "high", "differential"),
+    *_at_k("precision"),
+    _theirs("de_spearman_sig", "Spearman over perturbations of significant counts", "high", "differential"),
+    _theirs(
+        "de_direction_match", "share of significant real genes predicted in that direction", "high", "differential"
+    ),
+    _theirs("de_spearman_lfc_sig", "Spearman of fold changes of significant real genes", "high", "differential"),
+    _theirs("de_sig_genes_recall", "share of significant real genes significant in both", "high", "differential"),
+    _theirs("de_nsig_counts_real", "significant real genes", "none", "differential"),
+    _theirs("de_nsig_counts_pred", "significant predicted genes", "none", "differential"),
+    _theirs("pr_auc", "average precision of significant real genes", "high", "differential"),
+    _theirs("roc_auc", "area under the ROC curve of significant real genes", "high", "differential"),
+    *(
+        Metric(
+            column=metric.column,
+            formula=metric.equation,
+            best=_PAPER_BEST.get(metric.column, "high"),
+            group="expression" if metric.column in _PSEUDOBULK else "differential",
+        )
+        for metric in PAPER_METRICS
+    ),
+    _own("residual_context", "PDCorr after removing each side's mean over the context", "high", "residual"),
+    _own("residual_perturbation", "PDCorr after removing the training mean of the perturbation", "high", "residual"),
+    _own("residual_both", "PDCorr after removing both means", "high", "residual"),
+    _own("sd_ratio", "median over genes of predicted by observed standard deviation", "one", "population"),
+    _own(
+        "calibration_error", "mean |share of real cells below a predicted quantile - its level|", "low", "population"
+    ),
+    _own("edistance", "energy distance of predicted and observed cells, unbiased", "low", "population"),
+    _own("mmd", "squared MMD of predicted and observed cells, Gaussian kernels, unbiased", "low", "population"),
+)
+"""Every metric column, in the order of the results."""
+
+BY_COLUMN = {metric.column: metric for metric in METRICS}
+EXTRA_METRICS = tuple(metric.column for metric in METRICS if not metric.cell_eval)
+"""Columns that cell-eval has not."""
+
+PAPER_NAMES = {metric.name: metric.cell_eval or metric.column for metric in PAPER_METRICS}
+"""Name in the paper to the column that tables show under it: cell-eval's where it has one."""
+
+
+def loss(value: float, best: Best) -> float:
+    """Return a number that is smaller the better a mean is."""
+    return {"high": -value, "low": value, "one": abs(value - 1), "none": 0.0}[best]

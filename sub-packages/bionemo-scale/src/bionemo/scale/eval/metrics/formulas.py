@@ -1,0 +1,195 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The metrics of the paper's appendix A as they are written, vectorised over the perturbations of one context.
+
+P perturbations, G genes, pseudobulks in log1p space (eq. 39, 40), changes against one control mean (eq. 41, 42).
+Everything is float64; where a formula has no value (a correlation with a constant, a rank among one, a share of
+nothing) it is NaN, never 0 or 1. cell-eval computes some of them otherwise: :mod:`bionemo.scale.eval.metrics.catalogue` says
+which and why, and the scores of both stand in the results.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+from scipy.spatial import distance
+
+
+DiscriminationMetric = Literal["l1", "l2", "cosine"]
+
+MIN_EFFECT = 1e-6
+"""A predicted change below this in every gene is float32 rounding of "no change": it has no direction."""
+FDR = 0.05
+"""A gene is differentially expressed below this adjusted p-value."""
+LOG_FC_EPSILON = 1e-6
+"""The epsilon of the paper's fold change, whose value it does not give."""
+
+
+def pearson_delta(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
+    """Correlate predicted and real change over genes (PDCorr).
+
+    Args:
+        pred: Predicted mean minus control mean.
+        real: Real mean minus control mean.
+    """
+    pred_centred = pred - pred.mean(axis=1, keepdims=True)
+    real_centred = real - real.mean(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        norms = np.linalg.norm(pred_centred, axis=1) * np.linalg.norm(real_centred, axis=1)
+        return (pred_centred * real_centred).sum(axis=1) / norms
+
+
+def r2(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
+    """Return the share of the variance of real mean expression over genes that the predicted means explain."""
+    residual = ((real - pred) ** 2).sum(axis=1)
+    total = ((real - real.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(total > 0, 1 - residual / total, np.nan)
+
+
+def mse(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
+    """Return the squared error averaged over genes."""
+    return ((pred - real) ** 2).mean(axis=1)
+
+
+def mae(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
+    """Return the absolute error averaged over genes."""
+    return np.abs(pred - real).mean(axis=1)
+
+
+def discrimination_score(
+    pred: Float[np.ndarray, "P G"],
+    real: Float[np.ndarray, "P G"],
+    *,
+    metric: DiscriminationMetric = "l1",
+    own_gene: np.ndarray | None = None,
+) -> Float[np.ndarray, " P"]:
+    """Return ``1 - r / P``, r real changes being closer to a predicted change than its own real change (PDS).
+
+    Args:
+        pred: Predicted changes.
+        real: Real changes.
+        metric: Distance between changes.
+        own_gene: [P] column of the gene that a perturbation targets, -1 for none; cell-eval leaves that gene out.
+
+    Returns:
+        NaN for P = 1: among one, the rank says nothing.
+    """
+    num = len(pred)
+    if num == 1:
+        return np.full(1, np.nan)
+    targets = np.full(num, -1) if own_gene is None else own_gene
+    scores = np.empty(num)
+    for index in range(num):
+        keep = slice(None) if targets[index] < 0 else np.arange(pred.shape[1]) != targets[index]
+        name = {"l1": "cityblock", "l2": "euclidean", "cosine": "cosine"}[metric]
+        distances = distance.cdist(pred[index : index + 1, keep], real[:, keep], metric=name)[0]
+        own = distances[index]
+        scores[index] = 1 - (distances < own).sum() / num if np.isfinite(own) else np.nan
+    return scores
+
+
+def error_l1(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
+    """Return the L1 norm, a sum over genes, of predicted minus real change (MAE as appendix A writes it)."""
+    return np.abs(pred - real).sum(axis=1)
+
+
+def error_l2(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
+    """Return the squared L2 norm, a sum over genes, of predicted minus real change (MSE as appendix A writes it)."""
+    return ((pred - real) ** 2).sum(axis=1)
+
+
+def log_fold_change(
+    mean: Float[np.ndarray, "P G"], control: Float[np.ndarray, " G"], *, epsilon: float = LOG_FC_EPSILON
+) -> Float[np.ndarray, "P G"]:
+    """Return ``log2((mean + epsilon) / (control + epsilon))`` of pseudobulks, which are means of log1p values."""
+    return np.log2((mean + epsilon) / (control + epsilon))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Genes:
+    """Differential expression of one side: which genes respond, and how strongly."""
+
+    fdr: Float[np.ndarray, "P G"]
+    """Adjusted p-values, Benjamini-Hochberg."""
+    log_fc: Float[np.ndarray, "P G"]
+    """As :func:`log_fold_change` gives it."""
+
+    @property
+    def significant(self) -> np.ndarray:
+        """[P, G] bool, the set G^DE."""
+        return self.fdr < FDR
+
+    def top(self, index: int, k: int) -> np.ndarray:
+        """Return the k significant genes (or all, if fewer) with the largest absolute fold change."""
+        genes = np.flatnonzero(self.significant[index])
+        return genes[np.argsort(-np.abs(self.log_fc[index, genes]), kind="stable")[:k]]
+
+
+def de_overlap(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
+    """Return ``|G^k and P^k| / k``, k the number of significant real genes (DEOver); NaN for k = 0."""
+    return np.array([_shared(pred, real, row, int(real.significant[row].sum())) for row in range(len(real.fdr))])
+
+
+def de_precision(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
+    """Return ``|G^k and P^k| / |P^k|``, k the number of significant predicted genes (DEPrec); NaN for k = 0."""
+    return np.array([_shared(pred, real, row, int(pred.significant[row].sum())) for row in range(len(real.fdr))])
+
+
+def _shared(pred: Genes, real: Genes, row: int, k: int) -> float:
+    return np.intersect1d(real.top(row, k), pred.top(row, k)).size / k if k else float("nan")
+
+
+def direction_agreement(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
+    """Return the share of genes significant on both sides whose fold changes have one sign (DirAgr)."""
+    both = pred.significant & real.significant
+    same = both & (np.sign(pred.log_fc) == np.sign(real.log_fc))
+    with np.errstate(invalid="ignore"):
+        return same.sum(axis=1) / both.sum(axis=1)
+
+
+def fold_change_spearman(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
+    """Return Spearman's correlation of fold changes over the significant real genes (LFCspear).
+
+    NaN with fewer than two of them, or where one side is constant.
+    """
+    scores = np.full(len(real.fdr), np.nan)
+    for row, genes in enumerate(real.significant):
+        if genes.sum() > 1:
+            ranks = (stats.rankdata(side.log_fc[row, genes]) for side in (pred, real))
+            scores[row] = pearson_delta(*(rank[None] for rank in ranks))[0]
+    return scores
+
+
+def roc_auc(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
+    """Return the area under the ROC curve of significant real genes ranked by predicted adjusted p-value (AUROC).
+
+    The probability that a significant gene has the smaller p-value, ties counting one half. NaN where all or none
+    are significant.
+    """
+    scores = np.full(len(real.fdr), np.nan)
+    for row, positive in enumerate(real.significant):
+        num = int(positive.sum())
+        if 0 < num < positive.size:
+            ranks = stats.rankdata(-pred.fdr[row])
+            scores[row] = (ranks[positive].sum() - num * (num + 1) / 2) / (num * (positive.size - num))
+    return scores
+
+
+def average_precision(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
+    """Return the area under the precision-recall curve, as a sum over its steps (AUPRC).
+
+    NaN where all or none of the real genes are significant.
+    """
+    scores = np.full(len(real.fdr), np.nan)
+    for row, positive in enumerate(real.significant):
+        if 0 < positive.sum() < positive.size:
+            order = np.argsort(pred.fdr[row], kind="stable")
+            hits = np.cumsum(positive[order])
+            # Genes with one p-value are one step of the curve: only the last of them is a threshold.
+            steps = np.append(np.flatnonzero(np.diff(pred.fdr[row, order])), positive.size - 1)
+            recall = np.diff(hits[steps] / hits[-1], prepend=0.0)
+            scores[row] = float((recall * hits[steps] / (steps + 1)).sum())
+    return scores

@@ -1,0 +1,263 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a run tells its user: metrics.csv, scalars for its loggers and one line of progress."""
+
+import math
+import signal
+import statistics
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+import lightning.pytorch as pl
+import torch
+from megatron.core import parallel_state
+from torch import Tensor
+from tqdm import tqdm
+
+from bionemo.scale.data.sets.sampler import SetSampler
+from bionemo.scale.model.scale_model import ScaleModel
+from bionemo.scale.train.callbacks.metrics_file import MetricsFile
+from bionemo.scale.train.callbacks.stopping import TrainingStopped
+from bionemo.scale.train.finetune.transfer import count_weights
+from bionemo.scale.train.objective import TERMS
+
+
+EXPLODED = 1000.0
+"""A loss that is so many times the middle one of the last logged ones has exploded."""
+
+
+class LossGuard:
+    """Stops a run whose loss is no number any more, or has exploded, and says at which sets."""
+
+    def __init__(self):
+        self._recent: deque[float] = deque(maxlen=20)
+
+    def check(self, losses: Sequence[float], *, last_step: int, sets_of: Callable[[int], str]) -> None:
+        """Look at the losses of the steps since the last look.
+
+        Args:
+            losses: One a step, the last is that of ``last_step``.
+            last_step: Its number, from 1.
+            sets_of: Describes the sets of a step.
+
+        Raises:
+            TrainingStopped: Naming the first bad step and its sets.
+        """
+        highest = EXPLODED * statistics.median(self._recent) if len(self._recent) >= 5 else math.inf
+        for step, loss in enumerate(losses, start=last_step - len(losses) + 1):
+            if math.isfinite(loss) and loss <= highest:
+                continue
+            what = f"is {loss}" if not math.isfinite(loss) else f"has grown to {loss:.4g}"
+            raise TrainingStopped(
+                f"the loss {what} at step {step}; its sets: {sets_of(step)}; try a lower --lr, or look at metrics.csv"
+            )
+        self._recent.append(statistics.fmean(losses))
+
+
+def sets_of_step(trainer: pl.Trainer, step: int) -> str:
+    """Describe the sets of an optimizer step, over all processes: which set is read when is a function of the seed."""
+    sampler, size = trainer.datamodule.train_sampler, trainer.datamodule.global_batch_size
+    groups = trainer.datamodule.store.groups
+    labels = [groups.label(sampler.plan(index).group) for index in range((step - 1) * size, step * size)]
+    counts = Counter(f"{label.dataset}/{label.cell_type}/{label.perturbation}/{label.batch}" for label in labels)
+    shown = [f"{count} of {name}" for name, count in counts.most_common(8)]
+    return ", ".join(shown) + (f" and {len(counts) - 8} other groups" if len(counts) > 8 else "")
+
+
+def describe_sets(sampler: SetSampler) -> str:
+    """Return a line on an epoch's sets, and how many of their cells only fill them up."""
+    return (
+        f"sets      {sampler.num_sets} an epoch, of {sampler.set_size} cells; "
+        f"{sampler.padding_share():.1%} of the cells fill sets up"
+    )
+
+
+class StopOnSignal(pl.Callback):
+    """Ends training after the step during which any process was told to: before a time limit, or by a person.
+
+    The processes agree in every step, so that all of them save the same one. Lightning's own handlers end the process
+    in the middle of a step, and NeMo's listens on one process only.
+
+    Slurm sends its signals to every process of a task, those that read sets and write checkpoints too. The main thread
+    blocks them before any of those is started, since that is inherited; it asks for pending ones after each step.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+        """Name of the signal that ended training, on the process that received it; "another process" on the others."""
+        self._pending: int | None = None
+        self._before: dict[int, Any] = {}
+        self._mask: set[int] | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Make the processes that are started from now on deaf to the signals."""
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals from whoever had them."""
+        for number in self.SIGNALS:
+            self._before[number] = signal.signal(number, self._note)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Ask all processes whether one of them was told to stop."""
+        # A thread that was there before may have taken one.
+        self._pending = next(iter(signal.sigpending() & set(self.SIGNALS)), self._pending)
+        asked = torch.tensor(float(self._pending is not None), device=torch.cuda.current_device())
+        torch.distributed.all_reduce(asked, op=torch.distributed.ReduceOp.MAX)
+        if asked.item():
+            number = self._pending
+            self.received = "another process" if number is None else signal.Signals(number).name
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the signals ignored: the checkpoint that is being written must be whole."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+
+    def restore(self) -> None:
+        """Give the signals back; one that came while they were ignored is gone."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+        if self._mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._pending = number
+
+
+class RunMonitor(pl.Callback):
+    """Collects the terms of the loss from Megatron's schedule and shows and stores them.
+
+    Only the last pipeline stage knows them, so it is that stage's first rank that writes. Lightning's own progress bar
+    would show none of them, and NeMo's waits for a collective that some gloo ranks never enter.
+    """
+
+    def __init__(self, *, run_dir: Path, log_every: int, cells_per_step: int, stream: TextIO):
+        super().__init__()
+        self._file = MetricsFile(run_dir / "metrics.csv")
+        self._log_every, self._cells_per_step, self._stream = log_every, cells_per_step, stream
+        self._train_terms: list[Tensor] = []
+        self._val_terms: list[Tensor] = []
+        self._bar: tqdm | None = None
+        self._lap = 0.0
+        self._guard = LossGuard()
+
+    def on_megatron_reduce_microbatches_end(self, step: Any, microbatch_outputs: Sequence[dict[str, Tensor]]) -> None:
+        """Keep the terms of one step, averaged over its micro-batches."""
+        terms = torch.stack([output["terms"] for output in microbatch_outputs]).mean(0)
+        (self._val_terms if step.forward_only else self._train_terms).append(terms)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the file and the bar where the run begins or resumes."""
+        self._lap = time.perf_counter()
+        if not _is_reporter():
+            return
+        self._file.open_at(trainer.global_step)
+        print(describe_sets(trainer.datamodule.train_sampler), file=self._stream, flush=True)
+        self._bar = tqdm(
+            total=trainer.max_steps,
+            initial=trainer.global_step,
+            file=self._stream,
+            desc="train",
+            unit="step",
+            disable=not self._stream.isatty(),
+            dynamic_ncols=True,
+        )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Show progress; at every logged step write a row."""
+        step = trainer.global_step
+        if self._bar is not None:
+            self._bar.update(1)
+        if step % self._log_every and step != trainer.max_steps:
+            return
+        if not self._train_terms:
+            return
+        terms = torch.stack(self._train_terms)
+        means = dict(zip(TERMS, terms.mean(0).tolist(), strict=True))
+        rate = self._cells_per_step * len(self._train_terms) / (time.perf_counter() - self._lap)
+        self._train_terms, self._lap = [], time.perf_counter()
+        self._guard.check(terms[:, 0].tolist(), last_step=step, sets_of=lambda bad: sets_of_step(trainer, bad))
+        if self._bar is not None:
+            self._report(trainer, step, means, rate)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the validation terms of this step."""
+        terms, self._val_terms = self._val_terms, []
+        # Validation is not training time.
+        self._lap = time.perf_counter()
+        if self._bar is None or not terms:
+            return
+        means = zip(TERMS, torch.stack(terms).mean(0).tolist(), strict=True)
+        self._store(trainer, trainer.global_step, {f"val_{name}": value for name, value in means})
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Say which sets it was where Megatron found a gradient that is no number, before the loss was looked at.
+
+        Raises:
+            TrainingStopped: In the place of Megatron's error.
+        """
+        if isinstance(exception, RuntimeError) and "in local grad norm" in str(exception):
+            step = trainer.global_step + 1
+            raise TrainingStopped(
+                f"the gradient is no number at step {step}; its sets: {sets_of_step(trainer, step)}; try a lower --lr, "
+                "or look at metrics.csv"
+            ) from exception
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _report(self, trainer: pl.Trainer, step: int, means: dict[str, float], rate: float) -> None:
+        row = {
+            **means,
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "grad_norm": float(trainer.callback_metrics.get("grad_norm", math.nan)),
+            "cells_per_second": rate,
+        }
+        self._store(trainer, step, row)
+        if self._stream.isatty():
+            self._bar.set_postfix_str(f"loss {means['loss']:.4f}, {rate:,.0f} cells/s")
+            return
+        left = (trainer.max_steps - step) * self._cells_per_step / rate
+        line = f"step {step}/{trainer.max_steps}  loss {means['loss']:.4f}  {rate:,.0f} cells/s  {left:.0f} s left"
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def _store(self, trainer: pl.Trainer, step: int, row: dict[str, float]) -> None:
+        self._file.append({"step": step, **row})
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step)
+
+
+def _is_reporter() -> bool:
+    return (
+        parallel_state.is_pipeline_last_stage()
+        and parallel_state.get_tensor_model_parallel_rank() == 0
+        and parallel_state.get_data_parallel_rank() == 0
+    )
+
+
+class TrainableReport(pl.Callback):
+    """Says how many weights are trained; known once every process has its share of the network."""
+
+    def __init__(self, stream: TextIO):
+        super().__init__()
+        self._stream = stream
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count, on all processes, and write on the first."""
+        # The average is a ScaleModel too, below the one that is trained.
+        model = next(module for module in pl_module.modules() if isinstance(module, ScaleModel))
+        total, trained = count_weights(model), count_weights(model, lambda parameter: parameter.requires_grad)
+        if torch.distributed.get_rank() == 0:
+            self._stream.write(f"  trained       {trained:,} of {total:,} weights\n")
+            self._stream.flush()

@@ -1,0 +1,197 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Fine-tuning: what a run takes over from the checkpoint it starts from, what it may not change, and what it reports."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bionemo.scale.model.checkpoint import find_checkpoint, read_config
+from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.train.fields import RUN_FIELDS, size_fields
+from bionemo.scale.train.finetune.transfer import Match, Matches, match
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import DataCard, InputError
+
+
+# How a network is trained and asked, not what it is.
+CHANGEABLE = (
+    "attention_dropout",
+    "autoencoder_weight",
+    "batch_dropout",
+    "cell_type_dropout",
+    "combination_separator",
+    "counted_zeros",
+    "coupling",
+    "ema_decay",
+    "endpoint_mmd_weight",
+    "endpoint_weight",
+    "generation",
+    "hidden_dropout",
+    "loss_space",
+    "mmd_estimator",
+    "mmd_weight",
+    "num_generation_steps",
+    "num_layers_in_first_pipeline_stage",
+    "num_layers_in_last_pipeline_stage",
+    "prior",
+    "solver",
+    "start_share",
+    "stop_gradient_target",
+)
+# Follow from the data and the run.
+_OF_THE_RUN = (
+    *RUN_FIELDS,
+    "feature_size",
+    "max_agents",
+    "num_agents",
+    "num_batches",
+    "num_cell_types",
+    "num_genes",
+    "num_perturbations",
+    "seed",
+    "set_size",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The checkpoint that a run starts from."""
+
+    path: Path
+    config: ScaleModelConfig
+    card: DataCard
+    continues: bool
+    """Whether it is the run's own: there is nothing to copy then, and nothing to report."""
+
+
+def find_start(settings: TrainSettings) -> Start:
+    """Return the newest checkpoint of the run itself, or else the one that it is to start from.
+
+    Raises:
+        InputError: If there is none, or it cannot be read.
+    """
+    if settings.from_checkpoint.resolve().is_relative_to(settings.out.resolve()):
+        raise InputError(f"--from-checkpoint {settings.from_checkpoint}: expected another run than --out")
+    own = _own_checkpoint(settings.out)
+    path = own or find_checkpoint(settings.from_checkpoint)
+    config, card = read_config(path)
+    return Start(path=path, config=config, card=card, continues=own is not None)
+
+
+def _own_checkpoint(out: Path) -> Path | None:
+    """Return where a run stands; its beginning may have moved meanwhile."""
+    try:
+        return find_checkpoint(out)
+    except InputError:
+        return None
+
+
+def inherited_fields(start: Start) -> dict[str, Any]:
+    """Return every field of the checkpoint's network that does not follow from data or layout."""
+    fields = {}
+    for field in dataclasses.fields(ScaleModelConfig):
+        value = getattr(start.config, field.name, field.default)
+        if field.init and field.name not in _OF_THE_RUN and value != field.default and not callable(value):
+            fields[field.name] = value
+    return fields
+
+
+def check_architecture(settings: TrainSettings, overrides: dict[str, Any], start: Start) -> None:
+    """Refuse another network than the checkpoint's.
+
+    Raises:
+        InputError: Naming the field.
+    """
+    named = {} if settings.size is None else size_fields(settings.size)
+    options = [(f"--size {settings.size}", named, "leave --size out")]
+    fixed = {name: value for name, value in overrides.items() if name not in (*CHANGEABLE, *_OF_THE_RUN)}
+    if settings.lora and not overrides.get("ema_decay", start.config.ema_decay):
+        raise InputError(
+            "--lora: expected ema_decay above 0, as the average of the weights is what holds the adapters"
+        )
+    options += [("--set", fixed, "only how it is trained can be changed")]
+    for option, fields, advice in options:
+        for name, value in fields.items():
+            expected = getattr(start.config, name)
+            if value != expected:
+                raise InputError(
+                    f"{option}: the network is that of {start.path}: expected {name}={expected}, found {value}; {advice}"
+                )
+
+
+def check_features(start: Start, feature_size: int) -> None:
+    """Refuse perturbation features that the checkpoint's network was not made for.
+
+    Raises:
+        InputError: If there are none, some where none are read, or vectors of another width.
+    """
+    expected = start.config.feature_size
+    if feature_size != expected:
+        described = [f"{width} numbers a perturbation" if width else "none" for width in (expected, feature_size)]
+        raise InputError(
+            f"--perturbation-features: expected what {start.path} was trained with, {described[0]}; found {described[1]}"
+        )
+
+
+def compare(settings: TrainSettings, start: Start, config: ScaleModelConfig, card: DataCard) -> Matches:
+    """Match genes and labels by name.
+
+    Raises:
+        InputError: If no gene is shared, expression is on another scale, or frozen weights would have to learn labels.
+    """
+    matches = match(start.card, start.config, card, config)
+    if not matches.genes.known:
+        raise InputError(
+            f"{settings.store}: genes are matched by name, and none of its {len(card.genes)} ({card.genes[0]}, ...) is "
+            f"among the {len(start.card.genes)} of {start.path} ({start.card.genes[0]}, ...)"
+        )
+    expected, found = start.card.scale.target_sum, card.scale.target_sum
+    if expected != found:
+        raise InputError(
+            f"{settings.store}: expected cells scaled to a library size of {expected:g} as {start.path} was trained on, "
+            f"found {found:g}; prepare it with --target-sum {expected:g}"
+        )
+    new = [*matches.cell_types.added, *matches.agents.added, *matches.batches.added]
+    if "conditions" in settings.freeze and new:
+        raise InputError(
+            f"--freeze conditions: {settings.store} has {len(new)} labels that {start.path} does not know "
+            f"({_some(new)}), and what is frozen cannot learn them"
+        )
+    return matches
+
+
+def report(settings: TrainSettings, start: Start, matches: Matches) -> str:
+    """Return what the new run begins with, for a person."""
+    kinds = {
+        "genes": matches.genes,
+        "cell types": matches.cell_types,
+        "perturbations": matches.agents,
+        "batches": matches.batches,
+    }
+    lines = [f"starts from {start.path}", *(f"  {name:<14}{_counts(each)}" for name, each in kinds.items())]
+    if matches.genes.added:
+        lines.append(_fate_of_new_genes(settings))
+    lines.append(f"  frozen        {', '.join(settings.freeze) or 'nothing'}")
+    if settings.lora:
+        lines.append(f"  adapters      of rank {settings.lora} on the linear maps of all blocks that are not frozen")
+    trained_on = start.config.set_size
+    if settings.set_size != trained_on:
+        lines.append(f"  note: sets of {settings.set_size} cells, the checkpoint was trained on {trained_on}")
+    return "\n".join(lines) + "\n"
+
+
+def _counts(each: Match) -> str:
+    added = f"{len(each.added)} new" + (f" ({_some(each.added)})" if each.added else "")
+    return f"{len(each.known)} copied, {added}, {len(each.left_out)} of the checkpoint left out"
+
+
+def _fate_of_new_genes(settings: TrainSettings) -> str:
+    read = "are never read" if "encoder" in settings.freeze else "begin unread"
+    written = "stay predicted as their mean" if "decoder" in settings.freeze else "begin predicted as their mean"
+    return f"  new genes {read} and {written}"
+
+
+def _some(names: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,351 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import contextlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bionemo.scale.data.prepare import preprocess, writer
+from bionemo.scale.data.prepare.inspection import verify_store
+from bionemo.scale.data.prepare.knockdown import Knockdown
+from bionemo.scale.data.prepare.preprocess import PrepareConfig, prepare
+from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files import anndata_file as h5ad
+from bionemo.scale.types import ExpressionScale, InputError, ObsKeys, Split
+
+
+@pytest.fixture
+def screen_file(tmp_path, screen):
+    path = tmp_path / "screen.h5ad"
+    screen.write_h5ad(path)
+    return path
+
+
+def folder_bytes(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def files_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_the_card_and_the_summary_describe_the_store(tmp_path, screen, screen_file):
+    split = tmp_path / "split.toml"
+    split.write_text(
+        '[training]\nscreen = "train"\n[zeroshot]\n"screen.B c" = "test"\n[fewshot."screen.A"]\nval = ["p1"]'
+    )
+    calls = []
+    config = PrepareConfig(inputs=(screen_file,), out=tmp_path / "made" / "store", split=split, num_hvg=20)
+    summary = prepare(config, lambda stage, cells, total: calls.append((stage, cells, total)))
+    store = Store.open(config.out)
+    card = store.card
+    assert (
+        card.cell_types == ("A", "B c") and card.perturbations == ("p0", "p1", "p2") and card.batches == ("b0", "b1")
+    )
+    assert card.control == "control" and card.keys == ObsKeys()
+    assert card.scale == ExpressionScale(target_sum=1e4, source="counts", library_size_key=None)
+    assert card.genes == tuple(name for name in screen.var_names if name in set(card.genes))
+    obs = screen.obs
+    is_control = obs["perturbation"] == "control"
+    expected = {
+        "train": ((obs["cell_type"] == "A") & obs["perturbation"].isin(["p0", "p2"])).sum(),
+        "val": ((obs["cell_type"] == "A") & (obs["perturbation"] == "p1")).sum(),
+        "test": ((obs["cell_type"] == "B c") & ~is_control).sum(),
+        "control": is_control.sum(),
+        "excluded": 0,
+    }
+    assert summary.cells_by_split == expected
+    assert summary.num_cells == store.num_cells == screen.n_obs
+    assert (summary.num_genes, summary.num_genes_found, summary.kind) == (len(card.genes), 60, "counts")
+    assert summary.num_bytes == sum(path.stat().st_size for path in config.out.iterdir())
+    assert summary.split_sha256 == card.split_sha256 == json.loads(store.split_json)["sha256"]
+    for stage in ("scan", "write"):
+        assert sum(cells for name, cells, _ in calls if name == stage) == screen.n_obs
+    assert {total for *_, total in calls} == {screen.n_obs}
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path, screen_file):
+    for name in ("first", "second"):
+        prepare(PrepareConfig(inputs=(screen_file,), out=tmp_path / name))
+    assert files_in(tmp_path / "first") == files_in(tmp_path / "second")
+    for name in files_in(tmp_path / "first"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_the_manifest_tells_where_the_store_comes_from(screen_file, tmp_path):
+    prepare(PrepareConfig(inputs=(screen_file,), datasets=("mine",), out=tmp_path / "store"))
+    text = (tmp_path / "store" / "manifest.json").read_text()
+    fields = json.loads(text)
+    (entry,) = fields["inputs"]
+    assert (entry["name"], entry["dataset"], entry["num_bytes"]) == (
+        "screen.h5ad",
+        "mine",
+        screen_file.stat().st_size,
+    )
+    assert str(tmp_path) not in text, "a store must not carry paths of the machine it was made on"
+    assert {"anndata", "lmdb", "numpy"} <= set(fields["versions"])
+
+
+def test_held_out_controls_and_fallbacks_are_counted(tmp_path, screen, make_store):
+    """Without controls in batch b1, its groups take those of b0."""
+    kept = ~((screen.obs["perturbation"] == "control") & (screen.obs["batch"] == "b1"))
+    path = tmp_path / "few.h5ad"
+    screen[kept].copy().write_h5ad(path)
+    summary = prepare(PrepareConfig(inputs=(path,), out=tmp_path / "store"))
+    groups = Store.open(tmp_path / "store").groups
+    assert summary.num_fallback_groups == sum(
+        groups.label(index).batch == "b1" for index in groups.perturbed_in(Split.TRAIN)
+    )
+
+
+def test_library_size_warnings(tmp_path, screen, make_store):
+    screen.obs["size"] = 1.0
+    path = tmp_path / "a.h5ad"
+    screen.write_h5ad(path)
+    config = PrepareConfig(inputs=(path,), out=tmp_path / "store", library_size_key="size")
+    (warning,) = prepare(config).warnings
+    assert warning.startswith(f"{screen.n_obs} cells have a library size in 'size' below the sum")
+    assert Store.open(config.out).card.scale.library_size_key == "size"
+
+
+def test_an_unused_library_size_is_said_and_not_recorded(tmp_path, screen):
+    screen.obs["size"] = 100.0
+    screen.X = screen.X.astype(np.float32).log1p()
+    path = tmp_path / "a.h5ad"
+    screen.write_h5ad(path)
+    config = PrepareConfig(inputs=(path,), out=tmp_path / "store", library_size_key="size")
+    (warning,) = prepare(config).warnings
+    assert "were not used" in warning
+    assert Store.open(config.out).card.scale == ExpressionScale(source="log1p", library_size_key=None)
+
+
+def test_overwriting_replaces_a_store_and_nothing_else(tmp_path, screen_file):
+    out = tmp_path / "store"
+    prepare(PrepareConfig(inputs=(screen_file,), out=out, num_hvg=10))
+    with pytest.raises(InputError, match="exists already; .* --overwrite"):
+        prepare(PrepareConfig(inputs=(screen_file,), out=out))
+    (out / "extra").write_text("gone afterwards")
+    prepare(PrepareConfig(inputs=(screen_file,), out=out, num_hvg=20, overwrite=True))
+    assert Store.open(out).num_genes == 20 and not (out / "extra").exists()
+    other = tmp_path / "notes"
+    other.mkdir()
+    (other / "mine.txt").write_text("keep")
+    with pytest.raises(InputError, match="only a store is overwritten"):
+        prepare(PrepareConfig(inputs=(screen_file,), out=other, overwrite=True))
+    assert files_in(tmp_path) == sorted(
+        ["notes", "notes/mine.txt", "screen.h5ad", "store", *(f"store/{path.name}" for path in out.iterdir())]
+    )
+
+
+def test_an_empty_folder_may_be_filled(tmp_path, screen_file):
+    (tmp_path / "store").mkdir()
+    prepare(PrepareConfig(inputs=(screen_file,), out=tmp_path / "store"))
+    assert Store.open(tmp_path / "store").num_cells
+
+
+@pytest.mark.parametrize("had_store", [False, True])
+def test_an_interrupted_run_leaves_the_old_store_and_goes_on(tmp_path, screen_file, monkeypatch, had_store):
+    out, config = tmp_path / "store", PrepareConfig(inputs=(screen_file,), out=tmp_path / "store", overwrite=True)
+    if had_store:
+        prepare(replace(config, num_hvg=10))
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocess, "Manifest", lambda **fields: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config)
+    assert out.exists() == had_store
+    if had_store:
+        assert Store.open(out).num_genes == 10
+    prepare(config)
+    prepare(replace(config, out=tmp_path / "other"))
+    assert folder_bytes(out) == folder_bytes(tmp_path / "other")
+    assert {path.name for path in tmp_path.iterdir()} == {"screen.h5ad", "store", "other"}
+
+
+class Stopped(Exception):
+    """What stops a run in these tests."""
+
+
+@pytest.mark.parametrize("num_inputs", [1, 2])
+def test_a_run_stopped_after_any_piece_ends_with_the_same_bytes(tmp_path, monkeypatch, screen, num_inputs):
+    """One more piece each time, until it is done."""
+    inputs = []
+    for number in range(num_inputs):
+        inputs.append(tmp_path / f"screen{number}.h5ad")
+        screen.write_h5ad(inputs[-1])
+    monkeypatch.setattr(h5ad, "CHUNK_ENTRIES", 900)
+    monkeypatch.setattr(writer, "_BLOCKS_PER_COMMIT", 3)
+    config = PrepareConfig(inputs=tuple(inputs), out=tmp_path / "store", bucket_entries=3000, num_hvg=30)
+    prepare(replace(config, out=tmp_path / "whole"))
+
+    def stop_after(limit):
+        pieces = []
+
+        def progress(stage, cells, total):
+            pieces.append(cells)
+            if sum(map(bool, pieces)) > limit:
+                raise Stopped
+
+        return progress
+
+    runs = 0
+    while not config.out.exists():
+        runs += 1
+        # What an earlier run has done is told as one piece.
+        with contextlib.suppress(Stopped):
+            prepare(config, stop_after(1 + 2 * num_inputs + runs % 2))
+    assert runs > 4
+    assert folder_bytes(config.out) == folder_bytes(tmp_path / "whole")
+
+
+def test_a_run_stopped_between_blocks_goes_on(tmp_path, monkeypatch, screen_file):
+    """At every block in turn, committed or not."""
+    monkeypatch.setattr(writer, "_BLOCKS_PER_COMMIT", 2)
+    config = PrepareConfig(inputs=(screen_file,), out=tmp_path / "store", bucket_entries=3000)
+    prepare(replace(config, out=tmp_path / "whole"))
+    put = writer._ShardWriter.put
+    for limit in range(1, 1000):
+        left = [limit]
+
+        def failing(self, key, value, left=left):
+            if not left[0]:
+                raise Stopped
+            left[0] -= 1
+            put(self, key, value)
+
+        monkeypatch.setattr(writer._ShardWriter, "put", failing)
+        with contextlib.suppress(Stopped):
+            prepare(config)
+            break
+    assert limit > 3
+    # LMDB may reuse other pages when a file is opened again; what it holds is the same.
+    verify_store(config.out, lambda stage, count, total: None)
+    found, whole = Store.open(config.out), Store.open(tmp_path / "whole")
+    rows = np.arange(whole.num_cells)
+    assert found.card == whole.card and found.groups.to_columns() == whole.groups.to_columns()
+    assert (found.read(rows) != whole.read(rows)).nnz == 0 and found.obs(rows).equals(whole.obs(rows))
+
+
+def test_another_command_does_not_continue(tmp_path, monkeypatch, screen_file):
+    config = PrepareConfig(inputs=(screen_file,), out=tmp_path / "store")
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocess, "Manifest", lambda **fields: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config)
+    with pytest.raises(
+        InputError, match=r"store.partial: holds an unfinished conversion with other num_hvg, target_sum"
+    ):
+        prepare(replace(config, num_hvg=7, target_sum=3.0))
+    assert prepare(config).num_cells
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_several_files_are_converted_at_once(tmp_path, screen, workers):
+    inputs = []
+    for number in range(3):
+        inputs.append(tmp_path / f"screen{number}.h5ad")
+        screen[:, number:].copy().write_h5ad(inputs[-1])
+    calls = []
+    config = PrepareConfig(inputs=tuple(inputs), out=tmp_path / "store", workers=workers, num_hvg=20)
+    summary = prepare(config, lambda stage, cells, total: calls.append((stage, cells)))
+    assert summary.num_cells == 3 * screen.n_obs and summary.num_genes_found == 58
+    for stage in ("scan", "write"):
+        assert sum(cells for name, cells in calls if name == stage) == 3 * screen.n_obs
+    if workers == 2:
+        prepare(replace(config, workers=1, out=tmp_path / "alone"))
+        assert folder_bytes(config.out) == folder_bytes(tmp_path / "alone")
+
+
+def test_one_name_may_be_for_all_files(tmp_path, screen):
+    inputs = []
+    for number, batch in enumerate(("b0", "b1")):
+        inputs.append(tmp_path / f"plate{number}.h5ad")
+        screen[screen.obs["batch"] == batch].copy().write_h5ad(inputs[-1])
+    summary = prepare(PrepareConfig(inputs=tuple(inputs), out=tmp_path / "store", datasets=("all",)))
+    assert Store.open(summary.out).groups.datasets == ("all",) and summary.num_cells == screen.n_obs
+
+
+@pytest.mark.parametrize("join", ["inner", "outer"])
+def test_genes_of_all_files_or_of_any(tmp_path, screen, join):
+    inputs = (tmp_path / "a.h5ad", tmp_path / "b.h5ad")
+    screen[:, :50].copy().write_h5ad(inputs[0])
+    screen[:, 20:].copy().write_h5ad(inputs[1])
+    summary = prepare(PrepareConfig(inputs=inputs, out=tmp_path / "store", join=join, num_hvg=0))
+    store = Store.open(summary.out)
+    expected = screen.var_names[20:50] if join == "inner" else screen.var_names
+    assert store.card.genes == tuple(expected) and summary.num_genes_found == len(expected)
+    assert summary.genes_by_input == {"a.h5ad": 50, "b.h5ad": 40}
+    missing = [line for line in summary.warnings if "lacks" in line]
+    assert len(missing) == (2 if join == "outer" else 0)
+    if join == "outer":
+        assert missing[0] == "a.h5ad lacks 10 genes of the store: they are 0 in its cells"
+        first = store.groups.num_cells[store.groups.shard == 0].sum()
+        cells = store.read(np.arange(store.num_cells)).toarray()
+        assert not cells[:first, 50:].any() and cells[first:, 50:].any() and not cells[first:, :20].any()
+
+
+def test_a_gene_is_judged_by_the_cells_that_measured_it(tmp_path, screen):
+    """With a second file that lacks a gene, its mean must not fall: the choice is that of the first file alone."""
+    inputs = (tmp_path / "a.h5ad", tmp_path / "b.h5ad")
+    screen.write_h5ad(inputs[0])
+    screen.write_h5ad(inputs[1])
+    both = prepare(PrepareConfig(inputs=inputs, out=tmp_path / "both", join="outer", num_hvg=20))
+    alone = prepare(PrepareConfig(inputs=inputs[:1], out=tmp_path / "alone", num_hvg=20))
+    assert Store.open(both.out).card.genes == Store.open(alone.out).card.genes
+
+
+def test_another_target_sum_of_log1p_values_is_refused(tmp_path, screen):
+    linear = screen.X.toarray() / screen.X.toarray().sum(axis=1)[:, None] * 5000.0
+    screen.X = np.log1p(linear).astype(np.float32)
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    config = PrepareConfig(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store")
+    with pytest.raises(InputError, match=r"scaled to 10000, found .* 5000; give --target-sum 5000"):
+        prepare(config)
+    assert prepare(replace(config, target_sum=5000.0)).kind == "log1p"
+
+
+def test_cells_without_knockdown_are_left_out_and_counted(tmp_path, screen):
+    screen.obs["perturbation"] = screen.obs["perturbation"].cat.rename_categories(
+        {"p0": "gene0", "p1": "gene1", "p2": "gene2"}
+    )
+    values = screen.X.toarray()
+    values[screen.obs["perturbation"] == "gene1", 1] = 0
+    values[screen.obs["perturbation"] == "control", :3] = 5
+    values[np.isin(screen.obs["perturbation"], ["gene0", "gene2"]), :3] = 5
+    screen.X = values
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    config = PrepareConfig(
+        inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store", knockdown=Knockdown(group=0.3, cell=0.3)
+    )
+    summary = prepare(config)
+    kept = screen.obs["perturbation"].isin(["control", "gene1"])
+    assert Store.open(config.out).card.perturbations == ("gene1",)
+    assert (
+        summary.num_cells == kept.sum() and summary.num_filtered == summary.cells_by_split["excluded"] == (~kept).sum()
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"datasets": ("a", "b")}, "one dataset name for each of 1 files"),
+        ({"num_hvg": -1}, "hvg of at least 0"),
+        ({"target_sum": 0.0}, "positive target sum"),
+    ],
+)
+def test_settings_are_checked(tmp_path, screen_file, options, message):
+    with pytest.raises(InputError, match=message):
+        prepare(PrepareConfig(inputs=(screen_file,), out=tmp_path / "store", **options))
+
+
+def test_a_file_given_twice_is_refused(tmp_path, screen_file):
+    with pytest.raises(InputError, match="given twice"):
+        prepare(PrepareConfig(inputs=(screen_file, screen_file), out=tmp_path / "store"))
+
+
+def test_genes_that_never_vary_are_refused(tmp_path, screen):
+    screen.X = np.ones(screen.shape, dtype=np.int32)
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    with pytest.raises(InputError, match="expected genes that vary"):
+        prepare(PrepareConfig(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store", num_hvg=5))

@@ -1,0 +1,59 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import math
+
+import pytest
+
+from bionemo.scale.data.sets.sampler import SetSampler
+from bionemo.scale.data.store.groups import GroupTable
+from bionemo.scale.train.callbacks.progress import LossGuard, describe_sets
+from bionemo.scale.train.callbacks.stopping import TrainingStopped
+from bionemo.scale.types import Split
+
+
+def check(guard: LossGuard, losses: list[float], last_step: int) -> None:
+    guard.check(losses, last_step=last_step, sets_of=lambda step: f"the sets of {step}")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_the_first_bad_step_is_named(bad):
+    with pytest.raises(TrainingStopped, match=r"the loss is (nan|inf) at step 12; its sets: the sets of 12"):
+        check(LossGuard(), [1.0, bad, math.nan], last_step=13)
+
+
+def test_a_loss_explodes_against_the_ones_before():
+    guard = LossGuard()
+    for step in range(1, 6):
+        check(guard, [2.0], last_step=step)
+    check(guard, [1999.0], last_step=6)
+    with pytest.raises(TrainingStopped, match="has grown to 2001 at step 7"):
+        check(guard, [2001.0], last_step=7)
+
+
+def test_the_first_steps_may_be_wild():
+    guard = LossGuard()
+    for step, loss in enumerate([1e6, 1e-3, 1e5, 1.0], start=1):
+        check(guard, [loss], last_step=step)
+
+
+def test_filled_up_sets_are_told():
+    sizes = [6, 8, 5]
+    groups = GroupTable.from_columns(
+        {
+            "dataset": [0, 0, 0],
+            "cell_type": [0, 0, 0],
+            "perturbation": [0, 1, -1],
+            "batch": [0, 0, 0],
+            "split": ["train"] * 3,
+            "first_row": [0, 6, 14],
+            "num_cells": sizes,
+            "shard": [0, 0, 0],
+        },
+        datasets=("d",),
+        cell_types=("A",),
+        perturbations=("p", "q"),
+        batches=("b",),
+        control="control",
+    )
+    sampler = SetSampler(groups, Split.TRAIN, set_size=8, seed=0)
+    assert describe_sets(sampler) == "sets      2 an epoch, of 8 cells; 12.5% of the cells fill sets up"
