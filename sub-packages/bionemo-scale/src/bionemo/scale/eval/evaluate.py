@@ -315,7 +315,7 @@ def _summary(
         "pairs_without_significant_real_gene": int((first["de_nsig_counts_real"] == 0).sum()),
         "baselines": {
             "fitted_on": "training split" if task.training is not None else None,
-            "ridge_penalty": getattr(getattr(task.training, "ridge", None), "penalty", None),
+            "ridge_penalty": _ridge_penalty(task),
             "cells": len(task.cells),
             "seed": options.seed,
         },
@@ -327,6 +327,12 @@ def _summary(
         "paper_metrics": {metric.name: _paper_metric(metric) for metric in PAPER_METRICS},
         "notes": list(prepared.notes),
     }
+
+
+def _ridge_penalty(task: Task) -> float | None:
+    if "ridge" not in task.baselines or task.training is None or task.training.ridge is None:
+        return None
+    return task.training.ridge.penalty
 
 
 def _paper_metric(metric: PaperMetric) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from bionemo.scale.data.labels.agents import Agents, Grammar, read_features, take_apart
-from bionemo.scale.eval.baselines.training_means import fit
+from bionemo.scale.eval.baselines.training_means import mean_changes
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.types import DataCard, GroupMeans, InputError
 
@@ -108,7 +108,6 @@ def _fill(buffer: torch.Tensor, rows: torch.Tensor) -> None:
 
 def _effects(card: DataCard, training: GroupMeans) -> np.ndarray:
     """Return the mean effect of each perturbation over its training contexts, zero where it has none."""
-    means = fit(training, control=card.control)
-    changes = {} if means is None else means.changes
+    changes = mean_changes(training, control=card.control)
     nothing = np.zeros(len(card.genes))
     return np.stack([changes.get(name, nothing) for name in card.perturbations]).astype(np.float32)

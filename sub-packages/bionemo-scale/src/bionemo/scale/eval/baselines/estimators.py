@@ -146,7 +146,7 @@ def ridge(targets: Targets) -> BaselinePrediction:
     """Predict the matched control cells, moved by a change linear in perturbation and cell type (see :func:`_moved`).
 
     The change is fitted by ridge regression to training pseudobulk changes (see
-    :func:`bionemo.scale.eval.baselines.training_means.fit_ridge`). An unseen perturbation has effect 0 (fallback), an unseen
+    :func:`bionemo.scale.eval.baselines.ridge.fit_ridge`). An unseen perturbation has effect 0 (fallback), an unseen
     cell type too.
     """
     model = _training(targets).ridge

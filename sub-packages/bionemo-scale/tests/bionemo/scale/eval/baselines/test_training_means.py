@@ -5,7 +5,8 @@
 import numpy as np
 import pytest
 
-from bionemo.scale.eval.baselines.training_means import DEFAULT_PENALTY, fit, fit_ridge
+from bionemo.scale.eval.baselines import training_means
+from bionemo.scale.eval.baselines.training_means import fit, mean_changes
 from bionemo.scale.types import Group, GroupMeans
 
 
@@ -74,29 +75,13 @@ def test_nothing_perturbed_is_nothing_to_learn():
     assert fit(group_means(("d", "T", "control", "b", [1.0], 1)), control="control") is None
 
 
-def test_ridge_solves_its_normal_equations():
-    """Against a direct least-squares solution with the penalty as extra rows."""
-    rng = np.random.default_rng(0)
-    changes = {("d", c, p): rng.normal(size=4) for c in ("A", "B", "C") for p in ("x", "y", "z")}
-    del changes["d", "C", "z"]
-    model = fit_ridge(changes)
-    features = np.array([[p == q for q in "xyz"] + [c == k for k in "ABC"] for _, c, p in changes], dtype=float)
-    targets = np.array(list(changes.values()))
-    padded = np.vstack([np.c_[np.ones(len(features)), features], np.c_[np.zeros(6), np.eye(6) * model.penalty**0.5]])
-    expected = np.linalg.lstsq(padded, np.vstack([targets, np.zeros((6, 4))]), rcond=None)[0]
-    np.testing.assert_allclose(model.intercept, expected[0], atol=1e-9)
-    for row, name in enumerate("xyz", start=1):
-        np.testing.assert_allclose(model.perturbation[name], expected[row], atol=1e-9)
-    for row, name in enumerate("ABC", start=4):
-        np.testing.assert_allclose(model.cell_type[name], expected[row], atol=1e-9)
-
-
-def test_ridge_picks_the_penalty_that_transfers():
-    """Equal effects in all contexts ask for little shrinkage, effects that are noise for much."""
-    rng = np.random.default_rng(0)
-    effects = {p: rng.normal(size=5) for p in "vwxyz"}
-    shared = {("d", c, p): effects[p] for c in "ABCD" for p in effects}
-    noise = {("d", c, p): rng.normal(size=300) for c in "ABCD" for p in effects}
-    assert fit_ridge(shared).penalty == 0.1
-    assert fit_ridge(noise).penalty >= 10
-    assert fit_ridge({("d", "A", p): effects[p] for p in effects}).penalty == DEFAULT_PENALTY
+def test_training_needs_the_changes_alone(groups, monkeypatch):
+    """A network's table of effects comes from the same means, and no regression is fitted for it."""
+    monkeypatch.setattr(training_means, "fit_ridge", lambda changes: pytest.fail("fitted and not used"))
+    expected = fit(groups, control="control").changes
+    found = mean_changes(groups, control="control")
+    assert found.keys() == expected.keys()
+    for name, change in expected.items():
+        np.testing.assert_array_equal(found[name], change)
+    assert mean_changes(group_means(("d", "T", "control", "b", [1.0], 1)), control="control") == {}
+    assert mean_changes(group_means(("d", "T", "x", "b", [1.0], 1)), control="control") == {}
