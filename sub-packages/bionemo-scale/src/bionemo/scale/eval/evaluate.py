@@ -36,7 +36,7 @@ from bionemo.scale.eval.metrics.intervals import (
 )
 from bionemo.scale.eval.metrics.spread import BANDWIDTHS, MAX_CELLS, MAX_GENES, MIN_DETECTION
 from bionemo.scale.eval.metrics.wilcoxon import FOLD_CHANGE_CLIP
-from bionemo.scale.eval.results import ResultFolder, check_out, compare_with_baselines, summarise
+from bionemo.scale.eval.results import ResultFolder, check_out, compare_with_baselines, only_fallbacks, summarise
 from bionemo.scale.eval.scoring import CEILING, Model, Shift, Task, score_contexts
 from bionemo.scale.eval.table import COLUMNS, render_table
 from bionemo.scale.types import DataCard, GroupMeans, InputError
@@ -213,7 +213,8 @@ def evaluate(
             shifts = _keep_strongest([*shifts, *scored.shifts], prepared.task, options.plot)
             draws += scored.batch_draws
         scores = folder.scores()
-        summary = _summary(prepared, scores, options, batch_intervals(draws))
+        unranked = only_fallbacks(fallbacks, num_cells=len(prepared.task.cells))
+        summary = _summary(prepared, scores, options, batches=batch_intervals(draws), unranked=unranked)
         summary["baselines"]["fallback_cells"] = fallbacks
         summary |= {
             "contexts": folder.prefixes,
@@ -224,7 +225,7 @@ def evaluate(
 
             plot_changes(shifts, model=prepared.task.models[0].name, path=folder.staging / "delta.png")
         folder.finish(summary)
-    return Evaluation(scores=scores, table=_tables(prepared.task, scores), summary=summary)
+    return Evaluation(scores=scores, table=_tables(prepared.task, scores, unranked), summary=summary)
 
 
 def split_mismatch(training: TrainingData, predictions: Mapping[str, PopulationFile]) -> str | None:
@@ -241,15 +242,15 @@ def split_mismatch(training: TrainingData, predictions: Mapping[str, PopulationF
     return None
 
 
-def _tables(task: Task, scores: pl.DataFrame) -> str:
+def _tables(task: Task, scores: pl.DataFrame, fallbacks: tuple[str, ...]) -> str:
     found = summarise(scores, trained=_trained(task))
-    table = render_table(found, hors_concours=(CEILING,))
+    table = render_table(found, unranked=(CEILING,), fallbacks=fallbacks)
     if task.current is None:
         return table
     columns = tuple(replace(column, metric=PREFIX + column.metric) for column in COLUMNS if column.cell_eval)
     version = task.current.versions["cell-eval"]
     return f"{table}\n\nthe same cells scored by cell-eval {version}\n" + render_table(
-        found, columns, hors_concours=(CEILING,)
+        found, columns, unranked=(CEILING,), fallbacks=fallbacks
     )
 
 
@@ -297,13 +298,19 @@ def _learn(
 
 
 def _summary(
-    prepared: Prepared, scores: pl.DataFrame, options: Options, batches: dict[str, dict[str, Interval]]
+    prepared: Prepared,
+    scores: pl.DataFrame,
+    options: Options,
+    *,
+    batches: dict[str, dict[str, Interval]],
+    unranked: tuple[str, ...],
 ) -> dict[str, Any]:
     task = prepared.task
     first = scores.filter(pl.col("model") == scores["model"][0])
     found = summarise(scores, trained=_trained(task), batch_intervals=batches, seed=options.seed)
     names = [model.name for model in task.models]
-    compared = compare_with_baselines(scores, models=names, baselines=task.baselines, seed=options.seed)
+    rivals = [name for name in task.baselines if name not in unranked]
+    compared = compare_with_baselines(scores, models=names, baselines=rivals, seed=options.seed)
     return {
         "models": {name: {metric: asdict(item) for metric, item in row.items()} for name, row in found.items()},
         "against_best_baseline": {

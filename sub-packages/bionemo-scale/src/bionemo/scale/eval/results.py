@@ -83,6 +83,35 @@ def summarise(
     return summaries
 
 
+def only_fallbacks(fallback_cells: Mapping[str, int], *, num_cells: int) -> tuple[str, ...]:
+    """Return the baselines that used their fallback for every cell: their definition predicted nothing.
+
+    They are shown, but never ranked: what beats them has beaten their fallback.
+
+    Args:
+        fallback_cells: Cells for which each baseline used its fallback; ``matching`` is no baseline.
+        num_cells: Cells that were predicted.
+    """
+    return tuple(name for name, count in fallback_cells.items() if name != "matching" and count == num_cells > 0)
+
+
+def ranked_baselines(summary: Mapping[str, Any]) -> list[str]:
+    """Return the baselines of a ``summary.json`` that a model is compared with."""
+    unranked = unranked_baselines(summary)
+    return [name for name in summary["names"]["baselines"] if name not in unranked]
+
+
+def unranked_baselines(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the baselines of a ``summary.json`` that only fell back."""
+    counts = summary["baselines"]
+    return only_fallbacks(counts.get("fallback_cells", {}), num_cells=counts.get("cells", 0))
+
+
+def why_unranked(names: Sequence[str]) -> str:
+    """Return the footnote about baselines that only fell back."""
+    return f"not ranked, for every cell is its fallback (training says nothing of the label): {', '.join(names)}"
+
+
 def compare_with_baselines(
     scores: pl.DataFrame, *, models: Sequence[str], baselines: Sequence[str], seed: int = 0
 ) -> dict[str, dict[str, Difference]]:

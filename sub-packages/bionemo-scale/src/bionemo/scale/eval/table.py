@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bionemo.scale.eval.metrics.catalogue import Best, loss
-from bionemo.scale.eval.results import MetricSummary
+from bionemo.scale.eval.results import MetricSummary, why_unranked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +34,26 @@ COLUMNS = (
     Column(title="sd_ratio", metric="sd_ratio", best="one", cell_eval=False),
 )
 
+_FALLBACK = "[-]"
+"""Mark of a baseline that only fell back."""
+
 Summaries = Mapping[str, Mapping[str, MetricSummary]]
 
 
 def render_table(
-    summaries: Summaries, columns: tuple[Column, ...] = COLUMNS, *, hors_concours: tuple[str, ...] = ()
+    summaries: Summaries,
+    columns: tuple[Column, ...] = COLUMNS,
+    *,
+    unranked: tuple[str, ...] = (),
+    fallbacks: tuple[str, ...] = (),
 ) -> str:
     """Render means over (context, perturbation) pairs as text.
 
     Args:
         summaries: Model to metric to its summary, rows in this order.
         columns: What to show.
-        hors_concours: Rows that are shown but cannot be the best, as real cells are no model.
+        unranked: Rows that are shown but cannot be the best, as real cells are no model.
+        fallbacks: Baselines that only fell back: not ranked either, marked, and explained below the table.
 
     Returns:
         Lines without a final newline. ``*`` marks the best of a column (all that print alike), ``-`` a column without
@@ -53,14 +61,16 @@ def render_table(
     """
     notes = _footnotes(summaries, columns)
     header = ["model", *(column.title + notes.get(column.title, ("", ""))[0] for column in columns)]
-    cells = [[name] for name in summaries]
+    cells = [[f"{name} {_FALLBACK}" if name in fallbacks else name] for name in summaries]
     for column in columns:
-        for row, text in zip(cells, _column_cells(summaries, column, hors_concours), strict=True):
+        for row, text in zip(cells, _column_cells(summaries, column, (*unranked, *fallbacks)), strict=True):
             row.append(text)
     widths = [max(len(row[index]) for row in [header, *cells]) for index in range(len(header))]
     lines = [_line(header, widths), "  ".join("-" * width for width in widths)]
     lines += [_line(row, widths) for row in cells]
     lines.append("* best of its column" + "".join(f"; {_rule(column)}" for column in columns if column.best == "one"))
+    if fallbacks:
+        lines.append(f"{_FALLBACK} {why_unranked(fallbacks)}")
     return "\n".join([*lines, *(f"{mark.strip()} {text}" for mark, text in notes.values())])
 
 
@@ -76,15 +86,13 @@ def _line(row: list[str], widths: list[int]) -> str:
     return "  ".join([first, *rest]).rstrip()
 
 
-def _column_cells(summaries: Summaries, column: Column, hors_concours: tuple[str, ...]) -> list[str]:
+def _column_cells(summaries: Summaries, column: Column, unranked: tuple[str, ...]) -> list[str]:
     means = {name: metrics[column.metric].mean for name, metrics in summaries.items()}
     rounded = {name: None if mean is None else round(mean, column.digits) for name, mean in means.items()}
-    racing = [value for name, value in rounded.items() if value is not None and name not in hors_concours]
+    racing = [value for name, value in rounded.items() if value is not None and name not in unranked]
     best = min(racing, key=lambda value: loss(value, column.best)) if racing else None
     return [
-        "- "
-        if value is None
-        else f"{value:.{column.digits}f}{'*' if value == best and name not in hors_concours else ' '}"
+        "- " if value is None else f"{value:.{column.digits}f}{'*' if value == best and name not in unranked else ' '}"
         for name, value in rounded.items()
     ]
 

@@ -18,6 +18,7 @@ from bionemo.scale.eval.cells import sides
 from bionemo.scale.eval.cells.inputs import Labels, PopulationFile, read_population
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.evaluate import Options, TrainingData, evaluate, prepare, split_mismatch
+from bionemo.scale.eval.results import unranked_baselines
 from bionemo.scale.types import DataCard, ExpressionScale, Group, GroupMeans, InputError, ObsKeys
 
 
@@ -207,6 +208,26 @@ def in_memory(adata) -> PopulationFile:
         sha256="0" * 64,
         row_sums=sums,
     )
+
+
+def test_a_baseline_that_only_falls_back_is_never_the_best(spoilt, tmp_path):
+    """Of perturbations that training has never seen, most baselines know no effect."""
+    real, pred = (in_memory(adata) for adata in spoilt)
+    cells = real.population.dense()
+    groups = tuple(Group("papalexi", "THP-1", name, "rep_1") for name in ("control", "other"))
+    means = np.stack([cells[real.is_control].mean(axis=0), cells[~real.is_control].mean(axis=0)]).astype(np.float64)
+    training = TrainingData(
+        path=tmp_path, card=real.card, means=GroupMeans(groups=groups, means=means, counts=np.array([9, 9]))
+    )
+    models, options = {"m": replace(pred, sha256="1" * 64)}, Options(ceiling=False)
+    found = evaluate(real=real, predictions=models, out=tmp_path / "out", training=training, options=options)
+    silent = {"perturbation_mean", "additive", "ridge", "nearest_context"}
+    marked = [line for line in found.table.splitlines() if "[-] " in line and not line.startswith("[-]")]
+    assert {line.split(" [-]")[0] for line in marked} == silent
+    assert not any("*" in line for line in marked)
+    rivals = {item["baseline"] for item in found.summary["against_best_baseline"]["m"].values()}
+    assert rivals and not rivals & silent
+    assert set(unranked_baselines(found.summary)) == silent
 
 
 @pytest.mark.parametrize("form", ["dense", "csr", "csc", "chunked"])

@@ -41,9 +41,17 @@ def test_values_that_print_alike_are_equally_good():
 
 
 def test_real_cells_cannot_be_the_best_model():
-    text = render_table({"a": {"h": summary(0.5)}, "real": {"h": summary(0.9)}}, SHOWN[:1], hors_concours=("real",))
+    text = render_table({"a": {"h": summary(0.5)}, "real": {"h": summary(0.9)}}, SHOWN[:1], unranked=("real",))
     assert "0.500*" in text
     assert "0.900*" not in text
+
+
+def test_a_baseline_that_only_fell_back_is_shown_and_not_ranked():
+    rows = {"a": {"h": summary(0.5)}, "additive": {"h": summary(0.9)}}
+    lines = render_table(rows, SHOWN[:1], fallbacks=("additive",)).splitlines()
+    assert lines[2].split() == ["a", "0.500*"] and lines[3].split() == ["additive", "[-]", "0.900"]
+    assert lines[-1].startswith("[-] not ranked") and lines[-1].endswith(": additive")
+    assert "[-]" not in render_table(rows, SHOWN[:1])
 
 
 def test_undefined_values_are_footnoted():

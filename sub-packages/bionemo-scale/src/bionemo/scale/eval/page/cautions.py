@@ -6,6 +6,7 @@ from typing import Any
 
 from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, loss
 from bionemo.scale.eval.page.sources import RunFiles
+from bionemo.scale.eval.results import ranked_baselines, unranked_baselines, why_unranked
 from bionemo.scale.eval.table import COLUMNS
 
 
@@ -28,6 +29,9 @@ def cautions(run: RunFiles | None, summary: dict[str, Any]) -> list[str]:
         )
     if not summary["names"]["baselines"] or summary["inputs"]["store"] is None:
         found.append("No training data was given to the evaluation: baselines that learn are missing.")
+    unranked = unranked_baselines(summary)
+    if unranked:
+        found.append(f"Baselines {why_unranked(unranked)}.")
     for name in summary["names"]["models"]:
         found += _of_model(name, summary)
     if run is not None and not run.metrics:
@@ -51,6 +55,6 @@ def _of_model(name: str, summary: dict[str, Any]) -> list[str]:
 
 def _is_behind(metric: str, name: str, summary: dict[str, Any], means: dict[str, dict[str, float | None]]) -> bool:
     best = BY_COLUMN[metric].best
-    rivals = [means[rival][metric] for rival in summary["names"]["baselines"] if means[rival][metric] is not None]
+    rivals = [means[rival][metric] for rival in ranked_baselines(summary) if means[rival][metric] is not None]
     mine = means[name][metric]
     return mine is not None and bool(rivals) and loss(mine, best) > min(loss(value, best) for value in rivals)

@@ -17,6 +17,7 @@ from bionemo.scale.eval.page.embedding import Clouds
 from bionemo.scale.eval.page.payload import figures
 from bionemo.scale.eval.page.provenance import commands, file_notes
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
+from bionemo.scale.eval.results import unranked_baselines
 from bionemo.scale.eval.scoring import CEILING
 from bionemo.scale.eval.table import COLUMNS, Column
 
@@ -178,12 +179,14 @@ def _scores(summary: dict[str, Any]) -> str:
 def _table(summary: dict[str, Any], columns: tuple[Column, ...]) -> str:
     heads = "".join(f'<th title="{escape(_formula(column.metric))}">{escape(column.title)}</th>' for column in columns)
     best = {column.metric: _best(summary, column) for column in columns}
-    rows, before = [], ""
+    rows, before, unranked = [], "", unranked_baselines(summary)
     for name, found in summary["models"].items():
         kind = "model" if name in summary["names"]["models"] else "ceiling" if name == CEILING else "baseline"
         cells = "".join(_cell(found.get(c.metric), c, is_best=name in best[c.metric]) for c in columns)
         style = kind + (" first" if kind != before and before else "")
-        rows.append(f'<tr class="{style}"><th>{escape(name)}</th>{cells}</tr>')
+        rows.append(
+            f'<tr class="{style}"><th>{escape(name)}{"<small>not ranked</small>" if name in unranked else ""}</th>{cells}</tr>'
+        )
         before = kind
     body = "".join(rows)
     return f'<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -194,10 +197,11 @@ def _formula(metric: str) -> str:
 
 
 def _best(summary: dict[str, Any], column: Column) -> set[str]:
+    unranked = (CEILING, *unranked_baselines(summary))
     means = {
         name: round(found[column.metric]["mean"], column.digits)
         for name, found in summary["models"].items()
-        if name != CEILING and found.get(column.metric, {}).get("mean") is not None
+        if name not in unranked and found.get(column.metric, {}).get("mean") is not None
     }
     if not means:
         return set()

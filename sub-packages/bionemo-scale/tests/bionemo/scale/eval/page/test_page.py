@@ -63,6 +63,15 @@ def test_cautions():
         assert expected in text
 
 
+def test_a_baseline_that_only_fell_back_is_no_rival():
+    summary = make_summary(baselines={"seed": 4, "cells": 9, "fallback_cells": {"matching": 9, "additive": 9}})
+    lines = cautions(make_run({"step": [1.0]}), summary)
+    assert not any("behind" in line for line in lines)
+    assert any(line.startswith("Baselines not ranked") and line.endswith("additive.") for line in lines)
+    summary["baselines"]["fallback_cells"]["additive"] = 8
+    assert any("behind" in line for line in cautions(make_run({"step": [1.0]}), summary))
+
+
 def test_commands_can_be_run_again():
     scores = ScoreFiles(path=Path("out"), summary=make_summary(), results=pl.DataFrame(), genes=pl.DataFrame())
     train, evaluate = commands(make_run({}), scores, None)
