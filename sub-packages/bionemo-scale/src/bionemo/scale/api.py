@@ -241,7 +241,7 @@ def evaluate(
     store: PathLike | None = None,
     **options: Any,
 ) -> "Evaluation":
-    """Score predicted cells against real ones with cell-eval, next to baselines.
+    """Score predicted cells against real ones with cell-eval, next to baselines; progress goes to standard error.
 
     Args:
         pred: h5ad of predicted cells, or several by the name they have in the tables.
@@ -262,26 +262,30 @@ def evaluate(
     from bionemo.scale.eval.cells.inputs import read_population
     from bionemo.scale.eval.evaluate import Options, TrainingData, split_mismatch
     from bionemo.scale.eval.evaluate import evaluate as evaluate_files
+    from bionemo.scale.eval.progress import Progress
     from bionemo.scale.eval.results import check_out
 
     check_out(Path(out))
     named = pred if isinstance(pred, Mapping) else {Path(pred).stem: pred}
-    predictions = {name: read_population(Path(path)) for name, path in named.items()}
-    training = None
-    if store is not None:
-        with Store.open(store) as opened:
-            means = opened.group_means(Split.TRAIN)
-            training = TrainingData(path=Path(store), card=opened.card, means=means)
-        problem = split_mismatch(training, predictions)
-        if problem is not None:
-            raise InputError(problem)
-    return evaluate_files(
-        real=read_population(Path(real)),
-        predictions=predictions,
-        out=Path(out),
-        training=training,
-        options=Options(**checked_fields(Options, options)),
-    )
+    with Progress() as progress:
+        predictions = {name: read_population(Path(path)) for name, path in named.items()}
+        training = None
+        if store is not None:
+            with Store.open(store) as opened:
+                means = opened.group_means(Split.TRAIN)
+                training = TrainingData(path=Path(store), card=opened.card, means=means)
+            problem = split_mismatch(training, predictions)
+            if problem is not None:
+                raise InputError(problem)
+        return evaluate_files(
+            real=read_population(Path(real)),
+            predictions=predictions,
+            out=Path(out),
+            training=training,
+            options=Options(**checked_fields(Options, options)),
+            announce=lambda prepared: progress.start(prepared.steps),
+            progress=progress.step,
+        )
 
 
 @cache

@@ -22,6 +22,7 @@ from bionemo.scale.eval.metrics.catalogue import BY_COLUMN
 from bionemo.scale.eval.metrics.intervals import Difference, Interval, PairBootstrap, best_baseline
 from bionemo.scale.eval.metrics.undefined import reasons
 from bionemo.scale.eval.scoring import KEYS, ContextScores, Shift
+from bionemo.scale.files.names import file_name
 from bionemo.scale.types import InputError
 
 
@@ -155,7 +156,6 @@ class ResultFolder:
         self._scores: list[pl.DataFrame] = []
         self._genes: list[pl.DataFrame] = []
         self._prefixes: dict[str, str] = {}
-        self._used = {"agg"}
         check_out(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         self.staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
@@ -170,7 +170,10 @@ class ResultFolder:
 
     def add(self, scores: ContextScores) -> None:
         """Write a context's own files and keep its scores."""
-        prefix = self._prefix(scores.context)
+        # "a_agg_results.csv" would be the results of a context "a_agg", too.
+        used = [name for prefix in self._prefixes.values() for name in (prefix, f"{prefix}_agg")]
+        prefix = file_name(scores.context, ["agg", *used])
+        self._prefixes[scores.context] = prefix
         for name, frame in (
             ("results", scores.first_results),
             ("agg_results", scores.first_results.drop("perturbation").describe()),
@@ -202,17 +205,6 @@ class ResultFolder:
         files = sorted([*(path.name for path in self.staging.iterdir()), SUMMARY])
         (self.staging / SUMMARY).write_text(json.dumps({**summary, "files": files}, indent=2, allow_nan=False) + "\n")
         _publish(self.staging, self.out, files)
-
-    def _prefix(self, context: str) -> str:
-        """Return the context as a file name; as in cell-eval, slashes become dashes."""
-        plain = context.replace("/", "-").replace(os.sep, "-").replace("\0", "-")
-        prefix, number = plain, 1
-        while prefix in self._used:
-            number += 1
-            prefix = f"{plain}_{number}"
-        self._used.add(prefix)
-        self._prefixes[context] = prefix
-        return prefix
 
 
 def _gene_frame(shift: Shift) -> pl.DataFrame:

@@ -6,8 +6,8 @@ import argparse
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
     from bionemo.scale.eval.cells.inputs import Labels, PopulationFile
     from bionemo.scale.eval.evaluate import Options, Prepared, TrainingData
+    from bionemo.scale.eval.progress import Progress
 
 
 _KEYS = ObsKeys()
@@ -108,6 +109,13 @@ def _evaluate(argv: Sequence[str] | None) -> None:
         raise InputError(f"--seed: expected 0 or more, found {args.seed}")
     # cell-eval's tables are small; more threads only fight the other processes of a node.
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
+    from bionemo.scale.eval.progress import Progress
+
+    with Progress() as progress:
+        _read_and_score(args, names, progress)
+
+
+def _read_and_score(args: argparse.Namespace, names: list[str], progress: "Progress") -> None:
     from bionemo.scale.eval.cells.inputs import read_population
     from bionemo.scale.eval.evaluate import Options
     from bionemo.scale.eval.results import check_out
@@ -116,9 +124,16 @@ def _evaluate(argv: Sequence[str] | None) -> None:
     if args.out is not None:
         check_out(args.out)
     labels = _labels(args)
-    real = read_population(args.real, labels=labels)
-    predictions = {name: read_population(path, labels=labels) for name, path in zip(names, args.pred, strict=True)}
+
+    def read(path: Path) -> "PopulationFile":
+        progress.stage(f"reading {path}")
+        return read_population(path, labels=labels)
+
+    real = read(args.real)
+    predictions = {name: read(path) for name, path in zip(names, args.pred, strict=True)}
+    progress.stage("reading the means of the training store")
     training = _training(args.store, predictions or {"real": real}) if baselines else None
+    progress.stage("comparing the files")
     options = Options(
         control_policy=args.control_policy,
         baselines=baselines,
@@ -128,21 +143,23 @@ def _evaluate(argv: Sequence[str] | None) -> None:
         plot=args.plot,
     )
     if args.write_baselines is not None:
+        progress.stage("writing baselines")
         _write_baselines(args.write_baselines, real, training, options)
     if predictions:
-        _score(args, real, predictions, training, options)
+        _score(args, real, predictions, training=training, options=options, progress=progress)
 
 
 def _score(
     args: argparse.Namespace,
     real: "PopulationFile",
     predictions: "dict[str, PopulationFile]",
+    *,
     training: "TrainingData | None",
     options: "Options",
+    progress: "Progress",
 ) -> None:
     from bionemo.scale.eval.evaluate import evaluate
 
-    progress = _Progress()
     with _current(args.evaluator) as current:
         evaluation = evaluate(
             real=real,
@@ -151,7 +168,7 @@ def _score(
             training=training,
             options=options,
             current=current,
-            announce=progress.start,
+            announce=partial(_announce, progress),
             progress=progress.step,
         )
     _show(evaluation.summary, evaluation.table, args.out)
@@ -263,28 +280,10 @@ def _open_store(path: Path) -> "TrainingData":
         return TrainingData(path=path, card=store.card, means=store.group_means(Split.TRAIN))
 
 
-class _Progress:
-    """A line that rewrites itself on a terminal, a line per step elsewhere."""
-
-    def __init__(self) -> None:
-        self._done = self._total = 0
-        self._begin = time.monotonic()
-
-    def start(self, prepared: "Prepared") -> None:
-        for note in prepared.notes:
-            print(note if note.startswith("warning: ") else f"note: {note}", flush=True)
-        self._total, self._begin = prepared.steps, time.monotonic()
-
-    def step(self, what: str) -> None:
-        self._done += 1
-        elapsed = time.monotonic() - self._begin
-        left = elapsed / self._done * (self._total - self._done)
-        line = f"scored {self._done}/{self._total} ({self._done / elapsed:.2f}/s, {left:.0f} s left): {what}"
-        if sys.stderr.isatty():
-            end = "\n" if self._done == self._total else ""
-            print(f"\r\033[K{line}", end=end, file=sys.stderr, flush=True)
-        else:
-            print(line, file=sys.stderr, flush=True)
+def _announce(progress: "Progress", prepared: "Prepared") -> None:
+    for note in prepared.notes:
+        print(note if note.startswith("warning: ") else f"note: {note}", flush=True)
+    progress.start(prepared.steps)
 
 
 def _show(summary: dict, table: str, out: Path) -> None:

@@ -86,11 +86,20 @@ def test_folder_holds_tables_of_all_and_of_each_context(tmp_path):
 
 def test_contexts_that_would_share_a_file_do_not(tmp_path):
     with ResultFolder(tmp_path / "out") as folder:
-        for context in ("a/b", "a-b", "agg"):
+        for context in ("a/b", "a-b", "agg", "a-b_agg"):
             folder.add(context_scores(context))
         folder.finish({})
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"a-b_results.csv", "a-b_2_results.csv", "agg_2_results.csv", "agg_results.csv"} <= names
+    assert len(names) == 4 * 4 + 4
+
+
+def test_a_context_longer_than_a_file_name_may_be(tmp_path):
+    context = "CD4-positive, alpha-beta T cell, " * 9
+    with ResultFolder(tmp_path / "out") as folder:
+        folder.add(context_scores(context))
+        folder.finish({})
+    assert (tmp_path / "out" / f"{folder.prefixes[context]}_results.csv").is_file()
 
 
 def test_failure_leaves_nothing_and_keeps_the_earlier_result(tmp_path):
