@@ -11,8 +11,9 @@ import pytest
 from bionemo.scale.data.prepare.preprocess import PrepareConfig
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.options.arguments import arguments
+from bionemo.scale.options.parser import make_settings
 from bionemo.scale.recipes import parts, tasks
-from bionemo.scale.recipes.command_line import arguments
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.recipes.render import render
 from bionemo.scale.run.train import settings_from
@@ -71,7 +72,7 @@ def test_the_other_steps_are_their_commands(tmp_path: Path):
     expected = InferSettings(
         checkpoint=tmp_path / "run", store=tmp_path / "store", out=tmp_path / "out", with_controls=True
     )
-    assert InferSettings(**vars(parser().parse_args(step.arguments))) == expected
+    assert make_settings(InferSettings, parser().parse_args(step.arguments)) == expected
     step = tasks.step_of(tasks.prepare_recipe((tmp_path / "a.h5ad",), tmp_path / "store"))
     assert step.module == "bionemo.scale.run.prepare" and step.arguments[0] == str(tmp_path / "a.h5ad")
     assert f"--hvg={PrepareConfig(inputs=(), out=tmp_path).num_hvg}" in step.arguments

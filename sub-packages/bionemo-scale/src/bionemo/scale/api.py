@@ -24,7 +24,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bionemo.scale.recipes.command_line import arguments, checked_fields
+from bionemo.scale.options.arguments import arguments
+from bionemo.scale.options.values import known_fields
 from bionemo.scale.types import DataCard, InputError, ObsKeys, Split
 
 
@@ -47,7 +48,7 @@ def prepare(
     out: PathLike,
     *,
     split: PathLike | None = None,
-    keys: ObsKeys = ObsKeys(),  # noqa: B008 - frozen
+    keys: ObsKeys = ObsKeys(),
     controls: Sequence[str] = ("control",),
     **options: Any,
 ) -> "PrepareSummary":
@@ -68,7 +69,7 @@ def prepare(
     from bionemo.scale.data.prepare.preprocess import PrepareConfig
     from bionemo.scale.data.prepare.preprocess import prepare as prepare_store
 
-    fields = checked_fields(PrepareConfig, options)
+    fields = known_fields(PrepareConfig, options)
     if "datasets" in fields:
         fields["datasets"] = tuple(fields["datasets"])
     return prepare_store(
@@ -115,7 +116,7 @@ def train(
     from bionemo.scale.recipes.defaults import train_settings
     from bionemo.scale.train.settings import TrainSettings
 
-    fields = checked_fields(TrainSettings, settings)
+    fields = known_fields(TrainSettings, settings)
     if "freeze" in fields:
         fields["freeze"] = tuple(fields["freeze"])
     chosen = train_settings(
@@ -282,7 +283,7 @@ def evaluate(
             predictions=predictions,
             out=Path(out),
             training=training,
-            options=Options(**checked_fields(Options, options)),
+            options=Options(**known_fields(Options, options)),
             announce=lambda prepared: progress.start(prepared.steps),
             progress=progress.step,
         )

@@ -72,8 +72,11 @@ class ObsKeys:
     """The obs columns that label a cell."""
 
     perturbation: str = "perturbation"
+    """obs column with the perturbation."""
     cell_type: str = "cell_type"
+    """obs column with the cell type."""
     batch: str = "batch"
+    """obs column with the batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
+from bionemo.scale.options.fields import option
+from bionemo.scale.options.limits import COUNT, SEED
+from bionemo.scale.options.settings import Settings
 from bionemo.scale.types import InputError
 
 
@@ -14,56 +17,61 @@ SplitName = Literal["train", "val", "test"]
 Output = Literal["cells", "pseudobulk"]
 Precision = Literal["fp32", "bf16", "fp8", "mxfp8"]
 SpecName = Literal["auto", "local", "te"]
-_CHOICES = {"split": SplitName, "output": Output, "precision": Precision, "spec": SpecName}
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferSettings:
+class InferSettings(Settings):
     """One prediction: the held-out groups of a store, or control cells under chosen perturbations."""
 
     checkpoint: Path
     """Run folder, or one of its checkpoints."""
     out: Path
-    """h5ad to write; a folder for a split."""
+    """h5ad to write; for a split a folder may be given."""
     store: Path | None = None
-    """Store whose split is predicted, or whose controls are screened."""
+    """Store whose split is predicted, or whose controls are carried to chosen perturbations."""
     adata: Path | None = None
     """h5ad whose control cells are carried to the perturbations."""
     split: SplitName = "test"
-    """Split of the store; a screen has none."""
-    perturbations: tuple[str, ...] = ()
-    """Labels to predict."""
+    """Split of the store that is predicted."""
+    perturbations: tuple[str, ...] = option((), form="commas")
+    """Labels to carry controls to."""
     perturbation_features: Path | None = None
-    """One vector per perturbation, for those the model was not trained on (.csv, .tsv, .parquet)."""
+    """One vector per perturbation, for those the model was not trained on: .csv, .tsv or .parquet, names first."""
     allow_unknown: bool = False
-    """Whether cell types and batches that were not trained are predicted under the unknown label, or refused."""
+    """Predict cell types and batches that were not trained, under the unknown label, instead of refusing them."""
     all_perturbations: bool = False
-    """Every perturbation the model knows; what a file of controls gets where none is named."""
-    cell_types: tuple[str, ...] = ()
-    """Only the controls of these cell types; all where none is named."""
-    cells_per_condition: int | None = None
-    """Most control cells of a (cell type, batch) that are carried to each perturbation; ``None`` takes all of a file
-    and 256 of a store."""
+    """Carry controls to every perturbation the model knows, as a file of controls does where none is named."""
+    cell_types: tuple[str, ...] = option((), form="commas", metavar="X,Y")
+    """Only the controls of these cell types (default: all)."""
+    cells_per_condition: int | None = option(None, limits=COUNT, metavar="N")
+    """Most control cells of a (cell type, batch) that are carried to each perturbation (default: 256 of a store, all of
+    a file)."""
     output: Output = "cells"
-    """Every predicted cell, or the mean of each condition."""
+    """Write every predicted cell, or the mean of each condition."""
     with_controls: bool = False
-    """Append the real controls of the predicted contexts (splits only)."""
+    """Append the real controls of the predicted contexts; splits only."""
     generation: Generation | None = None
-    """How cells are made of the network's output; ``None`` as trained."""
-    num_steps: int | None = None
-    """Solver steps; ``None`` as trained."""
-    samples: int | None = None
-    """Draws of a stochastic prior to average each cell over; ``None`` as trained."""
-    set_size: int | None = None
-    """Cells of a set; ``None`` as trained."""
+    """How cells are made of the network's output (default: the setting stored in the checkpoint)."""
+    num_steps: int | None = option(None, limits=COUNT)
+    """Solver steps (default: the setting stored in the checkpoint)."""
+    samples: int | None = option(None, limits=COUNT)
+    """Draws of a stochastic prior to average each cell over (default: the setting stored in the checkpoint, 1 unless it
+    was changed)."""
+    set_size: int | None = option(None, limits=COUNT)
+    """Cells of a set (default: as in training)."""
     precision: Precision = "fp32"
-    """Of matrix products; "fp8" and "mxfp8" are those of the blocks, the others then are bfloat16."""
+    """Precision of matrix products; fp8 and mxfp8 are for the blocks, on GPUs that have it, and bfloat16 elsewhere."""
     spec: SpecName = "auto"
-    """Layers of the blocks: torch's, Transformer Engine's, or those where they run."""
-    seed: int = 0
-    """Draw of the controls."""
+    """Layers of the blocks: local (torch), te (Transformer Engine), auto (te where it runs)."""
+    seed: int = option(0, limits=SEED)
+    """Seed of the draw of controls and of a stochastic prior."""
 
-    def __post_init__(self):
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: Naming the options.
+        """
         if (self.store is None) == (self.adata is None):
             raise InputError(
                 "expected one of --store and --adata, found " + ("none" if self.store is None else "both")
@@ -78,14 +86,6 @@ class InferSettings:
             raise InputError("--with-controls goes with --store, --split and whole cells: other controls are yours")
         if self.out.suffix != ".h5ad" and self.is_screen:
             raise InputError(f"--out must be an .h5ad file where no split is predicted, found {self.out}")
-        for name in ("num_steps", "samples", "set_size", "cells_per_condition"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {value}")
-        for name, kind in _CHOICES.items():
-            if getattr(self, name) not in get_args(kind):
-                known = ", ".join(get_args(kind))
-                raise InputError(f"--{name} must be one of {known}, found {getattr(self, name)!r}")
 
     @property
     def is_screen(self) -> bool:

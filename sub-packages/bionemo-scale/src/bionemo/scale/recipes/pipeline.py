@@ -11,8 +11,8 @@ from bionemo.scale.data.prepare.preprocess import PrepareConfig
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.options.values import known_fields
 from bionemo.scale.recipes.arrays import conversion_steps
-from bionemo.scale.recipes.command_line import checked_fields
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.recipes.steps import EvaluateSettings, Step, evaluate_step, infer_step, prepare_step, train_step
 from bionemo.scale.train.settings import TrainSettings
@@ -54,7 +54,7 @@ class Pipeline:
             raise InputError(f"size: unknown size {self.size!r}; {suggest(self.size, SIZES)}")
         out = self.out.absolute()
         return train_settings(
-            self.size, store=out / "store", out=out / "run", **checked_fields(TrainSettings, self.train)
+            self.size, store=out / "store", out=out / "run", **known_fields(TrainSettings, self.train)
         )
 
 
@@ -85,7 +85,7 @@ def place(pipeline: Pipeline) -> tuple[Placed, ...]:
         out=settings.store,
         split=pipeline.split.absolute(),
         # A requeued job starts again; half a store is never left behind, a whole one may be.
-        **{"overwrite": True, **checked_fields(PrepareConfig, pipeline.prepare)},
+        **{"overwrite": True, **known_fields(PrepareConfig, pipeline.prepare)},
     )
     prediction = InferSettings(checkpoint=settings.out, store=settings.store, out=predicted, with_controls=True)
     scores = EvaluateSettings(

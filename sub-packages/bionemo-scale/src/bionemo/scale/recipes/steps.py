@@ -11,13 +11,14 @@ from pathlib import Path
 
 from bionemo.scale.data.prepare.preprocess import PrepareConfig
 from bionemo.scale.infer.settings import InferSettings
-from bionemo.scale.recipes.command_line import arguments
+from bionemo.scale.options.arguments import arguments
+from bionemo.scale.options.settings import Settings
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings:
+class EvaluateSettings(Settings):
     """One evaluation."""
 
     pred: tuple[Path, ...]

@@ -8,13 +8,16 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bionemo.scale.megatron.ranks import take_ranks_of_slurm
-from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.options.fields import path_options
+from bionemo.scale.options.parser import OptionParser, given_fields
+from bionemo.scale.options.settings import Settings
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.command import run_command
-from bionemo.scale.train.settings import FREEZABLE, TrainSettings
+from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
 
@@ -22,100 +25,42 @@ EXIT_CONTINUE = 75
 """Exit code of a run that was stopped and saved: EX_TEMPFAIL, "try again later"."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command's options; each default and help text is that of the settings field."""
-    defaults = TrainSettings(store=Path("STORE"), out=Path("RUN"))
-    options = argparse.ArgumentParser(
+@dataclass(frozen=True, kw_only=True)
+class TrainModes(Settings):
+    """What the command does besides training."""
+
+    dry_run: bool = False
+    """Print the number of parameters and stop; needs no --store and no --out."""
+
+
+def parser() -> OptionParser:
+    """Return the command's options."""
+    return OptionParser(
+        TrainSettings,
+        TrainModes,
         prog="bionemo-scale-train",
         description="Train SCALE on a store. A run folder that already holds this run is continued.",
         epilog="Larger sizes have defaults of their own: bionemo/scale/recipes/defaults.py.",
-        argument_default=argparse.SUPPRESS,
     )
-    options.add_argument("--store", type=Path, help="folder that bionemo-scale-prepare wrote")
-    options.add_argument("--out", type=Path, help="run folder")
-    options.add_argument(
-        "--dry-run", action="store_true", help="print the number of parameters and stop; needs no --store and no --out"
-    )
-    for name, help_text in _OPTIONS.items():
-        default = getattr(defaults, name)
-        text = f"{help_text} (default: {default})"
-        options.add_argument(f"--{name.replace('_', '-')}", type=type(default), help=text)
-    options.add_argument(
-        "--perturbation-features", type=Path, help="one vector per perturbation: .csv, .tsv or .parquet, names first"
-    )
-    options.add_argument(
-        "--from-checkpoint",
-        type=Path,
-        metavar="RUN",
-        help="fine-tune: start from the weights of this run; its network, with the store's genes and labels by name",
-    )
-    options.add_argument(
-        "--freeze", type=_names, metavar="A,B", help=f"parts that keep those weights: {', '.join(FREEZABLE)}"
-    )
-    options.add_argument(
-        "--lora", type=int, metavar="RANK", help="train adapters of this rank in the place of the blocks' own weights"
-    )
-    options.add_argument("--wandb", metavar="PROJECT", help="log to this Weights & Biases project too")
-    options.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="any field of ScaleModelConfig; may be repeated",
-    )
-    return options
-
-
-_OPTIONS = {
-    "size": f"network size: {', '.join(SIZES)}",
-    "max_steps": "optimizer steps",
-    "seed": "seed of weights and of the order of sets",
-    "set_size": "cells of a set",
-    "micro_batch_size": "sets that one process takes at once",
-    "accumulate": "micro-batches of an optimizer step",
-    "lr": "highest learning rate",
-    "warmup_steps": "steps to reach it",
-    "weight_decay": "AdamW's weight decay",
-    "val_interval": "steps between validations and checkpoints",
-    "log_interval": "steps between rows of metrics.csv",
-    "keep_best": "checkpoints of the lowest validation loss that are kept beside the last one",
-    "keep_last": "keep so many of the newest checkpoints instead of the best",
-    "async_checkpoints": "train on while a checkpoint is written: on, off, auto (on where there is a GPU)",
-    "weighting": "how groups are drawn: proportional, uniform, tempered",
-    "control_share": "share of the sets that go from controls to other controls",
-    "num_workers": "data loading processes beside each training process",
-    "devices": "processes on this machine",
-    "num_nodes": "machines",
-    "tensor_parallel": "processes that share every layer",
-    "pipeline_parallel": "processes that share the stack of blocks",
-    "precision": "fp32, bf16, fp8, fp8-current, mxfp8; the last three on GPUs that have it",
-    "spec": "layers of the blocks: local (torch), te (Transformer Engine), auto (te where it runs)",
-}
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in text.split(",") if name)
 
 
 def settings_from(argv: Sequence[str] | None) -> TrainSettings:
     """Read the command line."""
-    values = vars(parser().parse_args(argv))
-    pairs = [text.partition("=") for text in values.pop("overrides")]
-    for name, separator, _ in pairs:
-        if not separator:
-            raise InputError(f"--set expects KEY=VALUE, found {name!r}")
-    is_dry = values.pop("dry_run", False)
+    return _settings(parser().parse_args(argv))
+
+
+def _settings(options: argparse.Namespace) -> TrainSettings:
+    values = given_fields(TrainSettings, options)
+    is_dry = "dry_run" in options
     for name in ("store", "out"):
         if name not in values and not is_dry:
             raise InputError(f"--{name} is required without --dry-run")
         values.setdefault(name, Path(name))
     # Absolute, so that a run folder is the same run from wherever it is continued.
-    values["store"], values["out"] = values["store"].resolve(), values["out"].resolve()
-    for name in {"perturbation_features", "from_checkpoint"} & values.keys():
-        values[name] = values[name].resolve()
-    overrides = {name: value for name, _, value in pairs}
-    return train_settings(values.pop("size", None), overrides=overrides, **values)
+    for name in path_options(TrainSettings):
+        if name in values:
+            values[name] = values[name].resolve()
+    return train_settings(values.pop("size", None), **values)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(argv: Sequence[str] | None) -> None:
     options = parser().parse_args(argv)
-    settings = settings_from(argv)
+    settings = _settings(options)
     if "dry_run" in options:
         _show_size(settings, with_store="store" in options)
         return

@@ -3,11 +3,14 @@
 """What a user decides about a run; everything else follows from it and from the store."""
 
 import importlib.util
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.options.fields import option
+from bionemo.scale.options.limits import COUNT, NOT_NEGATIVE, SEED, Limits
+from bionemo.scale.options.settings import Settings
 from bionemo.scale.types import InputError
 
 
@@ -24,104 +27,81 @@ FREEZABLE = {
 }
 """Parts of the network that fine-tuning can leave as they are, and the modules they are made of."""
 
-_COUNTS = (
-    "max_steps",
-    "set_size",
-    "micro_batch_size",
-    "accumulate",
-    "val_interval",
-    "log_interval",
-    "keep_best",
-    "devices",
-    "num_nodes",
-    "tensor_parallel",
-    "pipeline_parallel",
-)
-
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings:
+class TrainSettings(Settings):
     """One training run."""
 
     store: Path
     """Store that bionemo-scale-prepare wrote."""
     out: Path
     """Run folder."""
-    size: str | None = "small"
-    """A name in bionemo.scale.model.sizes; ``None`` is the network of ``from_checkpoint``."""
-    max_steps: int = 500
+    size: str | None = option("small", choices=SIZES)
+    """Size of the network; none is the network of the checkpoint that a run starts from."""
+    max_steps: int = option(500, limits=COUNT)
     """Optimizer steps."""
-    seed: int = 0
+    seed: int = option(0, limits=SEED)
     """Seed of weights and of the order of sets."""
-    set_size: int = 32
-    """Cells of a set, N."""
-    micro_batch_size: int = 8
-    """Sets that one process takes at once, B."""
-    accumulate: int = 1
+    set_size: int = option(32, limits=COUNT)
+    """Cells of a set."""
+    micro_batch_size: int = option(8, limits=COUNT)
+    """Sets that one process takes at once."""
+    accumulate: int = option(1, limits=COUNT)
     """Micro-batches of an optimizer step."""
-    lr: float = 1e-3
+    lr: float = option(1e-3, limits=Limits(above=0))
     """Highest learning rate."""
-    warmup_steps: int = 50
+    warmup_steps: int = option(50, limits=NOT_NEGATIVE)
     """Steps to reach it; at most a tenth of the run is used."""
-    weight_decay: float = 0.01
-    """AdamW's weight decay."""
-    val_interval: int = 100
+    weight_decay: float = option(0.01, limits=NOT_NEGATIVE)
+    """Weight decay of AdamW."""
+    val_interval: int = option(100, limits=COUNT)
     """Steps between validations and checkpoints."""
-    log_interval: int = 10
+    log_interval: int = option(10, limits=COUNT)
     """Steps between rows of metrics.csv."""
-    keep_best: int = 1
+    keep_best: int = option(1, limits=COUNT)
     """Checkpoints of the lowest validation loss that are kept beside the last one."""
-    keep_last: int = 0
-    """Keep so many of the newest checkpoints instead of the best; 0 keeps the best."""
+    keep_last: int = option(0, limits=NOT_NEGATIVE)
+    """Keep this many of the newest checkpoints instead of the best; 0 keeps the best."""
     async_checkpoints: AsyncCheckpoints = "auto"
-    """Whether training goes on while a checkpoint is written: on, off, or on where there is a GPU (auto)."""
-    wandb: str = ""
-    """Weights & Biases project to log to, beside metrics.csv and TensorBoard; empty logs to none."""
+    """Train on while a checkpoint is written: on, off, auto (on where there is a GPU)."""
+    wandb: str = option("", metavar="PROJECT")
+    """Weights & Biases project to log to, beside metrics.csv and TensorBoard."""
     weighting: Weighting = "tempered"
     """How often a group of cells is drawn."""
-    control_share: float = 0.4
+    control_share: float = option(0.4, limits=Limits(at_least=0, below=1))
     """Share of the training sets that go from controls to other controls of their context."""
     perturbation_features: Path | None = None
-    """One vector per perturbation (.csv, .tsv, .parquet); see :func:`bionemo.scale.data.labels.agents.read_features`."""
-    from_checkpoint: Path | None = None
-    """Run folder or checkpoint of another run to start from; see bionemo.scale.train.finetune.start."""
-    freeze: tuple[str, ...] = ()
-    """Parts of the network that keep the checkpoint's weights: names in :data:`FREEZABLE`."""
-    lora: int = 0
+    """One vector per perturbation: .csv, .tsv or .parquet, names first."""
+    from_checkpoint: Path | None = option(None, metavar="RUN")
+    """Fine-tune: start from the weights of this run or checkpoint; its network, with the store's genes and labels
+    matched by name."""
+    freeze: tuple[str, ...] = option((), form="commas", choices=FREEZABLE)
+    """Parts of the network that keep the checkpoint's weights."""
+    lora: int = option(0, limits=NOT_NEGATIVE, metavar="RANK")
     """Train the blocks by adapters of this rank instead of their own weights; 0 trains the weights."""
-    num_workers: int = 0
+    num_workers: int = option(0, limits=NOT_NEGATIVE)
     """Data loading processes beside each training process."""
-    devices: int = 1
-    """Processes on this machine."""
-    num_nodes: int = 1
+    devices: int = option(1, limits=COUNT)
+    """Processes on each machine."""
+    num_nodes: int = option(1, limits=COUNT)
     """Machines."""
-    tensor_parallel: int = 1
+    tensor_parallel: int = option(1, limits=COUNT)
     """Processes that share every layer."""
-    pipeline_parallel: int = 1
+    pipeline_parallel: int = option(1, limits=COUNT)
     """Processes that share the stack of blocks."""
     precision: PrecisionName = "fp32"
-    """How numbers are kept and multiplied; see bionemo.scale.megatron.kernels."""
+    """How numbers are kept and multiplied; fp8, fp8-current and mxfp8 on GPUs that have it."""
     spec: SpecName = "auto"
-    """Layers of the blocks: torch's (local), Transformer Engine's (te), or the latter where they run (auto)."""
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """Model configuration fields by name."""
+    """Layers of the blocks: local (torch), te (Transformer Engine), auto (te where it runs)."""
+    overrides: dict[str, Any] = option({}, flag="--set")
+    """Any field of ScaleModelConfig; may be repeated."""
 
-    def __post_init__(self):
-        for name in _COUNTS:
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} must be at least 1, found {getattr(self, name)}")
-        if not 0 <= self.control_share < 1:
-            raise InputError(f"--control-share must be at least 0 and below 1, found {self.control_share}")
-        for name, choices in (
-            ("weighting", Weighting),
-            ("precision", PrecisionName),
-            ("spec", SpecName),
-            ("async_checkpoints", AsyncCheckpoints),
-        ):
-            if getattr(self, name) not in get_args(choices):
-                raise InputError(
-                    f"--{name} must be one of {', '.join(get_args(choices))}, found {getattr(self, name)!r}"
-                )
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: Naming the options.
+        """
         self._check_start()
         self._check_records()
         model_parallel = self.tensor_parallel * self.pipeline_parallel
@@ -136,17 +116,12 @@ class TrainSettings:
             raise InputError("--size is required without --from-checkpoint")
         if self.freeze and self.from_checkpoint is None:
             raise InputError("--freeze keeps the weights of a checkpoint: expected --from-checkpoint too, found none")
-        if self.lora < 0:
-            raise InputError(f"--lora must be at least 0, found {self.lora}")
         if self.lora and self.from_checkpoint is None:
             raise InputError("--lora adapts the weights of a checkpoint: expected --from-checkpoint too, found none")
         if self.lora % self.tensor_parallel:
             raise InputError(
                 f"--lora must be a multiple of --tensor-parallel {self.tensor_parallel}, found {self.lora}"
             )
-        for name in self.freeze:
-            if name not in FREEZABLE:
-                raise InputError(f"--freeze: expected some of {', '.join(FREEZABLE)}, found {name!r}")
         if set(self.freeze) == set(FREEZABLE):
             raise InputError("--freeze: all parts are frozen, expected one to train")
         if "transport" in self.freeze and self.pipeline_parallel > 1:
@@ -156,8 +131,6 @@ class TrainSettings:
             )
 
     def _check_records(self) -> None:
-        if self.keep_last < 0:
-            raise InputError(f"--keep-last must be at least 0, found {self.keep_last}")
         if self.keep_last and self.keep_best != 1:
             raise InputError(f"--keep-best {self.keep_best}, --keep-last {self.keep_last}: expected one of the two")
         if self.wandb and importlib.util.find_spec("wandb") is None:
@@ -177,7 +150,3 @@ class TrainSettings:
     def global_batch_size(self) -> int:
         """Sets of one optimizer step, over all processes."""
         return self.micro_batch_size * self.accumulate * self.data_parallel
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for config.yaml."""
-        return json.loads(json.dumps(asdict(self), default=str))

@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Settings classes as the parser of a command."""
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from bionemo.scale.files.suggest import suggest
+from bionemo.scale.options.fields import REQUIRED, Option, field_docs, options_of
+from bionemo.scale.options.settings import Settings
+from bionemo.scale.options.values import read_text
+from bionemo.scale.types import InputError
+
+
+T = TypeVar("T", bound=Settings)
+
+
+class OptionParser(argparse.ArgumentParser):
+    """A parser whose options are fields of settings classes; it holds what was given, and no defaults."""
+
+    def __init__(self, *classes: type[Settings], prog: str, description: str, epilog: str | None = None):
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,
+        )
+        self._headings: dict[str, argparse._ArgumentGroup] = {}
+        for settings_class in classes:
+            self.add_settings(settings_class)
+
+    def add_settings(self, settings_class: type[Settings]) -> None:
+        """Add the options of one class."""
+        for option in options_of(settings_class):
+            self.add_option(option)
+
+    def add_option(self, option: Option, *flags: str, dest: str = "") -> None:
+        """Add one option.
+
+        Args:
+            option: The option.
+            flags: Its names, where they are not its own.
+            dest: Where the parsed value goes; without one the name of the field.
+        """
+        place = self._heading(option.group)
+        if option.form == "columns":
+            _add_columns(place, option, dest or option.name)
+        elif option.form != "hidden":
+            how = _HOW[option.form](option)
+            names = (dest or option.name,) if option.form == "positional" else flags or (option.flag,)
+            more = {} if option.form == "positional" else {"dest": dest or option.name}
+            place.add_argument(*names, **how, **more, help=help_text(option))
+
+    def _heading(self, group: str) -> Any:
+        if group and group not in self._headings:
+            self._headings[group] = self.add_argument_group(group)
+        return self._headings.get(group, self)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
+        """Read a command line.
+
+        Raises:
+            InputError: An option is unknown, or a value is of the wrong kind.
+        """
+        parsed, extra = self.parse_known_args(args, namespace)
+        for word in extra:
+            if word.startswith("-"):
+                name = word.partition("=")[0]
+                raise InputError(f"unknown option {name}; {suggest(name, self._option_string_actions)}")
+        if extra:
+            raise InputError(f"expected an option, found {extra[0]!r}")
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse in one line.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError(message.removeprefix("argument "))
+
+
+def make_settings(settings_class: type[T], given: argparse.Namespace | Mapping[str, Any]) -> T:
+    """Return the settings that a command line gives.
+
+    Args:
+        settings_class: Whose fields are taken; what belongs to none of them is left alone.
+        given: What :meth:`OptionParser.parse_args` returned, or values by field.
+
+    Raises:
+        InputError: Something is missing or not possible.
+    """
+    values = given_fields(settings_class, given)
+    missing = [each.flag for each in options_of(settings_class) if each.is_required and each.name not in values]
+    if missing:
+        raise InputError(f"the following arguments are required: {', '.join(missing)}")
+    return settings_class(**values)
+
+
+def given_fields(settings_class: type[Settings], given: argparse.Namespace | Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a class's fields that a command line gives."""
+    found = given if isinstance(given, Mapping) else vars(given)
+    fields: dict[str, Any] = {}
+    for option in options_of(settings_class):
+        if option.name in found:
+            value = found[option.name]
+            fields[option.name] = _pairs(option, value) if option.form == "pairs" else value
+        parts = {key.partition(".")[2]: value for key, value in found.items() if key.startswith(f"{option.name}.")}
+        if parts:
+            fields[option.name] = parts
+    return fields
+
+
+def _pairs(option: Option, texts: Any) -> dict[str, str]:
+    if isinstance(texts, Mapping):
+        return dict(texts)
+    for text in texts:
+        if "=" not in text:
+            raise InputError(f"{option.flag} expects KEY=VALUE, found {text!r}")
+    return dict(text.split("=", 1) for text in texts)
+
+
+def help_text(option: Option) -> str:
+    """Return what help says of an option: the docstring of the field, and its default."""
+    shown = not isinstance(option.default, bool | dict | None) and option.default not in (REQUIRED, "", ())
+    default = f"{option.default:g}" if isinstance(option.default, float) else option.default
+    if isinstance(default, tuple):
+        default = ", ".join(map(str, default))
+    text = f"{option.help}: {', '.join(option.choices)}" if option.form == "commas" and option.choices else option.help
+    return (f"{text} (default: {default})" if shown else text).replace("%", "%%")
+
+
+def _value(option: Option) -> dict[str, Any]:
+    choices = "{" + ",".join(option.choices) + "}" if option.choices else ""
+    return {"type": _reader(option), "metavar": option.metavar or choices or _METAVARS.get(option.kind, "TEXT")}
+
+
+_METAVARS: dict[type, str] = {int: "N", float: "X", Path: "PATH"}
+
+
+def _reader(option: Option) -> Callable[[str], Any]:
+    return lambda text: read_text(option, text)
+
+
+def _names_reader(option: Option) -> Callable[[str], tuple]:
+    return lambda text: tuple(read_text(option, name) for name in text.split(",") if name)
+
+
+def _positional(option: Option) -> dict[str, Any]:
+    # Whether one is needed is found when the settings are made, in one line and after unknown options.
+    return {"nargs": "*" if option.is_many else "?", "metavar": option.flag, "type": _reader(option)}
+
+
+_HOW: dict[str, Callable[[Option], dict[str, Any]]] = {
+    "value": _value,
+    "flag": lambda option: {"action": "store_true"},
+    "repeat": lambda option: {"action": "append", **_value(option)},
+    "commas": lambda option: {"type": _names_reader(option), "metavar": option.metavar or "A,B"},
+    "words": lambda option: {"nargs": "+", **_value(option)},
+    "positional": _positional,
+    "pairs": lambda option: {"action": "append", "metavar": option.metavar or "KEY=VALUE"},
+}
+
+
+def _add_columns(place: Any, option: Option, dest: str) -> None:
+    docs = field_docs(option.kind)
+    for part in dataclasses.fields(option.kind):
+        text = f"{docs[part.name]} (default: {part.default})"
+        place.add_argument(column_flag(part.name), dest=f"{dest}.{part.name}", metavar="COLUMN", help=text)
+
+
+def column_flag(name: str) -> str:
+    """Return the option that names an obs column."""
+    return f"--{name.replace('_', '-')}-key"

@@ -1,0 +1,130 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Values of options: read from text, and checked the same way whoever gives them."""
+
+import dataclasses
+import numbers
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bionemo.scale.files.suggest import suggest
+from bionemo.scale.options.fields import Option
+from bionemo.scale.types import InputError
+
+
+_NAMES: dict[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+    bool: "true or false",
+}
+
+
+def read_text(option: Option, text: str) -> Any:
+    """Return what the text of one value means; ranges are not looked at.
+
+    Raises:
+        InputError: It is no number where one is expected.
+    """
+    if option.kind in (int, float):
+        try:
+            return option.kind(text)
+        except ValueError:
+            raise _refusal(option, _NAMES[option.kind], text) from None
+    return checked_one(option, text)
+
+
+def checked(option: Option, value: Any) -> Any:
+    """Return the value of a field in the type that its class declares: text as a path, a list as a tuple.
+
+    Raises:
+        InputError: The value is of another kind or outside of what is allowed.
+    """
+    if (value is None and option.is_optional) or (option.others and isinstance(value, option.others)):
+        return value
+    if option.form == "pairs":
+        return _checked_pairs(option, value)
+    if dataclasses.is_dataclass(option.kind) or hasattr(option.kind, "_fields"):
+        return _checked_parts(option, value)
+    if not option.is_many:
+        return checked_one(option, value)
+    if isinstance(value, str | os.PathLike):
+        value = (value,)
+    if not isinstance(value, Sequence | set | frozenset):
+        raise _refusal(option, f"a list of values, each {_NAMES.get(option.kind, option.kind.__name__)}", value)
+    entries = tuple(checked_one(option, entry) for entry in value)
+    if option.form == "commas":
+        for entry in entries:
+            if "," in str(entry):
+                raise _refusal(option, "names without commas", entry)
+    return entries
+
+
+def checked_one(option: Option, value: Any) -> Any:
+    """Return one value, as :func:`checked`."""
+    if option.choices:
+        if value not in option.choices:
+            raise _refusal(option, f"one of {', '.join(option.choices)}", value)
+        return str(value)
+    if option.kind is bool:
+        if not isinstance(value, bool):
+            raise _refusal(option, _NAMES[bool], value)
+        return value
+    if option.kind in (int, float):
+        return _checked_number(option, value)
+    if not isinstance(value, str | os.PathLike) or not (str(value).strip() or value == option.default):
+        raise _refusal(option, _NAMES.get(option.kind, "text"), value)
+    return option.kind(value)
+
+
+def _checked_number(option: Option, value: Any) -> int | float:
+    kind = numbers.Integral if option.kind is int else numbers.Real
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise _refusal(option, _NAMES[option.kind], value)
+    number = option.kind(value)
+    if option.limits is not None and number not in option.limits:
+        raise _refusal(option, str(option.limits), number)
+    if number != number or number in (float("inf"), float("-inf")):
+        raise _refusal(option, "finite", number)
+    return number
+
+
+def _checked_pairs(option: Option, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _refusal(option, "names and values", value)
+    return dict(value)
+
+
+def _checked_parts(option: Option, value: Any) -> Any:
+    """Return labels of columns, or another small class, from its parts by name."""
+    parts = value if isinstance(value, Mapping) else {}
+    if not isinstance(value, option.kind):
+        if not isinstance(value, Mapping):
+            raise _refusal(option, option.kind.__name__, value)
+        value = option.kind(**known_fields(option.kind, parts))
+    for field in dataclasses.fields(value):
+        part = getattr(value, field.name)
+        if isinstance(part, str) and not part.strip():
+            raise InputError(f"--{field.name.replace('_', '-')}-key must be the name of a column, found {part!r}")
+    return value
+
+
+def known_fields(settings_class: type, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments of a dataclass once every name is known.
+
+    Raises:
+        InputError: A name is no field; the nearest is named.
+    """
+    known = [field.name for field in dataclasses.fields(settings_class)]
+    for name in fields:
+        if name not in known:
+            raise InputError(f"{settings_class.__name__}: unknown setting {name!r}; {suggest(name, known)}")
+    return dict(fields)
+
+
+def _refusal(option: Option, expected: str, value: Any) -> InputError:
+    found = repr(value) if isinstance(value, str) else str(value)
+    return InputError(f"{option.flag} must be {expected}, found {found}")

@@ -1,0 +1,45 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The options of the commands: those of the first version stay, with their defaults, and each says what it does."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bionemo.scale.infer.settings import InferSettings
+from bionemo.scale.options.fields import Option, options_of
+from bionemo.scale.options.parser import OptionParser
+from bionemo.scale.run import infer, train
+from bionemo.scale.train.settings import TrainSettings
+
+
+FIRST = json.loads(Path(__file__).with_name("first_options.json").read_text())
+COMMANDS: dict[str, tuple[OptionParser, tuple[type, ...]]] = {
+    "infer": (infer.parser(), (InferSettings,)),
+    "train": (train.parser(), (TrainSettings, train.TrainModes)),
+}
+
+
+def default(option: Option) -> object:
+    value = None if option.is_required else option.default
+    return list(value) if isinstance(value, tuple | dict) else value
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_of_the_first_version_are_there_with_their_defaults(name):
+    parser, classes = COMMANDS[name]
+    defaults = {each.flag: default(each) for settings_class in classes for each in options_of(settings_class)}
+    typed = {flag for action in parser._actions for flag in (action.option_strings or [action.metavar])}
+    for flag, first in FIRST[name].items():
+        assert flag in typed, flag
+        if flag in defaults:
+            # "Nothing" has been written in several ways.
+            assert (defaults[flag] or None) == (first or None), flag
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_does_and_none_that_its_default_is_none(name):
+    parser, _ = COMMANDS[name]
+    assert [action.option_strings for action in parser._actions if not action.help] == []
+    assert "None" not in parser.format_help()
