@@ -24,9 +24,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bionemo.scale.files.suggest import suggest
 from bionemo.scale.options.arguments import arguments
 from bionemo.scale.options.values import known_fields
-from bionemo.scale.types import DataCard, InputError, ObsKeys, Split
+from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys, Split
 
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from bionemo.scale.eval.evaluate import Evaluation
     from bionemo.scale.infer.checkpoint import LoadedModel
 
-__all__ = ("InputError", "ObsKeys", "Predictor", "evaluate", "prepare", "train")
+__all__ = ("FileLabels", "InputError", "ObsKeys", "Predictor", "evaluate", "prepare", "train")
 
 PathLike = str | os.PathLike[str]
 
@@ -240,6 +241,10 @@ def evaluate(
     out: PathLike,
     *,
     store: PathLike | None = None,
+    keys: ObsKeys = ObsKeys(),
+    control: str = "control",
+    target_sum: float | None = None,
+    pred_labels: FileLabels | Mapping[str, FileLabels] | None = None,
     **options: Any,
 ) -> "Evaluation":
     """Score predicted cells against real ones with cell-eval, next to baselines; progress goes to standard error.
@@ -249,6 +254,11 @@ def evaluate(
         real: h5ad of the real perturbed cells and the controls of their cell types.
         out: Folder for the results.
         store: Training store, for the baselines that learn; without it they are left out.
+        keys: obs columns of files that do not name their own; a missing default column of cell types or batches is one
+            cell type, one batch.
+        control: Perturbation label of control cells of such files.
+        target_sum: Library size behind the log1p values of such files.
+        pred_labels: The same for predictions that differ from ``real``: of all, or by name.
         **options: Fields of :class:`bionemo.scale.eval.evaluate.Options`: control_policy, baselines, ceiling, seed, plot.
 
     Returns:
@@ -268,8 +278,12 @@ def evaluate(
 
     check_out(Path(out))
     named = pred if isinstance(pred, Mapping) else {Path(pred).stem: pred}
+    labels = FileLabels(keys=keys, control=control, target_sum=target_sum)
+    if labels == FileLabels():
+        labels = None
+    labels_of = _labels_by_name(pred_labels, list(named), labels)
     with Progress() as progress:
-        predictions = {name: read_population(Path(path)) for name, path in named.items()}
+        predictions = {name: read_population(Path(path), labels=labels_of[name]) for name, path in named.items()}
         training = None
         if store is not None:
             with Store.open(store) as opened:
@@ -279,7 +293,7 @@ def evaluate(
             if problem is not None:
                 raise InputError(problem)
         return evaluate_files(
-            real=read_population(Path(real)),
+            real=read_population(Path(real), labels=labels),
             predictions=predictions,
             out=Path(out),
             training=training,
@@ -287,6 +301,17 @@ def evaluate(
             announce=lambda prepared: progress.start(prepared.steps),
             progress=progress.step,
         )
+
+
+def _labels_by_name(
+    given: FileLabels | Mapping[str, FileLabels] | None, names: Sequence[str], default: FileLabels | None
+) -> dict[str, FileLabels | None]:
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(names, given or default)
+    for name in given:
+        if name not in names:
+            raise InputError(f"pred_labels: no prediction {name!r}; {suggest(name, names)}")
+    return {name: given.get(name, default) for name in names}
 
 
 @cache

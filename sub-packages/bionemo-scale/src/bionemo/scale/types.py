@@ -80,6 +80,17 @@ class ObsKeys:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileLabels:
+    """How a file without a data card labels its cells, and what its values are."""
+
+    keys: ObsKeys = ObsKeys()
+    control: str = "control"
+    """Perturbation label of unperturbed cells."""
+    target_sum: float | None = None
+    """Library size that counts were scaled to before log1p; ``None`` where nobody says."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataCard:
     """What a model must remember of its data: saved with every store, checkpoint and prediction.
 

@@ -384,9 +384,14 @@ def _inputs(
     real: PopulationFile, predictions: Mapping[str, PopulationFile], training: TrainingData | None
 ) -> dict[str, Any]:
     return {
-        "real": {"path": str(real.path), "sha256": real.sha256},
-        "pred": {name: {"path": str(file.path), "sha256": file.sha256} for name, file in predictions.items()},
+        "real": _input(real),
+        "pred": {name: _input(file) for name, file in predictions.items()},
         "store": None
         if training is None
         else {"path": str(training.path), "split_sha256": training.card.split_sha256},
     }
+
+
+def _input(file: PopulationFile) -> dict[str, Any]:
+    found = {"path": str(file.path), "sha256": file.sha256}
+    return found if file.card is not None else {**found, "labels": asdict(file.labels)}

@@ -12,18 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bionemo.scale.run.command import run_command
-from bionemo.scale.types import InputError, ObsKeys, Split
+from bionemo.scale.run.file_labels import add_label_options, labels_of_predictions, labels_of_real
+from bionemo.scale.types import FileLabels, InputError, Split
 
 
 if TYPE_CHECKING:
     from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
-    from bionemo.scale.eval.cells.inputs import Labels, PopulationFile
+    from bionemo.scale.eval.cells.inputs import PopulationFile
     from bionemo.scale.eval.evaluate import Options, Prepared, TrainingData
     from bionemo.scale.eval.progress import Progress
-
-
-_KEYS = ObsKeys()
-_CONTROL = "control"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,14 +78,7 @@ def parser() -> argparse.ArgumentParser:
         default="fast",
         help="differential expression: ours, or pdex itself; same numbers (default: fast)",
     )
-    labels = options.add_argument_group("labels of files that do not name their own")
-    labels.add_argument("--perturbation-key", help=f"obs column (default: {_KEYS.perturbation})")
-    labels.add_argument("--cell-type-key", help=f"obs column (default: {_KEYS.cell_type})")
-    labels.add_argument("--batch-key", help=f"obs column (default: {_KEYS.batch})")
-    labels.add_argument("--control", help=f"perturbation label of control cells (default: {_CONTROL})")
-    labels.add_argument(
-        "--target-sum", type=float, help="library size that counts were scaled to before log1p, such as 10000"
-    )
+    add_label_options(options)
     return options
 
 
@@ -123,14 +113,14 @@ def _read_and_score(args: argparse.Namespace, names: list[str], progress: "Progr
     baselines = _baselines(args)
     if args.out is not None:
         check_out(args.out)
-    labels = _labels(args)
+    labels, own_labels = labels_of_real(args), labels_of_predictions(args)
 
-    def read(path: Path) -> "PopulationFile":
+    def read(path: Path, labels: FileLabels | None) -> "PopulationFile":
         progress.stage(f"reading {path}")
         return read_population(path, labels=labels)
 
-    real = read(args.real)
-    predictions = {name: read(path) for name, path in zip(names, args.pred, strict=True)}
+    real = read(args.real, labels)
+    predictions = {name: read(path, labels) for name, path, labels in zip(names, args.pred, own_labels, strict=True)}
     progress.stage("reading the means of the training store")
     training = _training(args.store, predictions or {"real": real}) if baselines else None
     progress.stage("comparing the files")
@@ -233,21 +223,6 @@ def model_names(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
     if twice:
         raise InputError(f"--name: expected distinct names, found {twice[0]!r} {chosen.count(twice[0])} times")
     return chosen
-
-
-def _labels(args: argparse.Namespace) -> "Labels | None":
-    from bionemo.scale.eval.cells.inputs import Labels
-
-    if args.target_sum is not None and not args.target_sum > 0:
-        raise InputError(f"--target-sum: expected a library size above 0, found {args.target_sum:g}")
-    if not any((args.perturbation_key, args.cell_type_key, args.batch_key, args.control, args.target_sum)):
-        return None
-    keys = ObsKeys(
-        perturbation=args.perturbation_key or _KEYS.perturbation,
-        cell_type=args.cell_type_key or _KEYS.cell_type,
-        batch=args.batch_key or _KEYS.batch,
-    )
-    return Labels(keys=keys, control=args.control or _CONTROL, target_sum=args.target_sum)
 
 
 def _training(given: Path | None, predictions: "dict[str, PopulationFile]") -> "TrainingData | None":

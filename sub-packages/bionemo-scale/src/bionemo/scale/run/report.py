@@ -50,7 +50,7 @@ def _report(argv: Sequence[str] | None) -> None:
         raise InputError(f"--seed: expected 0 or more, found {args.seed}")
     from bionemo.scale.eval.page.embedding import embed_populations
     from bionemo.scale.eval.page.page import write_page
-    from bionemo.scale.eval.page.sources import find_run, find_scores, population_files
+    from bionemo.scale.eval.page.sources import file_labels, find_run, find_scores, population_files
 
     run = find_run(args.run)
     scores = find_scores(args.run, args.scores)
@@ -59,7 +59,9 @@ def _report(argv: Sequence[str] | None) -> None:
     if pred is None or real is None:
         print("note: the h5ad files of the scores are gone: no populations; --pred and --real say where they are")
     else:
-        clouds = embed_populations(pred, real, target_sum=args.target_sum, umap=args.umap, seed=args.seed)
+        clouds = embed_populations(
+            pred, real, labels=file_labels(scores, args.target_sum), umap=args.umap, seed=args.seed
+        )
     if run is None:
         print(f"note: {args.run} holds no config.yaml of bionemo-scale-train: no training section")
     write_page(out, run=run, scores=scores, pred=pred, clouds=clouds)

@@ -15,11 +15,11 @@ from scipy import sparse
 
 from bionemo.scale.eval.baselines.estimators import BASELINES
 from bionemo.scale.eval.cells import sides
-from bionemo.scale.eval.cells.inputs import Labels, PopulationFile, read_population
+from bionemo.scale.eval.cells.inputs import PopulationFile, read_population
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.evaluate import Options, TrainingData, evaluate, prepare, split_mismatch
 from bionemo.scale.eval.results import unranked_baselines
-from bionemo.scale.types import DataCard, ExpressionScale, Group, GroupMeans, InputError, ObsKeys
+from bionemo.scale.types import DataCard, ExpressionScale, FileLabels, Group, GroupMeans, InputError, ObsKeys
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def in_memory(adata) -> PopulationFile:
     return PopulationFile(
         path=Path("memory"),
         population=cells_of(adata),
-        labels=Labels(),
+        labels=FileLabels(),
         card=card,
         store=None,
         sha256="0" * 64,

@@ -13,10 +13,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from bionemo.scale import api
 from bionemo.scale.data.prepare.preprocess import PrepareConfig, prepare
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.run.evaluate import main, model_names
-from bionemo.scale.types import InputError
+from bionemo.scale.run.report import main as report
+from bionemo.scale.types import FileLabels, InputError, ObsKeys
 
 
 KANG = Path(__file__).parents[6] / "examples" / "data" / "kang2018_pbmc_ifnb.h5ad"
@@ -332,6 +334,63 @@ def test_a_table_or_baselines_must_be_asked_for(folder, capfd):
         with pytest.raises(SystemExit, match="2"):
             main(["--real", str(folder / "real.h5ad"), *options])
         assert f"the following arguments are required: {missing}" in capfd.readouterr().err
+
+
+def test_files_of_another_tool(evaluate, folder, tmp_path, capfd):
+    """Other columns and control names on either side, no cell types, no card: the same scores, and a page of them."""
+
+    def foreign(adata, perturbation, control):
+        names = adata.obs["perturbation"].astype(str).replace({"control": control})
+        adata = ad.AnnData(X=adata.X, obs=adata.obs[["batch"]].assign(**{perturbation: names}), var=adata.var)
+        return adata
+
+    options = ["--no-baselines", "--control-policy", "predicted", "--name", "m"]
+    real = folder / "real.h5ad"
+    pred = changed(folder, tmp_path, lambda adata: setattr(adata, "X", adata.X * 0.9), "real.h5ad")
+    assert evaluate(*options, pred=pred, real=real)[0] == 0
+    expected = pl.read_csv(tmp_path / "out" / "results.csv")
+    theirs = {}
+    for name, path, labels in (("real", real, ("gene", "NT")), ("pred", pred, ("condition", "ctrl"))):
+        theirs[name] = tmp_path / f"their_{name}.h5ad"
+        foreign(ad.read_h5ad(path), *labels).write_h5ad(theirs[name])
+    labels = ["--perturbation-key", "gene", "--control", "NT", "--target-sum", 10000]
+    labels += ["--pred-perturbation-key", "condition", "--pred-control", "ctrl"]
+    code, out, _ = evaluate(*options, *labels, pred=theirs["pred"], real=theirs["real"])
+    assert code == 0
+    assert "their_real.h5ad has no obs column 'cell_type': taken as one cell type" in out
+    found = pl.read_csv(tmp_path / "out" / "results.csv")
+    assert found["context"].to_list() == ["all cells"]
+    for column in found.columns[2:16]:
+        assert found[column].to_list() == pytest.approx(expected[column].to_list(), nan_ok=True), column
+
+    assert report([str(tmp_path / "out"), "--out", str(tmp_path / "page.html")]) == 0
+    rerun = " ".join(map(str, labels)).replace("10000", "10000.0")
+    page = (tmp_path / "page.html").read_text()
+    for part in (
+        "--perturbation-key gene",
+        "--control NT",
+        "--pred-control ctrl",
+        "--pred-perturbation-key condition",
+    ):
+        assert part in page and part in rerun
+    scored = api.evaluate(
+        {"m": theirs["pred"]}, theirs["real"], tmp_path / "api", keys=ObsKeys(perturbation="gene"), control="NT",
+        target_sum=1e4, pred_labels=FileLabels(
+            keys=ObsKeys(perturbation="condition"), control="ctrl", target_sum=1e4
+        ), baselines=(), ceiling=False, control_policy="predicted",
+    )  # fmt: skip
+    assert scored.scores["pearson_delta"].to_list() == pytest.approx(expected["pearson_delta"].to_list())
+    with pytest.raises(InputError, match="pred_labels: no prediction 'x'; did you mean|found 'm'"):
+        api.evaluate({"m": pred}, real, tmp_path / "no", pred_labels={"x": FileLabels()})
+    with pytest.raises(InputError, match=r"in Python target_sum=10000"):
+        api.evaluate(
+            theirs["pred"],
+            theirs["real"],
+            tmp_path / "no",
+            keys=ObsKeys(perturbation="gene"),
+            control="NT",
+            pred_labels=FileLabels(keys=ObsKeys(perturbation="condition"), control="ctrl"),
+        )
 
 
 def test_model_names():

@@ -8,7 +8,7 @@ here, and what is repaired (gene order, labels of other tools) is reported as a 
 
 import difflib
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from scipy import sparse
 
 from bionemo.scale.eval.cells.populations import Expression, Population
 from bionemo.scale.eval.cells.stored import StoredMatrix, value_blocks
-from bionemo.scale.types import DataCard, InputError, ObsKeys
+from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys
 
 
 ControlPolicy = Literal["same-real", "predicted"]
@@ -33,17 +33,11 @@ IN_MEMORY = 1 << 28
 """Files whose dense X would have up to this many bytes are read at once; larger ones context by context."""
 _TENTHS = (8.0, 12.5)
 """Ratios of mean expression that a division by 10 explains, and next to nothing else does."""
+_ALMOST = 0.7
+"""Likeness of names that are meant to be the same: "celltype" and "cell_type", not "cell_line"."""
+ONE_CELL_TYPE = "all cells"
+"""Cell type of files that name none."""
 _SHOWN = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labels:
-    """Which obs columns label cells, and how controls are called."""
-
-    keys: ObsKeys = field(default_factory=ObsKeys)
-    control: str = "control"
-    target_sum: float | None = None
-    """Library size behind the log1p values of files that do not record it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +46,7 @@ class PopulationFile:
 
     path: Path
     population: Population
-    labels: Labels
+    labels: FileLabels
     card: DataCard | None
     """``None`` for files of other tools."""
     store: str | None
@@ -60,6 +54,8 @@ class PopulationFile:
     sha256: str
     row_sums: np.ndarray
     """[cells] float64, total of each cell's values."""
+    has_cell_types: bool = True
+    """``False`` where all cells are taken for one cell type, because no column names any."""
     origin: str | None = None
     """Checkpoint or baseline that predicted the cells, as the file names it."""
     notes: tuple[str, ...] = ()
@@ -83,7 +79,7 @@ class StoredX:
     shape: tuple[int, int]
 
 
-def read_population(path: Path, *, labels: Labels | None = None, in_memory: int = IN_MEMORY) -> PopulationFile:
+def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: int = IN_MEMORY) -> PopulationFile:
     """Read an h5ad whose X is log1p expression; what is large stays in the file until it is needed.
 
     Args:
@@ -97,21 +93,24 @@ def read_population(path: Path, *, labels: Labels | None = None, in_memory: int 
     adata, expression = _read_h5ad(path, in_memory)
     own = adata.uns.get("bionemo_scale", {})
     card = _read_card(own, path)
-    used = labels or Labels()
+    used = labels or FileLabels()
     notes = []
     if card is not None:
         if labels is not None and (labels.keys, labels.control) != (card.keys, card.control):
             notes.append(f"{path.name} says itself how its cells are labelled; label options are not used for it")
-        used = Labels(keys=card.keys, control=card.control)
+        used = FileLabels(keys=card.keys, control=card.control)
     genes = _gene_names(adata, path)
     _check_base(adata.uns, path)
     row_sums = check_log1p(expression, path)
     batch, note = _batches(adata, used.keys.batch, path, required=used.keys.batch != ObsKeys().batch)
+    has_cell_types = card is not None or _names_cell_types(adata, used.keys.cell_type)
+    if not has_cell_types:
+        note.append(f"{path.name} has no obs column {used.keys.cell_type!r}: taken as one cell type")
     population = Population(
         expression=_as_float32(expression, path, adata.n_obs),
         genes=genes,
         perturbation=_obs_column(adata, used.keys.perturbation, path),
-        cell_type=_obs_column(adata, used.keys.cell_type, path),
+        cell_type=_obs_column(adata, used.keys.cell_type, path) if has_cell_types else _all_cells(adata.n_obs),
         batch=batch,
     )
     store, origin = own.get("store"), own.get("checkpoint", own.get("baseline"))
@@ -123,6 +122,7 @@ def read_population(path: Path, *, labels: Labels | None = None, in_memory: int 
         store=None if store is None else str(store),
         sha256=hash_file(path),
         row_sums=row_sums,
+        has_cell_types=has_cell_types,
         origin=None if origin is None else str(origin),
         notes=tuple(notes + note),
     )
@@ -185,7 +185,7 @@ def check_scale(file: PopulationFile) -> None:
     if file.target_sum is None:
         raise InputError(
             f"{file.path}: scale unknown: no card in uns['bionemo_scale'] says which library size its counts were "
-            "scaled to before log1p; expected --target-sum, such as --target-sum 10000"
+            "scaled to before log1p; expected --target-sum, such as --target-sum 10000 (in Python target_sum=10000)"
         )
 
 
@@ -228,6 +228,7 @@ def align(pred: PopulationFile, real: PopulationFile) -> PopulationFile:
     """
     _check_genes(pred, real)
     _check_scale(pred, real)
+    pred = _with_cell_types(pred, real)
     notes = list(pred.notes)
     if pred.population.genes != real.population.genes:
         notes.append(f"genes of {pred.path.name} put into the order of {real.path.name} by name")
@@ -336,6 +337,33 @@ def _batches(adata: ad.AnnData, key: str, path: Path, *, required: bool) -> tupl
     if required or key in adata.obs:
         return _obs_column(adata, key, path), []
     return np.full(adata.n_obs, "", dtype=object), [f"{path.name} has no obs column {key!r}: taken as one batch"]
+
+
+def _names_cell_types(adata: ad.AnnData, key: str) -> bool:
+    """Whether there is the column, or must be: it was asked for, or one with almost its name is there."""
+    if key in adata.obs or key != ObsKeys().cell_type:
+        return True
+    return bool(difflib.get_close_matches(key, [str(name).lower() for name in adata.obs.columns], cutoff=_ALMOST))
+
+
+def _all_cells(num: int) -> np.ndarray:
+    return np.full(num, ONE_CELL_TYPE, dtype=object)
+
+
+def _with_cell_types(pred: PopulationFile, real: PopulationFile) -> PopulationFile:
+    """Give one side's only cell type to the cells of a prediction, where one side does not name any."""
+    if pred.has_cell_types and real.has_cell_types:
+        return pred
+    for file, other in ((pred, real), (real, pred)):
+        named = sorted(set(other.population.cell_type.tolist()))
+        if len(named) > 1:
+            key = file.labels.keys.cell_type
+            raise InputError(
+                f"{file.path}: no obs column {key!r}; expected one, as {other.path} has {len(named)} cell types: "
+                f"{_some(named)}"
+            )
+    only = np.full(len(pred.population), real.population.cell_type[0], dtype=object)
+    return replace(pred, population=replace(pred.population, cell_type=only))
 
 
 def _check_genes(pred: PopulationFile, real: PopulationFile) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bionemo.scale.eval.cells.inputs import Labels, align, read_population
+from bionemo.scale.eval.cells.inputs import align, read_population
 from bionemo.scale.eval.cells.populations import Population
+from bionemo.scale.types import FileLabels
 
 
 MAX_CONTEXTS = 12
@@ -43,7 +44,9 @@ class Clouds:
     """Context to the share of variance on each axis; empty for UMAP."""
 
 
-def embed_populations(pred: Path, real: Path, *, target_sum: float | None, umap: bool, seed: int = 0) -> list[Clouds]:
+def embed_populations(
+    pred: Path, real: Path, *, labels: tuple[FileLabels | None, FileLabels | None], umap: bool, seed: int = 0
+) -> list[Clouds]:
     """Embed some cells of each population, context by context.
 
     The principal axes are those of the real cells; predicted cells are put onto them and cannot turn them.
@@ -51,16 +54,15 @@ def embed_populations(pred: Path, real: Path, *, target_sum: float | None, umap:
     Args:
         pred: h5ad of predicted cells.
         real: h5ad of real cells.
-        target_sum: Scale of files that do not say theirs.
+        labels: Of the predicted and of the real file, where they do not name their own.
         umap: Also embed by UMAP, which takes a minute.
         seed: Of the choice of cells, and of UMAP.
 
     Raises:
         InputError: The files cannot be read or compared.
     """
-    labels = None if target_sum is None else Labels(target_sum=target_sum)
-    truth = read_population(real, labels=labels)
-    predicted = align(read_population(pred, labels=labels), truth)
+    truth = read_population(real, labels=labels[1])
+    predicted = align(read_population(pred, labels=labels[0]), truth)
     contexts = sorted(set(truth.population.cell_type[~truth.is_control].tolist()))[:MAX_CONTEXTS]
     kinds = (
         ("control", truth.population.select(truth.is_control), MAX_CONTROLS),

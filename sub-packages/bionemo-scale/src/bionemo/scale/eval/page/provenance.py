@@ -54,13 +54,33 @@ def _evaluate(scores: ScoreFiles) -> str:
     options: list[str] = []
     for name, file in summary["inputs"]["pred"].items():
         options += ["--pred", file["path"], "--name", name]
-    options += ["--real", summary["inputs"]["real"]["path"]]
+    options += ["--real", summary["inputs"]["real"]["path"], *_label_options(summary["inputs"])]
     if summary["inputs"]["store"] is not None:
         options += ["--store", summary["inputs"]["store"]["path"]]
     options += ["--control-policy", summary["control_policy"], "--seed", str(summary["baselines"]["seed"])]
     if summary["current_evaluator"] is not None:
         options += ["--evaluator", "current"]
     return _line("bionemo-scale-evaluate", *options, "--out", str(scores.path))
+
+
+def _label_options(inputs: dict[str, Any]) -> list[str]:
+    """Return the options that name columns, controls and scale, of predictions where they are not the real file's."""
+    real = _labels(inputs["real"])
+    options = [part for name, value in real.items() for part in (f"--{name}", str(value))]
+    predicted = [_labels(file) or real for file in inputs["pred"].values()]
+    for name in dict.fromkeys(name for labels in predicted for name in labels):
+        values = [labels.get(name, real.get(name)) for labels in predicted]
+        if any(value != real.get(name) for value in values):
+            options += [part for value in values for part in (f"--pred-{name}", str(value))]
+    return options
+
+
+def _labels(file: dict[str, Any]) -> dict[str, Any]:
+    if "labels" not in file:
+        return {}
+    labels = file["labels"]
+    found = {f"{name.replace('_', '-')}-key": key for name, key in labels["keys"].items()}
+    return {**found, "control": labels["control"], "target-sum": labels["target_sum"]}
 
 
 def _line(*parts: str) -> str:

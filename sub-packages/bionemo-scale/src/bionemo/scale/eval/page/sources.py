@@ -4,7 +4,7 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import polars as pl
 import yaml
 
 from bionemo.scale.eval.results import GENES, SUMMARY
-from bionemo.scale.types import InputError
+from bionemo.scale.types import FileLabels, InputError, ObsKeys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +82,25 @@ def population_files(scores: ScoreFiles, pred: Path | None, real: Path | None) -
         path = given or Path(named)
         chosen.append(path if path.is_file() else None)
     return chosen[0], chosen[1]
+
+
+def file_labels(scores: ScoreFiles, target_sum: float | None) -> tuple[FileLabels | None, FileLabels | None]:
+    """Return how the first predicted and the real file were read, as the scores record it.
+
+    Args:
+        scores: The results.
+        target_sum: Scale of files that do not record it, if it is to be another than the scores say.
+    """
+    inputs = scores.summary["inputs"]
+    found = []
+    for file in (next(iter(inputs["pred"].values())), inputs["real"]):
+        labels = None
+        if "labels" in file:
+            labels = FileLabels(**{**file["labels"], "keys": ObsKeys(**file["labels"]["keys"])})
+        if target_sum is not None:
+            labels = replace(labels or FileLabels(), target_sum=target_sum)
+        found.append(labels)
+    return found[0], found[1]
 
 
 def _read_run(folder: Path) -> RunFiles:

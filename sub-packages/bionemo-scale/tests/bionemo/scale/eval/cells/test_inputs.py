@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bionemo.scale.eval.cells.inputs import (
-    Labels,
+    ONE_CELL_TYPE,
     align,
     check_controls,
     check_scale,
@@ -18,10 +18,10 @@ from bionemo.scale.eval.cells.inputs import (
     read_population,
 )
 from bionemo.scale.eval.cells.stored import StoredMatrix
-from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
+from bionemo.scale.types import DataCard, ExpressionScale, FileLabels, InputError, ObsKeys
 
 
-STATED = Labels(target_sum=1e4)
+STATED = FileLabels(target_sum=1e4)
 
 
 def card_of(adata: ad.AnnData, **changes) -> DataCard:
@@ -82,7 +82,7 @@ def test_labels_of_other_tools(read, kang):
     other = kang.copy()
     other.obs = other.obs.rename(columns={"perturbation": "target", "cell_type": "line", "batch": "gem"})
     other.obs["target"] = other.obs["target"].replace({"control": "non-targeting"})
-    labels = Labels(
+    labels = FileLabels(
         keys=ObsKeys(perturbation="target", cell_type="line", batch="gem"), control="non-targeting", target_sum=1e4
     )
     real = read(kang, "real.h5ad", card=card_of(kang))
@@ -93,7 +93,7 @@ def test_labels_of_other_tools(read, kang):
 
 
 def test_a_file_with_a_card_keeps_its_labels(read, kang):
-    file = read(kang, card=card_of(kang), labels=Labels(control="DMSO"))
+    file = read(kang, card=card_of(kang), labels=FileLabels(control="DMSO"))
     assert file.labels.control == "control"
     assert "label options are not used" in file.notes[0]
 
@@ -105,6 +105,27 @@ def test_near_column_names_are_suggested(read, kang):
         read(other)
 
 
+def test_without_cell_types_there_is_one(read, kang):
+    """Told, and given the name of the other side's only one; many on the other side cannot be guessed."""
+    nk = kang[kang.obs["cell_type"] == "NK"].copy()
+    bare = nk.copy()
+    bare.obs = bare.obs.drop(columns="cell_type")
+    bare.obs["cell_line"] = "K562"
+    real, pred = read(nk, "real.h5ad"), read(bare, "pred.h5ad")
+    assert set(pred.population.cell_type) == {ONE_CELL_TYPE} and "taken as one cell type" in pred.notes[0]
+    assert set(align(pred, real).population.cell_type) == {"NK"}
+    assert set(align(real, pred).population.cell_type) == {ONE_CELL_TYPE}
+    assert set(align(pred, pred).population.cell_type) == {ONE_CELL_TYPE}
+    both = read(kang, "both.h5ad")
+    for sides in ((pred, both), (both, pred)):
+        with pytest.raises(InputError, match=r"pred.h5ad: no obs column 'cell_type'; .*2 cell types: 'CD8 T', 'NK'"):
+            align(*sides)
+    with pytest.raises(InputError, match="no obs column 'line'"):
+        read(bare, labels=FileLabels(keys=ObsKeys(cell_type="line"), target_sum=1e4))
+    with pytest.raises(InputError, match="no obs column 'cell_type'"):
+        read(bare, card=card_of(kang))
+
+
 def test_a_missing_batch_column_is_one_batch_unless_named(read, kang):
     other = kang.copy()
     del other.obs["batch"]
@@ -112,7 +133,7 @@ def test_a_missing_batch_column_is_one_batch_unless_named(read, kang):
     assert set(file.population.batch) == {""}
     assert "taken as one batch" in file.notes[0]
     with pytest.raises(InputError, match="no obs column 'donor'"):
-        read(kang, "b.h5ad", labels=Labels(keys=ObsKeys(batch="donor")))
+        read(kang, "b.h5ad", labels=FileLabels(keys=ObsKeys(batch="donor")))
 
 
 def test_missing_labels(read, kang):
@@ -247,7 +268,7 @@ def test_a_scale_that_nobody_states_is_refused(read, kang):
     with pytest.raises(
         InputError, match=r"scale \(target_sum 1e\+06\) is not that of .* \(target_sum 10000, from counts"
     ):
-        align(read(kang, labels=Labels(target_sum=1e6)), stated)
+        align(read(kang, labels=FileLabels(target_sum=1e6)), stated)
 
 
 def test_another_logarithm_is_refused(read, kang):
@@ -293,7 +314,7 @@ def test_column_compressed_files_are_read(write, kang):
 
 def test_controls_must_be_in_the_real_file(read, kang):
     with pytest.raises(InputError, match=r"has no control cells 'contrl'; nearest: 'control'; found"):
-        check_controls(read(kang, labels=Labels(control="contrl")))
+        check_controls(read(kang, labels=FileLabels(control="contrl")))
     with pytest.raises(InputError, match="no control cells 'control'; found 'IFN-beta'"):
         check_controls(read(perturbed(kang), "b.h5ad"))
     with pytest.raises(InputError, match="every cell is a control"):

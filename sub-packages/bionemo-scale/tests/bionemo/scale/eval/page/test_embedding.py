@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bionemo.scale.eval.page.embedding import MAX_CELLS, embed_populations
+from bionemo.scale.types import FileLabels
 
 
 @pytest.fixture
@@ -18,7 +19,12 @@ def files(kang, tmp_path):
 
 
 def embed(folder, **options):
-    return embed_populations(folder / "pred.h5ad", folder / "real.h5ad", target_sum=1e4, **{"umap": False, **options})
+    return embed_populations(
+        folder / "pred.h5ad",
+        folder / "real.h5ad",
+        labels=(FileLabels(target_sum=1e4),) * 2,
+        **{"umap": False, **options},
+    )
 
 
 def test_populations_and_their_sizes(files):
