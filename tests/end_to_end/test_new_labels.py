@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Perturbations, cell types and batches that a model was not trained on, from a run that was told of features."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import anndata
@@ -71,6 +74,32 @@ def test_new_perturbations_are_predicted(predictor, controls, features):
 def test_new_perturbations_without_features_are_refused(predictor, controls):
     with pytest.raises(api.InputError, match=r"unknown perturbation 'GATA1'.*--perturbation-features"):
         predictor.predict(controls, ["GATA1"])
+
+
+def test_labels_with_commas_and_one_string_instead_of_a_list(predictor, controls, tmp_path):
+    tahoe, names = "[('Dabrafenib', 0.05, 'uM')]", tmp_path / "names.txt"
+    with pytest.raises(api.InputError, match=r"unknown perturbation \"\[\('Dabrafenib', 0\.05, 'uM'\)\]\""):
+        predictor.predict(controls, tahoe)
+    names.write_text("STAT1\nJAK2\n")
+    found = [
+        list(dict.fromkeys(predictor.predict(controls[:4], given).obs["perturbation"]))
+        for given in ("STAT1", "STAT1,JAK2", f"@{names}", names, ["STAT1", "JAK2"])
+    ]
+    assert found == [["STAT1"]] + [["STAT1", "JAK2"]] * 4
+    controls.write_h5ad(tmp_path / "controls.h5ad")
+    options = ["--checkpoint", str(predictor._loaded.path), "--adata", str(tmp_path / "controls.h5ad")]
+    labels = ["--perturbations", tahoe, "--perturbations", "STAT1", "--cell-types", "rep_2"]
+    command = [
+        sys.executable,
+        "-m",
+        "bionemo.scale.run.infer",
+        *options,
+        *labels,
+        "--out",
+        tmp_path / "predicted.h5ad",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 2 and f"unknown perturbation {tahoe!r}" in done.stderr
 
 
 def test_new_batches_are_predicted_where_it_is_asked_for(predictor, controls):

@@ -24,6 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bionemo.scale.files.label_list import given_labels, given_paths, settle_labels
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.options.arguments import arguments
 from bionemo.scale.options.values import known_fields
@@ -40,23 +41,25 @@ if TYPE_CHECKING:
 __all__ = ("FileLabels", "InputError", "ObsKeys", "Predictor", "evaluate", "prepare", "train")
 
 PathLike = str | os.PathLike[str]
+LabelsLike = str | os.PathLike[str] | Sequence[str]
+"""Labels: a list, one text as the command takes it (commas, ``@FILE``), or the path of a file with one a line."""
 
 _RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def prepare(
-    inputs: Sequence[PathLike],
+    inputs: PathLike | Sequence[PathLike],
     out: PathLike,
     *,
     split: PathLike | None = None,
     keys: ObsKeys = ObsKeys(),
-    controls: Sequence[str] = ("control",),
+    controls: LabelsLike = ("control",),
     **options: Any,
 ) -> "PrepareSummary":
     """Make a store of h5ad files.
 
     Args:
-        inputs: h5ad files of raw counts or log1p values.
+        inputs: h5ad file, or several, of raw counts or log1p values.
         out: The store, a folder that is made.
         split: Split file (TOML); without it every cell is training data.
         keys: The obs columns that label a cell.
@@ -72,14 +75,16 @@ def prepare(
 
     fields = known_fields(PrepareConfig, options)
     if "datasets" in fields:
-        fields["datasets"] = tuple(fields["datasets"])
+        fields["datasets"] = given_labels(fields["datasets"])
+    if "scanned" in fields:
+        fields["scanned"] = given_paths(fields["scanned"])
     return prepare_store(
         PrepareConfig(
-            inputs=tuple(Path(path) for path in inputs),
+            inputs=given_paths(inputs),
             out=Path(out),
             split=None if split is None else Path(split),
             keys=keys,
-            controls=tuple(controls),
+            controls=given_labels(controls),
             **fields,
         )
     )
@@ -119,7 +124,7 @@ def train(
 
     fields = known_fields(TrainSettings, settings)
     if "freeze" in fields:
-        fields["freeze"] = tuple(fields["freeze"])
+        fields["freeze"] = settle_labels(given_labels(fields["freeze"]), ())
     chosen = train_settings(
         size, store=Path(store).resolve(), out=Path(out).resolve(), overrides=dict(model or {}), **fields
     )
@@ -180,7 +185,7 @@ class Predictor:
     def predict(
         self,
         adata: "anndata.AnnData",
-        perturbations: Sequence[str] | None = None,
+        perturbations: LabelsLike | None = None,
         *,
         perturbation_features: PathLike | None = None,
         allow_unknown: bool = False,
@@ -192,7 +197,7 @@ class Predictor:
         Args:
             adata: Cells with the model's genes (by name, any order) as raw counts or log1p, and its obs columns; only
                 those with the control label are used, or all where there is no perturbation column.
-            perturbations: Labels; ``None`` is every one the model knows.
+            perturbations: Labels, or a text as ``--perturbations`` takes it; ``None`` is every one the model knows.
             perturbation_features: File with one vector per perturbation, for those the model was not trained on.
             allow_unknown: Whether cell types and batches that were not trained are predicted under the unknown label.
             set_size: Cells of a set; ``None`` as trained.
@@ -208,12 +213,14 @@ class Predictor:
         import anndata
         import pandas as pd
 
-        from bionemo.scale.infer.labels import with_new_perturbations, with_unknown_contexts
+        from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations, with_unknown_contexts
         from bionemo.scale.infer.plan import ControlsPlan
         from bionemo.scale.infer.predict import describe, predict_all
 
-        names = self.card.perturbations if perturbations is None else list(perturbations)
         features = None if perturbation_features is None else Path(perturbation_features)
+        names = self.card.perturbations
+        if perturbations is not None:
+            names = asked_perturbations(self.card, given_labels(perturbations), features)
         self._loaded = with_new_perturbations(self._loaded, names, features)
         cells = _read_controls(adata, self.card)
         loaded = self._loaded
@@ -270,6 +277,7 @@ def evaluate(
     # cell-eval's tables are small; more threads only fight the other processes of a node.
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
     from bionemo.scale.data.store.reader import Store
+    from bionemo.scale.eval.baselines.estimators import chosen_baselines
     from bionemo.scale.eval.cells.inputs import read_population
     from bionemo.scale.eval.evaluate import Options, TrainingData, split_mismatch
     from bionemo.scale.eval.evaluate import evaluate as evaluate_files
@@ -277,6 +285,8 @@ def evaluate(
     from bionemo.scale.eval.results import check_out
 
     check_out(Path(out))
+    if "baselines" in options:
+        options["baselines"] = chosen_baselines(given_labels(options["baselines"]))
     named = pred if isinstance(pred, Mapping) else {Path(pred).stem: pred}
     labels = FileLabels(keys=keys, control=control, target_sum=target_sum)
     if labels == FileLabels():

@@ -14,6 +14,7 @@ from bionemo.scale.data.prepare.scan import check_values, read_library_size, siz
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.anndata_file import H5adSource
+from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.types import DataCard, InputError
 
@@ -63,7 +64,7 @@ def controls_of_store(store: Store, cell_types: Sequence[str] = (), *, limit: in
     Raises:
         InputError: A cell type is not in the store, or has no controls.
     """
-    groups = store.groups
+    groups, cell_types = store.groups, settle_labels(cell_types, store.card.cell_types)
     chosen = [i for i in np.flatnonzero(groups.is_control).tolist() if _is_asked(groups, i, cell_types)]
     found = {store.card.cell_types[groups.cell_type[i]] for i in chosen}
     _check_cell_types(cell_types, found, store.card.cell_types, source=store.path)
@@ -109,6 +110,7 @@ def read_controls(path: Path, card: DataCard, *, cell_types: Sequence[str] = ())
         keep = _control_mask(source, card)
         if cell_types:
             labels = _label_column(source, card.keys.cell_type)
+            cell_types = settle_labels(cell_types, set(labels))
             _check_cell_types(cell_types, set(labels[keep]), sorted(set(labels)), source=path)
             keep &= np.isin(labels.astype(str), cell_types)
         columns = _columns_of(source, card)

@@ -5,6 +5,7 @@
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.infer.checkpoint import LoadedModel, load_model
 from bionemo.scale.infer.controls import controls_of_store, read_controls
-from bionemo.scale.infer.labels import with_new_perturbations, with_unknown_contexts
+from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations, with_unknown_contexts
 from bionemo.scale.infer.plan import ControlsPlan, Plan, SplitPlan
 from bionemo.scale.infer.predict import Request, Timing, num_own_cells, write_predictions, write_real
 from bionemo.scale.infer.settings import InferSettings
@@ -47,6 +48,8 @@ def infer(settings: InferSettings, stream: TextIO) -> Timing:
             num_generation_steps=settings.num_steps,
             num_generation_samples=settings.samples,
         )
+        asked = asked_perturbations(loaded.card, settings.perturbations, settings.perturbation_features)
+        settings = replace(settings, perturbations=asked)
         loaded = with_new_perturbations(loaded, settings.perturbations, settings.perturbation_features)
         loaded, plan = make_plan(settings, loaded, store)
         provenance = {"store": settings.store.resolve()} if settings.store else {}

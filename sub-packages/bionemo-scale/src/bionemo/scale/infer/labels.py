@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bionemo.scale.data.labels.agents import Grammar, read_features, take_apart
+from bionemo.scale.data.labels.agents import Grammar, feature_names, read_features, take_apart
+from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.checkpoint import LoadedModel
 from bionemo.scale.model.config import ScaleModelConfig
@@ -40,6 +41,20 @@ def model_rows(card: DataCard, config: ScaleModelConfig) -> ModelRows:
         perturbation=np.where(perturbation < config.num_perturbations, perturbation, perturbation + 2),
         batch=np.minimum(np.arange(len(card.batches)), config.num_batches),
     )
+
+
+def asked_perturbations(card: DataCard, given: Sequence[str], features: Path | None) -> tuple[str, ...]:
+    """Return the labels of ``--perturbations``, or of a Python list, split where a comma is no part of a label.
+
+    Args:
+        card: Of the model, whose labels are known.
+        given: From :func:`bionemo.scale.files.label_list.given_labels`.
+        features: File that describes others.
+    """
+    known = card.perturbations
+    if features is not None and any("," in text and text not in known for text in given):
+        known = (*known, *feature_names(features))
+    return settle_labels(given, known)
 
 
 def with_new_perturbations(loaded: LoadedModel, names: Sequence[str], features: Path | None) -> LoadedModel:

@@ -33,7 +33,7 @@ class InferSettings(Settings):
     """h5ad whose control cells are carried to the perturbations."""
     split: SplitName = "test"
     """Split of the store that is predicted."""
-    perturbations: tuple[str, ...] = option((), form="commas")
+    perturbations: tuple[str, ...] = option((), form="labels")
     """Labels to carry controls to."""
     perturbation_features: Path | None = None
     """One vector per perturbation, for those the model was not trained on: .csv, .tsv or .parquet, names first."""
@@ -41,7 +41,7 @@ class InferSettings(Settings):
     """Predict cell types and batches that were not trained, under the unknown label, instead of refusing them."""
     all_perturbations: bool = False
     """Carry controls to every perturbation the model knows, as a file of controls does where none is named."""
-    cell_types: tuple[str, ...] = option((), form="commas", metavar="X,Y")
+    cell_types: tuple[str, ...] = option((), form="labels", metavar="X,Y")
     """Only the controls of these cell types (default: all)."""
     cells_per_condition: int | None = option(None, limits=COUNT, metavar="N")
     """Most control cells of a (cell type, batch) that are carried to each perturbation (default: 256 of a store, all of

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.options.fields import REQUIRED, Option, field_docs, options_of
 from bionemo.scale.options.settings import Settings
@@ -108,6 +109,7 @@ def given_fields(settings_class: type[Settings], given: argparse.Namespace | Map
     for option in options_of(settings_class):
         if option.name in found:
             value = found[option.name]
+            value = tuple(value) if isinstance(value, list) and option.form != "pairs" else value
             fields[option.name] = _pairs(option, value) if option.form == "pairs" else value
         parts = {key.partition(".")[2]: value for key, value in found.items() if key.startswith(f"{option.name}.")}
         if parts:
@@ -131,6 +133,8 @@ def help_text(option: Option) -> str:
     if isinstance(default, tuple):
         default = ", ".join(map(str, default))
     text = f"{option.help}: {', '.join(option.choices)}" if option.form == "commas" and option.choices else option.help
+    if option.form == "labels":
+        text += "; repeat it, put commas between labels, or give @FILE with one a line"
     return (f"{text} (default: {default})" if shown else text).replace("%", "%%")
 
 
@@ -159,6 +163,7 @@ _HOW: dict[str, Callable[[Option], dict[str, Any]]] = {
     "value": _value,
     "flag": lambda option: {"action": "store_true"},
     "repeat": lambda option: {"action": "append", **_value(option)},
+    "labels": lambda option: {"action": "extend", "type": given_labels, "metavar": option.metavar or "A,B"},
     "commas": lambda option: {"type": _names_reader(option), "metavar": option.metavar or "A,B"},
     "words": lambda option: {"nargs": "+", **_value(option)},
     "positional": _positional,

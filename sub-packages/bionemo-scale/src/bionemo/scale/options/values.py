@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.options.fields import Option
 from bionemo.scale.types import InputError
@@ -52,7 +53,7 @@ def checked(option: Option, value: Any) -> Any:
     if not option.is_many:
         return checked_one(option, value)
     if isinstance(value, str | os.PathLike):
-        value = (value,)
+        value = given_labels(value) if option.form == "labels" else (value,)
     if not isinstance(value, Sequence | set | frozenset):
         raise _refusal(option, f"a list of values, each {_NAMES.get(option.kind, option.kind.__name__)}", value)
     entries = tuple(checked_one(option, entry) for entry in value)

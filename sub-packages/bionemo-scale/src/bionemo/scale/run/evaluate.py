@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.run.command import run_command
 from bionemo.scale.run.file_labels import add_label_options, labels_of_predictions, labels_of_real
 from bionemo.scale.types import FileLabels, InputError, Split
@@ -55,7 +56,11 @@ def parser() -> argparse.ArgumentParser:
         help="controls of the predicted side: the real ones, those in --pred, or a row of each (default: same-real)",
     )
     options.add_argument(
-        "--baselines", metavar="NAME,NAME", help="baselines to use (default: all; docs/evaluation.md defines them)"
+        "--baselines",
+        type=given_labels,
+        action="extend",
+        metavar="NAME,NAME",
+        help="baselines to use (default: all; docs/evaluation.md defines them)",
     )
     options.add_argument("--no-baselines", action="store_true", help="score the predictions only, no ceiling either")
     options.add_argument(
@@ -178,17 +183,13 @@ def _current(evaluator: str) -> "contextlib.AbstractContextManager[CurrentCellEv
 
 
 def _baselines(args: argparse.Namespace) -> tuple[str, ...]:
-    from bionemo.scale.eval.baselines.estimators import BASELINES
+    from bionemo.scale.eval.baselines.estimators import BASELINES, chosen_baselines
 
     if args.no_baselines and (args.baselines or args.write_baselines):
         raise InputError("--no-baselines: cannot be combined with --baselines or --write-baselines")
     if args.no_baselines:
         return ()
-    chosen = tuple(BASELINES) if args.baselines is None else tuple(args.baselines.split(","))
-    for name in chosen:
-        if name not in BASELINES:
-            raise InputError(f"--baselines: expected names of {', '.join(BASELINES)}, found {name!r}")
-    return chosen
+    return tuple(BASELINES) if args.baselines is None else chosen_baselines(args.baselines)
 
 
 def _write_baselines(

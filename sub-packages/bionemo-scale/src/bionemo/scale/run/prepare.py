@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.run.command import run_command
 from bionemo.scale.types import InputError, ObsKeys
 
@@ -55,14 +56,17 @@ def _add_labels(group: argparse._ArgumentGroup) -> None:
         add(f"--{name}-key", metavar="COLUMN", help=f"obs column (default: {column})")
     add(
         "--control",
-        action="append",
+        type=given_labels,
+        action="extend",
         metavar="LABEL",
-        help="perturbation label of control cells (default: control); repeat it to give all the name of the first",
+        help="perturbation label of control cells (default: control); repeat it, or give @FILE with one a line: all get "
+        "the name of the first",
     )
     add("--split", type=Path, metavar="SPLIT.toml", help="held-out conditions; without it all cells are for training")
     add(
         "--dataset",
-        action="append",
+        type=given_labels,
+        action="extend",
         metavar="NAME",
         help="name of all files, or of each in order (default: file name)",
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bionemo.scale.infer.checkpoint import LoadedModel
-from bionemo.scale.infer.labels import model_rows, with_new_perturbations, with_unknown_contexts
+from bionemo.scale.infer.labels import asked_perturbations, model_rows, with_new_perturbations, with_unknown_contexts
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
 
 
@@ -49,6 +49,16 @@ def embed(loaded: LoadedModel, *names: str) -> torch.Tensor:
     rows = model_rows(loaded.card, loaded.model.config).perturbation
     ids = torch.tensor([int(rows[loaded.card.perturbations.index(name)]) for name in names])
     return loaded.model.condition_encoder.perturbation(ids)
+
+
+def test_labels_with_commas_are_asked_for_in_options(load, tmp_path: Path):
+    loaded, path = load(), tmp_path / "features.csv"
+    path.write_text('name,x\n"beta, gamma",1\n')
+    assert asked_perturbations(loaded.card, ["A,B", "[('D', 0.05, 'uM')],C"], None) == (
+        *("A", "B", "[('D', 0.05, 'uM')]", "C"),
+    )
+    assert asked_perturbations(loaded.card, ["A,beta, gamma"], path) == ("A", "beta, gamma")
+    assert asked_perturbations(loaded.card, ["A,beta, gamma"], None) == ("A", "beta", "gamma")
 
 
 def test_trained_labels_keep_their_rows(load):

@@ -1,10 +1,14 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from bionemo.scale.options.arguments import arguments
+from bionemo.scale.options.fields import option
 from bionemo.scale.options.parser import OptionParser, make_settings
+from bionemo.scale.options.settings import Settings
 from bionemo.scale.types import InputError, ObsKeys
 
 
@@ -64,3 +68,24 @@ def test_help_is_the_fields_own(example):
     ):
         assert expected in text, expected
     assert "None" not in text and "--inner" not in text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named(Settings):
+    """Labels, which may hold commas."""
+
+    names: tuple[str, ...] = option((), form="labels")
+    """Names."""
+
+
+def test_labels_repeat_are_kept_whole_and_come_from_files(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("a, b\nc\n")
+    parser = OptionParser(Named, prog="p", description="d")
+    made = make_settings(Named, parser.parse_args(["--names", "x,y", "--names", f"@{path}"]))
+    assert made.names == ("x,y", "a, b", "c")
+    assert make_settings(Named, parser.parse_args(arguments(made))) == made
+    assert Named(names="x,y").names == ("x,y",) and Named(names=f"@{path}").names == ("a, b", "c")
+    assert Named().names == ()
+    with pytest.raises(InputError, match="none: expected a file with one label a line"):
+        parser.parse_args(["--names", "@none"])

@@ -120,6 +120,15 @@ def read_features(path: Path, names: Sequence[str]) -> np.ndarray:
     return features
 
 
+def feature_names(path: Path) -> tuple[str, ...]:
+    """Return the agents that a file of features describes.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    return tuple(_read_table(path).index.astype(str))
+
+
 def _read_table(path: Path) -> pd.DataFrame:
     readers = {
         ".csv": lambda: pd.read_csv(path, index_col=0),

@@ -7,14 +7,16 @@ cells of their cell type (what a model starts from) and pseudobulks of the train
 """
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from bionemo.scale.eval.baselines.training_means import TrainingMeans
+from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.population import with_counted_zeros, with_mean
+from bionemo.scale.types import InputError
 
 
 _CELLS_AT_ONCE = 512
@@ -183,6 +185,19 @@ BASELINES: dict[str, Callable[[Targets], BaselinePrediction]] = {
 
 WITHOUT_TRAINING = ("control",)
 """Baselines that need no training data."""
+
+
+def chosen_baselines(given: Sequence[str]) -> tuple[str, ...]:
+    """Return names of baselines, which may stand with commas between them.
+
+    Raises:
+        InputError: There is no such baseline.
+    """
+    chosen = settle_labels(given, BASELINES)
+    for name in chosen:
+        if name not in BASELINES:
+            raise InputError(f"--baselines: expected names of {', '.join(BASELINES)}, found {name!r}")
+    return chosen
 
 
 def _training(targets: Targets) -> TrainingMeans:
