@@ -7,27 +7,25 @@ disk space of about the size of the uncompressed matrix, in the folder for tempo
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 
-from bionemo.scale.types import InputError
+from bionemo.scale.files.matrix_on_disk import MatrixOnDisk
 
 
 _MAX_FILES = 256
 
 
 def rows_of_csc(
-    matrix: Mapping[str, Any], shape: tuple[int, int], first_row: int, entries_at_once: int, max_rows: int
+    matrix: MatrixOnDisk, first_row: int, entries_at_once: int, max_rows: int
 ) -> Iterator[tuple[int, csr_matrix]]:
     """Yield runs of rows, in order.
 
     Args:
-        matrix: ``indptr``, ``indices`` and ``data`` on disk.
-        shape: Rows and columns.
+        matrix: CSC.
         first_row: Rows before it are left out.
         entries_at_once: Entries read at once, and of a run of rows where 256 such runs are enough.
         max_rows: Most rows of a run.
@@ -36,12 +34,12 @@ def rows_of_csc(
         First row, and the [run, columns] matrix from it on.
 
     Raises:
-        InputError: Entries lie outside the rows.
+        InputError: Entries lie outside the rows, or cannot be read.
     """
-    lengths = _row_lengths(matrix, shape[0], entries_at_once)
+    lengths = _row_lengths(matrix, entries_at_once)
     lengths[:first_row] = 0
     edges = _edges(lengths, first_row, entries_at_once, max_rows)
-    value = matrix["data"].dtype
+    value = matrix.dtype
     # Small types may overflow where duplicated entries are added up.
     value = value if value.kind in "iuf" and value.itemsize >= 4 else np.dtype(np.float32)
     entry = np.dtype([("row", "<i8"), ("column", "<i4"), ("value", value)])
@@ -52,19 +50,15 @@ def rows_of_csc(
             found = np.fromfile(path, dtype=entry) if path.exists() else np.empty(0, dtype=entry)
             path.unlink(missing_ok=True)
             rows = coo_matrix(
-                (found["value"], (found["row"] - first, found["column"])), shape=(last - first, shape[1])
+                (found["value"], (found["row"] - first, found["column"])), shape=(last - first, matrix.shape[1])
             )
             yield first, rows.tocsr()
 
 
-def _row_lengths(matrix: Mapping[str, Any], num_rows: int, entries_at_once: int) -> np.ndarray:
-    lengths = np.zeros(num_rows, dtype=np.int64)
-    indices = matrix["indices"]
-    for first in range(0, indices.shape[0], entries_at_once):
-        part = indices[first : first + entries_at_once]
-        if len(part) and not 0 <= part.min() <= part.max() < num_rows:
-            raise InputError(f"the expression matrix has entries outside its {num_rows} cells")
-        lengths += np.bincount(part, minlength=num_rows)
+def _row_lengths(matrix: MatrixOnDisk, entries_at_once: int) -> np.ndarray:
+    lengths = np.zeros(matrix.shape[0], dtype=np.int64)
+    for first in range(0, int(matrix.indptr[-1]), entries_at_once):
+        lengths += np.bincount(matrix.entries(first, first + entries_at_once)[1], minlength=len(lengths))
     return lengths
 
 
@@ -80,14 +74,13 @@ def _edges(lengths: np.ndarray, first_row: int, entries_at_once: int, max_rows: 
     return np.array(edges)
 
 
-def _deal(matrix: Mapping[str, Any], edges: np.ndarray, entry: np.dtype, folder: Path, entries_at_once: int) -> None:
-    indptr = matrix["indptr"][:].astype(np.int64)
-    for first in range(0, int(indptr[-1]), entries_at_once):
-        rows = matrix["indices"][first : first + entries_at_once]
+def _deal(matrix: MatrixOnDisk, edges: np.ndarray, entry: np.dtype, folder: Path, entries_at_once: int) -> None:
+    for first in range(0, int(matrix.indptr[-1]), entries_at_once):
+        values, rows = matrix.entries(first, first + entries_at_once)
         entries = np.empty(len(rows), dtype=entry)
-        entries["row"], entries["value"] = rows, matrix["data"][first : first + entries_at_once]
+        entries["row"], entries["value"] = rows, values
         positions = np.arange(first, first + len(rows))
-        entries["column"] = np.searchsorted(indptr, positions, side="right") - 1
+        entries["column"] = np.searchsorted(matrix.indptr, positions, side="right") - 1
         run = np.searchsorted(edges, rows, side="right") - 1
         for number in np.unique(run[run >= 0]).tolist():
             with (folder / str(number)).open("ab") as file:

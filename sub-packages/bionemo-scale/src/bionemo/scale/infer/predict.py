@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ import torch
 from scipy.sparse import csr_matrix, vstack
 
 from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files.provenance import versions_of
 from bionemo.scale.infer.checkpoint import LoadedModel
 from bionemo.scale.infer.generate import Controls, look_at, perturb
 from bionemo.scale.infer.h5ad_writer import H5adWriter
@@ -257,17 +257,10 @@ def describe(card: DataCard, provenance: dict[str, Any]) -> dict[str, Any]:
     packages = ("bionemo-scale", "megatron-core", "nemo-toolkit", "torch", "anndata")
     return {
         "card": card.to_json(),
-        "versions": json.dumps({name: _version(name) for name in packages}),
+        "versions": json.dumps(versions_of(packages)),
         "split_sha256": card.split_sha256 or "",
         **{name: str(value) for name, value in provenance.items()},
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _real_obs(store: Store, rows: np.ndarray) -> pd.DataFrame:

@@ -253,7 +253,7 @@ def _other_scale(adata):
         (_other_genes, "1 unknown ('NOVEL')"),
         (_other_perturbation, "no cells with perturbation 'IFN-beta'"),
         (_other_cell_type, "no cells with cell_type 'CD8 T'"),
-        (_no_cells, "empty: 0 cells"),
+        (_no_cells, "X must have cells and genes, found the shape (0, "),
         (_other_scale, "target_sum 1e+06"),
         (_tenth, "what a division by 10 looks like"),
     ],
@@ -266,7 +266,7 @@ def test_bad_predictions_are_refused_and_nothing_is_left(evaluate, folder, tmp_p
 
 def test_other_refusals(evaluate, folder, tmp_path):
     refuse(evaluate(pred="missing.h5ad"), "missing.h5ad: no such file")
-    refuse(evaluate(pred="split.toml"), "split.toml: cannot be read as h5ad")
+    refuse(evaluate(pred="split.toml"), "split.toml: expected an h5ad file (HDF5), found something else")
     refuse(evaluate(real="pred.h5ad"), "pred.h5ad: obs['perturbation'] has no control cells 'control'")
     refuse(evaluate("--control-policy", "predicted"), "pred.h5ad: control policy 'predicted' needs controls")
     refuse(evaluate("--store", tmp_path / "none"), str(tmp_path / "none"))

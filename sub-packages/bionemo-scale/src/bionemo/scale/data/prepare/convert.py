@@ -21,8 +21,9 @@ from bionemo.scale.data.prepare.workspace import WORK_NAME, held, replace_text
 from bionemo.scale.data.prepare.writer import ShardJob, write_obs, write_shards
 from bionemo.scale.data.store.format import Codec
 from bionemo.scale.data.store.groups import GroupTable
-from bionemo.scale.data.store.manifest import FileEntry, InputEntry, hash_file, size_of
+from bionemo.scale.data.store.manifest import FileEntry, InputEntry
 from bionemo.scale.files.anndata_file import H5adSource
+from bionemo.scale.files.provenance import hash_file, size_of
 from bionemo.scale.types import ObsKeys, Split
 
 

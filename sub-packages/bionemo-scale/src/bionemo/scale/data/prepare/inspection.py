@@ -23,9 +23,10 @@ from bionemo.scale.data.store.format import (
     decode_block,
     value_dtype_of,
 )
-from bionemo.scale.data.store.manifest import FileEntry, Manifest, hash_file, read_manifest
+from bionemo.scale.data.store.manifest import FileEntry, Manifest, read_manifest
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.data.store.shards import open_shard
+from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.types import ExpressionScale, InputError, Split
 
 

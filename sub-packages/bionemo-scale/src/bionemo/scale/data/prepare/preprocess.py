@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import reduce
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +42,7 @@ from bionemo.scale.data.sets.controls import ControlMatcher
 from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME, Codec
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import Manifest
+from bionemo.scale.files.provenance import version_of, versions_of
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys, Split
 
 
@@ -406,7 +406,7 @@ def _manifest(plan: _Plan, card: DataCard, written: Sequence[WrittenInput]) -> M
         value_dtype=reduce(max, [np.dtype(part.value_dtype) for part in written]).name,
         split=plan.split.summary() if plan.spec else None,
         inputs=tuple(part.source for part in written),
-        versions={name: version_of(name) for name in ("bionemo-scale", "anndata", "lmdb", "numpy")},
+        versions=versions_of(("bionemo-scale", "anndata", "lmdb", "numpy")),
     )
 
 
@@ -414,14 +414,6 @@ def _datasets(config: PrepareConfig) -> tuple[str, ...]:
     if len(config.datasets) == 1:
         return config.datasets * len(config.inputs)
     return config.datasets or tuple(path.stem for path in config.inputs)
-
-
-def version_of(name: str) -> str:
-    """Return the version of an installed package, or ``unknown``."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _warnings(

@@ -37,8 +37,9 @@ from bionemo.scale.data.store.format import (
     value_dtype_of,
 )
 from bionemo.scale.data.store.groups import GroupTable
-from bionemo.scale.data.store.manifest import FileEntry, hash_file
+from bionemo.scale.data.store.manifest import FileEntry
 from bionemo.scale.files.anndata_file import CellChunk, H5adSource
+from bionemo.scale.files.provenance import hash_file
 
 
 BUCKET_ENTRIES = 1 << 24

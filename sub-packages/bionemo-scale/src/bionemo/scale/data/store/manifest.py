@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The store's manifest: everything about a store but the cells themselves."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -111,23 +110,6 @@ def read_manifest(folder: Path) -> Manifest:
         return _from_fields(fields)
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: incomplete manifest, {error!r}") from error
-
-
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal; of a folder, that of the names and hashes of its files."""
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        lines = "".join(f"{hash_file(file)}  {file.relative_to(path)}\n" for file in files)
-        return hashlib.sha256(lines.encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of all files of a folder."""
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size
 
 
 def _from_fields(fields: dict[str, Any]) -> Manifest:

@@ -8,13 +8,13 @@ ranked by absolute fold change among genes that are significant on both sides.
 """
 
 import tempfile
-from importlib import metadata
 
 import anndata as ad
 import polars as pl
 
 from bionemo.scale.eval.cell_eval.quiet import quiet
 from bionemo.scale.eval.cells.populations import PERTURBATION
+from bionemo.scale.files.provenance import versions_of
 
 
 SKIPPED = ("pearson_edistance", "clustering_agreement")
@@ -90,10 +90,4 @@ def _complete(results: pl.DataFrame, perturbations: list[str]) -> pl.DataFrame:
 def versions() -> dict[str, str]:
     """Return the versions of what decides the numbers."""
     names = ("bionemo-scale", "cell-eval", "pdex", "polars", "scipy", "scikit-learn", "numpy", "anndata")
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return versions_of(names)

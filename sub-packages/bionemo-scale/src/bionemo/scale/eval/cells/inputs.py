@@ -7,19 +7,19 @@ here, and what is repaired (gene order, labels of other tools) is reported as a 
 """
 
 import difflib
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import anndata as ad
-import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from bionemo.scale.eval.cells.populations import Expression, Population
 from bionemo.scale.eval.cells.stored import StoredMatrix, value_blocks
+from bionemo.scale.files.checked_anndata import CheckedAnnData
+from bionemo.scale.files.matrix_on_disk import MatrixOnDisk
+from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys
 
 
@@ -71,16 +71,8 @@ class PopulationFile:
         return self.labels.target_sum if self.card is None else self.card.scale.target_sum
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredX:
-    """X of a file too large to be read at once."""
-
-    path: Path
-    shape: tuple[int, int]
-
-
 def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: int = IN_MEMORY) -> PopulationFile:
-    """Read an h5ad whose X is log1p expression; what is large stays in the file until it is needed.
+    """Read an h5ad file or zarr store whose X is log1p expression; what is large stays in the file until it is needed.
 
     Args:
         path: The file. ``uns["bionemo_scale"]["card"]``, where present, names the obs columns and the control label.
@@ -88,31 +80,32 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
         in_memory: Bytes of dense float32 up to which X is read now.
 
     Raises:
-        InputError: The file is no h5ad, has no cells or genes, lacks a column, or holds no log1p expression.
+        InputError: The file is no AnnData or damaged, has no cells or genes, lacks a column, or holds no log1p expression.
     """
-    adata, expression = _read_h5ad(path, in_memory)
-    own = adata.uns.get("bionemo_scale", {})
-    card = _read_card(own, path)
     used = labels or FileLabels()
-    notes = []
-    if card is not None:
-        if labels is not None and (labels.keys, labels.control) != (card.keys, card.control):
-            notes.append(f"{path.name} says itself how its cells are labelled; label options are not used for it")
-        used = FileLabels(keys=card.keys, control=card.control)
-    genes = _gene_names(adata, path)
-    _check_base(adata.uns, path)
-    row_sums = check_log1p(expression, path)
-    batch, note = _batches(adata, used.keys.batch, path, required=used.keys.batch != ObsKeys().batch)
-    has_cell_types = card is not None or _names_cell_types(adata, used.keys.cell_type)
-    if not has_cell_types:
-        note.append(f"{path.name} has no obs column {used.keys.cell_type!r}: taken as one cell type")
-    population = Population(
-        expression=_as_float32(expression, path, adata.n_obs),
-        genes=genes,
-        perturbation=_obs_column(adata, used.keys.perturbation, path),
-        cell_type=_obs_column(adata, used.keys.cell_type, path) if has_cell_types else _all_cells(adata.n_obs),
-        batch=batch,
-    )
+    notes: list[str] = []
+    with CheckedAnnData(path) as file:
+        own = file.element("uns/bionemo_scale") or {}
+        card = _read_card(own, path)
+        if card is not None:
+            if labels is not None and (labels.keys, labels.control) != (card.keys, card.control):
+                notes.append(f"{path.name} says itself how its cells are labelled; label options are not used for it")
+            used = FileLabels(keys=card.keys, control=card.control)
+        matrix = file.matrix("X")
+        genes = _gene_names(file)
+        _check_base(file)
+        expression, row_sums = _read_expression(matrix, path, in_memory)
+        batch, note = _batches(file, used.keys.batch, required=used.keys.batch != ObsKeys().batch)
+        has_cell_types = card is not None or _names_cell_types(file, used.keys.cell_type)
+        if not has_cell_types:
+            note.append(f"{path.name} has no obs column {used.keys.cell_type!r}: taken as one cell type")
+        population = Population(
+            expression=expression,
+            genes=genes,
+            perturbation=_obs_column(file, used.keys.perturbation),
+            cell_type=_obs_column(file, used.keys.cell_type) if has_cell_types else _all_cells(file.num_cells),
+            batch=batch,
+        )
     store, origin = own.get("store"), own.get("checkpoint", own.get("baseline"))
     return PopulationFile(
         path=path,
@@ -128,13 +121,7 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
     )
 
 
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check_log1p(expression: np.ndarray | sparse.csr_matrix | StoredX, path: Path) -> np.ndarray:
+def check_log1p(x: np.ndarray | sparse.csr_matrix | MatrixOnDisk, path: Path) -> np.ndarray:
     """Refuse values that cannot be log1p of normalised counts.
 
     Returns:
@@ -143,13 +130,7 @@ def check_log1p(expression: np.ndarray | sparse.csr_matrix | StoredX, path: Path
     Raises:
         InputError: NaN or infinite, negative, :data:`MAX_LOG1P` or larger, or whole numbers only.
     """
-    if isinstance(expression, StoredX):
-        with h5py.File(expression.path, "r") as file:
-            return _check_values(file["X"], expression.shape, path)
-    return _check_values(expression, expression.shape, path)
-
-
-def _check_values(x: Any, shape: tuple[int, int], path: Path) -> np.ndarray:
+    shape = x.shape
     sums = np.zeros(shape[0])
     lowest, highest, bad, fractions = np.inf, -np.inf, 0, False
     for block in value_blocks(x, shape[1]):
@@ -267,31 +248,24 @@ def choose_controls(pred: PopulationFile, real: PopulationFile, policy: ControlP
     return own, f"{len(own)} control cells of {pred.path.name} on the predicted side"
 
 
-def _read_h5ad(path: Path, in_memory: int) -> tuple[ad.AnnData, np.ndarray | sparse.csr_matrix | StoredX]:
-    """Return labels and notes of a file (an AnnData without X), and its X."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected an h5ad")
-    try:
-        with h5py.File(path, "r") as file:
-            parts = {name: ad.io.read_elem(file[name]) if name in file else None for name in ("obs", "var", "uns")}
-            shape = (len(parts["obs"]), len(parts["var"]))
-            x = file.get("X")
-            kind = None if x is None else x.attrs.get("encoding-type", "array")
-            too_large = shape[0] * shape[1] * 4 > in_memory and kind in ("array", "csr_matrix")
-            expression = StoredX(path=path, shape=shape) if too_large else None if x is None else ad.io.read_elem(x)
-    except Exception as error:
-        raise InputError(f"{path}: cannot be read as h5ad ({type(error).__name__}: {error})") from error
-    if 0 in shape or expression is None:
-        raise InputError(f"{path}: empty: {shape[0]} cells, {shape[1]} genes; expected expression in X")
-    if sparse.issparse(expression):
-        expression = sparse.csr_matrix(expression)
-    return ad.AnnData(obs=parts["obs"], var=parts["var"], uns=parts["uns"] or {}), expression
+def _read_expression(matrix: MatrixOnDisk, path: Path, in_memory: int) -> tuple[Expression, np.ndarray]:
+    """Return X, in memory where it is small, and the sum of each cell's values."""
+    num_cells, num_genes = matrix.shape
+    if num_cells * num_genes * 4 > in_memory and matrix.layout != "csc":
+        row_sums = check_log1p(matrix, path)
+        rows = np.arange(num_cells, dtype=np.int64)
+        return StoredMatrix(path=path, num_stored=num_cells, num_columns=num_genes, rows=rows), row_sums
+    whole = matrix.whole()
+    row_sums = check_log1p(whole, path)
+    if sparse.issparse(whole):
+        return whole.astype(np.float32), row_sums
+    return np.ascontiguousarray(whole, dtype=np.float32), row_sums
 
 
-def _check_base(uns: Any, path: Path) -> None:
-    base = uns.get("log1p", {}).get("base") if isinstance(uns.get("log1p", {}), dict) else None
+def _check_base(file: CheckedAnnData) -> None:
+    base = file.element("uns/log1p/base")
     if base is not None:
-        raise InputError(f"{path}: uns['log1p'] says logarithm to base {base}; expected the natural log1p")
+        raise InputError(f"{file.path}: uns['log1p'] says logarithm to base {base}; expected the natural log1p")
 
 
 def _read_card(own: dict, path: Path) -> DataCard | None:
@@ -303,47 +277,41 @@ def _read_card(own: dict, path: Path) -> DataCard | None:
         raise InputError(f"{path}: uns['bionemo_scale']['card'] is no data card ({error!r})") from error
 
 
-def _gene_names(adata: ad.AnnData, path: Path) -> tuple[str, ...]:
-    names = adata.var_names.astype(str)
+def _gene_names(file: CheckedAnnData) -> tuple[str, ...]:
+    names = pd.Index(file.index("var")).astype(str)
     twice = names[names.duplicated()].unique().tolist()
     if twice:
-        raise InputError(f"{path}: gene names must be unique, found {_some(twice)} more than once")
+        raise InputError(f"{file.path}: gene names must be unique, found {_some(twice)} more than once")
     return tuple(names)
 
 
-def _as_float32(expression: np.ndarray | sparse.csr_matrix | StoredX, path: Path, num_cells: int) -> Expression:
-    if isinstance(expression, StoredX):
-        rows = np.arange(num_cells, dtype=np.int64)
-        return StoredMatrix(path=path, num_stored=num_cells, num_columns=expression.shape[1], rows=rows)
-    if sparse.issparse(expression):
-        return expression.astype(np.float32)
-    return np.ascontiguousarray(expression, dtype=np.float32)
-
-
-def _obs_column(adata: ad.AnnData, key: str, path: Path) -> np.ndarray:
-    if key not in adata.obs:
-        columns = adata.obs.columns.tolist()
-        raise InputError(f"{path}: no obs column {key!r}; {_nearest(key, columns)}found {_some(columns)}")
-    column = adata.obs[key]
+def _obs_column(file: CheckedAnnData, key: str) -> np.ndarray:
+    columns = file.columns("obs")
+    if key not in columns:
+        raise InputError(f"{file.path}: no obs column {key!r}; {_nearest(key, columns)}found {_some(columns)}")
+    column = pd.Series(file.column("obs", key))
     if column.isna().any():
         raise InputError(
-            f"{path}: obs[{key!r}] has {int(column.isna().sum())} missing values; expected a label a cell"
+            f"{file.path}: obs[{key!r}] has {int(column.isna().sum())} missing values; expected a label a cell"
         )
     labels = pd.Categorical(column.astype(str))
     return np.asarray(labels.categories, dtype=object)[labels.codes]
 
 
-def _batches(adata: ad.AnnData, key: str, path: Path, *, required: bool) -> tuple[np.ndarray, list[str]]:
-    if required or key in adata.obs:
-        return _obs_column(adata, key, path), []
-    return np.full(adata.n_obs, "", dtype=object), [f"{path.name} has no obs column {key!r}: taken as one batch"]
+def _batches(file: CheckedAnnData, key: str, *, required: bool) -> tuple[np.ndarray, list[str]]:
+    if required or key in file.columns("obs"):
+        return _obs_column(file, key), []
+    return np.full(file.num_cells, "", dtype=object), [
+        f"{file.path.name} has no obs column {key!r}: taken as one batch"
+    ]
 
 
-def _names_cell_types(adata: ad.AnnData, key: str) -> bool:
+def _names_cell_types(file: CheckedAnnData, key: str) -> bool:
     """Whether there is the column, or must be: it was asked for, or one with almost its name is there."""
-    if key in adata.obs or key != ObsKeys().cell_type:
+    columns = file.columns("obs")
+    if key in columns or key != ObsKeys().cell_type:
         return True
-    return bool(difflib.get_close_matches(key, [str(name).lower() for name in adata.obs.columns], cutoff=_ALMOST))
+    return bool(difflib.get_close_matches(key, [name.lower() for name in columns], cutoff=_ALMOST))
 
 
 def _all_cells(num: int) -> np.ndarray:

@@ -1,14 +1,16 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Expression that stays in its h5ad file until a context needs it, so that memory follows the largest context."""
+"""Expression that stays in its file until a context needs it, so that memory follows the largest context."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 from scipy import sparse
+
+from bionemo.scale.files.checked_anndata import CheckedAnnData
+from bionemo.scale.files.matrix_on_disk import MatrixOnDisk
 
 
 BLOCK_VALUES = 1 << 24
@@ -17,7 +19,7 @@ BLOCK_VALUES = 1 << 24
 
 @dataclass(frozen=True, kw_only=True)
 class StoredMatrix:
-    """Some rows and columns of ``X`` of an h5ad file, dense or CSR; nothing is read before it is asked for."""
+    """Some rows and columns of ``X`` of an AnnData file, dense or CSR; nothing is read before it is asked for."""
 
     path: Path
     num_stored: int
@@ -47,11 +49,11 @@ class StoredMatrix:
         """Read everything into ``out``, [cells, G] float32."""
         order = np.argsort(self.rows, kind="stable")
         wanted = self.rows[order]
-        with h5py.File(self.path, "r") as file:
-            reader = _Reader(file["X"], self.num_columns)
+        with CheckedAnnData(self.path) as file:
+            matrix = file.matrix("X")
             for start, stop in self._blocks(wanted):
                 first, last = np.searchsorted(wanted, [start, stop])
-                block = reader.read(start, stop)[wanted[first:last] - start]
+                block = _dense(matrix.rows(start, stop))[wanted[first:last] - start]
                 out[order[first:last]] = block if self.columns is None else block[:, self.columns]
 
     def _blocks(self, wanted: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -65,23 +67,8 @@ class StoredMatrix:
             yield start, int(wanted[position - 1]) + 1
 
 
-class _Reader:
-    """Reads row ranges of a dense or CSR ``X`` as dense float32."""
-
-    def __init__(self, x: h5py.Dataset | h5py.Group, num_columns: int):
-        self._x, self._num_columns = x, num_columns
-        self._pointers = None if isinstance(x, h5py.Dataset) else x["indptr"][:]
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        if self._pointers is None:
-            return np.asarray(self._x[start:stop], dtype=np.float32)
-        first, last = self._pointers[start], self._pointers[stop]
-        parts = (
-            np.asarray(self._x["data"][first:last], dtype=np.float32),
-            self._x["indices"][first:last],
-            self._pointers[start : stop + 1] - first,
-        )
-        return sparse.csr_matrix(parts, shape=(stop - start, self._num_columns)).toarray()
+def _dense(rows: np.ndarray | sparse.csr_matrix) -> np.ndarray:
+    return rows.astype(np.float32).toarray() if sparse.issparse(rows) else np.asarray(rows, dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,22 +89,20 @@ class ValueBlock:
         return total[self.pointers[1:]] - total[self.pointers[:-1]]
 
 
-def value_blocks(
-    x: h5py.Dataset | h5py.Group | np.ndarray | sparse.csr_matrix, num_columns: int
-) -> Iterator[ValueBlock]:
+def value_blocks(x: MatrixOnDisk | np.ndarray | sparse.csr_matrix, num_columns: int) -> Iterator[ValueBlock]:
     """Yield all rows in order, :data:`BLOCK_VALUES` values or one row at a time."""
-    if isinstance(x, h5py.Dataset | np.ndarray):
-        step = max(1, BLOCK_VALUES // max(1, num_columns))
-        for start in range(0, x.shape[0], step):
-            stop = min(start + step, x.shape[0])
-            yield ValueBlock(rows=slice(start, stop), values=np.asarray(x[start:stop]), pointers=None)
-        return
-    data, pointers = (x.data, x.indptr) if sparse.issparse(x) else (x["data"], x["indptr"][:])
-    start, last = 0, len(pointers) - 1
+    pointers = None if isinstance(x, np.ndarray) else x.indptr
+    start, last = 0, x.shape[0]
     while start < last:
-        stop = int(np.searchsorted(pointers, pointers[start] + BLOCK_VALUES, side="right")) - 1
+        if pointers is None:
+            stop = start + BLOCK_VALUES // max(1, num_columns)
+        else:
+            stop = int(np.searchsorted(pointers, pointers[start] + BLOCK_VALUES, side="right")) - 1
         stop = min(max(stop, start + 1), last)
-        first = pointers[start]
-        values = np.asarray(data[first : pointers[stop]])
-        yield ValueBlock(rows=slice(start, stop), values=values, pointers=pointers[start : stop + 1] - first)
+        rows = x.rows(start, stop) if isinstance(x, MatrixOnDisk) else x[start:stop]
+        yield ValueBlock(
+            rows=slice(start, stop),
+            values=np.asarray(rows) if pointers is None else rows.data,
+            pointers=None if pointers is None else rows.indptr,
+        )
         start = stop

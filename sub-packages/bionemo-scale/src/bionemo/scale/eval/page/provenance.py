@@ -6,10 +6,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import anndata as ad
-import h5py
-
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
+from bionemo.scale.files.checked_anndata import CheckedAnnData
 
 
 def commands(run: RunFiles | None, scores: ScoreFiles, pred: Path | None) -> list[str]:
@@ -26,10 +24,8 @@ def commands(run: RunFiles | None, scores: ScoreFiles, pred: Path | None) -> lis
 
 def file_notes(path: Path) -> dict[str, str]:
     """Return what uns["bionemo_scale"] of an h5ad says, without the data card; empty where it says nothing."""
-    with h5py.File(path, "r") as file:
-        if "uns/bionemo_scale" not in file:
-            return {}
-        own = ad.io.read_elem(file["uns/bionemo_scale"])
+    with CheckedAnnData(path) as file:
+        own = file.element("uns/bionemo_scale") or {}
     return {name: str(value) for name, value in own.items() if name != "card"}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from bionemo.scale.data.prepare.inspection import describe_store, verify_store
 from bionemo.scale.data.store.format import block_key, decode_block, encode_block
-from bionemo.scale.data.store.manifest import hash_file
+from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.types import InputError, Split
 
 

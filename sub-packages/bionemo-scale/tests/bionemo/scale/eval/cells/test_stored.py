@@ -3,7 +3,6 @@
 """Rows come back as they were, in the order asked for, however they are stored and cut into blocks."""
 
 import anndata as ad
-import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +11,7 @@ from scipy import sparse
 
 from bionemo.scale.eval.cells import stored
 from bionemo.scale.eval.cells.stored import StoredMatrix, value_blocks
+from bionemo.scale.files.checked_anndata import CheckedAnnData
 
 
 VALUES = np.where(np.random.default_rng(0).random((41, 7)) < 0.4, np.random.default_rng(1).random((41, 7)), 0)
@@ -55,8 +55,8 @@ def test_selections_compose(path):
 @pytest.mark.parametrize("block", [1, 9, 1 << 24])
 def test_blocks_cover_every_row_once(path, monkeypatch, block):
     monkeypatch.setattr(stored, "BLOCK_VALUES", block)
-    with h5py.File(path, "r") as file:
-        for source in (file["X"], VALUES, sparse.csr_matrix(VALUES)):
+    with CheckedAnnData(path) as file:
+        for source in (file.matrix("X"), VALUES, sparse.csr_matrix(VALUES)):
             sums, rows = np.zeros(41), []
             for part in value_blocks(source, 7):
                 rows += range(part.rows.start, part.rows.stop)
