@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bionemo.scale.files.label_list import given_labels, given_paths, settle_labels
 from bionemo.scale.files.suggest import suggest
+from bionemo.scale.megatron.ranks import RANK_VARIABLES
 from bionemo.scale.options.arguments import arguments
 from bionemo.scale.options.values import known_fields
 from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys, Split
@@ -43,8 +44,6 @@ __all__ = ("FileLabels", "InputError", "ObsKeys", "Predictor", "evaluate", "prep
 PathLike = str | os.PathLike[str]
 LabelsLike = str | os.PathLike[str] | Sequence[str]
 """Labels: a list, one text as the command takes it (commas, ``@FILE``), or the path of a file with one a line."""
-
-_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def prepare(
@@ -362,7 +361,7 @@ def _run_command(module: str, options: Sequence[str]) -> None:
         InputError: It refused.
         RuntimeError: It failed.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in _RANKS}
+    environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
     command = [sys.executable, "-m", module, *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     refusal = "it left no message"

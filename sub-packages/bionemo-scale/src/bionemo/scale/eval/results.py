@@ -6,11 +6,13 @@ Files are written into a sibling folder and moved when everything is there; file
 new one has not are removed, files of others are left alone.
 """
 
+import glob
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,7 @@ from bionemo.scale.eval.metrics.catalogue import BY_COLUMN
 from bionemo.scale.eval.metrics.intervals import Difference, Interval, PairBootstrap, best_baseline
 from bionemo.scale.eval.metrics.undefined import reasons
 from bionemo.scale.eval.scoring import KEYS, ContextScores, Shift
+from bionemo.scale.files.lock import sole_writer
 from bionemo.scale.files.names import file_name
 from bionemo.scale.types import InputError
 
@@ -148,7 +151,7 @@ def aggregate(scores: pl.DataFrame) -> pl.DataFrame:
 class ResultFolder:
     """Collects an evaluation's files; they appear under ``out`` only when :meth:`finish` is reached.
 
-    Use as a context manager: leaving it by an exception leaves nothing behind.
+    Use as a context manager: leaving it by an exception leaves nothing behind. One evaluation at a time writes to a folder.
     """
 
     def __init__(self, out: Path):
@@ -158,7 +161,13 @@ class ResultFolder:
         self._prefixes: dict[str, str] = {}
         check_out(out)
         out.parent.mkdir(parents=True, exist_ok=True)
+        self._open = ExitStack()
+        self._open.enter_context(sole_writer(out, out.with_name(f".{out.name}.lock")))
+        # Of evaluations that were killed: nobody continues them.
+        for path in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
+            shutil.rmtree(path, ignore_errors=True)
         self.staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
+        self._open.callback(shutil.rmtree, self.staging, ignore_errors=True)
 
     def __enter__(self) -> "ResultFolder":
         return self
@@ -166,7 +175,7 @@ class ResultFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self.staging, ignore_errors=True)
+        self._open.close()
 
     def add(self, scores: ContextScores) -> None:
         """Write a context's own files and keep its scores."""

@@ -98,6 +98,20 @@ def cut(sizes: np.ndarray, part_cells: int = PART_CELLS) -> list[Part]:
     return parts
 
 
+def parts_path(out: Path) -> Path:
+    """Return the folder of the parts of a file."""
+    return out.with_name(f".{out.name}.parts")
+
+
+def tidy(out: Path) -> None:
+    """Delete what no later run can use of an interrupted prediction: parts that are not finished, or all if none is."""
+    folder = parts_path(out)
+    for path in (*folder.glob(".part-*.tmp"), *out.parent.glob(f".{out.name}.*.tmp")):
+        path.unlink(missing_ok=True)
+    if not any(folder.glob("part-*.npy")):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class PartFolder:
     """Finished parts, beside the file they are for, until they are merged.
 

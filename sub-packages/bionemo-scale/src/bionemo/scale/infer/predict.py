@@ -22,7 +22,7 @@ from bionemo.scale.infer.checkpoint import LoadedModel
 from bionemo.scale.infer.generate import Controls, look_at, perturb
 from bionemo.scale.infer.h5ad_writer import H5adWriter
 from bionemo.scale.infer.labels import ModelRows, model_rows
-from bionemo.scale.infer.parts import Part, PartFolder, cut
+from bionemo.scale.infer.parts import Part, PartFolder, cut, parts_path
 from bionemo.scale.infer.plan import READ_ROWS, ControlSet, Plan, SplitPlan, named_obs
 from bionemo.scale.infer.pseudobulk import Conditions, conditions_of, write_pseudobulk
 from bionemo.scale.infer.settings import Precision
@@ -161,7 +161,7 @@ def write_predictions(
     """
     begin = time.perf_counter()
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    folder = PartFolder(request.path.with_name(f".{request.path.name}.parts"), _fingerprint(loaded, plan, request))
+    folder = PartFolder(parts_path(request.path), _fingerprint(loaded, plan, request))
     if rank == 0:
         folder.open()
     torch.distributed.barrier()

@@ -1,12 +1,18 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""What every command shares: one-line refusals with exit code 2."""
+"""What every command shares: one-line refusals with exit code 2, and its answer to an interrupt."""
 
+import io
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 
+from bionemo.scale.run import interrupt
 from bionemo.scale.types import InputError
+
+
+EXIT_REFUSED = 2
 
 
 def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
@@ -17,16 +23,47 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
         argv: The command line.
 
     Returns:
-        0 on success, 2 when the input was refused (one line on stderr), 130 when interrupted.
+        0 on success, 2 when the input was refused or a file cannot be read or written (one line on stderr), 130 when
+        interrupted.
     """
     # torch tells whoever has nemo-toolkit's pynvml to install another package; not a user's business.
     warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
+    _write_any_name()
     try:
-        function(argv)
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        with interrupt.answered():
+            function(argv)
+    except BrokenPipeError:
+        # Whoever read the output has read enough; Python would fail once more when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except (InputError, OSError, UnicodeError, MemoryError) as error:
+        print(f"error: {' '.join(describe(error).split())}", file=sys.stderr)
+        return EXIT_REFUSED
     except KeyboardInterrupt:
+        if interrupt.is_command():
+            interrupt.leave()
         print("interrupted", file=sys.stderr)
-        return 130
+        return interrupt.EXIT_INTERRUPTED
     return 0
+
+
+def describe(error: Exception) -> str:
+    """Say what went wrong with a file; of what we raise ourselves, what it says."""
+    if isinstance(error, OSError) and error.filename is not None:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return f"{' -> '.join(names)}: {error.strerror}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"expected text in UTF-8, found byte 0x{error.object[error.start]:02x} at position {error.start}"
+    if isinstance(error, UnicodeEncodeError):
+        text = error.object[error.start : error.end]
+        return f"{error.object!a}: {text!a} cannot be written as {error.encoding}"
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}" if str(error) else "not enough memory"
+    return str(error)
+
+
+def _write_any_name() -> None:
+    """Let names that the terminal cannot show appear escaped; a line is more than its letters."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

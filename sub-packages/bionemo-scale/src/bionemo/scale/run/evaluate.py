@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale-evaluate: predicted and real h5ad -> tables, next to baselines."""
 
+from bionemo.scale.run import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+
 import argparse
 import contextlib
 import os

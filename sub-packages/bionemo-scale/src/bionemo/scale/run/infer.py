@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale-infer: checkpoint and control cells -> predicted cells."""
 
-import contextlib
+from bionemo.scale.run import interrupt  # isort: skip - before all others, so that an interrupt finds it
+
 import os
 import sys
 from collections.abc import Sequence
 
+from bionemo.scale.files.folder import new_folder
+from bionemo.scale.files.lock import sole_writer
 from bionemo.scale.infer.settings import InferSettings
-from bionemo.scale.megatron.ranks import take_ranks_of_slurm
+from bionemo.scale.megatron.ranks import take_ranks
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.command import run_command
 from bionemo.scale.types import InputError
@@ -31,30 +34,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _infer(argv: Sequence[str] | None) -> None:
     settings = make_settings(InferSettings, parser().parse_args(argv))
-    take_ranks_of_slurm(os.environ)
+    ranks, out = take_ranks(os.environ), settings.pred_path
+    lock = out.with_name(f".{out.name}.lock")
+    # The log is for a crash: a prediction or a refusal says itself all there is to say.
+    log = out.with_name(f".{out.stem}{'' if ranks.is_first else f'.rank{ranks.rank}'}.log")
+    with new_folder(out.parent) as folder, sole_writer(out, lock, rank=ranks.rank, launch=ranks.launch):
+
+        def clear() -> None:
+            from bionemo.scale.infer.parts import tidy
+
+            log.unlink(missing_ok=True)
+            if ranks.is_first:
+                tidy(out)
+                lock.unlink(missing_ok=True)
+                folder.remove_empty()
+
+        with interrupt.removes(clear):
+            try:
+                _run(settings, log)
+            except (InputError, OSError):
+                clear()
+                raise
+            log.unlink()
+
+
+def _run(settings: InferSettings, log: Path) -> None:
     from bionemo.scale.run.console import quiet_screen
 
-    rank = os.environ.get("RANK", "0")
-    out = settings.pred_path
-    # The log is for a crash: a prediction or a refusal says itself all there is to say.
-    log = out.with_name(f".{out.stem}{'' if rank == '0' else f'.rank{rank}'}.log")
-    is_new = not out.parent.exists()
-    try:
-        with quiet_screen(log) as screen:
-            from bionemo.scale.megatron import cpu
+    with quiet_screen(log) as screen:
+        from bionemo.scale.megatron import cpu
 
-            cpu.install()
-            from bionemo.scale.infer.job import infer
+        cpu.install()
+        from bionemo.scale.infer.job import infer
 
-            infer(settings, screen)
-    except InputError:
-        log.unlink()
-        if is_new:
-            with contextlib.suppress(OSError):
-                # Other processes may still have their logs there; the last one to leave removes the folder.
-                out.parent.rmdir()
-        raise
-    log.unlink()
+        infer(settings, screen)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale-report: one self-contained HTML page of a run and its scores."""
 
+from bionemo.scale.run import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+
 import argparse
 import sys
 from collections.abc import Sequence

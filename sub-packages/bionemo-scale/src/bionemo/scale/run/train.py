@@ -2,16 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale-train: store -> run folder."""
 
+from bionemo.scale.run import interrupt  # isort: skip - before all others, so that an interrupt finds it
+
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
-from bionemo.scale.megatron.ranks import take_ranks_of_slurm
+from bionemo.scale.files.folder import new_folder
+from bionemo.scale.files.lock import sole_writer
+from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.fields import path_options
 from bionemo.scale.options.parser import OptionParser, given_fields
 from bionemo.scale.options.settings import Settings
@@ -84,38 +88,64 @@ def _train(argv: Sequence[str] | None) -> None:
     if "dry_run" in options:
         _show_size(settings, with_store="store" in options)
         return
-    take_ranks_of_slurm(os.environ)
-    if settings.devices > 1 and "LOCAL_RANK" not in os.environ:
+    ranks = take_ranks(os.environ)
+    if ranks.world_size == 1 and not ranks.launch and settings.devices > 1 and settings.num_nodes == 1:
         sys.exit(_run_processes(settings.devices, argv))
-    is_new = not settings.out.exists()
     try:
-        _run(settings)
+        _check_processes(settings, ranks)
+        _run(settings, ranks)
     except InputError:
-        if is_new:
-            shutil.rmtree(settings.out, ignore_errors=True)
-        if os.environ.get("LOCAL_RANK", "0") != "0":
+        if ranks.local_rank:
             # Every process of a machine finds the same; the first one says it.
             sys.exit(2)
         raise
 
 
-def _run(settings: TrainSettings) -> None:
+def _check_processes(settings: TrainSettings, ranks: Ranks) -> None:
+    asked = settings.devices * settings.num_nodes
+    if asked == ranks.world_size:
+        return
+    started = f"{ranks.world_size} by torchrun or srun" if ranks.launch else "one; start it by torchrun or srun"
+    raise InputError(
+        f"--devices {settings.devices} --num-nodes {settings.num_nodes}: expected {asked} processes, found {started}"
+    )
+
+
+def _run(settings: TrainSettings, ranks: Ranks) -> None:
     from bionemo.scale.run.console import quiet_screen
 
-    rank = os.environ.get("RANK", "0")
-    with quiet_screen(settings.out / "logs" / f"output-rank{rank}.log") as screen:
-        from bionemo.scale.megatron import cpu
+    out, lock = settings.out, settings.out / ".lock"
+    with new_folder(out) as folder, sole_writer(out, lock, rank=ranks.rank, launch=ranks.launch):
 
-        cpu.install()
-        from bionemo.scale.train.resolve import resolve
+        def clear() -> None:
+            if ranks.is_first:
+                lock.unlink(missing_ok=True)
+                if not any(out.glob("checkpoints/*/weights")):
+                    folder.remove()
 
-        run = resolve(settings)
-        if rank == "0":
-            screen.write(f"run folder {settings.out}\n")
-        # NeMo's import takes several times as long as all that can be refused before it.
-        from bionemo.scale.train.training import train
+        # A kill at any moment leaves a run that continues, and Lightning would answer an interrupt by exit code 1.
+        with interrupt.removes(clear), interrupt.ends_at_once():
+            try:
+                with quiet_screen(out / "logs" / f"output-rank{ranks.rank}.log") as screen:
+                    _start(settings, ranks, screen)
+            except (InputError, OSError):
+                clear()
+                raise
 
-        train(run, screen)
+
+def _start(settings: TrainSettings, ranks: Ranks, screen: TextIO) -> None:
+    from bionemo.scale.megatron import cpu
+
+    cpu.install()
+    from bionemo.scale.train.resolve import resolve
+
+    run = resolve(settings)
+    if ranks.is_first:
+        screen.write(f"run folder {settings.out}\n")
+    # NeMo's import takes several times as long as all that can be refused before it.
+    from bionemo.scale.train.training import train
+
+    train(run, screen)
 
 
 def _show_size(settings: TrainSettings, *, with_store: bool) -> None:
@@ -133,8 +163,10 @@ def _show_size(settings: TrainSettings, *, with_store: bool) -> None:
 def _run_processes(devices: int, argv: Sequence[str] | None) -> int:
     """Run one process a device, as torchrun does, and return the exit code of the first that failed, or 0."""
     import logging
+    import signal
     import uuid
 
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -145,17 +177,23 @@ def _run_processes(devices: int, argv: Sequence[str] | None) -> int:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=devices,
-        run_id=str(uuid.uuid4()),
+        run_id=f"{interrupt.QUIET_LAUNCH}{uuid.uuid4()}",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
     )
     arguments = list(sys.argv[1:] if argv is None else argv)
+    code = 0
     try:
         elastic_launch(config, sys.executable)("-u", "-m", "bionemo.scale.run.train", *arguments)
     except ChildFailedError as error:
-        return error.get_first_failure()[1].exitcode
-    return 0
+        code = error.get_first_failure()[1].exitcode
+    except SignalException as stop:
+        # It was passed on to the processes, which have saved or ended.
+        code = interrupt.EXIT_INTERRUPTED if stop.sigval == signal.SIGINT else EXIT_CONTINUE
+    if code == interrupt.EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
+    return code
 
 
 if __name__ == "__main__":

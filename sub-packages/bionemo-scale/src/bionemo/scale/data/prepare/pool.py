@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same work on several input files, in this process or in several."""
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
@@ -51,7 +53,8 @@ def run_tasks(
     with ProcessPoolExecutor(
         min(workers, len(tasks)), mp_context=context, initializer=_start_worker, initargs=(done, stop)
     ) as pool:
-        futures = [pool.submit(_run, function, task) for task in tasks]
+        with _deaf_to_interrupts():
+            futures = [pool.submit(_run, function, task) for task in tasks]
         try:
             _wait(futures, done, progress)
             return [future.result() for future in futures]
@@ -61,6 +64,16 @@ def run_tasks(
             # Workers stop at the next piece, and what they have done stays.
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Start processes that a terminal's interrupt does not reach: this one answers it, and tells them to stop."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _wait(futures: Sequence[Future], done: Synchronized, progress: Callable[[int], None]) -> None:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 WORK_NAME = ".work"
 """Folder, within, of what is removed when the store is complete."""
+COMMAND_NAME = "command.json"
 
 
 @contextlib.contextmanager
@@ -54,6 +55,10 @@ def workspace(out: Path, command: Mapping[str, Any]) -> Iterator[Path]:
             raise
         except (OSError, lmdb.Error) as error:
             raise InputError(f"{out}: stopped by {error}; when that is mended, the same command continues") from error
+        except KeyboardInterrupt:
+            if not _has_begun(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 @contextlib.contextmanager
@@ -84,9 +89,18 @@ def _take(lock: BinaryIO, folder: Path, out: Path) -> None:
         raise InputError(f"{out}: another process has just finished it; look at what it made and start again")
 
 
+def _has_begun(folder: Path) -> bool:
+    """Whether there is more to continue than a note of the command."""
+    noted = (".lock", WORK_NAME, COMMAND_NAME)
+    return any(
+        path.name not in noted and not path.name.startswith("lock-")
+        for path in (*folder.iterdir(), *(folder / WORK_NAME).iterdir())
+    )
+
+
 def _check_command(folder: Path, command: Mapping[str, Any]) -> None:
     text = json.dumps(command, sort_keys=True, default=str)
-    path = folder / WORK_NAME / "command.json"
+    path = folder / WORK_NAME / COMMAND_NAME
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         replace_text(path, text)

@@ -40,8 +40,15 @@ def test_what_was_done_is_kept_when_something_else_stops_it(tmp_path, error):
     assert (tmp_path / "store" / "half").exists()
 
 
-def test_another_command_is_told_from_this_one(tmp_path):
+def test_an_interrupt_before_anything_was_done_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt), workspace(tmp_path / "store", COMMAND):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_command_is_told_from_this_one(tmp_path):
+    with pytest.raises(KeyboardInterrupt), workspace(tmp_path / "store", COMMAND) as folder:
+        (folder / "half").write_text("done")
         raise KeyboardInterrupt
     with pytest.raises(InputError, match=r"unfinished conversion with other genes, inputs; give the same command"):
         with workspace(tmp_path / "store", {"what": "store", "inputs": ["b"], "genes": 3}):

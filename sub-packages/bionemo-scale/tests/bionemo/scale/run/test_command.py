@@ -1,0 +1,134 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What all commands share at their boundary: one line for what cannot be, exit code 130 for an interrupt."""
+
+import errno
+import io
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from bionemo.scale.run.command import run_command
+from bionemo.scale.types import InputError
+
+
+def raising(error):
+    def body(argv):
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (InputError("a\n  b"), "error: a b"),
+        (OSError(errno.EROFS, "Read-only file system", "x/y"), "error: x/y: Read-only file system"),
+        (OSError(errno.EXDEV, "Invalid link", "a", None, "b"), "error: a -> b: Invalid link"),
+        (OSError("unable to open"), "error: unable to open"),
+        (
+            UnicodeDecodeError("utf-8", b"a\xff", 1, 2, "invalid"),
+            "error: expected text in UTF-8, found byte 0xff at position 1",
+        ),
+        (
+            UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates"),
+            "error: 'a\\udcff': '\\udcff' cannot be written as utf-8",
+        ),
+        (MemoryError(), "error: not enough memory"),
+    ],
+)
+def test_what_goes_wrong_with_files_is_one_line_and_code_2(error, line, capsys):
+    assert run_command(raising(error)) == 2
+    assert capsys.readouterr().err.splitlines() == [line]
+
+
+def test_an_interrupt_is_one_line_and_code_130(capsys):
+    assert run_command(raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err.splitlines() == ["interrupted"]
+
+
+def test_an_error_of_ours_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run_command(raising(ZeroDivisionError()))
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(monkeypatch):
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert run_command(lambda argv: print("naïve Ω")) == 0
+    screen.flush()
+    assert screen.buffer.getvalue() == b"na\xefve \\u03a9\n"
+
+
+# A command whose body holds two files and asks for an interrupt of its own process, as a terminal does.
+COMMAND = """
+    import sys
+    sys.argv[0] = "bionemo-scale-test"
+    from bionemo.scale.run import interrupt
+    import os, signal, time
+    from pathlib import Path
+    from bionemo.scale.run.command import run_command
+    folder = Path(sys.argv[1])
+
+    def interrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(20)
+
+    def body(argv):
+        with interrupt.removes(lambda: (folder / "log").unlink(missing_ok=True)):
+            (folder / "log").touch()
+{body}
+
+    sys.exit(run_command(body))
+"""
+BODIES = {
+    "plainly": "interrupted()",
+    "swallowed by a library": """
+while True:
+    try:
+        interrupted()
+    except BaseException:
+        time.sleep(0.01)
+""",
+    "at once": """
+with interrupt.ends_at_once():
+    try:
+        interrupted()
+    finally:
+        print("unwound", file=sys.stderr)
+""",
+    "with a screen that is a log": """
+from bionemo.scale.run.console import quiet_screen
+with quiet_screen(folder / "log"), interrupt.ends_at_once():
+    interrupted()
+""",
+    "with the signal handled late": """
+import atexit
+atexit.register(time.sleep, 20)
+interrupted()
+""",
+}
+
+
+@pytest.mark.parametrize("how", BODIES)
+def test_a_command_answers_an_interrupt_within_seconds(how, tmp_path):
+    body = textwrap.indent(textwrap.dedent(BODIES[how]), " " * 12)
+    source = textwrap.dedent(COMMAND.format(body=body))
+    # Not what a test runner in the background may have told its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        done = subprocess.run([sys.executable, "-c", source, tmp_path], capture_output=True, text=True, timeout=15)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_in_a_notebook_leaves_its_signals_alone():
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+    run_command(lambda argv: seen.append(signal.getsignal(signal.SIGINT)))
+    assert seen == [before]
