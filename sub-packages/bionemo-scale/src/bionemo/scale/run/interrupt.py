@@ -7,16 +7,13 @@ raised as ``KeyboardInterrupt``, so that what was begun is taken down; again a m
 and after that the process ends by itself. Where a library would handle the exception, it ends at once.
 """
 
+# Few and light: what they take is the time in which an interrupt still ends in a traceback of Python's.
 import contextlib
 import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
-from typing import Any
 
 
 EXIT_INTERRUPTED = 130
@@ -33,9 +30,8 @@ _at_once = True
 
 def is_command() -> bool:
     """Return whether this process is one of our commands, rather than a notebook or a test that calls one."""
-    start = Path(sys.argv[0] if sys.argv else "")
-    is_module = start.suffix == ".py" and start.parent == Path(__file__).parent
-    return start.name.startswith("bionemo-scale-") or is_module
+    folder, name = os.path.split(sys.argv[0] if sys.argv else "")
+    return name.startswith("bionemo-scale-") or (name.endswith(".py") and folder == os.path.dirname(__file__))
 
 
 @contextlib.contextmanager
@@ -108,7 +104,7 @@ def _end_children() -> None:
                 child.kill()
 
 
-def _answer(number: int, frame: FrameType | None) -> Any:
+def _answer(number: int, frame: FrameType | None) -> None:
     global _is_unwinding
     if os.getpid() != _process:
         # A fork, of which its parent takes care.
@@ -116,6 +112,8 @@ def _answer(number: int, frame: FrameType | None) -> Any:
     if _at_once:
         leave()
     if not _is_unwinding:
+        import threading
+
         _is_unwinding = True
         threading.Thread(target=_see_to_it, daemon=True).start()
     raise KeyboardInterrupt
@@ -123,6 +121,7 @@ def _answer(number: int, frame: FrameType | None) -> Any:
 
 def _see_to_it() -> None:
     import _thread
+    import time
 
     time.sleep(_SECONDS_TO_UNWIND)
     _thread.interrupt_main()

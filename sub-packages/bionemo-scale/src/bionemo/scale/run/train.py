@@ -6,6 +6,7 @@ from bionemo.scale.run import interrupt  # isort: skip - before all others, so t
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -90,7 +91,14 @@ def _train(argv: Sequence[str] | None) -> None:
         return
     ranks = take_ranks(os.environ)
     if ranks.world_size == 1 and not ranks.launch and settings.devices > 1 and settings.num_nodes == 1:
-        sys.exit(_run_processes(settings.devices, argv))
+        is_new = not settings.out.exists()
+        try:
+            sys.exit(_run_processes(settings.devices, argv))
+        except KeyboardInterrupt:
+            # A process that ended later than the first may have written once more.
+            if is_new and not _can_continue(settings.out):
+                shutil.rmtree(settings.out, ignore_errors=True)
+            raise
     try:
         _check_processes(settings, ranks)
         _run(settings, ranks)
@@ -99,6 +107,11 @@ def _train(argv: Sequence[str] | None) -> None:
             # Every process of a machine finds the same; the first one says it.
             sys.exit(2)
         raise
+
+
+def _can_continue(out: Path) -> bool:
+    """Whether there is more than logs: a checkpoint, perhaps one that is not whole."""
+    return any(out.glob("checkpoints/*/weights"))
 
 
 def _check_processes(settings: TrainSettings, ranks: Ranks) -> None:
@@ -120,7 +133,7 @@ def _run(settings: TrainSettings, ranks: Ranks) -> None:
         def clear() -> None:
             if ranks.is_first:
                 lock.unlink(missing_ok=True)
-                if not any(out.glob("checkpoints/*/weights")):
+                if not _can_continue(out):
                     folder.remove()
 
         # A kill at any moment leaves a run that continues, and Lightning would answer an interrupt by exit code 1.
@@ -171,8 +184,7 @@ def _run_processes(devices: int, argv: Sequence[str] | None) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     # What failed has said so itself; torchrun would add a page on processes.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    logging.getLogger("torch.distributed.launcher").setLevel(logging.CRITICAL)
+    logging.disable(logging.ERROR)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
