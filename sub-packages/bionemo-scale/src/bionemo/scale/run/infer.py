@@ -7,13 +7,14 @@ from bionemo.scale.run import interrupt  # isort: skip - before all others, so t
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from bionemo.scale.files.folder import new_folder
 from bionemo.scale.files.lock import sole_writer
 from bionemo.scale.infer.settings import InferSettings
-from bionemo.scale.megatron.ranks import take_ranks
+from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.parser import OptionParser, make_settings
-from bionemo.scale.run.command import run_command
+from bionemo.scale.run.command import EXIT_REFUSED, run_command
 from bionemo.scale.types import InputError
 
 
@@ -34,7 +35,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _infer(argv: Sequence[str] | None) -> None:
     settings = make_settings(InferSettings, parser().parse_args(argv))
-    ranks, out = take_ranks(os.environ), settings.pred_path
+    ranks = take_ranks(os.environ)
+    try:
+        _infer_alone(settings, ranks)
+    except InputError:
+        if ranks.local_rank:
+            # Every process of a machine finds the same; the first one says it.
+            sys.exit(EXIT_REFUSED)
+        raise
+
+
+def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
+    """Be the only launch that writes the prediction, and leave nothing of one that came to nothing."""
+    out = settings.pred_path
     lock = out.with_name(f".{out.name}.lock")
     # The log is for a crash: a prediction or a refusal says itself all there is to say.
     log = out.with_name(f".{out.stem}{'' if ranks.is_first else f'.rank{ranks.rank}'}.log")

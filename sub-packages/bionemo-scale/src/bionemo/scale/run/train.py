@@ -21,7 +21,7 @@ from bionemo.scale.options.fields import path_options
 from bionemo.scale.options.parser import OptionParser, given_fields
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.recipes.defaults import train_settings
-from bionemo.scale.run.command import run_command
+from bionemo.scale.run.command import EXIT_REFUSED, run_command
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
@@ -105,7 +105,7 @@ def _train(argv: Sequence[str] | None) -> None:
     except InputError:
         if ranks.local_rank:
             # Every process of a machine finds the same; the first one says it.
-            sys.exit(2)
+            sys.exit(EXIT_REFUSED)
         raise
 
 
