@@ -13,7 +13,7 @@ import polars as pl
 from bionemo.scale.eval.baselines.estimators import BASELINES, WITHOUT_TRAINING
 from bionemo.scale.eval.baselines.training_means import TrainingMeans, fit
 from bionemo.scale.eval.cell_eval.adapter import SKIPPED, versions
-from bionemo.scale.eval.cell_eval.newest import CONVENTIONS, PREFIX, CurrentCellEval
+from bionemo.scale.eval.cell_eval.newest import CONVENTIONS, PREFIX, CurrentCellEval, newest_columns
 from bionemo.scale.eval.cells.inputs import (
     ControlPolicy,
     PopulationFile,
@@ -38,7 +38,7 @@ from bionemo.scale.eval.metrics.spread import BANDWIDTHS, MAX_CELLS, MAX_GENES, 
 from bionemo.scale.eval.metrics.wilcoxon import FOLD_CHANGE_CLIP
 from bionemo.scale.eval.results import ResultFolder, check_out, compare_with_baselines, only_fallbacks, summarise
 from bionemo.scale.eval.scoring import CEILING, Model, Shift, Task, score_contexts
-from bionemo.scale.eval.table import COLUMNS, render_table
+from bionemo.scale.eval.table import render_table
 from bionemo.scale.types import DataCard, GroupMeans, InputError
 
 
@@ -247,7 +247,7 @@ def _tables(task: Task, scores: pl.DataFrame, fallbacks: tuple[str, ...]) -> str
     table = render_table(found, unranked=(CEILING,), fallbacks=fallbacks)
     if task.current is None:
         return table
-    columns = tuple(replace(column, metric=PREFIX + column.metric) for column in COLUMNS if column.cell_eval)
+    columns = newest_columns()
     version = task.current.versions["cell-eval"]
     return f"{table}\n\nthe same cells scored by cell-eval {version}\n" + render_table(
         found, columns, unranked=(CEILING,), fallbacks=fallbacks

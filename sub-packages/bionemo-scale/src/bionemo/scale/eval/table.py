@@ -3,36 +3,10 @@
 """The table a user reads first: one row per model, the paper's headline metrics, the best of each marked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from bionemo.scale.eval.metrics.catalogue import Best, loss
+from bionemo.scale.eval.metrics.catalogue import HEADLINE, Metric, loss
 from bionemo.scale.eval.results import MetricSummary, why_unranked
 
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column of the table."""
-
-    title: str
-    metric: str
-    best: Best
-    """Which value is the best: the highest, the lowest, the one nearest to 1."""
-    digits: int = 3
-    cell_eval: bool = True
-    """Whether cell-eval computes it."""
-
-
-COLUMNS = (
-    Column(title="PDCorr", metric="pearson_delta", best="high"),
-    Column(title="MSE", metric="mse", best="low", digits=5),
-    Column(title="MAE", metric="mae", best="low", digits=4),
-    Column(title="DEOver", metric="overlap_at_N", best="high"),
-    Column(title="DEPrec", metric="precision_at_N", best="high"),
-    Column(title="LFCspear", metric="de_spearman_lfc_sig", best="high"),
-    Column(title="DirAgr", metric="de_direction_match", best="high"),
-    Column(title="PDS", metric="discrimination_score_l1", best="high"),
-    Column(title="sd_ratio", metric="sd_ratio", best="one", cell_eval=False),
-)
 
 _FALLBACK = "[-]"
 """Mark of a baseline that only fell back."""
@@ -42,7 +16,7 @@ Summaries = Mapping[str, Mapping[str, MetricSummary]]
 
 def render_table(
     summaries: Summaries,
-    columns: tuple[Column, ...] = COLUMNS,
+    columns: tuple[Metric, ...] = HEADLINE,
     *,
     unranked: tuple[str, ...] = (),
     fallbacks: tuple[str, ...] = (),
@@ -60,7 +34,7 @@ def render_table(
         any value; footnotes count the pairs that have none.
     """
     notes = _footnotes(summaries, columns)
-    header = ["model", *(column.title + notes.get(column.title, ("", ""))[0] for column in columns)]
+    header = ["model", *(column.name + notes.get(column.name, ("", ""))[0] for column in columns)]
     cells = [[f"{name} {_FALLBACK}" if name in fallbacks else name] for name in summaries]
     for column in columns:
         for row, text in zip(cells, _column_cells(summaries, column, (*unranked, *fallbacks)), strict=True):
@@ -74,8 +48,8 @@ def render_table(
     return "\n".join([*lines, *(f"{mark.strip()} {text}" for mark, text in notes.values())])
 
 
-def _rule(column: Column) -> str:
-    return f"{column.title} is best at 1"
+def _rule(column: Metric) -> str:
+    return f"{column.name} is best at 1"
 
 
 def _line(row: list[str], widths: list[int]) -> str:
@@ -86,8 +60,8 @@ def _line(row: list[str], widths: list[int]) -> str:
     return "  ".join([first, *rest]).rstrip()
 
 
-def _column_cells(summaries: Summaries, column: Column, unranked: tuple[str, ...]) -> list[str]:
-    means = {name: metrics[column.metric].mean for name, metrics in summaries.items()}
+def _column_cells(summaries: Summaries, column: Metric, unranked: tuple[str, ...]) -> list[str]:
+    means = {name: metrics[column.column].mean for name, metrics in summaries.items()}
     rounded = {name: None if mean is None else round(mean, column.digits) for name, mean in means.items()}
     racing = [value for name, value in rounded.items() if value is not None and name not in unranked]
     best = min(racing, key=lambda value: loss(value, column.best)) if racing else None
@@ -97,11 +71,11 @@ def _column_cells(summaries: Summaries, column: Column, unranked: tuple[str, ...
     ]
 
 
-def _footnotes(summaries: Summaries, columns: tuple[Column, ...]) -> dict[str, tuple[str, str]]:
+def _footnotes(summaries: Summaries, columns: tuple[Metric, ...]) -> dict[str, tuple[str, str]]:
     """Return column title to (mark, text) for columns in which some model lacks values."""
     notes: dict[str, tuple[str, str]] = {}
     for column in columns:
-        found = {name: metrics[column.metric] for name, metrics in summaries.items()}
+        found = {name: metrics[column.column] for name, metrics in summaries.items()}
         counts = {name: item.undefined for name, item in found.items() if item.undefined}
         if not counts:
             continue
@@ -112,5 +86,5 @@ def _footnotes(summaries: Summaries, columns: tuple[Column, ...]) -> dict[str, t
             where = ", ".join(f"{name} {count}" for name, count in counts.items()) + f" of {total} pairs"
         mark = f"[{chr(ord('a') + len(notes))}]"
         why = dict.fromkeys(reason for item in found.values() for reason in item.why)
-        notes[column.title] = (mark, f"{column.title} left out ({' / '.join(why) or 'no value'}): {where}")
+        notes[column.name] = (mark, f"{column.name} left out ({' / '.join(why) or 'no value'}): {where}")
     return notes

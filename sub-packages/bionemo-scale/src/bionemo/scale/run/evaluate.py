@@ -279,15 +279,15 @@ def _show(summary: dict, table: str, out: Path) -> None:
 
 def _against(differences: dict[str, dict[str, dict]]) -> list[str]:
     """Say for the headline metrics whether a model is better than the best baseline, beyond chance."""
-    from bionemo.scale.eval.table import COLUMNS
+    from bionemo.scale.eval.metrics.catalogue import HEADLINE
 
     lines = []
     for model, found in differences.items():
         texts = [
-            f"{column.title} {item['verdict']} than {item['baseline']} ({item['difference']:+.{column.digits}f}, "
-            f"{item['low']:+.{column.digits}f} to {item['high']:+.{column.digits}f})"
-            for column in COLUMNS
-            if (item := found.get(column.metric)) is not None
+            f"{metric.name} {item['verdict']} than {item['baseline']} ({item['difference']:+.{metric.digits}f}, "
+            f"{item['low']:+.{metric.digits}f} to {item['high']:+.{metric.digits}f})"
+            for metric in HEADLINE
+            if (item := found.get(metric.column)) is not None
         ]
         if texts:
             lines += [f"\n{model} against the best baseline of each column, 95 % bootstrap intervals:"]

@@ -1,8 +1,12 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-from bionemo.scale.eval.metrics.catalogue import PAPER_NAMES
+from bionemo.scale.eval.metrics.catalogue import HEADLINE, PAPER_NAMES, Metric
 from bionemo.scale.eval.results import MetricSummary
-from bionemo.scale.eval.table import COLUMNS, Column, render_table
+from bionemo.scale.eval.table import render_table
+
+
+def column(title, name, best, digits=3):
+    return Metric(column=name, title=title, formula="", best=best, source="ours", reads="means", digits=digits)
 
 
 def summary(mean, undefined=0, n=4):
@@ -12,9 +16,9 @@ def summary(mean, undefined=0, n=4):
 
 
 SHOWN = (
-    Column(title="High", metric="h", best="high"),
-    Column(title="Low", metric="l", best="low", digits=2),
-    Column(title="Ratio", metric="r", best="one"),
+    column("High", "h", "high"),
+    column("Low", "l", "low", 2),
+    column("Ratio", "r", "one"),
 )
 
 
@@ -55,18 +59,18 @@ def test_a_baseline_that_only_fell_back_is_shown_and_not_ranked():
 
 
 def test_undefined_values_are_footnoted():
-    column = (Column(title="High", metric="h", best="high"),)
-    text = render_table({"a": {"h": summary(0.5, 1)}, "b": {"h": summary(None, 4)}}, column)
+    high = SHOWN[:1]
+    text = render_table({"a": {"h": summary(0.5, 1)}, "b": {"h": summary(None, 4)}}, high)
     assert "High[a]" in text
     assert text.splitlines()[-1] == "[a] High left out (too few): a 1, b 4 of 4 pairs"
     assert text.splitlines()[3].split() == ["b", "-"]
-    alike = render_table({name: {"h": summary(None, 4)} for name in "ab"}, column)
+    alike = render_table({name: {"h": summary(None, 4)} for name in "ab"}, high)
     assert alike.splitlines()[-1] == "[a] High left out (too few): 4 of 4 pairs"
-    assert "[a]" not in render_table({"a": {"h": summary(1.0)}}, column)
+    assert "[a]" not in render_table({"a": {"h": summary(1.0)}}, high)
 
 
 def test_columns_are_those_of_the_paper():
-    titles = [column.title for column in COLUMNS]
+    titles = [metric.name for metric in HEADLINE]
     assert titles == ["PDCorr", "MSE", "MAE", "DEOver", "DEPrec", "LFCspear", "DirAgr", "PDS", "sd_ratio"]
-    for column in COLUMNS[:-2]:
-        assert PAPER_NAMES[column.title] == column.metric
+    for metric in HEADLINE[:-2]:
+        assert PAPER_NAMES[metric.name] == metric.column

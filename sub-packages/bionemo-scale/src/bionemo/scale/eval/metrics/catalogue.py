@@ -11,6 +11,8 @@ from typing import Literal
 
 
 Best = Literal["high", "low", "one", "none"]
+Source = Literal["cell-eval", "paper", "ours"]
+Reads = Literal["means", "tests", "cells", "training"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +23,30 @@ class Metric:
     formula: str
     """One line of text."""
     best: Best
-    """Which value is best: the highest, the lowest, the one nearest to 1; ``none`` for counts."""
-    group: Literal["expression", "differential", "population", "residual"]
-    cell_eval: bool = False
-    """Whether cell-eval computes this column."""
+    """Which value is best: the highest, the lowest, the one nearest to 1; ``none`` for what is not ranked."""
+    source: Source
+    """Whose formula it is: cell-eval computes it, appendix A writes it, or neither."""
+    reads: Reads
+    """What of the predicted side it reads: mean expression, tests between cells, cells themselves, or mean expression
+    beside the training data's. A constant prediction is not ranked in tests and cells."""
+    title: str = ""
+    """Name in tables; empty where that is the column's."""
+    digits: int = 3
+    """Decimals in tables."""
+    chance: str = ""
+    """Column with the value that a guess gets; what is not above it is not marked as the best."""
+    perfect: float | None = None
+    """Value of two samples of one population, where an estimate can be better than that."""
+
+    @property
+    def cell_eval(self) -> bool:
+        """Whether cell-eval computes this column."""
+        return self.source == "cell-eval"
+
+    @property
+    def name(self) -> str:
+        """Return what tables call it."""
+        return self.title or self.column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,65 +178,106 @@ PAPER_METRICS = (
     ),
 )
 
-_PAPER_BEST: dict[str, Best] = {"paper_mae": "low", "paper_mse": "low"}
 _PSEUDOBULK = ("r2", "paper_pds_l1", "paper_pds_l2", "paper_pds_cosine", "paper_pdcorr", "paper_mae", "paper_mse")
+_FOLD_CHANGES = ("paper_lfcspear",)
 
 
-def _own(column: str, formula: str, best: Best, group: Literal["population", "residual"]) -> Metric:
-    return Metric(column=column, formula=formula, best=best, group=group)
+def _theirs(column: str, formula: str, best: Best = "high", **fields) -> Metric:
+    return Metric(**{"source": "cell-eval", "reads": "means", **fields}, column=column, formula=formula, best=best)
 
 
-def _theirs(column: str, formula: str, best: Best, group: Literal["expression", "differential"]) -> Metric:
-    return Metric(column=column, formula=formula, best=best, group=group, cell_eval=True)
+def _ours(column: str, formula: str, best: Best = "high", **fields) -> Metric:
+    return Metric(source="ours", column=column, formula=formula, best=best, **fields)
 
 
 def _at_k(kind: str) -> tuple[Metric, ...]:
     columns = ((f"{kind}_at_{k}", f"the same as {kind}_at_N with k = {k}") for k in (50, 100, 200, 500))
-    return tuple(_theirs(column, formula, "high", "differential") for column, formula in columns)
+    return tuple(_theirs(column, formula, reads="tests") for column, formula in columns)
+
+
+def _paper(metric: PaperMetric) -> Metric:
+    return Metric(
+        column=metric.column,
+        formula=metric.equation,
+        best="low" if metric.name in ("MAE", "MSE") else "high",
+        source="paper",
+        reads="means" if metric.column in (*_PSEUDOBULK, *_FOLD_CHANGES) else "tests",
+        title="R2" if metric.name == "R2" else "",
+    )
 
 
 METRICS = (
-    _theirs("pearson_delta", "Pearson correlation over genes of predicted and real mean change", "high", "expression"),
-    _theirs("mse", "mean over genes of the squared error of mean expression", "low", "expression"),
-    _theirs("mae", "mean over genes of the absolute error of mean expression", "low", "expression"),
-    _theirs("mse_delta", "as mse, each side's controls subtracted", "low", "expression"),
-    _theirs("mae_delta", "as mae, each side's controls subtracted", "low", "expression"),
-    _theirs("discrimination_score_l1", "1 - rank / M of the own real change, L1", "high", "expression"),
-    _theirs("discrimination_score_l2", "1 - rank / M of the own real change, L2", "high", "expression"),
-    _theirs("discrimination_score_cosine", "1 - rank / M of the own real change, cosine", "high", "expression"),
-    _theirs("overlap_at_N", "share of the N significant real genes in the predicted top N", "high", "differential"),
-    *_at_k("overlap"),
-    _theirs("precision_at_N", "share of the N significant predicted genes in the real top N", "high", "differential"),
-    *_at_k("precision"),
-    _theirs("de_spearman_sig", "Spearman over perturbations of significant counts", "high", "differential"),
     _theirs(
-        "de_direction_match", "share of significant real genes predicted in that direction", "high", "differential"
+        "pearson_delta",
+        "Pearson correlation over genes of predicted and real mean change",
+        title="PDCorr",
     ),
-    _theirs("de_spearman_lfc_sig", "Spearman of fold changes of significant real genes", "high", "differential"),
-    _theirs("de_sig_genes_recall", "share of significant real genes significant in both", "high", "differential"),
-    _theirs("de_nsig_counts_real", "significant real genes", "none", "differential"),
-    _theirs("de_nsig_counts_pred", "significant predicted genes", "none", "differential"),
-    _theirs("pr_auc", "average precision of significant real genes", "high", "differential"),
-    _theirs("roc_auc", "area under the ROC curve of significant real genes", "high", "differential"),
-    *(
-        Metric(
-            column=metric.column,
-            formula=metric.equation,
-            best=_PAPER_BEST.get(metric.column, "high"),
-            group="expression" if metric.column in _PSEUDOBULK else "differential",
-        )
-        for metric in PAPER_METRICS
+    _theirs(
+        "mse", "mean over genes of the squared error of mean expression", "low",
+        title="MSE", digits=5,
     ),
-    _own("residual_context", "PDCorr after removing each side's mean over the context", "high", "residual"),
-    _own("residual_perturbation", "PDCorr after removing the training mean of the perturbation", "high", "residual"),
-    _own("residual_both", "PDCorr after removing both means", "high", "residual"),
-    _own("sd_ratio", "median over genes of predicted by observed standard deviation", "one", "population"),
-    _own(
-        "calibration_error", "mean |share of real cells below a predicted quantile - its level|", "low", "population"
+    _theirs(
+        "mae", "mean over genes of the absolute error of mean expression", "low",
+        title="MAE", digits=4,
     ),
-    _own("edistance", "energy distance of predicted and observed cells, unbiased", "low", "population"),
-    _own("mmd", "squared MMD of predicted and observed cells, Gaussian kernels, unbiased", "low", "population"),
-)
+    _theirs("mse_delta", "as mse, each side's controls subtracted", "low"),
+    _theirs("mae_delta", "as mae, each side's controls subtracted", "low"),
+    _theirs("discrimination_score_l1", "1 - rank / M of the own real change, L1", title="PDS"),
+    _theirs("discrimination_score_l2", "1 - rank / M of the own real change, L2"),
+    _theirs("discrimination_score_cosine", "1 - rank / M of the own real change, cosine"),
+    _theirs(
+        "overlap_at_N", "share of the N significant real genes in the predicted top N",
+        reads="tests", title="DEOver",
+    ),
+    *_at_k("overlap"),
+    _theirs(
+        "precision_at_N", "share of the N significant predicted genes in the real top N",
+        reads="tests", title="DEPrec",
+    ),
+    *_at_k("precision"),
+    _theirs("de_spearman_sig", "Spearman over perturbations of significant counts", reads="tests"),
+    _theirs(
+        "de_direction_match", "share of significant real genes predicted in that direction",
+        title="DirAgr",
+    ),
+    _theirs(
+        "de_spearman_lfc_sig", "Spearman of fold changes of significant real genes",
+        title="LFCspear",
+    ),
+    _theirs("de_sig_genes_recall", "share of significant real genes significant in both", reads="tests"),
+    _theirs("de_nsig_counts_real", "significant real genes", "none", reads="tests"),
+    _theirs("de_nsig_counts_pred", "significant predicted genes", "none", reads="tests"),
+    _theirs("pr_auc", "average precision of significant real genes", reads="tests", title="AUPRC"),
+    _theirs(
+        "roc_auc", "area under the ROC curve of significant real genes", reads="tests", title="AUROC"
+    ),
+    *map(_paper, PAPER_METRICS),
+    _ours(
+        "residual_context", "PDCorr after removing each side's mean over the context",
+        reads="means", title="residual (context)",
+    ),
+    _ours(
+        "residual_perturbation", "PDCorr after removing the training mean of the perturbation",
+        reads="training", title="residual (perturbation)",
+    ),
+    _ours("residual_both", "PDCorr after removing both means", reads="training"),
+    _ours(
+        "sd_ratio", "median over genes of predicted by observed standard deviation", "one",
+        reads="cells",
+    ),
+    _ours(
+        "calibration_error", "mean |share of real cells below a predicted quantile - its level|", "low",
+        reads="cells", title="calibration",
+    ),
+    _ours(
+        "edistance", "energy distance of predicted and observed cells, unbiased", "low",
+        reads="cells", title="E-distance",
+    ),
+    _ours(
+        "mmd", "squared MMD of predicted and observed cells, Gaussian kernels, unbiased", "low",
+        reads="cells", title="MMD", digits=4,
+    ),
+)  # fmt: skip
 """Every metric column, in the order of the results."""
 
 BY_COLUMN = {metric.column: metric for metric in METRICS}
@@ -223,6 +286,22 @@ EXTRA_METRICS = tuple(metric.column for metric in METRICS if not metric.cell_eva
 
 PAPER_NAMES = {metric.name: metric.cell_eval or metric.column for metric in PAPER_METRICS}
 """Name in the paper to the column that tables show under it: cell-eval's where it has one."""
+
+HEADLINE = tuple(
+    BY_COLUMN[column]
+    for column in (
+        "pearson_delta", "mse", "mae", "overlap_at_N", "precision_at_N", "de_spearman_lfc_sig", "de_direction_match",
+        "discrimination_score_l1", "sd_ratio",
+    )
+)  # fmt: skip
+"""Columns of every table, those of the paper first."""
+FURTHER = tuple(
+    BY_COLUMN[column]
+    for column in (
+        "residual_context", "residual_perturbation", "r2", "roc_auc", "pr_auc", "edistance", "mmd", "calibration_error"
+    )
+)  # fmt: skip
+"""Columns of the report's second table."""
 
 
 def loss(value: float, best: Best) -> float:

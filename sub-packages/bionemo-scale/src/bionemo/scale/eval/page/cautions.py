@@ -4,10 +4,9 @@
 
 from typing import Any
 
-from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, loss
+from bionemo.scale.eval.metrics.catalogue import HEADLINE, Metric, loss
 from bionemo.scale.eval.page.sources import RunFiles
 from bionemo.scale.eval.results import ranked_baselines, unranked_baselines, why_unranked
-from bionemo.scale.eval.table import COLUMNS
 
 
 _NARROW = 0.5
@@ -45,7 +44,7 @@ def _of_model(name: str, summary: dict[str, Any]) -> list[str]:
     lines = []
     if spread is not None and spread < _NARROW:
         lines.append(f"{name} predicts too little spread: {spread:.2f} of the observed standard deviation.")
-    behind = [column.title for column in COLUMNS if _is_behind(column.metric, name, summary, means)]
+    behind = [metric.name for metric in HEADLINE if _is_behind(metric, name, summary, means)]
     if behind:
         lines.append(f"{name} is behind the best baseline in: {', '.join(behind)}.")
     if not any(item["interval"] for item in summary["models"][name].values()):
@@ -53,8 +52,13 @@ def _of_model(name: str, summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _is_behind(metric: str, name: str, summary: dict[str, Any], means: dict[str, dict[str, float | None]]) -> bool:
-    best = BY_COLUMN[metric].best
-    rivals = [means[rival][metric] for rival in ranked_baselines(summary) if means[rival][metric] is not None]
-    mine = means[name][metric]
-    return mine is not None and bool(rivals) and loss(mine, best) > min(loss(value, best) for value in rivals)
+def _is_behind(metric: Metric, name: str, summary: dict[str, Any], means: dict[str, dict[str, float | None]]) -> bool:
+    rivals = [
+        means[rival][metric.column] for rival in ranked_baselines(summary) if means[rival][metric.column] is not None
+    ]
+    mine = means[name][metric.column]
+    return (
+        mine is not None
+        and bool(rivals)
+        and loss(mine, metric.best) > min(loss(value, metric.best) for value in rivals)
+    )

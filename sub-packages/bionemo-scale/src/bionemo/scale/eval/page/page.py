@@ -11,7 +11,8 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, PAPER_METRICS, loss
+from bionemo.scale.eval.cell_eval.newest import newest_columns
+from bionemo.scale.eval.metrics.catalogue import FURTHER, HEADLINE, PAPER_METRICS, Metric, loss
 from bionemo.scale.eval.page.cautions import cautions
 from bionemo.scale.eval.page.embedding import Clouds
 from bionemo.scale.eval.page.payload import figures
@@ -19,20 +20,9 @@ from bionemo.scale.eval.page.provenance import commands, file_notes
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 from bionemo.scale.eval.results import unranked_baselines
 from bionemo.scale.eval.scoring import CEILING
-from bionemo.scale.eval.table import COLUMNS, Column
 
 
 _HERE = Path(__file__).parent
-EXTRA_COLUMNS = (
-    Column(title="residual (context)", metric="residual_context", best="high"),
-    Column(title="residual (perturbation)", metric="residual_perturbation", best="high"),
-    Column(title="R2", metric="r2", best="high"),
-    Column(title="AUROC", metric="roc_auc", best="high"),
-    Column(title="AUPRC", metric="pr_auc", best="high"),
-    Column(title="E-distance", metric="edistance", best="low"),
-    Column(title="MMD", metric="mmd", best="low", digits=4),
-    Column(title="calibration", metric="calibration_error", best="low"),
-)
 _SECTIONS = {
     "run": "Run",
     "scores": "Scores beside baselines",
@@ -157,32 +147,28 @@ def _scores(summary: dict[str, Any]) -> str:
         '<p class="note">Means over pairs; in small type the 95 % interval over '
         "perturbations, or over contexts where there are too few (p), and over batches (b), and how many pairs are without "
         "a value. Best of each column marked; the ceiling is real cells predicting real cells and does not compete.</p>",
-        _table(summary, COLUMNS),
+        _table(summary, HEADLINE),
         "<h3>Beyond the headline</h3>",
-        _table(summary, EXTRA_COLUMNS),
+        _table(summary, FURTHER),
     ]
     against = summary["against_best_baseline"]
     if against:
         parts += ["<h3>Against the best baseline of each metric</h3>", _against(against)]
     current = summary["current_evaluator"]
     if current is not None:
-        columns = tuple(
-            Column(title=column.title, metric="current_" + column.metric, best=column.best, digits=column.digits)
-            for column in COLUMNS
-            if column.cell_eval
-        )
+        columns = newest_columns()
         parts += [f"<h3>The same cells, cell-eval {escape(current['versions']['cell-eval'])}</h3>"]
         parts += [_table(summary, columns)]
     return "".join(parts)
 
 
-def _table(summary: dict[str, Any], columns: tuple[Column, ...]) -> str:
-    heads = "".join(f'<th title="{escape(_formula(column.metric))}">{escape(column.title)}</th>' for column in columns)
-    best = {column.metric: _best(summary, column) for column in columns}
+def _table(summary: dict[str, Any], columns: tuple[Metric, ...]) -> str:
+    heads = "".join(f'<th title="{escape(column.formula)}">{escape(column.name)}</th>' for column in columns)
+    best = {column.column: _best(summary, column) for column in columns}
     rows, before, unranked = [], "", unranked_baselines(summary)
     for name, found in summary["models"].items():
         kind = "model" if name in summary["names"]["models"] else "ceiling" if name == CEILING else "baseline"
-        cells = "".join(_cell(found.get(c.metric), c, is_best=name in best[c.metric]) for c in columns)
+        cells = "".join(_cell(found.get(c.column), c, is_best=name in best[c.column]) for c in columns)
         style = kind + (" first" if kind != before and before else "")
         rows.append(
             f'<tr class="{style}"><th>{escape(name)}{"<small>not ranked</small>" if name in unranked else ""}</th>{cells}</tr>'
@@ -192,16 +178,12 @@ def _table(summary: dict[str, Any], columns: tuple[Column, ...]) -> str:
     return f'<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _formula(metric: str) -> str:
-    return BY_COLUMN[metric.removeprefix("current_")].formula
-
-
-def _best(summary: dict[str, Any], column: Column) -> set[str]:
+def _best(summary: dict[str, Any], column: Metric) -> set[str]:
     unranked = (CEILING, *unranked_baselines(summary))
     means = {
-        name: round(found[column.metric]["mean"], column.digits)
+        name: round(found[column.column]["mean"], column.digits)
         for name, found in summary["models"].items()
-        if name not in unranked and found.get(column.metric, {}).get("mean") is not None
+        if name not in unranked and found.get(column.column, {}).get("mean") is not None
     }
     if not means:
         return set()
@@ -209,7 +191,7 @@ def _best(summary: dict[str, Any], column: Column) -> set[str]:
     return {name for name, value in means.items() if loss(value, column.best) == least}
 
 
-def _cell(item: dict[str, Any] | None, column: Column, *, is_best: bool) -> str:
+def _cell(item: dict[str, Any] | None, column: Metric, *, is_best: bool) -> str:
     if item is None or item["mean"] is None:
         why = "; ".join((item or {"why": {}})["why"]) or "no value"
         return f'<td title="{escape(why)}">-</td>'
@@ -231,12 +213,12 @@ def _cell(item: dict[str, Any] | None, column: Column, *, is_best: bool) -> str:
 def _against(against: dict[str, dict[str, Any]]) -> str:
     rows = []
     for model, found in against.items():
-        for column in (*COLUMNS, *EXTRA_COLUMNS):
-            if (item := found.get(column.metric)) is not None:
+        for column in (*HEADLINE, *FURTHER):
+            if (item := found.get(column.column)) is not None:
                 digits = column.digits
                 interval = f"{item['low']:+.{digits}f} to {item['high']:+.{digits}f}"
                 verdict = {"open": "cannot be told"}.get(item["verdict"], item["verdict"])
-                cells = [column.title, item["baseline"], f"{item['difference']:+.{digits}f}", interval, verdict]
+                cells = [column.name, item["baseline"], f"{item['difference']:+.{digits}f}", interval, verdict]
                 rows.append(
                     f"<tr><th>{escape(model)}</th>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>"
                 )

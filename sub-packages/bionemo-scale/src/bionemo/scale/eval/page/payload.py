@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, METRICS
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, METRICS, Metric
 from bionemo.scale.eval.page.embedding import Clouds
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
-from bionemo.scale.eval.table import COLUMNS
 
 
 MAX_PAIRS = 150
@@ -29,7 +28,7 @@ def figures(run: RunFiles | None, scores: ScoreFiles, clouds: list[Clouds]) -> d
         "models": scores.summary["names"]["models"],
         "baselines": scores.summary["names"]["baselines"],
         "metrics": [
-            {"column": metric.column, "title": title(metric.column), "formula": metric.formula}
+            {"column": metric.column, "title": title(metric), "formula": metric.formula}
             for metric in METRICS
             if metric.column in scores.results.columns
         ],
@@ -41,10 +40,9 @@ def figures(run: RunFiles | None, scores: ScoreFiles, clouds: list[Clouds]) -> d
     }
 
 
-def title(column: str) -> str:
-    """Return the name of a column in the paper where it has one, else its own."""
-    names = {item.metric: item.title for item in COLUMNS}
-    return f"{names[column]} ({column})" if names.get(column, column) != column else column
+def title(metric: Metric) -> str:
+    """Return the name of a column in tables, with the column where that is another."""
+    return f"{metric.title} ({metric.column})" if metric in HEADLINE and metric.title else metric.column
 
 
 def encode(values: np.ndarray) -> str:

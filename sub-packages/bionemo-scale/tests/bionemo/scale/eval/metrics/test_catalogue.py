@@ -2,13 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The catalogue is what tables, summary and documentation say of a column: it must be whole, and true."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from bionemo.scale.eval.cell_eval.adapter import metric_columns
-from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, EXTRA_METRICS, METRICS, PAPER_METRICS, loss
-from bionemo.scale.eval.table import COLUMNS
+from bionemo.scale.eval.metrics.catalogue import (
+    BY_COLUMN,
+    EXTRA_METRICS,
+    FURTHER,
+    HEADLINE,
+    METRICS,
+    PAPER_METRICS,
+    loss,
+)
+from bionemo.scale.eval.metrics.document import metric_tables, with_metric_tables
 
 
 DOCUMENT = Path(__file__).parents[7] / "docs" / "evaluation.md"
@@ -31,9 +40,10 @@ def test_every_metric_of_appendix_a_is_there():
         assert metric.because
 
 
-def test_the_table_marks_the_best_as_the_catalogue_says():
-    for column in COLUMNS:
-        assert column.best == BY_COLUMN[column.metric].best
+def test_what_tables_show_has_one_name_each():
+    names = [metric.name for metric in (*HEADLINE, *FURTHER)]
+    assert len(names) == len(set(names))
+    assert {metric.column for metric in METRICS if metric.title} <= {metric.column for metric in (*HEADLINE, *FURTHER)}
 
 
 @pytest.mark.parametrize(("best", "better", "worse"), [("high", 2.0, 1.0), ("low", 1.0, 2.0), ("one", 1.1, 0.8)])
@@ -41,12 +51,23 @@ def test_loss(best, better, worse):
     assert loss(better, best) < loss(worse, best)
 
 
-def test_the_documentation_has_every_column():
-    text = DOCUMENT.read_text()
+def test_the_documentation_is_generated():
+    """``python docs/metrics.py`` writes these tables."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert with_metric_tables(text) == text
     for metric in METRICS:
-        if "_at_" not in metric.column or metric.column.endswith("_N"):
-            assert f"`{metric.column}`" in text, metric.column
+        if metric.source != "paper" and ("_at_" not in metric.column or metric.column.endswith("_N")):
+            assert f"| `{metric.column}` |" in text, metric.column
     for metric in PAPER_METRICS:
-        answer = "yes" if metric.equals_cell_eval else "no"
-        rows = [line for line in text.splitlines() if line.startswith(f"| {metric.name} ")]
-        assert len(rows) == 1 and f"`{metric.column}`" in rows[0] and f"| {answer}" in rows[0], metric.name
+        assert f"| {metric.name} | `{metric.column}` |" in text, metric.name
+
+
+def test_every_row_of_a_generated_table_has_its_columns():
+    for table in metric_tables().values():
+        cells = {len(re.split(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(cells) == 1
+
+
+def test_a_page_without_a_place_for_a_table():
+    with pytest.raises(ValueError, match="expected .* once, found it 0 times"):
+        with_metric_tables("# Metrics")
