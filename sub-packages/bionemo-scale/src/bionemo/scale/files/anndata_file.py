@@ -18,6 +18,7 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.files.checked_anndata import CheckedAnnData
 from bionemo.scale.files.csc_rows import rows_of_csc
+from bionemo.scale.files.expression_scale import read_base
 from bionemo.scale.files.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.types import InputError
@@ -68,7 +69,6 @@ class H5adSource:
             self._matrix = self._file.matrix(matrix)
             self.num_cells, self.num_genes = self._matrix.shape
             self.genes = self._read_genes(gene_key)
-            self._check_log_base()
         except BaseException:
             self._file.close()
             raise
@@ -117,6 +117,10 @@ class H5adSource:
     def cell_names(self) -> np.ndarray:
         """Return the obs index, [cells] strings."""
         return np.asarray(self._file.index("obs"), dtype=object).astype(str)
+
+    def log_base(self) -> float | None:
+        """Return the base of the logarithm that ``uns["log1p"]`` notes; ``None`` for the natural one, or no note."""
+        return read_base(self._file.element("uns/log1p/base"))
 
     def name_column(self) -> pa.ChunkedArray:
         """Return the obs index as one buffer of text: a fraction of what as many Python strings take."""
@@ -192,11 +196,6 @@ class H5adSource:
             f"{self.path}: expected the genes of {self.matrix_name} in uns['hvg_names'] or var['highly_variable'], "
             "found neither"
         )
-
-    def _check_log_base(self) -> None:
-        base = self._file.element("uns/log1p/base")
-        if isinstance(base, float | np.floating) and abs(float(base) - np.e) > 1e-6:
-            raise InputError(f"{self.path}: expected the natural logarithm, found uns['log1p']['base'] = {base}")
 
 
 def _spans(matrix: MatrixOnDisk, first: int) -> Iterator[tuple[int, int]]:

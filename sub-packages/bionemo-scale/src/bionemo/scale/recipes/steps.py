@@ -68,6 +68,7 @@ def prepare_step(settings: PrepareConfig) -> Step:
         "split": settings.split,
         "hvg": settings.num_hvg,
         "target_sum": settings.target_sum,
+        "values": settings.values,
         "library_size_key": settings.library_size_key,
         "matrix": settings.matrix,
         "gene_key": settings.gene_key,

@@ -88,7 +88,14 @@ def _add_values(group: argparse._ArgumentGroup) -> None:
     add("--hvg", type=int, default=2000, metavar="N", help="highly variable genes to keep, 0 for all (%(default)s)")
     add("--join", choices=["inner", "outer"], default="inner", help="genes of all files, or of any (%(default)s)")
     add("--library-size-key", metavar="COLUMN", help="obs column with library sizes (default: sum of a cell's counts)")
-    add("--target-sum", type=float, default=1e4, help="library size cells are scaled to (default: %(default)g)")
+    add(
+        "--target-sum",
+        type=float,
+        metavar="SUM",
+        help="library size cells are scaled to (default: 10000); for log1p values that do not show it, what they were "
+        "scaled to",
+    )
+    add("--values", choices=["counts", "log1p"], help="what the values are where they do not show it")
     add(
         "--knockdown",
         nargs="+",
@@ -206,6 +213,7 @@ def _config(options: argparse.Namespace) -> "tuple[PrepareConfig, tuple[str, ...
         allow_unknown_names=bool(options.from_state),
         num_hvg=options.hvg,
         target_sum=options.target_sum,
+        values=options.values,
         library_size_key=options.library_size_key,
         matrix=options.matrix,
         gene_key=options.gene_key,

@@ -23,6 +23,7 @@ from bionemo.scale.data.store.format import Codec
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry, InputEntry
 from bionemo.scale.files.anndata_file import H5adSource
+from bionemo.scale.files.expression_scale import StatedScale, ValueKind
 from bionemo.scale.files.provenance import hash_file, size_of
 from bionemo.scale.types import ObsKeys, Split
 
@@ -45,6 +46,10 @@ class InputFile:
     controls: tuple[str, ...]
     library_size_key: str | None
     target_sum: float
+    values: ValueKind | None
+    """What the user says the values are."""
+    is_target_stated: bool
+    """Whether the user gave ``target_sum``."""
     knockdown: Knockdown | None
 
     @property
@@ -171,7 +176,7 @@ def _write(task: WriteTask, progress: Progress) -> WrittenInput:
             library_size=known.library_size,
             columns=positions(source.genes, kept),
             num_genes=len(kept),
-            is_counts=known.kind == "counts",
+            is_whole=known.kind == "counts" and known.is_whole,
             codec=task.codec,
             bucket_entries=task.bucket_entries,
         )
@@ -205,6 +210,13 @@ def _scan(file: InputFile, source: H5adSource, is_training: np.ndarray, progress
         is_training=is_training,
         library_size=_library_size(file, source),
         target_sum=file.target_sum,
+        stated=StatedScale(
+            values=file.values,
+            target_sum=file.target_sum,
+            is_target_stated=file.is_target_stated,
+            base=source.log_base(),
+            way_out="; give --target-sum {found} if all files have it",
+        ),
         progress=progress,
         journal=ScanJournal(file.scan_path, source.num_cells, source.num_genes),
     )
@@ -226,6 +238,7 @@ def _labels(file: InputFile, source: H5adSource, progress: Progress = lambda cel
             file.knockdown,
             control=file.controls[0],
             library_size=_library_size(file, source),
+            values=file.values,
             progress=progress,
         )
         temporary = path.with_suffix(".tmp.npy")

@@ -9,8 +9,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.prepare.layout import FileLabels
-from bionemo.scale.data.prepare.scan import check_values, size_factors
+from bionemo.scale.data.prepare.scan import check_values, kind_of, size_factors
 from bionemo.scale.files.anndata_file import H5adSource
+from bionemo.scale.files.expression_scale import ValueKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ def cells_with_knockdown(
     *,
     control: str,
     library_size: np.ndarray | None,
+    values: ValueKind | None = None,
     progress: Callable[[int], None],
 ) -> np.ndarray:
     """Return the cells to keep; the perturbation's label must be the name of the targeted gene.
@@ -43,6 +45,7 @@ def cells_with_knockdown(
         limits: How much may be left.
         control: Label of the controls.
         library_size: [cells] given library sizes; ``None`` takes the sum of a cell's counts.
+        values: What the user says the values are.
         progress: Called with the number of cells of each piece.
 
     Returns:
@@ -52,7 +55,7 @@ def cells_with_knockdown(
     targets = np.array([-1 if name == control else gene.get(name, -1) for name in labels.perturbation.names])
     is_control_label = np.array([name == control for name in labels.perturbation.names])
     target, is_control = targets[labels.perturbation.codes], is_control_label[labels.perturbation.codes]
-    own, sums = _measure(source, labels, target, is_control, library_size, progress)
+    own, sums = _measure(source, labels, target, is_control, library_size, values=values, progress=progress)
     cell_type = labels.cell_type.codes
     counts = np.bincount(cell_type[is_control], minlength=len(labels.cell_type.names))
     level = sums / np.maximum(counts, 1)[:, None]
@@ -70,6 +73,8 @@ def _measure(
     target: np.ndarray,
     is_control: np.ndarray,
     library_size: np.ndarray | None,
+    *,
+    values: ValueKind | None,
     progress: Callable[[int], None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Expression of its target in every cell, [cells], and summed expression of controls, [cell types, genes]."""
@@ -79,7 +84,7 @@ def _measure(
     for chunk in source.chunks():
         check_values(source, chunk)
         cells = slice(chunk.first_cell, chunk.first_cell + chunk.matrix.shape[0])
-        linear = _per_library(chunk.matrix, None if library_size is None else library_size[cells])
+        linear = _per_library(chunk.matrix, None if library_size is None else library_size[cells], values)
         rows = np.flatnonzero(target[cells] >= 0)
         own[cells.start + rows] = np.asarray(linear[rows, target[cells][rows]]).ravel()
         control = np.flatnonzero(is_control[cells])
@@ -90,9 +95,9 @@ def _measure(
     return own, sums
 
 
-def _per_library(matrix: csr_matrix, library_size: np.ndarray | None) -> csr_matrix:
+def _per_library(matrix: csr_matrix, library_size: np.ndarray | None, stated: ValueKind | None) -> csr_matrix:
     values = matrix.data.astype(np.float64)
-    if not (values == np.rint(values)).all():
+    if kind_of(values, stated) == "log1p":
         return csr_matrix((np.expm1(values), matrix.indices, matrix.indptr), shape=matrix.shape)
     sizes = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel() if library_size is None else library_size
     factors = np.repeat(size_factors(sizes, 1.0), np.diff(matrix.indptr))

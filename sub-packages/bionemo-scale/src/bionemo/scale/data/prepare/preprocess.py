@@ -42,6 +42,7 @@ from bionemo.scale.data.sets.controls import ControlMatcher
 from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME, Codec
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import Manifest
+from bionemo.scale.files.expression_scale import ValueKind
 from bionemo.scale.files.provenance import version_of, versions_of
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys, Split
 
@@ -50,7 +51,6 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage (``filter``, ``scan``, ``write``), the cells it has just done, and all cells of the stage."""
-_SAME_TARGET = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +72,11 @@ class PrepareConfig:
     """Names of the split that the files do not have are reported and not refused."""
     num_hvg: int = 2000
     """Highly variable genes to keep; 0 keeps all."""
-    target_sum: float = 1e4
-    """Library size cells are scaled to."""
+    target_sum: float | None = None
+    """Library size cells are scaled to, and that log1p values were scaled to; ``None`` is 10,000 where counts are
+    scaled here or log1p values show it."""
+    values: ValueKind | None = None
+    """What the values are where they do not show it: ``counts`` (fractional ones), or ``log1p``."""
     library_size_key: str | None = None
     """obs column with library sizes; ``None`` sums the counts of the file's genes."""
     matrix: str = "X"
@@ -94,6 +97,11 @@ class PrepareConfig:
     """Replace the store at ``out``."""
     bucket_entries: int = BUCKET_ENTRIES
     """Stored values sorted in memory at once."""
+
+    @property
+    def library_target(self) -> float:
+        """Library size cells are scaled to."""
+        return ExpressionScale().target_sum if self.target_sum is None else self.target_sum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +233,9 @@ def _look(config: PrepareConfig, folder: Path, progress: Progress, *, is_part: b
             keys=config.keys,
             controls=config.controls,
             library_size_key=config.library_size_key,
-            target_sum=config.target_sum,
+            target_sum=config.library_target,
+            values=config.values,
+            is_target_stated=config.target_sum is not None,
             knockdown=config.knockdown,
         )
         for number, (path, dataset) in enumerate(zip(config.inputs, _datasets(config), strict=True))
@@ -275,7 +285,7 @@ def _check_config(config: PrepareConfig) -> None:
     for path in config.inputs:
         if config.inputs.count(path) > 1:
             raise InputError(f"{path}: the file is given twice")
-    if config.num_hvg < 0 or not config.target_sum > 0:
+    if config.num_hvg < 0 or not 0 < config.library_target < np.inf:
         raise InputError(
             f"expected hvg of at least 0 and a positive target sum, found {config.num_hvg} and {config.target_sum}"
         )
@@ -315,7 +325,17 @@ def _is_empty_folder(path: Path) -> bool:
 
 def _scan_options(config: PrepareConfig) -> dict[str, Any]:
     """What decides about the numbers of a scan."""
-    names = ("keys", "controls", "split", "target_sum", "library_size_key", "matrix", "gene_key", "knockdown")
+    names = (
+        "keys",
+        "controls",
+        "split",
+        "target_sum",
+        "values",
+        "library_size_key",
+        "matrix",
+        "gene_key",
+        "knockdown",
+    )
     command = _command(config, "scan")
     return {name: command[name] for name in names}
 
@@ -342,11 +362,6 @@ def _scan_all(config: PrepareConfig, plan: _Plan, progress: Progress) -> list[Fi
     )
     for file, found in zip(plan.files, statistics, strict=True):
         check_scale(file.path, found.kind, plan.files[0].path, statistics[0].kind)
-        if found.target_sum is not None and abs(found.target_sum / config.target_sum - 1) > _SAME_TARGET:
-            raise InputError(
-                f"{file.path}: expected log1p of counts scaled to {config.target_sum:g}, found cells whose sum before "
-                f"the logarithm is {found.target_sum:.6g}; give --target-sum {found.target_sum:.6g} if all files have it"
-            )
     return statistics
 
 
@@ -388,7 +403,7 @@ def _card(config: PrepareConfig, plan: _Plan, statistics: Sequence[FileStatistic
         batches=plan.groups.batches,
         control=config.controls[0],
         scale=ExpressionScale(
-            target_sum=config.target_sum,
+            target_sum=config.library_target,
             source=kind,
             library_size_key=config.library_size_key if kind == "counts" else None,
         ),
@@ -421,7 +436,9 @@ def _warnings(
 ) -> tuple[str, ...]:
     lines = []
     if config.library_size_key and statistics[0].kind == "log1p":
-        lines.append(f"values are log1p already: library sizes in {config.library_size_key!r} were not used")
+        lines.append(
+            f"values are log1p already: library sizes in {config.library_size_key!r} only checked their scale"
+        )
     below = sum(file.num_below_total for file in statistics)
     if below:
         lines.append(f"{below} cells have a library size in {config.library_size_key!r} below the sum of their counts")

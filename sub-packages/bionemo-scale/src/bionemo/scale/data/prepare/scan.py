@@ -6,22 +6,18 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.prepare.hvg import GeneMoments
 from bionemo.scale.files.anndata_file import CellChunk, H5adSource
+from bionemo.scale.files.expression_scale import StatedScale, ValueKind, check_range, find_scale
+from bionemo.scale.files.scale_evidence import ScaleEvidence, is_whole
 from bionemo.scale.types import InputError
 
 
-LOG1P_LIMIT = 15.0
-"""No cell's counts, scaled to anything sensible, pass exp(15) = 3.3 million in one gene."""
-
-ValueKind = Literal["counts", "log1p"]
 _CELL = np.dtype([("num_entries", "<i4"), ("total", "<f8")])
-_SAME_TOTAL = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +34,9 @@ class FileStatistics:
     num_below_total: int
     """Cells whose given library size is smaller than the sum of their counts in the file."""
     target_sum: float | None = None
-    """What log1p values were scaled to, as far as it shows: ``None`` where cells differ, as when genes were removed."""
+    """What log1p values were scaled to, as far as they show it."""
+    is_whole: bool = True
+    """Whether every value is a whole number, as counts mostly are."""
 
 
 class ScanJournal:
@@ -54,6 +52,7 @@ class ScanJournal:
         self._cells_path, self._state_path = path.with_suffix(".cells"), path.with_suffix(".npz")
         self.cells = np.zeros(num_cells, dtype=_CELL)
         self.moments = GeneMoments(num_genes)
+        self.evidence = ScaleEvidence(num_cells)
         self.next_cell = 0
         self.kind: ValueKind | None = None
         if self._state_path.exists():
@@ -77,6 +76,7 @@ class ScanJournal:
                 num_cells=self.moments.num_cells,
                 total=self.moments.total,
                 total_of_squares=self.moments.total_of_squares,
+                **self.evidence.state(),
             )
         os.replace(temporary, self._state_path)
 
@@ -89,6 +89,7 @@ class ScanJournal:
             self.cells[:next_cell] = found
             self.next_cell = next_cell
             self.kind = str(state["kind"]) or None
+            self.evidence.load(state)
             for name in ("num_cells", "total", "total_of_squares"):
                 getattr(self.moments, name)[:] = state[name]
 
@@ -99,6 +100,7 @@ def scan(
     is_training: np.ndarray,
     library_size: np.ndarray | None,
     target_sum: float,
+    stated: StatedScale,
     progress: Callable[[int], None],
     journal: ScanJournal,
 ) -> FileStatistics:
@@ -109,16 +111,22 @@ def scan(
         is_training: [cells] bool, cells that may decide which genes are kept.
         library_size: [cells] given library sizes; ``None`` takes the sum of a cell's counts.
         target_sum: Library size cells are scaled to.
+        stated: What is said of the values.
         progress: Called with the number of cells of each piece.
         journal: What was learned before; goes on from there.
 
     Raises:
-        InputError: A value is NaN, infinite or negative, or values are neither counts nor log1p.
+        InputError: A value is NaN, infinite or negative, values are neither counts nor log1p, or do not show what
+            they are and nobody says it.
     """
     progress(journal.next_cell)
     for chunk in source.chunks(journal.next_cell) if journal.next_cell < source.num_cells else ():
         check_values(source, chunk)
-        journal.kind = _same_kind(source, chunk, journal.kind)
+        journal.evidence.add(chunk.matrix, chunk.first_cell)
+        journal.kind = _same_kind(source, chunk, journal.kind, stated.values)
+        if journal.kind == "log1p":
+            # Known before the rest of a large file is read.
+            check_range(journal.evidence, str(source.path))
         cells = slice(chunk.first_cell, chunk.first_cell + chunk.matrix.shape[0])
         linear = _linear(chunk.matrix, journal.kind)
         total = np.asarray(linear.sum(axis=1, dtype=np.float64)).ravel()
@@ -133,12 +141,11 @@ def scan(
         journal.moments.add(linear, factors)
         journal.add(cells)
         progress(chunk.matrix.shape[0])
-    if journal.kind is None:
-        raise InputError(f"{source.path}: expected counts or log1p values, every value is 0")
-    return _finish(journal, library_size)
+    return _finish(journal, library_size, str(source.path), stated)
 
 
-def _finish(journal: ScanJournal, library_size: np.ndarray | None) -> FileStatistics:
+def _finish(journal: ScanJournal, library_size: np.ndarray | None, where: str, stated: StatedScale) -> FileStatistics:
+    found = find_scale(journal.evidence, where, stated, library_size)
     total = journal.cells["total"]
     is_counts = journal.kind == "counts"
     below = 0 if library_size is None or not is_counts else int((library_size < total * (1 - 1e-6)).sum())
@@ -148,17 +155,9 @@ def _finish(journal: ScanJournal, library_size: np.ndarray | None) -> FileStatis
         library_size=(total if library_size is None else library_size) if is_counts else np.zeros(len(total)),
         moments=journal.moments,
         num_below_total=below,
-        target_sum=None if is_counts else _common_total(total),
+        target_sum=found.target_sum,
+        is_whole=journal.evidence.is_whole,
     )
-
-
-def _common_total(totals: np.ndarray) -> float | None:
-    """What cells were scaled to, if they all were scaled to one number."""
-    totals = totals[totals > 0]
-    if not len(totals):
-        return None
-    middle = float(np.median(totals))
-    return middle if (np.abs(totals / middle - 1) < _SAME_TOTAL).mean() > 1 - _SAME_TOTAL else None
 
 
 def size_factors(library_size: np.ndarray, target_sum: float) -> np.ndarray:
@@ -198,25 +197,24 @@ def check_values(source: H5adSource, chunk: CellChunk) -> None:
     )
 
 
-def _same_kind(source: H5adSource, chunk: CellChunk, kind: ValueKind | None) -> ValueKind | None:
+def _same_kind(
+    source: H5adSource, chunk: CellChunk, kind: ValueKind | None, stated: ValueKind | None
+) -> ValueKind | None:
     values = chunk.matrix.data
     if not len(values):
         return kind
-    is_integral = values.dtype.kind in "iu" or bool((values == np.rint(values)).all())
-    if not is_integral and values.max() >= LOG1P_LIMIT:
-        raise InputError(
-            f"{source.path}: expected integer counts or log1p values below {LOG1P_LIMIT:g}, found fractional values "
-            f"up to {values.max():g}"
-        )
-    if is_integral and values.max() >= 1 << 32:
-        raise InputError(f"{source.path}: expected counts below 2**32, found {values.max()}")
-    found: ValueKind = "counts" if is_integral else "log1p"
+    found = kind_of(values, stated)
     if kind not in (None, found):
         raise InputError(
             f"{source.path}: expected one scale in the whole file, found {kind} before cell {chunk.first_cell} and "
             f"{found} after it"
         )
     return found
+
+
+def kind_of(values: np.ndarray, stated: ValueKind | None) -> ValueKind:
+    """Return what some values must be if they are what a store takes: whole numbers are counts."""
+    return stated or ("counts" if is_whole(values) else "log1p")
 
 
 def _linear(matrix: csr_matrix, kind: ValueKind | None) -> csr_matrix:

@@ -69,7 +69,8 @@ class ShardJob:
     """[genes of the file] int64: column in the store, -1 for genes left out."""
     num_genes: int
     """Genes of the store."""
-    is_counts: bool
+    is_whole: bool
+    """Whether values are whole numbers, and stored as such."""
     codec: Codec = "none"
     bucket_entries: int = BUCKET_ENTRIES
 
@@ -313,7 +314,7 @@ def _select(chunk: CellChunk, job: ShardJob) -> _Cells:
         lengths=np.diff(indptr),
         library_size=job.library_size[cells][kept].astype(np.float32),
         indices=selected.indices,
-        values=selected.data.astype(np.uint32 if job.is_counts else np.float32),
+        values=selected.data.astype(np.uint32 if job.is_whole else np.float32),
     )
 
 

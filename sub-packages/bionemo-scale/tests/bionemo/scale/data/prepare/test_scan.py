@@ -7,14 +7,18 @@ from scipy.sparse import csr_matrix
 from bionemo.scale.data.prepare.scan import ScanJournal, read_library_size, scan, size_factors
 from bionemo.scale.files import anndata_file as h5ad
 from bionemo.scale.files.anndata_file import H5adSource
+from bionemo.scale.files.expression_scale import StatedScale
 from bionemo.scale.types import InputError
+
+
+STATED = StatedScale()
 
 
 @pytest.fixture
 def scan_screen(tmp_path, monkeypatch):
     """Write a screen and scan it in small pieces."""
 
-    def run(screen, *, is_training=None, library_size=None):
+    def run(screen, *, is_training=None, library_size=None, stated=STATED):
         screen.write_h5ad(tmp_path / "a.h5ad")
         monkeypatch.setattr(h5ad, "CHUNK_ENTRIES", 700)
         done = []
@@ -24,6 +28,7 @@ def scan_screen(tmp_path, monkeypatch):
                 is_training=np.ones(source.num_cells, dtype=bool) if is_training is None else is_training,
                 library_size=library_size,
                 target_sum=1e4,
+                stated=stated,
                 progress=done.append,
                 journal=ScanJournal(tmp_path / "scan", source.num_cells, source.num_genes),
             )
@@ -99,6 +104,7 @@ def test_a_file_of_zeros_is_refused(tmp_path, screen):
             is_training=np.ones(source.num_cells, dtype=bool),
             library_size=None,
             target_sum=1e4,
+            stated=STATED,
             progress=lambda cells: None,
             journal=ScanJournal(tmp_path / "scan", source.num_cells, source.num_genes),
         )
@@ -139,6 +145,7 @@ def test_a_scan_goes_on_where_it_stopped(tmp_path, monkeypatch, screen):
                 is_training=np.arange(source.num_cells) % 2 == 0,
                 library_size=None,
                 target_sum=1e4,
+                stated=STATED,
                 progress=progress,
                 journal=ScanJournal(tmp_path / name, source.num_cells, source.num_genes),
             )
@@ -163,8 +170,11 @@ def test_what_log1p_values_were_scaled_to_shows(scan_screen, screen):
     assert scan_screen(screen).target_sum == pytest.approx(4321.0, rel=1e-4)
 
 
-def test_a_panel_does_not_show_what_it_was_scaled_to(scan_screen, screen):
+def test_a_panel_does_not_show_what_it_was_scaled_to(tmp_path, scan_screen, screen):
     linear = screen.X.toarray() / screen.X.toarray().sum(axis=1)[:, None] * 1e4
     linear[:, :30] = 0
     screen.X = csr_matrix(np.log1p(linear).astype(np.float32))
-    assert scan_screen(screen).target_sum is None
+    assert scan_screen(screen, stated=StatedScale(target_sum=1e4)).target_sum is None
+    with pytest.raises(InputError, match="scale unknown: .* expected --target-sum"):
+        (tmp_path / "scan.npz").unlink()
+        scan_screen(screen)

@@ -1,0 +1,266 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whether values are counts or log1p of counts scaled to which library size: one judgement for every reader.
+
+docs/data-format.md has the table of what is seen, what is concluded and what the user is asked.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from bionemo.scale.files.scale_evidence import SAME_SUM, UNDO, ScaleEvidence, Trace
+from bionemo.scale.types import InputError
+
+
+LOG1P_LIMIT = 15.0
+"""No cell's counts, scaled to anything sensible, pass exp(15) = 3.3 million in one gene."""
+MOST_COUNTS = 1 << 32
+_MIXED_CELLS = 0.05
+_CLEARER = 10.0
+_ROUNDING = 1e-4
+_SAME_LIBRARY = 0.1
+
+ValueKind = Literal["counts", "log1p"]
+_OTHERS = {
+    "linear": ("normalised counts without a logarithm", "x", "apply log1p, give --values counts"),
+    "log2": ("log2(1 + x)", "2^x - 1", "multiply by ln 2 = 0.693147"),
+    "log10": ("log10(1 + x)", "10^x - 1", "multiply by ln 10 = 2.302585"),
+    "log1p twice": ("log1p taken twice", "expm1(expm1(x))", "apply expm1 once"),
+    "sqrt": ("square roots", "x^2", "apply log1p to the squares"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatedScale:
+    """What is said of a file's values, by its user, by itself or by a model; what it shows must agree."""
+
+    values: ValueKind | None = None
+    """What the user says the values are; ``None`` lets them show it."""
+    target_sum: float | None = None
+    """Library size that log1p values must have been scaled to, where it is known."""
+    is_target_stated: bool = True
+    """Whether somebody says of this very file that its values were scaled to ``target_sum``."""
+    base: float | None = None
+    """Of the logarithm, as the file notes it; ``None`` is the natural one."""
+    way_out: str = ""
+    """What the user can do about values scaled to another library size; ``{found}`` is that one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundScale:
+    """What the values of a file are."""
+
+    kind: ValueKind
+    target_sum: float | None
+    """Library size behind log1p values, as far as they show it; ``None`` for counts."""
+
+
+def read_base(uns_value: Any) -> float | None:
+    """Return the base that ``uns["log1p"]["base"]`` names; ``None`` for the natural logarithm.
+
+    Args:
+        uns_value: As anndata reads it: nothing, a number of any type, or text.
+    """
+    if uns_value is None:
+        return None
+    try:
+        base = float(np.asarray(uns_value).reshape(-1)[0])
+    except (ValueError, TypeError, IndexError):
+        # Not a number, and so no base that anyone takes for the natural one.
+        return float("nan")
+    return None if abs(base - np.e) < 1e-6 else base
+
+
+def find_scale(
+    evidence: ScaleEvidence, where: str, stated: StatedScale, library_size: np.ndarray | None = None
+) -> FoundScale:
+    """Conclude what values are.
+
+    Args:
+        evidence: Of all values of a file.
+        where: The file, for the message.
+        stated: What is known otherwise.
+        library_size: [cells] library sizes of the file's cells, where it has them.
+
+    Raises:
+        InputError: They are neither counts nor natural log1p values, were scaled to another library size than they
+            must be, or do not show what they are while nobody says it.
+    """
+    if evidence.highest == 0:
+        raise InputError(f"{where}: expected counts or log1p values, every value is 0")
+    if evidence.is_whole:
+        return _counts(evidence, where, stated)
+    if stated.values == "counts":
+        return FoundScale(kind="counts", target_sum=None)
+    check_range(evidence, where)
+    if stated.base is not None:
+        raise InputError(
+            f"{where}: expected the natural logarithm, found uns['log1p']['base'] = {stated.base:g}; multiply by its "
+            "natural logarithm, or give raw counts"
+        )
+    check_transformation(evidence, where)
+    shown = _shown_sum(evidence, where, library_size)
+    if shown is None:
+        _ask(evidence, where, stated)
+    elif stated.target_sum is not None and abs(shown / stated.target_sum - 1) > SAME_SUM:
+        raise InputError(
+            f"{where}: expected log1p of counts scaled to {stated.target_sum:g}, found cells whose sum before the "
+            f"logarithm is {shown:.6g}{stated.way_out.format(found=f'{shown:.6g}')}"
+        )
+    return FoundScale(kind="log1p", target_sum=shown)
+
+
+def check_transformation(evidence: ScaleEvidence, where: str) -> None:
+    """Refuse values that plainly are something else than natural log1p: what is left open passes.
+
+    Raises:
+        InputError: Naming what they are.
+    """
+    name = _transformation(evidence)
+    if name in (None, "log1p"):
+        return
+    what, undone, repair = _OTHERS[name]
+    trace = evidence.trace(name)
+    shown = (
+        f"{undone} gives every cell the sum {trace.common_sum:.6g}"
+        if trace.common_sum is not None
+        else f"{undone} gives whole multiples of one number in each cell"
+    )
+    raise InputError(
+        f"{where}: expected counts or natural log1p values, found what looks like {what} ({shown}); {repair}, or give "
+        "raw counts"
+    )
+
+
+def check_range(evidence: ScaleEvidence, where: str) -> None:
+    """Refuse fractions that are too large for a logarithm, and files of two kinds of cells.
+
+    Raises:
+        InputError: Naming what the values look like.
+    """
+    # What one count is worth in a normalised cell may be a whole number too.
+    if _MIXED_CELLS < evidence.whole_cells < 1 and not evidence.trace("linear").on_lattice:
+        raise InputError(
+            f"{where}: expected one scale in the whole file, found whole numbers in {evidence.whole_cells:.0%} of the "
+            "cells and fractions in the others"
+        )
+    if evidence.highest < LOG1P_LIMIT:
+        return
+    name = _transformation(evidence)
+    if name not in (None, "linear"):
+        check_transformation(evidence, where)
+        raise InputError(
+            f"{where}: expected log1p values below {LOG1P_LIMIT:g}, found values up to {evidence.highest:g}"
+        )
+    if name == "linear":
+        total = evidence.trace("linear").common_sum
+        what = "normalised without a logarithm" + ("" if total is None else f": every cell has the sum {total:.6g}")
+    else:
+        what = "fractional counts, as of SoupX or an aligner: round them"
+    raise InputError(
+        f"{where}: expected integer counts or log1p values below {LOG1P_LIMIT:g}, found fractional values up to "
+        f"{evidence.highest:g} ({what}); give raw counts, or --values counts to use them as counts"
+    )
+
+
+def _counts(evidence: ScaleEvidence, where: str, stated: StatedScale) -> FoundScale:
+    if evidence.highest >= MOST_COUNTS:
+        raise InputError(f"{where}: expected counts below 2**32, found {evidence.highest:g}")
+    if stated.values == "log1p":
+        raise InputError(
+            f"{where}: expected log1p values, as --values says, found whole numbers only, up to {evidence.highest:g}"
+        )
+    return FoundScale(kind="counts", target_sum=None)
+
+
+def _transformation(evidence: ScaleEvidence) -> str | None:
+    """What was done to counts, where it left a trace; ``None`` where it did not."""
+    traces = {name: evidence.trace(name) for name in UNDO}
+    sums = {name: trace.spread for name, trace in traces.items() if trace.common_sum is not None}
+    multiples = {name: trace.residual for name, trace in traces.items() if trace.on_lattice}
+    if "linear" in multiples:
+        # Squares of whole multiples are whole multiples too.
+        multiples.pop("sqrt", None)
+    return _clearest(sums) or _clearest(multiples)
+
+
+def _clearest(distance: dict[str, float]) -> str | None:
+    """The name of the smallest distance; the natural logarithm unless another is far closer."""
+    if not distance:
+        return None
+    best = min(distance, key=lambda name: distance[name])
+    own = distance.get("log1p")
+    if own is not None and own <= max(_ROUNDING, _CLEARER * distance[best]):
+        return "log1p"
+    return best
+
+
+def _shown_sum(evidence: ScaleEvidence, where: str, library_size: np.ndarray | None) -> float | None:
+    """What natural log1p values were scaled to, by their sums, or by the library sizes of their cells.
+
+    Raises:
+        InputError: Sums and library sizes do not agree.
+    """
+    trace = evidence.trace("log1p")
+    total = trace.common_sum if trace.common_sum is not None else trace.fullest_sum
+    if library_size is None or not trace.on_lattice:
+        return total
+    # What a count of each cell says that its library size was scaled to.
+    target = trace.unit * library_size[evidence.cells]
+    middle = float(np.median(target))
+    if (np.abs(target / middle - 1) < SAME_SUM).mean() > 0.5:
+        return middle
+    if total is not None and abs(middle / total - 1) > _SAME_LIBRARY:
+        raise InputError(
+            f"{where}: expected log1p of counts scaled by the given library sizes, found values scaled by the sums of "
+            f"the file's genes (to {total:.6g}; by the library sizes it would be about {middle:.6g}); give raw counts"
+        )
+    return total
+
+
+def _ask(evidence: ScaleEvidence, where: str, stated: StatedScale) -> None:
+    """Refuse values that do not show what they were scaled to, unless the user says what they are.
+
+    Raises:
+        InputError: Naming what is in doubt and the option that decides.
+    """
+    without = evidence.sum_without_some_genes()
+    if without is not None:
+        raise InputError(
+            f"{where}: expected all genes of a cell scaled to one sum, found the sum {without[0]:.6g} before the "
+            f"logarithm without {without[1]} genes (normalize_total with exclude_highly_expressed); give raw counts"
+        )
+    if stated.values is None:
+        doubt = _doubt(evidence.trace("log1p"))
+        if doubt is not None:
+            raise InputError(f"{where}: expected counts or natural log1p values, found {doubt}")
+    if stated.target_sum is None or not stated.is_target_stated:
+        expected = 10_000 if stated.target_sum is None else stated.target_sum
+        raise InputError(
+            f"{where}: scale unknown: log1p values of some of the genes do not show which library size counts were "
+            f"scaled to; expected --target-sum, such as --target-sum {expected:g}, or raw counts"
+        )
+
+
+_IF_LOG1P = "give --values log1p with --target-sum if they are log1p of scaled counts"
+
+
+def _doubt(trace: Trace) -> str | None:
+    """Why values may not be log1p of scaled counts."""
+    clusters = trace.clusters()
+    if clusters:
+        shown = ", ".join(f"{total:.6g} in {share:.0%}" for total, share in clusters[:3])
+        return (
+            f"cells with different sums before the logarithm ({shown} of the cells), as after scaling with "
+            f"exclude_highly_expressed or joining files; give raw counts, or {_IF_LOG1P}"
+        )
+    if not trace.on_lattice:
+        return (
+            "fractions with neither one sum in all cells before the logarithm nor whole multiples of one count in each, "
+            f"as fractional counts (SoupX) have; round counts, or give --values counts, or {_IF_LOG1P}"
+        )
+    if (np.abs(trace.unit - np.maximum(np.rint(trace.unit), 1)) < SAME_SUM).mean() > 1 - SAME_SUM:
+        return f"log1p of counts that were scaled to no library size; give raw counts, or {_IF_LOG1P}"
+    return None
