@@ -54,6 +54,31 @@ def test_predict_controls_of_a_notebook(predictor: api.Predictor, cells: anndata
     assert predicted.uns["bionemo_scale"]["checkpoint"].endswith("-last")
 
 
+def test_the_share_of_the_additive_effect_is_the_caller_s(api_run: Path, cells: anndata.AnnData):
+    """0 is the network alone, 1 the mean effect of training alone; every mean between them is theirs."""
+    asked = {share: api.Predictor.from_checkpoint(api_run, additive_share=share) for share in (0.0, 0.4, 1.0)}
+    means = {share: each.predict(cells, perturbations=["IFN-beta"]).X.mean(axis=0) for share, each in asked.items()}
+    trained = api.Predictor.from_checkpoint(api_run).predict(cells, perturbations=["IFN-beta"])
+    np.testing.assert_array_equal(trained.X.mean(axis=0), means[0.4])
+    # Genes that nothing clips at zero.
+    high = np.minimum(means[0.0], means[1.0]) > 1
+    assert high.sum() > 10 and not np.allclose(means[0.0], means[1.0], atol=0.01)
+    np.testing.assert_allclose(means[0.4][high], (0.6 * means[0.0] + 0.4 * means[1.0])[high], atol=2e-3)
+    assert api.Predictor.from_checkpoint(api_run, additive_share=0.0)._loaded.model.config.additive_share == 0
+
+
+@pytest.mark.parametrize(
+    ("chosen", "found"),
+    [
+        ({"additive_share": 1.5}, "additive_share must be between 0 and 1, found 1.5"),
+        ({"additive_share": 0.5, "generation": "decode"}, "an additive share needs generation='contrast', found"),
+    ],
+)
+def test_a_share_that_cannot_be_is_refused(api_run: Path, chosen, found):
+    with pytest.raises(api.InputError, match=found):
+        api.Predictor.from_checkpoint(api_run, **chosen)
+
+
 def test_predicting_again_gives_the_same(predictor: api.Predictor, cells: anndata.AnnData):
     first, again = (predictor.predict(cells).X for _ in range(2))
     np.testing.assert_array_equal(first, again)

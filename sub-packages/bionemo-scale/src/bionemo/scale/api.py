@@ -146,6 +146,7 @@ class Predictor:
         path: PathLike,
         *,
         generation: Literal["decode", "displace", "contrast"] | None = None,
+        additive_share: float | None = None,
         num_steps: int | None = None,
         samples: int | None = None,
         precision: Literal["fp32", "bf16", "fp8", "mxfp8"] = "fp32",
@@ -155,13 +156,15 @@ class Predictor:
         Args:
             path: Run folder, or one of its checkpoints.
             generation: How cells are made of the network's output; ``None`` as trained.
+            additive_share: Weight of the perturbation's mean effect in training: 0 is the network alone, 1 the mean
+                effect alone; ``None`` as trained.
             num_steps: Solver steps; ``None`` as trained.
             samples: Draws of a stochastic prior to average each cell over; ``None`` as trained.
             precision: Of matrix products; "fp8" and "mxfp8" on GPUs that have it.
 
         Raises:
-            InputError: There is no whole checkpoint, it has no noise to draw several times, or this machine does not
-                have the precision.
+            InputError: There is no whole checkpoint, it has no noise to draw several times or no share of the mean
+                effect, or this machine does not have the precision.
         """
         _join_process_group()
         from bionemo.scale.infer.checkpoint import load_model
@@ -171,6 +174,7 @@ class Predictor:
                 Path(path),
                 precision=precision,
                 generation=generation,
+                additive_share=additive_share,
                 num_generation_steps=num_steps,
                 num_generation_samples=samples,
             )

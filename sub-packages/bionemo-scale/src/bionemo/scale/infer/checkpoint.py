@@ -40,26 +40,42 @@ def load_model(
         path: Run folder or checkpoint.
         precision: Of matrix products; weights stay float32.
         spec: Layers of the blocks.
-        run_fields: Configuration fields that are the caller's to choose: generation, num_generation_steps,
-            num_generation_samples, solver; ``None`` leaves one as trained.
+        run_fields: Configuration fields that are the caller's to choose: generation, additive_share,
+            num_generation_steps, num_generation_samples, solver; ``None`` leaves one as trained.
 
     Raises:
         InputError: If the checkpoint is missing, incomplete, damaged or of another architecture, has no noise to draw
-            several times, or this machine or the network's widths do not have the precision.
+            several times or no use for an additive share, or this machine or the network's widths do not have the
+            precision.
     """
     checkpoint = find_checkpoint(path)
     trained, card = read_config(checkpoint)
     layer_spec = choose_layer_spec(spec, precision)
-    config = dataclasses.replace(trained, **{name: value for name, value in run_fields.items() if value is not None})
-    if config.num_generation_samples > 1 and config.prior == "control":
-        raise InputError(
-            f"{checkpoint}: several samples need a stochastic prior, found prior='control', which gives the same each time"
-        )
+    config = _with_fields(
+        trained, {name: value for name, value in run_fields.items() if value is not None}, checkpoint
+    )
     if precision in _FP8:
         config = _with_fp8(config, _FP8[precision], checkpoint)
     model = load_network(config, checkpoint, layer_spec=layer_spec)
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     return LoadedModel(model=model.to(device).eval(), card=card, path=checkpoint, precision=precision)
+
+
+def _with_fields(trained: ScaleModelConfig, chosen: dict[str, Any], checkpoint: Path) -> ScaleModelConfig:
+    try:
+        config = dataclasses.replace(trained, **chosen)
+    except ValueError as error:
+        raise InputError(f"{checkpoint}: {error}") from error
+    if config.num_generation_samples > 1 and config.prior == "control":
+        raise InputError(
+            f"{checkpoint}: several samples need a stochastic prior, found prior='control', which gives the same each time"
+        )
+    if "additive_share" in chosen and config.generation != "contrast":
+        raise InputError(
+            f"{checkpoint}: an additive share needs generation='contrast', found generation={config.generation!r}, "
+            "which predicts with the network alone"
+        )
+    return config
 
 
 def _with_fp8(config: ScaleModelConfig, precision: str, checkpoint: Path) -> ScaleModelConfig:

@@ -45,6 +45,7 @@ def infer(settings: InferSettings, stream: TextIO) -> Timing:
             precision=settings.precision,
             spec=settings.spec,
             generation=settings.generation,
+            additive_share=settings.additive_share,
             num_generation_steps=settings.num_steps,
             num_generation_samples=settings.samples,
         )

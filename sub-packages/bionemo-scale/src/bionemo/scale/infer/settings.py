@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from bionemo.scale.options.fields import option
-from bionemo.scale.options.limits import COUNT, SEED
+from bionemo.scale.options.limits import COUNT, SEED, SHARE
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.types import InputError
 
@@ -52,6 +52,9 @@ class InferSettings(Settings):
     """Append the real controls of the predicted contexts; splits only."""
     generation: Generation | None = None
     """How cells are made of the network's output (default: the setting stored in the checkpoint)."""
+    additive_share: float | None = option(None, limits=SHARE)
+    """Weight of the perturbation's mean effect in training: 0 is the network alone, 1 the mean effect alone (default:
+    the setting stored in the checkpoint)."""
     num_steps: int | None = option(None, limits=COUNT)
     """Solver steps (default: the setting stored in the checkpoint)."""
     samples: int | None = option(None, limits=COUNT)

@@ -35,6 +35,7 @@ class Limits:
 
 COUNT = Limits(at_least=1)
 NOT_NEGATIVE = Limits(at_least=0)
+SHARE = Limits(at_least=0, at_most=1)
 SEED = Limits(at_least=0, below=2**32)
 """What every generator of random numbers takes."""
 LIBRARY_SIZE = Limits(at_least=1, at_most=1e9)
