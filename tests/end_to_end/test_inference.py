@@ -29,7 +29,7 @@ import sys
 from bionemo.scale.megatron import cpu
 cpu.install()
 from bionemo.scale.infer import parts, predict
-predict.cut = lambda sizes: parts.cut(sizes, 64)
+predict.cut = lambda sizes, population: parts.cut(sizes, population, 64)
 from bionemo.scale.run.infer import main
 if __name__ == "__main__":
     sys.exit(main())
@@ -51,7 +51,10 @@ def infer(**chosen: object) -> str:
 
     api._join_process_group()
     torch.set_num_threads(1)
-    with tempfile.TemporaryFile("w+") as screen, mock.patch.object(predict, "cut", lambda sizes: parts.cut(sizes, 64)):
+    with (
+        tempfile.TemporaryFile("w+") as screen,
+        mock.patch.object(predict, "cut", lambda sizes, population: parts.cut(sizes, population, 64)),
+    ):
         job.infer(InferSettings(**chosen), screen)
         screen.seek(0)
         return screen.read()

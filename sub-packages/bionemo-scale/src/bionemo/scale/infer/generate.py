@@ -12,6 +12,7 @@ from bionemo.scale.flow.parameterization import velocity
 from bionemo.scale.flow.prior import PRIORS
 from bionemo.scale.flow.random import SetGenerator
 from bionemo.scale.flow.solver import integrate
+from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.population import with_counted_zeros, with_mean
 
@@ -63,7 +64,7 @@ def look_at(
         expression: log1p expression of control cells.
         cell_type: Rows of the embedding tables; so is the next.
         batch: See above.
-        seed: Randomness of each set, for stochastic priors and for the zeros of counts; on the host.
+        seed: Randomness of each set, for stochastic priors; on the host.
         population_mean: Mean of all control cells that each set's were drawn from, where the set should stand for
             them; ``None`` lets every set stand for its own cells.
     """
@@ -97,7 +98,8 @@ def perturb(model: ScaleModel, controls: Controls, perturbation: Int64[Tensor, "
         perturbation: Rows of the embedding table.
 
     Returns:
-        log1p expression, never negative, by the configuration's ``generation``:
+        log1p expression before the zeros of counts (:func:`count`), never negative, by the configuration's
+        ``generation``:
 
         - "decode": Dec(Z_1), equation 37, the mean over ``num_generation_samples`` draws of a stochastic prior.
         - "displace": the controls (moved by the anchor, if the model has one) plus Dec(Z_1) - Dec(Z_0).
@@ -120,11 +122,24 @@ def perturb(model: ScaleModel, controls: Controls, perturbation: Int64[Tensor, "
     if model.config.generation == "displace":
         return moved.clamp_min(0.0)
     change = _shrunk(model, moved.mean(dim=1) - controls.own_mean, perturbation)
-    cells = with_mean(moved, controls.population_mean + change)
-    if not model.config.counted_zeros:
-        return cells
-    offset = zeros_offset(controls.seed, num_genes=cells.shape[-1])
-    return with_counted_zeros(cells, measured=controls.expression, offset=offset.to(cells.device))
+    return with_mean(moved, controls.population_mean + change)
+
+
+def has_counted_zeros(config: ScaleModelConfig) -> bool:
+    """Return whether predicted cells get the zeros that counting makes: only contrast keeps the controls' counts."""
+    return config.counted_zeros and config.generation == "contrast"
+
+
+def count(cells: Float[Tensor, "N G"], *, one_count: Float[Tensor, " N"], seed: int) -> Float[Tensor, "N G"]:
+    """Give a predicted population the zeros that counting makes; the mean of each gene stays.
+
+    Args:
+        cells: What :func:`perturb` predicted for the sets of one population.
+        one_count: Of the control cells they were made of.
+        seed: Places the zeros.
+    """
+    offset = SetGenerator(seed, "zeros").uniform(cells.shape[-1])[None].to(cells.device)
+    return with_counted_zeros(cells[None], one_count=one_count[None], offset=offset)[0]
 
 
 def _shrunk(
@@ -137,11 +152,6 @@ def _shrunk(
     effect = model.effects[perturbation].to(change)
     share = model.config.additive_share * effect.any(dim=-1, keepdim=True)
     return change + share * (effect - change)
-
-
-def zeros_offset(seed: Int64[Tensor, " B"], *, num_genes: int) -> Float[Tensor, "B G"]:
-    """Return the numbers that place the zeros of each set, which depend on its seed alone; on the host."""
-    return torch.stack([SetGenerator(s, "zeros").uniform(num_genes) for s in seed.tolist()])
 
 
 def _endpoint_features(

@@ -36,6 +36,17 @@ class Part:
         """Rows of the part."""
         return int(self.sizes.sum())
 
+    def populations(self, population: np.ndarray) -> Iterator["Population"]:
+        """Yield the populations of the part.
+
+        Args:
+            population: [sets] int64 of the plan.
+        """
+        firsts = np.flatnonzero(np.diff(population[self.sets], prepend=-1))
+        bounds = np.append(self.first_rows[firsts], self.num_cells).tolist()
+        for first_set, begin, end in zip(firsts.tolist(), bounds, bounds[1:], strict=False):
+            yield Population(first_set=first_set, rows=slice(begin, end))
+
     def batches(self, control_set: np.ndarray, cells_at_once: int) -> Iterator["SharedBatch"]:
         """Yield sets of one size that begin as the same few control sets; none is padded.
 
@@ -58,6 +69,16 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Population:
+    """Neighbouring sets of a part whose zeros are placed together."""
+
+    first_set: int
+    """Position in the part of the first."""
+    rows: slice
+    """Their cells among the part's rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SharedBatch:
     """Control sets that go through the network together, and then every set that begins as one of them."""
 
@@ -74,17 +95,21 @@ def _slices(values: np.ndarray, length: int) -> Iterator[np.ndarray]:
         yield values[first : first + length]
 
 
-def cut(sizes: np.ndarray, part_cells: int = PART_CELLS) -> list[Part]:
+def cut(sizes: np.ndarray, population: np.ndarray, part_cells: int = PART_CELLS) -> list[Part]:
     """Cut a plan into parts.
 
     Args:
         sizes: [sets] int64, cells of each set of the plan.
-        part_cells: Most cells of a part; a larger set is a part of its own.
+        population: [sets] int64, never falling; sets of one population stay together.
+        part_cells: Most cells of a part; a larger population is a part of its own.
     """
-    parts, first = [], 0
-    while first < len(sizes):
-        ends = np.cumsum(sizes[first : first + part_cells])
-        last = first + max(1, int(np.searchsorted(ends, part_cells, side="right")))
+    starts = np.flatnonzero(np.diff(population, prepend=-1))
+    cells = np.add.reduceat(sizes, starts) if len(starts) else starts
+    bounds, parts, begin = np.append(starts, len(sizes)), [], 0
+    while begin < len(starts):
+        ends = np.cumsum(cells[begin : begin + part_cells])
+        end = begin + max(1, int(np.searchsorted(ends, part_cells, side="right")))
+        first, last = int(bounds[begin]), int(bounds[end])
         chosen = sizes[first:last]
         parts.append(
             Part(
@@ -94,7 +119,7 @@ def cut(sizes: np.ndarray, part_cells: int = PART_CELLS) -> list[Part]:
                 sizes=chosen,
             )
         )
-        first = last
+        begin = end
     return parts
 
 

@@ -22,6 +22,8 @@ from bionemo.scale.types import DataCard, InputError, Split
 
 READ_ROWS = 4096
 """Cells read at once when many are needed."""
+POPULATION_CELLS = 512
+"""Most cells whose zeros are placed together, and whose means are exact; larger populations are divided."""
 SHARED_CELLS = 1024
 """Control cells that go through all perturbations together: a part of a prediction encodes each of its controls once."""
 
@@ -51,6 +53,9 @@ class Plan(Protocol):
     """[sets] int64, the number of the control set that each begins as."""
     perturbation: np.ndarray
     """[sets] int64, rows of the data card's perturbations."""
+    population: np.ndarray
+    """[sets] int64, never falling: sets of one number are neighbours of one cell type, perturbation and batch, and get
+    their zeros together."""
 
     def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
         """Yield some of the control sets, reading their cells as they are needed."""
@@ -74,7 +79,9 @@ class SplitPlan:
         self.sizes = np.array([len(item.control_rows) for item in self._sets])
         # Controls are drawn for every group anew: no two sets begin as the same cells.
         self.control_set = np.arange(len(self._sets))
-        self.perturbation = store.groups.perturbation[[item.group for item in self._sets]]
+        group = np.array([item.group for item in self._sets])
+        self.perturbation = store.groups.perturbation[group]
+        self.population = _populations(group, self.sizes)
         self.rows = np.concatenate([item.perturbed_rows for item in self._sets])
         """[cells] store rows of the measured cells, in the order of the predicted ones."""
         controls = store.obs(np.concatenate([item.control_rows for item in self._sets]))
@@ -146,11 +153,16 @@ class ControlsPlan:
         self._batches = np.array([card.batches.index(name) for name in cells.batch])
         self._pieces = list(self._cut())
         lengths = np.array([len(piece) for piece in self._pieces])
-        blocks = [part.sets for part in cut(lengths, SHARED_CELLS)]
+        first = np.array([piece[0] for piece in self._pieces])
+        context = self._cell_types[first] * len(card.batches) + self._batches[first]
+        together = _populations(context, lengths)
+        blocks = [part.sets for part in cut(lengths, together, SHARED_CELLS)]
         asked = np.array([card.perturbations.index(name) for name in perturbations])
         self.control_set = np.concatenate([np.tile(block, len(asked)) for block in blocks])
-        self.perturbation = np.concatenate([np.repeat(asked, len(block)) for block in blocks])
+        turn = np.concatenate([np.repeat(np.arange(len(asked)), len(block)) for block in blocks])
+        self.perturbation = asked[turn]
         self.sizes = lengths[self.control_set]
+        self.population = _number_runs(together[self.control_set] * len(asked) + turn)
         self.obs = self._labels(card)
 
     def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
@@ -187,6 +199,22 @@ class ControlsPlan:
         name_codes, names = pd.factorize(self._cells.names)
         obs["control_cell"] = pd.Categorical.from_codes(name_codes[everyone], names)
         return obs
+
+
+def _populations(labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Number the populations of sets; neighbours of one label are one, or several of about the same size."""
+    runs, pieces = _number_runs(labels), np.zeros(len(sizes), dtype=np.int64)
+    for run in range(int(runs[-1]) + 1):
+        members = np.flatnonzero(runs == run)
+        count = -(-int(sizes[members].sum()) // POPULATION_CELLS)
+        for number, piece in enumerate(np.array_split(members, min(count, len(members)))):
+            pieces[piece] = number
+    return _number_runs(runs * (int(pieces.max()) + 1) + pieces)
+
+
+def _number_runs(values: np.ndarray) -> np.ndarray:
+    """Number runs of equal neighbours from 0 on."""
+    return np.cumsum(np.diff(values, prepend=values[0]) != 0)
 
 
 def check_labels(names: Sequence[str], known: Sequence[str], *, kind: str, source: str, hint: str = "") -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix, vstack
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.provenance import versions_of
 from bionemo.scale.infer.checkpoint import LoadedModel
-from bionemo.scale.infer.generate import Controls, look_at, perturb
+from bionemo.scale.infer.generate import Controls, count, has_counted_zeros, look_at, perturb
 from bionemo.scale.infer.h5ad_writer import H5adWriter
 from bionemo.scale.infer.labels import ModelRows, model_rows
 from bionemo.scale.infer.parts import Part, PartFolder, cut, parts_path
@@ -27,6 +27,7 @@ from bionemo.scale.infer.plan import READ_ROWS, ControlSet, Plan, SplitPlan, nam
 from bionemo.scale.infer.pseudobulk import Conditions, conditions_of, write_pseudobulk
 from bionemo.scale.infer.settings import Precision
 from bionemo.scale.model.scale_model import ScaleModel
+from bionemo.scale.population import one_count
 from bionemo.scale.types import DataCard
 
 
@@ -67,10 +68,22 @@ class Timing:
         return self.num_cells / self.seconds
 
 
+class _PredictedSet(NamedTuple):
+    """A set of a part, before its zeros are placed."""
+
+    position: int
+    """In the part."""
+    begin: ControlSet
+    """The control cells it was made of."""
+    cells: np.ndarray
+    """[n, G] float32 log1p."""
+    one_count: np.ndarray
+    """[n] float32, what one count is worth in each control cell."""
+
+
 def predict_all(loaded: LoadedModel, plan: Plan) -> np.ndarray:
     """Return predicted expression, [cells, G] float32 log1p, in the order of ``plan.obs``, in this process alone."""
-    parts = cut(plan.sizes)
-    return np.concatenate([predict_part(loaded, plan, part) for part in parts])
+    return np.concatenate([predict_part(loaded, plan, part) for part in cut(plan.sizes, plan.population)])
 
 
 def predict_part(
@@ -79,13 +92,30 @@ def predict_part(
     part: Part,
     *,
     progress: Progress = lambda cells: None,
+    note: Callable[[int, ControlSet], None] = lambda position, begin: None,
 ) -> np.ndarray:
-    """Return the predicted expression of a part, [cells, G] float32 log1p, in the order of its sets."""
+    """Return the predicted expression of a part, [cells, G] float32 log1p, in the order of its sets.
+
+    Args:
+        loaded: The model.
+        plan: What to predict.
+        part: Which part of it.
+        progress: Told of cells as they are predicted.
+        note: Told of each set's position in the part and the control cells it was made of.
+    """
     rows = np.empty((part.num_cells, len(loaded.card.genes)), dtype=np.float32)
-    for position, _, predicted in _predicted_sets(loaded, plan, part):
-        first = part.first_rows[position]
-        rows[first : first + len(predicted)] = predicted
-        progress(len(predicted))
+    counts, seeds = np.empty(part.num_cells, dtype=np.float32), np.empty(len(part.sets), dtype=np.int64)
+    for found in _predicted_sets(loaded, plan, part):
+        place = slice(part.first_rows[found.position], part.first_rows[found.position] + len(found.cells))
+        rows[place], counts[place], seeds[found.position] = found.cells, found.one_count, found.begin.seed
+        note(found.position, found.begin)
+        progress(len(found.cells))
+    if has_counted_zeros(loaded.model.config):
+        device = device_of(loaded.model)
+        for population in part.populations(plan.population):
+            cells, of_cells = torch.from_numpy(rows[population.rows]), torch.from_numpy(counts[population.rows])
+            seed = int(seeds[population.first_set])
+            rows[population.rows] = count(cells.to(device), one_count=of_cells.to(device), seed=seed).cpu().numpy()
     return rows
 
 
@@ -94,33 +124,42 @@ def _sum_part(
 ) -> np.ndarray:
     """Return sums over the cells of each condition of a part, [2, conditions, G] float64: predicted, controls."""
     inside, place = np.unique(conditions.of_set[part.sets], return_inverse=True)
-    sums = np.zeros((2, len(inside), len(loaded.card.genes)))
     # Not in the order in which sets go through the network: sums are those of the plan's order on any machine.
-    predicted_sums = np.empty((len(part.sets), sums.shape[2]), dtype=np.float64)
-    control_sums = np.empty_like(predicted_sums)
-    for position, begin, predicted in _predicted_sets(loaded, plan, part):
-        predicted_sums[position] = predicted.sum(axis=0, dtype=np.float64)
-        control_sums[position] = begin.expression.sum(axis=0, dtype=np.float64)
-        progress(len(predicted))
-    np.add.at(sums[0], place, predicted_sums)
-    np.add.at(sums[1], place, control_sums)
+    by_set = np.empty((2, len(part.sets), len(loaded.card.genes)), dtype=np.float64)
+
+    def note(position: int, begin: ControlSet) -> None:
+        by_set[1, position] = begin.expression.sum(axis=0, dtype=np.float64)
+
+    rows = predict_part(loaded, plan, part, progress=progress, note=note)
+    for position, (first, size) in enumerate(zip(part.first_rows, part.sizes, strict=True)):
+        by_set[0, position] = rows[first : first + size].sum(axis=0, dtype=np.float64)
+    sums = np.zeros((2, len(inside), by_set.shape[2]))
+    for total, values in zip(sums, by_set, strict=True):
+        np.add.at(total, place, values)
     return sums
 
 
-def _predicted_sets(loaded: LoadedModel, plan: Plan, part: Part) -> Iterator[tuple[int, ControlSet, np.ndarray]]:
-    """Yield each set of a part once: its position there, what it begins as, its predicted cells."""
-    device = next(loaded.model.parameters()).device
+def _predicted_sets(loaded: LoadedModel, plan: Plan, part: Part) -> Iterator[_PredictedSet]:
+    """Yield each set of a part once."""
+    device = device_of(loaded.model)
     rows = model_rows(loaded.card, loaded.model.config)
     for batch in part.batches(plan.control_set, CELLS_AT_ONCE[device.type]):
         control_sets = list(plan.controls(batch.controls.tolist()))
         with _autocast(device, loaded.precision):
             controls = _look_at(loaded.model, control_sets, rows, device)
+        counts = one_count(controls.expression).cpu().numpy()
         for positions, begins in zip(batch.sets, batch.begins, strict=True):
             perturbation = torch.from_numpy(rows.perturbation[plan.perturbation[part.sets[positions]]]).to(device)
             with _autocast(device, loaded.precision):
                 cells = perturb(loaded.model, controls.take(torch.from_numpy(begins)), perturbation)
-            starts = (control_sets[begin] for begin in begins.tolist())
-            yield from zip(positions.tolist(), starts, cells.float().cpu().numpy(), strict=True)
+            found = cells.float().cpu().numpy()
+            for position, begin, predicted in zip(positions.tolist(), begins.tolist(), found, strict=True):
+                yield _PredictedSet(position, control_sets[begin], predicted, counts[begin])
+
+
+def device_of(model: ScaleModel) -> torch.device:
+    """Return where a network is."""
+    return next(model.parameters()).device
 
 
 def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
@@ -165,7 +204,7 @@ def write_predictions(
     if rank == 0:
         folder.open()
     torch.distributed.barrier()
-    parts = cut(plan.sizes)
+    parts = cut(plan.sizes, plan.population)
     missing = folder.missing(parts)
     # No process may finish a part before all have seen which are missing.
     torch.distributed.barrier()
@@ -188,17 +227,18 @@ def write_predictions(
 def num_own_cells(plan: Plan) -> int:
     """Return how many cells this process will predict of a plan that nobody has begun."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return sum(part.num_cells for part in cut(plan.sizes)[rank::world])
+    return sum(part.num_cells for part in cut(plan.sizes, plan.population)[rank::world])
 
 
 def _merge(
     loaded: LoadedModel, plan: Plan, request: Request, folder: PartFolder, conditions: Conditions | None
 ) -> None:
     uns = {"bionemo_scale": describe(loaded.card, {"checkpoint": str(loaded.path), **request.provenance})}
-    blocks = (folder.read(part) for part in cut(plan.sizes))
+    parts = cut(plan.sizes, plan.population)
+    blocks = (folder.read(part) for part in parts)
     if conditions is not None:
         write_pseudobulk(
-            request.path, conditions=conditions, parts=cut(plan.sizes), sums=blocks, genes=loaded.card.genes, uns=uns
+            request.path, conditions=conditions, parts=parts, sums=blocks, genes=loaded.card.genes, uns=uns
         )
     else:
         _write_cells(loaded, plan, request, blocks, uns)
@@ -230,11 +270,13 @@ def _fingerprint(loaded: LoadedModel, plan: Plan, request: Request) -> str:
         "card": loaded.card.to_json(),
         "generation": [
             config.generation,
+            config.additive_share,
+            config.counted_zeros,
             config.num_generation_steps,
             config.num_generation_samples,
             config.solver,
         ],
-        "output": [request.output, loaded.precision, config.layer_spec, next(loaded.model.parameters()).device.type],
+        "output": [request.output, loaded.precision, config.layer_spec, device_of(loaded.model).type],
         "provenance": {name: str(value) for name, value in request.provenance.items()},
         "sizes": plan.sizes.tolist(),
         "obs": int(pd.util.hash_pandas_object(plan.obs).sum()),

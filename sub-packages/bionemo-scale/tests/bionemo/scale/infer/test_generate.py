@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from bionemo.scale.flow.prior import PRIORS
-from bionemo.scale.infer.generate import look_at, perturb, zeros_offset
-from bionemo.scale.population import with_counted_zeros, with_mean
+from bionemo.scale.infer.generate import count, has_counted_zeros, look_at, perturb
+from bionemo.scale.population import with_mean
 
 
 def predict(model, sets, **changes) -> Tensor:
@@ -57,7 +57,7 @@ def test_displace_moves_the_observed_controls(prior, make_spread_model, batch):
 @pytest.mark.parametrize("prior", sorted(PRIORS))
 def test_contrast_moves_the_controls_by_what_the_perturbation_adds_to_control(prior, make_spread_model, batch):
     """Both ends are reached from the same start, also where the prior is random."""
-    model = make_spread_model(generation="contrast", prior=prior, counted_zeros=False)
+    model = make_spread_model(generation="contrast", prior=prior)
     start = PRIORS[prior](model.encode(batch["control"]), batch["seed"])
     under_control = {**batch, "perturbation": torch.full_like(batch["perturbation"], model.config.num_perturbations)}
     change = model.decode(at_zero(model, batch, start)) - model.decode(at_zero(model, under_control, start))
@@ -68,17 +68,23 @@ def test_contrast_moves_the_controls_by_what_the_perturbation_adds_to_control(pr
     torch.testing.assert_close(predict(model, under_control), batch["control"], rtol=1e-4, atol=1e-4)
 
 
-def test_contrast_gives_counted_zeros(make_spread_model, batch):
-    plain, counted = (make_spread_model(counted_zeros=choice) for choice in (False, True))
-    offset = zeros_offset(batch["seed"], num_genes=batch["control"].shape[-1])
-    expected = with_counted_zeros(predict(plain, batch), measured=batch["control"], offset=offset)
-    assert torch.equal(predict(counted, batch), expected)
-    assert not torch.equal(expected, predict(plain, batch))
+def test_only_contrast_has_the_zeros_of_counts(make_config):
+    assert has_counted_zeros(make_config(generation="contrast"))
+    assert not has_counted_zeros(make_config(generation="contrast", counted_zeros=False))
+    assert not has_counted_zeros(make_config(generation="displace"))
+
+
+def test_zeros_are_placed_by_the_seed_alone():
+    cells, worth = 0.3 * torch.ones(20, 8), torch.ones(20)
+    found = count(cells, one_count=worth, seed=7)
+    assert (found == 0).any() and torch.equal(count(cells, one_count=worth, seed=7), found)
+    assert not torch.equal(count(cells, one_count=worth, seed=8), found)
+    torch.testing.assert_close(found.mean(0), cells.mean(0))
 
 
 def test_a_set_can_stand_for_the_population_it_was_drawn_from(make_spread_model, batch):
     """The mean change is added to the mean of all controls, not to that of the few that were drawn."""
-    model = make_spread_model(counted_zeros=False)
+    model = make_spread_model()
     far = batch["control"].mean(dim=1) + 20
     own, of_all = predict(model, batch), predict(model, batch, population_mean=far)
     start = model.encode(batch["control"])
@@ -145,7 +151,7 @@ def test_several_steps_ask_the_network_on_the_way(parameterization, make_spread_
 
 
 def test_control_prior_needs_no_seed(make_spread_model, batch):
-    model = make_spread_model(num_generation_steps=2, counted_zeros=False)
+    model = make_spread_model(num_generation_steps=2)
     assert torch.equal(predict(model, batch), predict(model, batch, seed=batch["seed"] + 1))
 
 
@@ -164,8 +170,8 @@ def test_stochastic_priors_depend_on_the_seed_and_on_nothing_global(prior, make_
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_the_mean_effect_of_training_has_its_share_of_the_change(share, make_spread_model, batch):
-    model = make_spread_model(additive_share=share, counted_zeros=False)
-    alone = make_spread_model(additive_share=0.0, counted_zeros=False)
+    model = make_spread_model(additive_share=share)
+    alone = make_spread_model(additive_share=0.0)
     effect = torch.linspace(0.5, 1.5, batch["control"].shape[-1])
     model.effects[batch["perturbation"][0]] = effect
     # A mean far from zero, where no value is clipped.
@@ -181,9 +187,7 @@ def test_the_mean_effect_of_training_has_its_share_of_the_change(share, make_spr
 def test_samples_average_over_the_noise_of_the_prior(generation, make_spread_model, batch):
     """Seeds then matter less; the first of several draws is the only one of one draw."""
     models = {
-        draws: make_spread_model(
-            prior="gaussian_mix", generation=generation, counted_zeros=False, num_generation_samples=draws
-        )
+        draws: make_spread_model(prior="gaussian_mix", generation=generation, num_generation_samples=draws)
         for draws in (1, 2, 16)
     }
     spread = {}

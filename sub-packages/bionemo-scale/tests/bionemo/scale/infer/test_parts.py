@@ -11,14 +11,20 @@ from bionemo.scale.infer.parts import PartFolder, cut
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=60).map(np.array)
 
 
-@given(sizes=SIZES, part_cells=st.integers(1, 100))
-def test_parts_hold_every_set_once_in_order(sizes, part_cells):
-    parts = cut(sizes, part_cells)
+@given(sizes=SIZES, per_population=st.integers(1, 4), part_cells=st.integers(1, 100))
+def test_parts_hold_every_set_once_in_order(sizes, per_population, part_cells):
+    population = np.arange(len(sizes)) // per_population
+    parts = cut(sizes, population, part_cells)
     np.testing.assert_array_equal(np.concatenate([part.sets for part in parts]), np.arange(len(sizes)))
     assert [part.number for part in parts] == list(range(len(parts)))
     for part in parts:
-        assert part.num_cells <= part_cells or len(part.sets) == 1
+        assert part.num_cells <= part_cells or len(set(population[part.sets])) == 1
         np.testing.assert_array_equal(part.first_rows, np.cumsum(part.sizes) - part.sizes)
+        found = list(part.populations(population))
+        assert [population[part.sets[each.first_set]] for each in found] == sorted(set(population[part.sets]))
+        assert [each.rows.start for each in found] == [part.first_rows[each.first_set] for each in found]
+        assert sum(each.rows.stop - each.rows.start for each in found) == part.num_cells
+    assert sum(len(set(population[part.sets])) for part in parts) == len(set(population)), "none is divided"
 
 
 @given(sizes=SIZES, sharing=st.integers(1, 5), cells_at_once=st.integers(1, 100))
@@ -26,7 +32,7 @@ def test_batches_hold_every_set_once_beside_its_controls_and_are_of_one_size(siz
     """A plan of ``sharing`` perturbations, seen through a part that begins and ends in the middle of it."""
     control_set = np.tile(np.arange(len(sizes)), sharing)
     plan_sizes = sizes[control_set]
-    for part in cut(plan_sizes, int(plan_sizes.sum()) // 2 + 1):
+    for part in cut(plan_sizes, np.arange(len(plan_sizes)), int(plan_sizes.sum()) // 2 + 1):
         seen, controls = [], []
         for batch in part.batches(control_set, cells_at_once):
             controls += batch.controls.tolist()
@@ -42,13 +48,13 @@ def test_batches_hold_every_set_once_beside_its_controls_and_are_of_one_size(siz
 
 
 def test_short_sets_of_different_groups_go_together():
-    (part,) = cut(np.array([32, 7, 32, 7, 32, 7]), 10_000)
+    (part,) = cut(np.array([32, 7, 32, 7, 32, 7]), np.arange(6), 10_000)
     batches = part.batches(np.arange(6), 512)
     assert [[positions.tolist() for positions in batch.sets] for batch in batches] == [[[1, 3, 5]], [[0, 2, 4]]]
 
 
 def test_a_folder_is_kept_for_the_same_prediction_only(tmp_path):
-    parts = cut(np.array([3, 3, 3]), 3)
+    parts = cut(np.array([3, 3, 3]), np.arange(3), 3)
     folder = PartFolder(tmp_path / "parts", "one")
     folder.open()
     folder.write(parts[1], lambda part: np.full((3, 2), part.number))
@@ -62,7 +68,7 @@ def test_a_folder_is_kept_for_the_same_prediction_only(tmp_path):
 
 
 def test_a_part_that_fails_is_missing(tmp_path):
-    (part,) = cut(np.array([3]))
+    (part,) = cut(np.array([3]), np.array([0]))
     folder = PartFolder(tmp_path / "parts", "one")
     folder.open()
 

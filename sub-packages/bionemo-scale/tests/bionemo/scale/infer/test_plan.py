@@ -90,3 +90,26 @@ def test_a_screen_encodes_a_control_once(cells, loaded, monkeypatch):
     monkeypatch.setattr(predict, "look_at", note)
     predict_all(loaded, plan_of(cells, *PERTURBATIONS))
     assert sum(seen) == 90
+
+
+def test_zeros_leave_the_means_of_populations(cells, make_model):
+    """Also of populations of a few cells, whose sets go through the network apart."""
+    few = cells.take(np.flatnonzero((cells.cell_type == "T") | (cells.batch == "2"))[:23])
+    plan = plan_of(few, *PERTURBATIONS)
+    counted, plain = (
+        predict_all(LoadedModel(model=make_model(counted_zeros=choice).eval(), card=CARD, path=Path("run")), plan)
+        for choice in (True, False)
+    )
+    assert (counted == 0).mean() > (plain == 0).mean()
+    for rows in plan.obs.reset_index().groupby(["cell_type", "batch", "perturbation"], observed=True).indices.values():
+        np.testing.assert_allclose(counted[rows].mean(0), plain[rows].mean(0), atol=1e-3)
+
+
+def test_populations_are_neighbours_of_one_label_and_about_512_cells(monkeypatch, cells):
+    monkeypatch.setattr(plan_module, "POPULATION_CELLS", 20)
+    plan = plan_of(cells, *PERTURBATIONS)
+    assert (np.diff(plan.population) >= 0).all()
+    population = np.repeat(plan.population, plan.sizes)
+    labels = plan.obs[["cell_type", "batch", "perturbation"]].astype(str).agg("/".join, axis=1)
+    found = labels.groupby(population)
+    assert (found.nunique() == 1).all() and found.size().between(10, 24).all()

@@ -15,12 +15,12 @@ import torch
 
 from bionemo.scale.eval.baselines.training_means import TrainingMeans
 from bionemo.scale.files.label_list import settle_labels
-from bionemo.scale.population import with_counted_zeros, with_mean
+from bionemo.scale.population import one_count, with_counted_zeros, with_mean
 from bionemo.scale.types import InputError
 
 
 _CELLS_AT_ONCE = 512
-"""Cells of a population that are moved together, as many as a model's largest sets."""
+"""Most cells of a population that are moved together, as where a network predicts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,12 +222,11 @@ def _moved(targets: Targets, changes: dict[str, np.ndarray], shift: np.ndarray |
         fallbacks += 0 if perturbation in changes else rows.size
         mean = targets.batch_control[batch] + changes.get(perturbation, 0.0) + shift
         rng = named_rng(targets.seed, targets.cell_type, "zeros", perturbation, batch)
-        for first in range(0, rows.size, _CELLS_AT_ONCE):
-            piece = rows[first : first + _CELLS_AT_ONCE]
+        for piece in np.array_split(rows, -(-rows.size // _CELLS_AT_ONCE)):
             measured = torch.from_numpy(targets.controls[piece][None])
             cells = with_mean(measured, torch.from_numpy(mean[None].astype(np.float32)))
             offset = torch.from_numpy(rng.random((1, mean.size), dtype=np.float32))
-            expression[piece] = with_counted_zeros(cells, measured=measured, offset=offset)[0].numpy()
+            expression[piece] = with_counted_zeros(cells, one_count=one_count(measured), offset=offset)[0].numpy()
     return BaselinePrediction(expression=expression, fallbacks=fallbacks)
 
 

@@ -204,11 +204,11 @@ def test_populations_have_the_predicted_mean_and_their_zeros(kang, name):
     found = BASELINES[name](targets).expression
     predicted = np.maximum(mean + change, 0)
     off = found.mean(axis=0, dtype=np.float64) - predicted
-    # A gene's sum may be off by one count in each piece, of which there are two.
-    assert np.abs(off).max() < 2 * cells[cells > 0].max() / 700
-    assert np.abs(off).mean() < np.abs(drawn.mean(axis=0) - mean).mean() / 5
-    smallest = np.where(drawn > 0, drawn, np.inf).min(axis=1, keepdims=True)
-    assert ((found == 0) | (found >= smallest)).all() and (found == 0).mean() > 0.5
+    assert np.abs(off).max() < 1e-3 < np.abs(drawn.mean(axis=0) - mean).mean()
+    smallest = np.where(drawn > 0, drawn, np.inf).min(axis=1, keepdims=True) * (1 - 1e-6)
+    # A gene with less than one count in a piece of the population has one value below one count there.
+    impossible = (found > 0) & (found < smallest)
+    assert impossible.mean() < 1e-3 and (found == 0).mean() > 0.5
     again = BASELINES[name](targets).expression
     np.testing.assert_array_equal(found, again)
     assert (BASELINES[name](replace(targets, seed=1)).expression != found).any()
