@@ -185,8 +185,12 @@ def test_transformer_engine_is_imported_late():
     assert [str(each) for each in found] == []
 
 
-def test_no_relative_imports_and_no_pickle():
-    assert [str(found) for found in IMPORTS if found.level or found.names("pickle", "cloudpickle", "dill")] == []
+def test_no_relative_imports_and_one_unpickler():
+    """The one that refuses names of classes that it does not know."""
+    allowed = SOURCE / "megatron" / "saved_weights.py"
+    assert [str(found) for found in IMPORTS if found.level] == []
+    pickles = {found.file for found in IMPORTS if found.names("pickle", "cloudpickle", "dill")}
+    assert pickles == {allowed}
 
 
 def test_there_are_no_drawers():

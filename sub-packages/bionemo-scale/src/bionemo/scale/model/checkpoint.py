@@ -6,7 +6,6 @@ import dataclasses
 import re
 from pathlib import Path
 
-import megatron.core
 import torch
 import yaml
 from megatron.core import dist_checkpointing, parallel_state
@@ -15,6 +14,7 @@ from megatron.core.tensor_parallel import get_cuda_rng_tracker, model_parallel_c
 from torch.distributed.checkpoint.api import CheckpointException
 
 from bionemo.scale.megatron.kernels import LayerSpec
+from bionemo.scale.megatron.saved_weights import check_weights
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.types import DataCard, InputError
@@ -73,16 +73,19 @@ def read_config(checkpoint: Path) -> tuple[ScaleModelConfig, DataCard]:
     path = checkpoint / "context" / "model.yaml"
     try:
         saved = yaml.safe_load(path.read_text(encoding="utf-8"))
-        fields, target = saved["config"], str(saved["config"]["_target_"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read as the configuration of a model: {error}") from error
+        fields, target = dict(saved["config"]), str(saved["config"]["_target_"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as the configuration of a model: {error!r}") from error
     if not fields.get("data_card"):
         raise InputError(f"{checkpoint}: expected a SCALE checkpoint, found {target.rpartition('.')[2]}")
     known = {field.name for field in dataclasses.fields(ScaleModelConfig) if field.init}
     # What is no plain value is a dtype or a function: those are the caller's, or follow from the others.
     plain = {name: value for name, value in fields.items() if name in known and not isinstance(value, dict)}
-    config = ScaleModelConfig(**{**plain, **_ALONE, "params_dtype": torch.float32, "pipeline_dtype": torch.float32})
-    return config, DataCard.from_json(fields["data_card"])
+    dtypes = {"params_dtype": torch.float32, "pipeline_dtype": torch.float32}
+    try:
+        return ScaleModelConfig(**{**plain, **_ALONE, **dtypes}), DataCard.from_json(fields["data_card"])
+    except (ValueError, TypeError, KeyError, AttributeError, AssertionError, ArithmeticError) as error:
+        raise InputError(f"{path}: the fields of the network cannot be used: {error!r}") from error
 
 
 _ALONE = {
@@ -110,8 +113,9 @@ def load_network(config: ScaleModelConfig, checkpoint: Path, *, layer_spec: Laye
         layer_spec: Whose layers.
 
     Raises:
-        InputError: If the weights are damaged or of another architecture.
+        InputError: If the weights are damaged, of another architecture, or would run code when they are unpickled.
     """
+    check_weights(checkpoint / "weights")
     layout = {
         "tensor_model_parallel_size": parallel_state.get_tensor_model_parallel_world_size(),
         "pipeline_model_parallel_size": parallel_state.get_pipeline_model_parallel_world_size(),
@@ -132,11 +136,5 @@ def load_network(config: ScaleModelConfig, checkpoint: Path, *, layer_spec: Laye
         # What damaged files raise is not one type, and torch's own is not even an Exception; the first line says
         # what was met.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, AttributeError | ModuleNotFoundError) and "megatron.core" in reason:
-            # The weights are described by classes of Megatron, and newer releases have more of them.
-            reason = (
-                f"expected what megatron-core {megatron.core.__version__} can read, found a description by another "
-                f"release, probably a newer one ({reason})"
-            )
         raise InputError(f"{checkpoint}: the weights cannot be read: {reason}") from error
     return model

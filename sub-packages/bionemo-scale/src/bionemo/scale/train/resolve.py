@@ -11,6 +11,8 @@ from typing import Any
 from bionemo.scale.data.labels.agents import Grammar
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
+from bionemo.scale.megatron.saved_weights import check_weights
+from bionemo.scale.model.checkpoint import newest_whole
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.train.fields import parse_overrides, size_fields
 from bionemo.scale.train.finetune.start import (
@@ -64,6 +66,9 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
         card = card_of_training(store.card, training)
     overrides = parse_overrides(ScaleModelConfig, settings.overrides)
     start = None if settings.from_checkpoint is None else find_start(settings)
+    # Before anything opens them: NeMo unpickles the weights of a run that it continues.
+    for path in {newest_whole(settings.out / "checkpoints"), None if start is None else start.path} - {None}:
+        check_weights(path / "weights")
     inherited = {} if start is None else inherited_fields(start)
     grammar = _grammar({**inherited, **overrides})
     perturbations = read_perturbations(card.perturbations, grammar, settings.perturbation_features)
