@@ -121,12 +121,13 @@ def prepare_files(folder: Path, num_cells: int) -> dict[str, int]:
     import numpy as np
     from loader_screen import write_screen
 
-    from bionemo.scale.data.prepare.preprocess import PrepareConfig, prepare
+    from bionemo.scale.data.prepare.preprocess import prepare
+    from bionemo.scale.data.prepare.settings import PrepareSettings
 
     cells = folder / "cells.h5ad"
     write_screen(cells, num_cells=num_cells, num_perturbations=PERTURBATIONS)
     for codec in OURS:
-        prepare(PrepareConfig(inputs=(cells,), out=folder / codec, num_hvg=0, codec=codec))
+        prepare(PrepareSettings(inputs=(cells,), out=folder / codec, num_hvg=0, codec=codec))
     adata = ad.read_h5ad(cells)
     values = adata.X.toarray()
     values *= 1e4 / np.maximum(values.sum(axis=1, keepdims=True), 1)

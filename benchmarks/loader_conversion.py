@@ -23,10 +23,11 @@ HERE = Path(__file__).parent
 
 def convert(path: Path, out: Path, codec: str) -> dict:
     """Convert one file in this process, and say what it took; imports are not counted."""
-    from bionemo.scale.data.prepare.preprocess import PrepareConfig, prepare
+    from bionemo.scale.data.prepare.preprocess import prepare
+    from bionemo.scale.data.prepare.settings import PrepareSettings
 
     before, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    summary = prepare(PrepareConfig(inputs=(path,), out=out, num_hvg=0, codec=codec))
+    summary = prepare(PrepareSettings(inputs=(path,), out=out, num_hvg=0, codec=codec))
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {

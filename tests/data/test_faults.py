@@ -21,7 +21,8 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.prepare import writer
 from bionemo.scale.data.prepare.inspection import verify_store
-from bionemo.scale.data.prepare.preprocess import PrepareConfig, prepare
+from bionemo.scale.data.prepare.preprocess import prepare
+from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files import anndata_file as h5ad
 from bionemo.scale.run.prepare import main
@@ -43,10 +44,10 @@ def make_screen(num_cells: int, seed: int = 0, batch: str = "b") -> ad.AnnData:
 
 
 @pytest.fixture
-def config(tmp_path) -> PrepareConfig:
+def config(tmp_path) -> PrepareSettings:
     """Some twenty pieces in each pass, and as many commits."""
     make_screen(20_000).write_h5ad(tmp_path / "a.h5ad")
-    return PrepareConfig(
+    return PrepareSettings(
         inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store", num_hvg=60, bucket_entries=40_000, datasets=("d",)
     )
 
@@ -89,7 +90,7 @@ def assert_same_cells(path: Path, expected: Path) -> None:
 def test_a_conversion_killed_at_twenty_moments_ends_the_same(tmp_path, config):
     in_small_pieces()
     start = time.monotonic()
-    prepare(PrepareConfig(**{**vars(config), "out": tmp_path / "whole"}))
+    prepare(PrepareSettings(**{**vars(config), "out": tmp_path / "whole"}))
     duration = time.monotonic() - start
     rng = random.Random(0)
     kills = 0
@@ -174,7 +175,7 @@ def test_a_full_disk_is_one_line_and_goes_on_with_room(tmp_path, config, capfd):
     with small_disk(disk, 3_000_000):
         ballast = disk / "ballast"
         ballast.write_bytes(bytes(2_000_000))
-        on_disk = PrepareConfig(**{**vars(config), "out": disk / "store"})
+        on_disk = PrepareSettings(**{**vars(config), "out": disk / "store"})
         assert os.WEXITSTATUS(os.waitpid(in_child(lambda: prepare(on_disk)), 0)[1]) == 2
         (line,) = capfd.readouterr().err.strip().splitlines()
         assert "No space left on device" in line and line.endswith("the same command continues")
@@ -195,7 +196,7 @@ def test_a_read_only_folder_is_one_line(tmp_path, config, capfd):
             os.chmod(parent, 0o755)
         if os.geteuid() == 0:
             os.setuid(65534)
-        prepare(PrepareConfig(**{**vars(config), "out": folder / "store"}))
+        prepare(PrepareSettings(**{**vars(config), "out": folder / "store"}))
 
     modes = [(parent, parent.stat().st_mode) for parent in (tmp_path, *tmp_path.parents[:3])]
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import anndata
 import pytest
 
-from bionemo.scale.data.prepare.preprocess import PrepareConfig
+from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.recipes.arrays import conversion_steps
 from bionemo.scale.recipes.executors import Placed, array_tasks, script, shell_arrays
 from bionemo.scale.recipes.steps import Step, prepare_step
@@ -46,7 +46,7 @@ def test_the_jobs_make_the_store_of_one_conversion(tmp_path: Path):
         cells[number::8].copy().write_h5ad(path)
     split = folder / "split.toml"
     split.write_text(SPLIT)
-    config = PrepareConfig(
+    config = PrepareSettings(
         inputs=inputs,
         out=folder / "joined",
         datasets=("first half", "second"),
@@ -62,7 +62,7 @@ def test_the_jobs_make_the_store_of_one_conversion(tmp_path: Path):
         run(step, task=1)
         run(step, task=0)
     run(steps[2])
-    run(prepare_step(PrepareConfig(**{**vars(config), "out": folder / "whole"})))
+    run(prepare_step(PrepareSettings(**{**vars(config), "out": folder / "whole"})))
     whole, joined = (sorted(path.name for path in (folder / name).iterdir()) for name in ("whole", "joined"))
     assert whole == joined and any(name.endswith(".lmdb") for name in whole)
     for name in whole:

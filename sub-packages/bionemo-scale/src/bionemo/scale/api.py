@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bionemo.scale.files.label_list import given_labels, given_paths, settle_labels
+from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.megatron.ranks import RANK_VARIABLES
 from bionemo.scale.options.arguments import arguments
@@ -63,29 +63,17 @@ def prepare(
         split: Split file (TOML); without it every cell is training data.
         keys: The obs columns that label a cell.
         controls: Perturbation labels of control cells; all become the first.
-        **options: Other fields of :class:`bionemo.scale.data.prepare.preprocess.PrepareConfig`: datasets, num_hvg, target_sum,
+        **options: Other fields of :class:`bionemo.scale.data.prepare.settings.PrepareSettings`: datasets, num_hvg, target_sum,
             library_size_key, matrix, gene_key, join, knockdown, codec, workers, overwrite.
 
     Raises:
         InputError: The input cannot be used; nothing is left at ``out``.
     """
-    from bionemo.scale.data.prepare.preprocess import PrepareConfig
     from bionemo.scale.data.prepare.preprocess import prepare as prepare_store
+    from bionemo.scale.data.prepare.settings import PrepareSettings
 
-    fields = known_fields(PrepareConfig, options)
-    if "datasets" in fields:
-        fields["datasets"] = given_labels(fields["datasets"])
-    if "scanned" in fields:
-        fields["scanned"] = given_paths(fields["scanned"])
     return prepare_store(
-        PrepareConfig(
-            inputs=given_paths(inputs),
-            out=Path(out),
-            split=None if split is None else Path(split),
-            keys=keys,
-            controls=given_labels(controls),
-            **fields,
-        )
+        PrepareSettings.make(inputs=inputs, out=out, split=split, keys=keys, controls=controls, **options)
     )
 
 
@@ -119,13 +107,9 @@ def train(
         RuntimeError: Training broke off; the log is in the run folder.
     """
     from bionemo.scale.recipes.defaults import train_settings
-    from bionemo.scale.train.settings import TrainSettings
 
-    fields = known_fields(TrainSettings, settings)
-    if "freeze" in fields:
-        fields["freeze"] = settle_labels(given_labels(fields["freeze"]), ())
     chosen = train_settings(
-        size, store=Path(store).resolve(), out=Path(out).resolve(), overrides=dict(model or {}), **fields
+        size, store=Path(store).resolve(), out=Path(out).resolve(), overrides=dict(model or {}), **settings
     )
     _run_command("bionemo.scale.run.train", arguments(chosen))
     return chosen.out

@@ -35,6 +35,14 @@ class InputError(Exception):
     """
 
 
+Codec = Literal["none", "zstd"]
+"""How the cells of a store are packed: ``none`` is read where it lies in the memory map, ``zstd`` takes about a quarter."""
+
+
+ValueKind = Literal["counts", "log1p"]
+"""What expression values are."""
+
+
 class Split(StrEnum):
     """The part of the data a group of cells belongs to."""
 
@@ -61,7 +69,7 @@ class ExpressionScale:
 
     target_sum: float = 1e4
     """Library size every cell is scaled to."""
-    source: Literal["counts", "log1p"] = "counts"
+    source: ValueKind = "counts"
     """What the input held: raw counts, or values already on this scale."""
     library_size_key: str | None = None
     """obs column that holds the library size; ``None`` sums the counts of the file's genes."""

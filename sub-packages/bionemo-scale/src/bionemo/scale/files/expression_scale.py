@@ -6,12 +6,12 @@ docs/data-format.md has the table of what is seen, what is concluded and what th
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from bionemo.scale.files.scale_evidence import SAME_SUM, UNDO, ScaleEvidence, Trace
-from bionemo.scale.types import InputError
+from bionemo.scale.types import InputError, ValueKind
 
 
 LOG1P_LIMIT = 15.0
@@ -22,7 +22,6 @@ _CLEARER = 10.0
 _ROUNDING = 1e-4
 _SAME_LIBRARY = 0.1
 
-ValueKind = Literal["counts", "log1p"]
 _OTHERS = {
     "linear": ("normalised counts without a logarithm", "x", "apply log1p, give --values counts"),
     "log2": ("log2(1 + x)", "2^x - 1", "multiply by ln 2 = 0.693147"),

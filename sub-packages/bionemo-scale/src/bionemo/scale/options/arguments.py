@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from bionemo.scale.options.fields import Option, options_of
-from bionemo.scale.options.parser import column_flag
 from bionemo.scale.options.settings import Settings
+from bionemo.scale.options.values import column_flag
 
 
 def arguments(settings: Settings, *, without: Collection[str] = ()) -> list[str]:
@@ -45,7 +45,10 @@ def _is_empty(value: Any) -> bool:
 
 
 def _words(option: Option, value: Any) -> Iterator[str]:
-    entries = [str(entry) for entry in (value if isinstance(value, tuple | list) else [value])]
+    parts = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+    if option.form == "words" and isinstance(parts, Mapping):
+        parts = list(parts.values())
+    entries = [str(entry) for entry in (parts if isinstance(parts, tuple | list) else [parts])]
     match option.form:
         case "hidden" | "flag":
             yield from (option.flag,) if option.form == "flag" else ()
@@ -56,7 +59,6 @@ def _words(option: Option, value: Any) -> Iterator[str]:
         case "commas":
             yield from _pair(option.flag, ",".join(entries))
         case "columns":
-            parts = value if isinstance(value, Mapping) else dataclasses.asdict(value)
             for name, column in parts.items():
                 yield from _pair(column_flag(name), column)
         case _:

@@ -19,8 +19,8 @@ from bionemo.scale.options.limits import Limits
 Form = Literal["value", "flag", "repeat", "labels", "commas", "words", "positional", "pairs", "columns", "hidden"]
 """How a command line gives a field.
 
-value: ``--name VALUE``. flag: ``--name``. repeat: ``--name A --name B``. labels: the same, or ``--name A,B`` or ``--name @FILE``, kept
-whole until the labels are known (:mod:`bionemo.scale.files.label_list`). commas: ``--name A,B``. words: ``--name A B``.
+value: ``--name VALUE``. flag: ``--name``. repeat: ``--name A --name B``, of labels ``--name @FILE`` too. labels: the same, or
+``--name A,B``, kept whole until the labels are known (:mod:`bionemo.scale.files.label_list`). commas: ``--name A,B``. words: ``--name A B``.
 positional: ``A B``. pairs: ``--name KEY=VALUE``, repeated. columns: an option ``--part-key`` for each part of
 :class:`bionemo.scale.types.ObsKeys`. hidden: in Python alone.
 """

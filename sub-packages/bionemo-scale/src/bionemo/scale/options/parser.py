@@ -12,7 +12,7 @@ from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.options.fields import REQUIRED, Option, field_docs, options_of
 from bionemo.scale.options.settings import Settings
-from bionemo.scale.options.values import read_text
+from bionemo.scale.options.values import column_flag, read_text, takes_file
 from bionemo.scale.types import InputError
 
 
@@ -95,11 +95,7 @@ def make_settings(settings_class: type[T], given: argparse.Namespace | Mapping[s
     Raises:
         InputError: Something is missing or not possible.
     """
-    values = given_fields(settings_class, given)
-    missing = [each.flag for each in options_of(settings_class) if each.is_required and each.name not in values]
-    if missing:
-        raise InputError(f"the following arguments are required: {', '.join(missing)}")
-    return settings_class(**values)
+    return settings_class.make(**given_fields(settings_class, given))
 
 
 def given_fields(settings_class: type[Settings], given: argparse.Namespace | Mapping[str, Any]) -> dict[str, Any]:
@@ -154,6 +150,10 @@ def _names_reader(option: Option) -> Callable[[str], tuple]:
     return lambda text: tuple(read_text(option, name) for name in text.split(",") if name)
 
 
+def _labels(option: Option) -> dict[str, Any]:
+    return {**_value(option), "action": "extend", "type": given_labels}
+
+
 def _positional(option: Option) -> dict[str, Any]:
     # Whether one is needed is found when the settings are made, in one line and after unknown options.
     return {"nargs": "*" if option.is_many else "?", "metavar": option.flag, "type": _reader(option)}
@@ -162,8 +162,8 @@ def _positional(option: Option) -> dict[str, Any]:
 _HOW: dict[str, Callable[[Option], dict[str, Any]]] = {
     "value": _value,
     "flag": lambda option: {"action": "store_true"},
-    "repeat": lambda option: {"action": "append", **_value(option)},
-    "labels": lambda option: {"action": "extend", "type": given_labels, "metavar": option.metavar or "A,B"},
+    "repeat": lambda option: _labels(option) if takes_file(option) else {"action": "append", **_value(option)},
+    "labels": lambda option: {**_labels(option), "metavar": option.metavar or "A,B"},
     "commas": lambda option: {"type": _names_reader(option), "metavar": option.metavar or "A,B"},
     "words": lambda option: {"nargs": "+", **_value(option)},
     "positional": _positional,
@@ -176,8 +176,3 @@ def _add_columns(place: Any, option: Option, dest: str) -> None:
     for part in dataclasses.fields(option.kind):
         text = f"{docs[part.name]} (default: {part.default})"
         place.add_argument(column_flag(part.name), dest=f"{dest}.{part.name}", metavar="COLUMN", help=text)
-
-
-def column_flag(name: str) -> str:
-    """Return the option that names an obs column."""
-    return f"--{name.replace('_', '-')}-key"

@@ -4,10 +4,14 @@
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from bionemo.scale.options.fields import options_of
-from bionemo.scale.options.values import checked
+from bionemo.scale.options.values import checked, known_fields
+from bionemo.scale.types import InputError
+
+
+T = TypeVar("T", bound="Settings")
 
 
 class Settings:
@@ -18,6 +22,22 @@ class Settings:
     Raises:
         InputError: A value is not possible; the line names the option.
     """
+
+    @classmethod
+    def make(cls: type[T], **fields: Any) -> T:
+        """Return settings of values as a command line or a notebook has them: paths as text, tuples as lists.
+
+        Args:
+            fields: Values by field; those that are left out have their default.
+
+        Raises:
+            InputError: A name is no field, a value is missing or not possible.
+        """
+        given = known_fields(cls, fields)
+        missing = [each.flag for each in options_of(cls) if each.is_required and each.name not in given]
+        if missing:
+            raise InputError(f"the following arguments are required: {', '.join(missing)}")
+        return cls(**{each.name: checked(each, given[each.name]) for each in options_of(cls) if each.name in given})
 
     def __post_init__(self):
         for option in options_of(type(self)):

@@ -30,11 +30,13 @@ def read_text(option: Option, text: str) -> Any:
     Raises:
         InputError: It is no number where one is expected.
     """
-    if option.kind in (int, float):
+    # Of a small class that is given in words, the parts are numbers.
+    kind = float if dataclasses.is_dataclass(option.kind) else option.kind
+    if kind in (int, float):
         try:
-            return option.kind(text)
+            return kind(text)
         except ValueError:
-            raise _refusal(option, _NAMES[option.kind], text) from None
+            raise _refusal(option, _NAMES[kind], text) from None
     return checked_one(option, text)
 
 
@@ -48,12 +50,12 @@ def checked(option: Option, value: Any) -> Any:
         return value
     if option.form == "pairs":
         return _checked_pairs(option, value)
-    if dataclasses.is_dataclass(option.kind) or hasattr(option.kind, "_fields"):
+    if dataclasses.is_dataclass(option.kind):
         return _checked_parts(option, value)
     if not option.is_many:
         return checked_one(option, value)
     if isinstance(value, str | os.PathLike):
-        value = given_labels(value) if option.form == "labels" else (value,)
+        value = _listed(option, value)
     if not isinstance(value, Sequence | set | frozenset):
         raise _refusal(option, f"a list of values, each {_NAMES.get(option.kind, option.kind.__name__)}", value)
     entries = tuple(checked_one(option, entry) for entry in value)
@@ -62,6 +64,18 @@ def checked(option: Option, value: Any) -> Any:
             if "," in str(entry):
                 raise _refusal(option, "names without commas", entry)
     return entries
+
+
+def _listed(option: Option, value: str | os.PathLike) -> tuple[Any, ...]:
+    """Return what one text gives for a list."""
+    if option.form == "commas":
+        return tuple(name for name in str(value).split(",") if name)
+    return given_labels(value) if takes_file(option) else (value,)
+
+
+def takes_file(option: Option) -> bool:
+    """Whether ``@FILE`` may stand for a list of labels."""
+    return option.kind is str and not option.choices
 
 
 def checked_one(option: Option, value: Any) -> Any:
@@ -100,17 +114,26 @@ def _checked_pairs(option: Option, value: Any) -> dict[str, Any]:
 
 
 def _checked_parts(option: Option, value: Any) -> Any:
-    """Return labels of columns, or another small class, from its parts by name."""
-    parts = value if isinstance(value, Mapping) else {}
+    """Return labels of columns, or another small class, from its parts by name or in their order."""
+    names = [field.name for field in dataclasses.fields(option.kind)]
+    if isinstance(value, tuple | list):
+        if len(value) > len(names):
+            raise _refusal(option, f"at most {len(names)} values", len(value))
+        value = dict(zip(names, value, strict=False))
+    if isinstance(value, Mapping):
+        value = option.kind(**known_fields(option.kind, value))
     if not isinstance(value, option.kind):
-        if not isinstance(value, Mapping):
-            raise _refusal(option, option.kind.__name__, value)
-        value = option.kind(**known_fields(option.kind, parts))
-    for field in dataclasses.fields(value):
-        part = getattr(value, field.name)
+        raise _refusal(option, option.kind.__name__, value)
+    for name in names:
+        part = getattr(value, name)
         if isinstance(part, str) and not part.strip():
-            raise InputError(f"--{field.name.replace('_', '-')}-key must be the name of a column, found {part!r}")
+            raise InputError(f"{column_flag(name)} must be the name of a column, found {part!r}")
     return value
+
+
+def column_flag(name: str) -> str:
+    """Return the option that names an obs column."""
+    return f"--{name.replace('_', '-')}-key"
 
 
 def known_fields(settings_class: type, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,11 +6,13 @@ The first two are job arrays with a task a file; a task finds what is its own in
 are chosen from the scans of all files, so that every part has the same ones.
 """
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from bionemo.scale.data.prepare.preprocess import PrepareConfig
-from bionemo.scale.recipes.steps import Step, prepare_step
+from bionemo.scale.data.prepare.settings import PrepareSettings
+from bionemo.scale.options.arguments import arguments
+from bionemo.scale.recipes.steps import Step
 from bionemo.scale.types import InputError
 
 
@@ -23,7 +25,7 @@ class ShellWord(str):
     __slots__ = ()
 
 
-def conversion_steps(config: PrepareConfig, work: Path) -> tuple[Step, Step, Step]:
+def conversion_steps(config: PrepareSettings, work: Path) -> tuple[Step, Step, Step]:
     """Return the jobs that together make a store.
 
     Args:
@@ -51,23 +53,21 @@ def conversion_steps(config: PrepareConfig, work: Path) -> tuple[Step, Step, Ste
     )
 
 
-def _array(name: str, config: PrepareConfig, each: dict[str, tuple[str, ...]], more: tuple[str, ...] = ()) -> Step:
+def _array(name: str, config: PrepareSettings, each: dict[str, tuple[str, ...]], more: tuple[str, ...] = ()) -> Step:
     """Return a job array whose tasks run the conversion of one file."""
     own = "datasets" in each
     # The command of one file, without what differs from task to task.
-    options = prepare_step(replace(config, inputs=(), datasets=() if own else config.datasets)).arguments
-    words = [_numbered(word) if word.startswith("--out=") else word for word in options]
+    words = arguments(config, without=("inputs", "out", *(("datasets",) if own else ())))
     dataset = (ShellWord(f'--dataset="${{datasets[{_TASK}]}}"'),) if own else ()
     return Step(
         name=name,
         command="prepare",
         # First: --scanned takes all words that follow it.
-        arguments=(ShellWord(f'"${{inputs[{_TASK}]}}"'), *words, *dataset, *more),
+        arguments=(ShellWord(f'"${{inputs[{_TASK}]}}"'), _numbered(config.out), *words, *dataset, *more),
         each=each,
     )
 
 
-def _numbered(word: str) -> ShellWord:
-    option, _, folder = word.partition("=")
-    quoted = folder.replace("'", "'\\''")
-    return ShellWord(f"""{option}='{quoted}'/"$(printf %05d "${_TASK}")\"""")
+def _numbered(out: Path) -> ShellWord:
+    """Return the option that names a task's own folder under this one."""
+    return ShellWord(f"""--out={shlex.quote(str(out))}/"$(printf %05d "${_TASK}")\"""")

@@ -67,7 +67,7 @@ def train_settings(size: str | None, *, store: Path, out: Path, **chosen: Any) -
         size = TrainSettings.size
     # A run that goes on knows better than the one it started from, which may have moved.
     known = size_defaults(size).settings if size else _settings_of_run(out) or _settings_of_run(Path(start))
-    return TrainSettings(store=store, out=out, size=size, **{**known, **chosen})
+    return TrainSettings.make(store=store, out=out, size=size, **{**known, **chosen})
 
 
 def _settings_of_run(path: Path) -> dict[str, Any]:

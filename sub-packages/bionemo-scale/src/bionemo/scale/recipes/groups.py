@@ -13,10 +13,9 @@ group belongs to the trainer.
 import dataclasses
 import types
 import typing
-from pathlib import Path
 from typing import Any
 
-from bionemo.scale.data.prepare.preprocess import PrepareConfig
+from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.sizes import SIZES
@@ -107,7 +106,7 @@ Optim = _group("Optim", TrainSettings, OPTIM_FIELDS)
 """AdamW and its schedule."""
 Trainer = _group("Trainer", TrainSettings, _TRAINER_FIELDS)
 """Length, layout, run folder and everything else."""
-Prepare = _group("Prepare", PrepareConfig)
+Prepare = _group("Prepare", PrepareSettings)
 """One conversion."""
 Infer = _group("Infer", InferSettings)
 """One prediction."""
@@ -138,15 +137,13 @@ def join(*, model: Any, data: Any, optim: Any, trainer: Any) -> TrainSettings:
     for name, option in _PATHS.items():
         if values[name] is None:
             raise InputError(f"{option}: expected a path, found none; give {option}=PATH")
-        values[name] = Path(values[name])
-    values["freeze"] = tuple(values["freeze"])
     fields = _values(model)
     size = fields.pop("size")
     as_it_is = {} if size is None else architecture(size)
     overrides = {
         name: str(value) for name, value in fields.items() if value is not None and value != as_it_is.get(name)
     }
-    return TrainSettings(size=size, overrides=overrides, **values)
+    return TrainSettings.make(size=size, overrides=overrides, **values)
 
 
 def restore(source: type, group: Any) -> Any:
@@ -161,7 +158,7 @@ def restore(source: type, group: Any) -> Any:
         if missing and not values[field.name]:
             option = f"settings.{field.name}"
             raise InputError(f"{option}: expected a value, found none; give {option}=...")
-    return source(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return source.make(**values)
 
 
 def _values(group: Any) -> dict[str, Any]:

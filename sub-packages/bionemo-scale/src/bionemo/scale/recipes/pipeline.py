@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bionemo.scale.data.prepare.preprocess import PrepareConfig
+from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.sizes import SIZES
-from bionemo.scale.options.values import known_fields
 from bionemo.scale.recipes.arrays import conversion_steps
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.recipes.steps import EvaluateSettings, Step, evaluate_step, infer_step, prepare_step, train_step
@@ -36,7 +35,7 @@ class Pipeline:
     size: str = "small"
     """Of the model."""
     prepare: Mapping[str, Any] = field(default_factory=dict)
-    """Other fields of PrepareConfig."""
+    """Other fields of PrepareSettings."""
     train: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of TrainSettings."""
     infer_tasks: int = 1
@@ -53,9 +52,7 @@ class Pipeline:
         if self.size not in SIZES:
             raise InputError(f"size: unknown size {self.size!r}; {suggest(self.size, SIZES)}")
         out = self.out.absolute()
-        return train_settings(
-            self.size, store=out / "store", out=out / "run", **known_fields(TrainSettings, self.train)
-        )
+        return train_settings(self.size, store=out / "store", out=out / "run", **self.train)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +77,12 @@ def place(pipeline: Pipeline) -> tuple[Placed, ...]:
             raise InputError(f"{path}: expected a file, found none")
     out, settings = pipeline.out.absolute(), pipeline.settings()
     predicted = out / "predicted"
-    conversion = PrepareConfig(
+    conversion = PrepareSettings.make(
         inputs=tuple(path.absolute() for path in pipeline.inputs),
         out=settings.store,
         split=pipeline.split.absolute(),
         # A requeued job starts again; half a store is never left behind, a whole one may be.
-        **{"overwrite": True, **known_fields(PrepareConfig, pipeline.prepare)},
+        **{"overwrite": True, **pipeline.prepare},
     )
     prediction = InferSettings(checkpoint=settings.out, store=settings.store, out=predicted, with_controls=True)
     scores = EvaluateSettings(

@@ -2,14 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The four steps from h5ad files to scores, each a command line that its settings make."""
 
-import dataclasses
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bionemo.scale.data.prepare.preprocess import PrepareConfig
+from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.arguments import arguments
 from bionemo.scale.options.settings import Settings
@@ -59,32 +58,9 @@ class Step:
         return f"bionemo.scale.run.{self.command or self.name}"
 
 
-def prepare_step(settings: PrepareConfig) -> Step:
+def prepare_step(settings: PrepareSettings) -> Step:
     """Return the command that makes a store."""
-    keys = {f"{name}_key": value for name, value in dataclasses.asdict(settings.keys).items()}
-    options = {
-        "out": settings.out,
-        **keys,
-        "split": settings.split,
-        "hvg": settings.num_hvg,
-        "target_sum": settings.target_sum,
-        "values": settings.values,
-        "library_size_key": settings.library_size_key,
-        "matrix": settings.matrix,
-        "gene_key": settings.gene_key,
-        "join": settings.join,
-        "codec": settings.codec,
-        "workers": settings.workers,
-    }
-    words = [str(path) for path in settings.inputs]
-    words += [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
-    words += [f"--control={label}" for label in settings.controls]
-    words += [f"--dataset={name}" for name in settings.datasets]
-    if settings.knockdown is not None:
-        words += ["--knockdown", str(settings.knockdown.group), str(settings.knockdown.cell)]
-    if settings.scanned:
-        words += ["--scanned", *map(str, settings.scanned)]
-    return Step(name="prepare", arguments=(*words, *(["--overwrite"] if settings.overwrite else [])))
+    return Step(name="prepare", arguments=tuple(arguments(settings)))
 
 
 def train_step(settings: TrainSettings) -> Step:
@@ -105,9 +81,7 @@ def evaluate_step(settings: EvaluateSettings) -> Step:
     """
     if not settings.pred:
         raise InputError("evaluate: expected at least one file of predictions, found none")
-    repeated = [f"--pred={path}" for path in settings.pred] + [f"--name={name}" for name in settings.name]
-    rest = arguments(dataclasses.replace(settings, pred=(), name=()))
-    return Step(name="evaluate", arguments=(*repeated, *rest))
+    return Step(name="evaluate", arguments=tuple(arguments(settings)))
 
 
 def execute(step: Step) -> None:

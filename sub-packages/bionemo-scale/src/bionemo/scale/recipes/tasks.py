@@ -17,7 +17,7 @@ import nemo_run as run
 from nemo_run.cli.api import RunContext, RunContextError
 from nemo_run.cli.cli_parser import CLIException
 
-from bionemo.scale.data.prepare.preprocess import PrepareConfig
+from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.sizes import SIZES
@@ -56,7 +56,7 @@ class OneLine(RunContext):
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
 def prepare(settings: Prepare) -> None:
     """Turn h5ad files into a store."""
-    execute(prepare_step(restore(PrepareConfig, settings)))
+    execute(prepare_step(restore(PrepareSettings, settings)))
 
 
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
@@ -90,7 +90,7 @@ def _finetune_step(**groups: Any) -> Step:
 
 
 _STEPS: dict[Callable, Callable[..., Step]] = {
-    prepare: lambda settings: prepare_step(restore(PrepareConfig, settings)),
+    prepare: lambda settings: prepare_step(restore(PrepareSettings, settings)),
     pretrain: lambda **groups: train_step(join(**groups)),
     finetune: _finetune_step,
     infer: lambda settings: infer_step(restore(InferSettings, settings)),

@@ -4,26 +4,32 @@
 
 from bionemo.scale.run import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
-import argparse
 import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bionemo.scale.files.label_list import given_labels
+from bionemo.scale.data.prepare.settings import PrepareSettings
+from bionemo.scale.options.fields import option, options_of
+from bionemo.scale.options.parser import OptionParser, given_fields, make_settings
+from bionemo.scale.options.settings import Settings
 from bionemo.scale.run.command import run_command
 from bionemo.scale.types import InputError, ObsKeys
 
 
 if TYPE_CHECKING:
     from bionemo.scale.data.prepare.inspection import StoreInfo
-    from bionemo.scale.data.prepare.preprocess import PrepareConfig, PrepareSummary
+    from bionemo.scale.data.prepare.preprocess import PrepareSummary
 
 _SECONDS_BETWEEN_LINES = 10.0
 _STATE_KEYS = ObsKeys(perturbation="gene", cell_type="cell_type", batch="gem_group")
 _STATE_CONTROL = "non-targeting"
+_INSTEAD = "instead of a conversion"
+_OF_MERGE = ("inputs", "out", "split", "overwrite")
+_MODES = ("info", "verify", "merge", "scan_only")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,131 +37,90 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(_run, argv)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+@dataclass(frozen=True, kw_only=True)
+class PrepareModes(Settings):
+    """What the command does instead of a conversion, or before it."""
+
+    info: Path | None = option(None, metavar="STORE", group=_INSTEAD)
+    """Print what is in a store."""
+    verify: Path | None = option(None, metavar="STORE", group=_INSTEAD)
+    """Check every byte of a store."""
+    merge: bool = option(False, group=_INSTEAD)
+    """Join stores that were made on several machines."""
+    scan_only: bool = option(False, group=_INSTEAD)
+    """Do the first pass alone; --out is for --scanned."""
+    from_state: Path | None = option(None, metavar="CONFIG.toml", group="labels")
+    """Take files, data sets and split from an experiment file of STATE; labels default to gene, cell_type, gem_group and
+    non-targeting."""
+
+    def check(self) -> None:
+        """Refuse two things to do at once.
+
+        Raises:
+            InputError: Naming them.
+        """
+        chosen = [f"--{name.replace('_', '-')}" for name in _MODES if getattr(self, name)]
+        if len(chosen) > 1:
+            raise InputError(f"expected one of {', '.join(chosen)}, found {len(chosen)}")
+
+
+def parser() -> OptionParser:
+    """Return the command's options."""
+    return OptionParser(
+        PrepareSettings,
+        PrepareModes,
         prog="bionemo-scale-prepare",
         description="Turn h5ad files of perturbation screens into a store that training and prediction read.",
         epilog="Values must be raw counts or log1p of library-size normalised counts; which of the two is recognised. "
         "A conversion that was stopped goes on when the same command is given again.",
     )
-    add = parser.add_argument
-    add("inputs", nargs="*", type=Path, metavar="INPUT", help="h5ad file or zarr folder; with --merge, stores")
-    add("--out", type=Path, metavar="STORE", help="folder to make")
-    modes = parser.add_argument_group("instead of a conversion").add_mutually_exclusive_group()
-    modes.add_argument("--info", type=Path, metavar="STORE", help="print what is in a store")
-    modes.add_argument("--verify", type=Path, metavar="STORE", help="check every byte of a store")
-    modes.add_argument("--merge", action="store_true", help="join stores that were made on several machines")
-    modes.add_argument("--scan-only", action="store_true", help="do the first pass alone; --out is for --scanned")
-    _add_labels(parser.add_argument_group("labels"))
-    _add_values(parser.add_argument_group("values and genes"))
-    _add_work(parser.add_argument_group("work"))
-    return parser
-
-
-def _add_labels(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    for name, column in (("perturbation", "perturbation"), ("cell-type", "cell_type"), ("batch", "batch")):
-        add(f"--{name}-key", metavar="COLUMN", help=f"obs column (default: {column})")
-    add(
-        "--control",
-        type=given_labels,
-        action="extend",
-        metavar="LABEL",
-        help="perturbation label of control cells (default: control); repeat it, or give @FILE with one a line: all get "
-        "the name of the first",
-    )
-    add("--split", type=Path, metavar="SPLIT.toml", help="held-out conditions; without it all cells are for training")
-    add(
-        "--dataset",
-        type=given_labels,
-        action="extend",
-        metavar="NAME",
-        help="name of all files, or of each in order (default: file name)",
-    )
-    add(
-        "--from-state",
-        type=Path,
-        metavar="CONFIG.toml",
-        help="take files, data sets and split from an experiment file of STATE; labels default to gene, cell_type, "
-        "gem_group and non-targeting",
-    )
-
-
-def _add_values(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--matrix", default="X", metavar="WHERE", help="X, layers/NAME, raw/X or obsm/NAME (default: %(default)s)")
-    add("--gene-key", metavar="COLUMN", help="var column with gene names (default: the var index)")
-    add("--hvg", type=int, default=2000, metavar="N", help="highly variable genes to keep, 0 for all (%(default)s)")
-    add("--join", choices=["inner", "outer"], default="inner", help="genes of all files, or of any (%(default)s)")
-    add("--library-size-key", metavar="COLUMN", help="obs column with library sizes (default: sum of a cell's counts)")
-    add(
-        "--target-sum",
-        type=float,
-        metavar="SUM",
-        help="library size cells are scaled to (default: 10000); for log1p values that do not show it, what they were "
-        "scaled to",
-    )
-    add("--values", choices=["counts", "log1p"], help="what the values are where they do not show it")
-    add(
-        "--knockdown",
-        nargs="+",
-        type=float,
-        metavar="SHARE",
-        help="keep perturbations, and cells of them, with less than this share of the target's expression in controls; "
-        "a second number is for the cells",
-    )
-
-
-def _add_work(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--workers", type=int, default=1, metavar="N", help="processes, at most one a file (default: %(default)s)")
-    add("--codec", choices=["zstd", "none"], default="zstd", help="how cells are packed (default: %(default)s)")
-    add(
-        "--scanned", nargs="+", type=Path, default=(), metavar="SCAN", help="choose genes by these --scan-only folders"
-    )
-    add("--overwrite", action="store_true", help="replace the store at --out")
 
 
 def _run(argv: Sequence[str] | None) -> None:
-    options = _parser().parse_args(argv)
+    given = parser().parse_args(argv)
+    modes, options = make_settings(PrepareModes, given), given_fields(PrepareSettings, given)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    if options.info or options.verify:
-        _look_at(options)
+    if modes.info or modes.verify:
+        _inspect(modes, options)
         return
-    if options.out is None:
+    if "out" not in options:
         raise InputError("expected --out, the folder to make, found none")
     start = time.perf_counter()
     with _Bar() as bar:
-        if options.merge:
+        if modes.merge:
             lines = _merge(options, bar)
-        elif options.scan_only:
-            lines = _scan(options, bar)
         else:
-            lines = _prepare(options, bar)
+            settings, warnings = _settings(options, modes.from_state)
+            _warn(warnings)
+            lines = _scan(settings, bar) if modes.scan_only else _prepare(settings, bar)
     print("\n".join(lines))
     print(f"time      {time.perf_counter() - start:.1f} s")
 
 
-def _look_at(options: argparse.Namespace) -> None:
+def _inspect(modes: PrepareModes, options: dict[str, Any]) -> None:
     # Late, so that --help answers at once.
     from bionemo.scale.data.prepare.inspection import describe_store, verify_store
 
-    if options.inputs:
-        raise InputError(f"expected one store, found {options.inputs[0]} besides it")
-    if options.info:
-        print("\n".join(_info_lines(describe_store(options.info))))
+    if options.get("inputs"):
+        raise InputError(f"expected one store, found {options['inputs'][0]} besides it")
+    if modes.info:
+        print("\n".join(_info_lines(describe_store(modes.info))))
         return
     with _Bar() as bar:
-        num_cells = verify_store(options.verify, bar)
-    print(f"{options.verify}: whole, {num_cells} cells as they were written")
+        num_cells = verify_store(modes.verify, bar)
+    print(f"{modes.verify}: whole, {num_cells} cells as they were written")
 
 
-def _merge(options: argparse.Namespace, bar: "_Bar") -> list[str]:
+def _merge(options: dict[str, Any], bar: "_Bar") -> list[str]:
     from bionemo.scale.data.prepare.merge import merge_stores
 
-    done = merge_stores(options.inputs, options.out, split=options.split, overwrite=options.overwrite, progress=bar)
+    unused = [each.flag for each in options_of(PrepareSettings) if each.name in options and each.name not in _OF_MERGE]
+    if unused:
+        raise InputError(f"--merge: the stores say the rest; give no {unused[0]}")
+    stores, overwrite = options.get("inputs", ()), options.get("overwrite", False)
+    done = merge_stores(stores, options["out"], split=options.get("split"), overwrite=overwrite, progress=bar)
     return [
-        f"store     {done.out}, of {done.num_inputs} inputs in {len(options.inputs)} stores",
+        f"store     {done.out}, of {done.num_inputs} inputs in {len(stores)} stores",
         f"cells     {done.num_cells}",
         f"groups    {done.num_groups} of (dataset, cell type, perturbation, batch)",
         f"genes     {done.num_genes}",
@@ -164,67 +129,37 @@ def _merge(options: argparse.Namespace, bar: "_Bar") -> list[str]:
     ]
 
 
-def _scan(options: argparse.Namespace, bar: "_Bar") -> list[str]:
+def _scan(settings: PrepareSettings, bar: "_Bar") -> list[str]:
     from bionemo.scale.data.prepare.preprocess import scan_only
 
-    config, warnings = _config(options)
-    scans = scan_only(config, bar)
-    _warn(warnings)
+    scans = scan_only(settings, bar)
     return [f"scanned   {scan.name}: {scan.num_cells} cells, {len(scan.genes)} genes, {scan.kind}" for scan in scans]
 
 
-def _prepare(options: argparse.Namespace, bar: "_Bar") -> list[str]:
+def _prepare(settings: PrepareSettings, bar: "_Bar") -> list[str]:
     from bionemo.scale.data.prepare.preprocess import prepare
 
-    config, warnings = _config(options)
-    summary = prepare(config, bar)
-    _warn((*warnings, *summary.warnings))
+    summary = prepare(settings, bar)
+    _warn(summary.warnings)
     return _summary_lines(summary)
 
 
-def _config(options: argparse.Namespace) -> "tuple[PrepareConfig, tuple[str, ...]]":
+def _settings(options: dict[str, Any], experiment: Path | None) -> tuple[PrepareSettings, tuple[str, ...]]:
     from bionemo.scale.data.labels.state_experiment import read_state
-    from bionemo.scale.data.prepare.knockdown import Knockdown
-    from bionemo.scale.data.prepare.preprocess import PrepareConfig
 
-    inputs, datasets, split, warnings = tuple(options.inputs), tuple(options.dataset or ()), options.split, ()
-    keys, control = ObsKeys(), "control"
-    if options.from_state:
-        if inputs or datasets or split:
-            raise InputError(f"{options.from_state}: says files, data sets and split; give neither of them besides it")
-        found = read_state(options.from_state)
-        inputs, datasets, split, warnings = found.inputs, found.datasets, found.spec, found.warnings
-        keys, control = _STATE_KEYS, _STATE_CONTROL
-    if not inputs:
-        raise InputError("expected files to convert, found none")
-    if options.knockdown and len(options.knockdown) > 2:
-        raise InputError(f"--knockdown: expected one share or two, found {len(options.knockdown)}")
-    config = PrepareConfig(
-        inputs=inputs,
-        out=options.out,
-        keys=ObsKeys(
-            perturbation=options.perturbation_key or keys.perturbation,
-            cell_type=options.cell_type_key or keys.cell_type,
-            batch=options.batch_key or keys.batch,
-        ),
-        controls=tuple(options.control or [control]),
-        datasets=datasets,
-        split=split,
-        allow_unknown_names=bool(options.from_state),
-        num_hvg=options.hvg,
-        target_sum=options.target_sum,
-        values=options.values,
-        library_size_key=options.library_size_key,
-        matrix=options.matrix,
-        gene_key=options.gene_key,
-        join=options.join,
-        knockdown=Knockdown(group=options.knockdown[0], cell=options.knockdown[-1]) if options.knockdown else None,
-        codec=options.codec,
-        scanned=tuple(options.scanned),
-        workers=options.workers,
-        overwrite=options.overwrite,
+    if experiment is None:
+        return PrepareSettings.make(**{"inputs": (), **options}), ()
+    if {"inputs", "datasets", "split"} & options.keys():
+        raise InputError(f"{experiment}: says files, data sets and split; give neither of them besides it")
+    found = read_state(experiment)
+    settings = PrepareSettings.make(
+        inputs=found.inputs,
+        datasets=found.datasets,
+        split=found.spec,
+        allow_unknown_names=True,
+        **{"controls": (_STATE_CONTROL,), **options, "keys": {**asdict(_STATE_KEYS), **options.get("keys", {})}},
     )
-    return config, warnings
+    return settings, found.warnings
 
 
 class _Bar:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from bionemo.scale.data.prepare.preprocess import PrepareConfig, prepare
+from bionemo.scale.data.prepare.preprocess import prepare
+from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.types import ObsKeys, Split
@@ -35,7 +36,7 @@ def make_store(tmp_path):
             screen.write_h5ad(path)
             inputs.append(path)
         out = options.pop("out", tmp_path / "store")
-        prepare(PrepareConfig(inputs=tuple(inputs), out=out, **options))
+        prepare(PrepareSettings(inputs=tuple(inputs), out=out, **options))
         return Store.open(out)
 
     return make
@@ -88,7 +89,7 @@ def papalexi_file() -> Path:
 def kang_store(tmp_path_factory) -> Store:
     out = tmp_path_factory.mktemp("kang") / "store"
     prepare(
-        PrepareConfig(
+        PrepareSettings(
             inputs=(KANG,),
             datasets=("kang",),
             out=out,
@@ -104,7 +105,7 @@ def kang_store(tmp_path_factory) -> Store:
 def papalexi_store(tmp_path_factory) -> Store:
     out = tmp_path_factory.mktemp("papalexi") / "store"
     prepare(
-        PrepareConfig(
+        PrepareSettings(
             inputs=(PAPALEXI,),
             datasets=("papalexi",),
             out=out,

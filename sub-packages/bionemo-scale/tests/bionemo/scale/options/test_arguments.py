@@ -61,7 +61,7 @@ def test_flags_are_given_only_where_true():
 
 
 def test_every_form_is_written_as_it_is_read(example):
-    settings = example(
+    settings = example.make(
         inputs=("a b", "it's"),
         out="c",
         rate=0.25,
@@ -87,4 +87,4 @@ def test_lists_of_a_file_are_written_as_the_fields_want_them():
 
 
 def test_fields_can_be_left_out(example):
-    assert "--out" not in arguments(example(inputs=("a",), out="c"), without=("out",))
+    assert "--out" not in arguments(example.make(inputs=("a",), out="c"), without=("out",))

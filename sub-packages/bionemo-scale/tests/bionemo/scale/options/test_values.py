@@ -12,7 +12,7 @@ from bionemo.scale.types import InputError, ObsKeys
 
 
 def make(example, **fields):
-    return example(**{"inputs": ["a.h5ad"], "out": "store", **fields})
+    return example.make(**{"inputs": ["a.h5ad"], "out": "store", **fields})
 
 
 def test_values_become_what_the_class_declares(example):

@@ -14,7 +14,8 @@ import polars as pl
 import pytest
 
 from bionemo.scale import api
-from bionemo.scale.data.prepare.preprocess import PrepareConfig, prepare
+from bionemo.scale.data.prepare.preprocess import prepare
+from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.run.evaluate import main, model_names
 from bionemo.scale.run.report import main as report
@@ -32,7 +33,7 @@ def folder(tmp_path_factory) -> Path:
     cells = ad.read_h5ad(KANG)
     cells[cells.obs["cell_type"].isin([HELD_OUT, "NK", "CD4 T"])].write_h5ad(folder / "kang.h5ad")
     (folder / "split.toml").write_text(f'[training]\nkang = "train"\n[zeroshot]\n"kang.{HELD_OUT}" = "test"\n')
-    config = PrepareConfig(
+    config = PrepareSettings(
         inputs=(folder / "kang.h5ad",),
         out=folder / "store",
         split=folder / "split.toml",

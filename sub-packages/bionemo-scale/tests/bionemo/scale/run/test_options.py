@@ -7,18 +7,26 @@ from pathlib import Path
 
 import pytest
 
+from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.fields import Option, options_of
 from bionemo.scale.options.parser import OptionParser
-from bionemo.scale.run import infer, train
+from bionemo.scale.run import infer, prepare, train
 from bionemo.scale.train.settings import TrainSettings
 
 
 FIRST = json.loads(Path(__file__).with_name("first_options.json").read_text())
 COMMANDS: dict[str, tuple[OptionParser, tuple[type, ...]]] = {
+    "prepare": (prepare.parser(), (PrepareSettings, prepare.PrepareModes)),
     "infer": (infer.parser(), (InferSettings,)),
     "train": (train.parser(), (TrainSettings, train.TrainModes)),
 }
+
+
+# The command took "control" where none was given; --help said so.
+FIRST["prepare"]["--control"] = ["control"]
+# Still 10,000, but only where counts are scaled; log1p values show their own.
+FIRST["prepare"]["--target-sum"] = None
 
 
 def default(option: Option) -> object:

@@ -184,7 +184,7 @@ REFUSED = {
     "no split file": (lambda folder: (folder / "split.toml").unlink(), ["split"], "no such split file"),
     "library size": (NOTHING, ["--library-size-key", "total"], "obs has no column 'total'"),
     "layer": (NOTHING, ["--matrix", "layers/counts"], "no layer 'counts'; there is none"),
-    "hvg": (NOTHING, ["--hvg", "-1"], "hvg of at least 0"),
+    "hvg": (NOTHING, ["--hvg", "-1"], "--hvg must be at least 0"),
     "names": (NOTHING, ["--dataset", "a", "--dataset", "b"], "one dataset name for each of 1 files, or one for all"),
 }
 
@@ -251,7 +251,10 @@ WRONG = {
     "no out": (["a.h5ad"], "expected --out, the folder to make"),
     "two stores": (["--info", "s", "t"], "expected one store, found t"),
     "no store": (["--verify", "nowhere"], "nowhere: not a store"),
-    "knockdown": (["a.h5ad", "--out", "s", "--knockdown", "1", "2", "3"], "one share or two, found 3"),
+    "knockdown": (
+        ["a.h5ad", "--out", "s", "--knockdown", "1", "2", "3"],
+        "--knockdown must be at most 2 values, found 3",
+    ),
     "state": (["a.h5ad", "--out", "s", "--from-state", "c.toml"], "give neither of them besides it"),
     "one part": (["--merge", "a", "--out", "s"], "at least two stores"),
 }

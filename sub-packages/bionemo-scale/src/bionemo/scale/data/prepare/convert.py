@@ -14,18 +14,18 @@ from pathlib import Path
 import lmdb
 import numpy as np
 
-from bionemo.scale.data.prepare.knockdown import Knockdown, cells_with_knockdown
+from bionemo.scale.data.prepare.knockdown import cells_with_knockdown
 from bionemo.scale.data.prepare.layout import FileGroups, FileLabels, count_groups, read_labels, rows_of_file
 from bionemo.scale.data.prepare.scan import FileStatistics, ScanJournal, read_library_size, scan
+from bionemo.scale.data.prepare.settings import Knockdown
 from bionemo.scale.data.prepare.workspace import WORK_NAME, held, replace_text
 from bionemo.scale.data.prepare.writer import ShardJob, write_obs, write_shards
-from bionemo.scale.data.store.format import Codec
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry, InputEntry
 from bionemo.scale.files.anndata_file import H5adSource
 from bionemo.scale.files.expression_scale import StatedScale, ValueKind
 from bionemo.scale.files.provenance import hash_file, size_of
-from bionemo.scale.types import ObsKeys, Split
+from bionemo.scale.types import Codec, ObsKeys, Split
 
 
 Progress = Callable[[int], None]

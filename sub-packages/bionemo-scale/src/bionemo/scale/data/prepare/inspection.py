@@ -18,7 +18,6 @@ from bionemo.scale.data.sets.controls import ControlMatcher
 from bionemo.scale.data.store.format import (
     SPLIT_NAME,
     Block,
-    Codec,
     block_key,
     decode_block,
     value_dtype_of,
@@ -27,7 +26,7 @@ from bionemo.scale.data.store.manifest import FileEntry, Manifest, read_manifest
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.data.store.shards import open_shard
 from bionemo.scale.files.provenance import hash_file
-from bionemo.scale.types import ExpressionScale, InputError, Split
+from bionemo.scale.types import Codec, ExpressionScale, InputError, Split
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,25 +3,15 @@
 """Cells of a CRISPR interference screen in which the targeted gene is down: the others show no effect of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.prepare.layout import FileLabels
 from bionemo.scale.data.prepare.scan import check_values, kind_of, size_factors
+from bionemo.scale.data.prepare.settings import Knockdown
 from bionemo.scale.files.anndata_file import H5adSource
 from bionemo.scale.files.expression_scale import ValueKind
-
-
-@dataclass(frozen=True, kw_only=True)
-class Knockdown:
-    """Limits on the residual expression of the targeted gene, relative to the controls of the cell type."""
-
-    group: float
-    """Cells of a (cell type, perturbation) are kept if their mean is below it."""
-    cell: float
-    """And of those the cells that are below it."""
 
 
 def cells_with_knockdown(

@@ -4,10 +4,10 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -31,77 +31,24 @@ from bionemo.scale.data.prepare.convert import (
     write_input,
 )
 from bionemo.scale.data.prepare.hvg import GeneMoments, select_genes
-from bionemo.scale.data.prepare.knockdown import Knockdown
 from bionemo.scale.data.prepare.layout import check_controls, count_conditions, lay_out
 from bionemo.scale.data.prepare.pool import run_tasks
 from bionemo.scale.data.prepare.scan import FileStatistics
 from bionemo.scale.data.prepare.scanned import ScannedInput, copy_scans, read_scans, write_scans
+from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.prepare.workspace import replace_text, workspace
-from bionemo.scale.data.prepare.writer import BUCKET_ENTRIES
 from bionemo.scale.data.sets.controls import ControlMatcher
-from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME, Codec
+from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import Manifest
-from bionemo.scale.files.expression_scale import ValueKind
 from bionemo.scale.files.provenance import version_of, versions_of
-from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys, Split
+from bionemo.scale.types import DataCard, ExpressionScale, InputError, Split
 
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage (``filter``, ``scan``, ``write``), the cells it has just done, and all cells of the stage."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareConfig:
-    """What to make a store of, and how."""
-
-    inputs: tuple[Path, ...]
-    """h5ad files, or folders of zarr stores of AnnData."""
-    out: Path
-    """The store, a folder that is made."""
-    keys: ObsKeys = field(default_factory=ObsKeys)
-    controls: tuple[str, ...] = ("control",)
-    """Perturbation labels of control cells; all become the first."""
-    datasets: tuple[str, ...] = ()
-    """Name of each file's data set, or one for all; file names without ending when empty."""
-    split: Path | SplitSpec | None = None
-    """Split file; ``None`` makes every cell training data."""
-    allow_unknown_names: bool = False
-    """Names of the split that the files do not have are reported and not refused."""
-    num_hvg: int = 2000
-    """Highly variable genes to keep; 0 keeps all."""
-    target_sum: float | None = None
-    """Library size cells are scaled to, and that log1p values were scaled to; ``None`` is 10,000 where counts are
-    scaled here or log1p values show it."""
-    values: ValueKind | None = None
-    """What the values are where they do not show it: ``counts`` (fractional ones), or ``log1p``."""
-    library_size_key: str | None = None
-    """obs column with library sizes; ``None`` sums the counts of the file's genes."""
-    matrix: str = "X"
-    """Expression to read: ``X``, ``layers/NAME``, ``raw/X`` or ``obsm/NAME``."""
-    gene_key: str | None = None
-    """var column with gene names; ``None`` is the index."""
-    join: Literal["inner", "outer"] = "inner"
-    """Genes that all files have, or that any file has; those that a file lacks are 0 in its cells."""
-    knockdown: Knockdown | None = None
-    """Leave out cells in which the targeted gene is not down."""
-    codec: Codec = "zstd"
-    """How cells are packed."""
-    scanned: tuple[Path, ...] = ()
-    """Folders that :func:`scan_only` made of these and other files, whose values decide which genes are kept."""
-    workers: int = 1
-    """Processes, at most one a file."""
-    overwrite: bool = False
-    """Replace the store at ``out``."""
-    bucket_entries: int = BUCKET_ENTRIES
-    """Stored values sorted in memory at once."""
-
-    @property
-    def library_target(self) -> float:
-        """Library size cells are scaled to."""
-        return ExpressionScale().target_sum if self.target_sum is None else self.target_sum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +98,7 @@ class _Plan:
         return sum(each.num_cells for each in self.surveys)
 
 
-def prepare(config: PrepareConfig, progress: Progress = _no_progress) -> PrepareSummary:
+def prepare(config: PrepareSettings, progress: Progress = _no_progress) -> PrepareSummary:
     """Make a store of AnnData files; memory follows the labels of the largest file, not its expression.
 
     The store appears at ``config.out`` when it is complete, or not at all. A conversion that was killed leaves a
@@ -164,7 +111,7 @@ def prepare(config: PrepareConfig, progress: Progress = _no_progress) -> Prepare
     Raises:
         InputError: The input cannot be used, or nothing can be written; one line says why.
     """
-    _check_config(config)
+    check_out(config.out, overwrite=config.overwrite)
     with workspace(config.out, _command(config, "store")) as folder:
         plan = _look(config, folder, progress, is_part=bool(config.scanned))
         scans = read_scans(config.scanned, _scan_options(config))
@@ -193,13 +140,13 @@ def prepare(config: PrepareConfig, progress: Progress = _no_progress) -> Prepare
     return _summarise(config, manifest, plan, found, _warnings(config, plan, statistics, manifest))
 
 
-def scan_only(config: PrepareConfig, progress: Progress = _no_progress) -> tuple[ScannedInput, ...]:
+def scan_only(config: PrepareSettings, progress: Progress = _no_progress) -> tuple[ScannedInput, ...]:
     """Do the first pass alone, for a conversion of many files on many machines, and keep it at ``config.out``.
 
     Raises:
         InputError: The input cannot be used, or nothing can be written.
     """
-    _check_config(config)
+    check_out(config.out, overwrite=config.overwrite)
     with workspace(config.out, _command(config, "scan")) as folder:
         plan = _look(config, folder, progress, is_part=True)
         statistics = _scan_all(config, plan, progress)
@@ -220,7 +167,7 @@ def _scanned(file: InputFile, found: Survey, statistics: FileStatistics) -> Scan
     )
 
 
-def _look(config: PrepareConfig, folder: Path, progress: Progress, *, is_part: bool) -> _Plan:
+def _look(config: PrepareSettings, folder: Path, progress: Progress, *, is_part: bool) -> _Plan:
     """Read the labels and decide where every cell goes; a part need not have what the other parts may have."""
     files = tuple(
         InputFile(
@@ -238,7 +185,7 @@ def _look(config: PrepareConfig, folder: Path, progress: Progress, *, is_part: b
             is_target_stated=config.target_sum is not None,
             knockdown=config.knockdown,
         )
-        for number, (path, dataset) in enumerate(zip(config.inputs, _datasets(config), strict=True))
+        for number, (path, dataset) in enumerate(zip(config.inputs, config.dataset_names, strict=True))
     )
     # Labels are read in a moment; only the filter makes it worth to start processes.
     workers = config.workers if config.knockdown else 1
@@ -276,22 +223,6 @@ def check_groups(groups: GroupTable) -> None:
     )
 
 
-def _check_config(config: PrepareConfig) -> None:
-    if len(config.datasets) not in (0, 1, len(config.inputs)):
-        raise InputError(
-            f"expected one dataset name for each of {len(config.inputs)} files, or one for all, found "
-            f"{', '.join(config.datasets)}"
-        )
-    for path in config.inputs:
-        if config.inputs.count(path) > 1:
-            raise InputError(f"{path}: the file is given twice")
-    if config.num_hvg < 0 or not 0 < config.library_target < np.inf:
-        raise InputError(
-            f"expected hvg of at least 0 and a positive target sum, found {config.num_hvg} and {config.target_sum}"
-        )
-    check_out(config.out, overwrite=config.overwrite)
-
-
 def check_out(out: Path, *, overwrite: bool) -> None:
     """Check that a store may be made here.
 
@@ -305,7 +236,7 @@ def check_out(out: Path, *, overwrite: bool) -> None:
             raise InputError(f"{out}: only a store is overwritten, found no {MANIFEST_NAME} in it")
 
 
-def _command(config: PrepareConfig, what: str) -> dict[str, Any]:
+def _command(config: PrepareSettings, what: str) -> dict[str, Any]:
     """What a conversion must have in common with one that it continues."""
     fields = asdict(config)
     for name in ("workers", "overwrite", "out", "bucket_entries"):
@@ -323,7 +254,7 @@ def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
-def _scan_options(config: PrepareConfig) -> dict[str, Any]:
+def _scan_options(config: PrepareSettings) -> dict[str, Any]:
     """What decides about the numbers of a scan."""
     names = (
         "keys",
@@ -340,7 +271,7 @@ def _scan_options(config: PrepareConfig) -> dict[str, Any]:
     return {name: command[name] for name in names}
 
 
-def _join_genes(config: PrepareConfig, named: Sequence[tuple[object, np.ndarray]]) -> np.ndarray:
+def _join_genes(config: PrepareSettings, named: Sequence[tuple[object, np.ndarray]]) -> np.ndarray:
     """Genes that every file has, or that any has, in the order of their first appearance."""
     counts: dict[str, int] = {}
     for _, genes in named:
@@ -355,7 +286,7 @@ def _join_genes(config: PrepareConfig, named: Sequence[tuple[object, np.ndarray]
     return kept
 
 
-def _scan_all(config: PrepareConfig, plan: _Plan, progress: Progress) -> list[FileStatistics]:
+def _scan_all(config: PrepareSettings, plan: _Plan, progress: Progress) -> list[FileStatistics]:
     tasks = [ScanTask(file=file, groups=plan.groups) for file in plan.files]
     statistics = run_tasks(
         scan_input, tasks, workers=config.workers, progress=lambda cells: progress("scan", cells, plan.num_cells)
@@ -377,7 +308,7 @@ def check_scale(name: object, kind: str, first_name: object, first_kind: str) ->
         )
 
 
-def _choose_genes(config: PrepareConfig, scans: Sequence[ScannedInput]) -> tuple[np.ndarray, int]:
+def _choose_genes(config: PrepareSettings, scans: Sequence[ScannedInput]) -> tuple[np.ndarray, int]:
     """Genes to keep, and how many there were to choose from."""
     for scan in scans:
         check_scale(scan.name, scan.kind, scans[0].name, scans[0].kind)
@@ -394,7 +325,7 @@ def _choose_genes(config: PrepareConfig, scans: Sequence[ScannedInput]) -> tuple
     return chosen, len(genes)
 
 
-def _card(config: PrepareConfig, plan: _Plan, statistics: Sequence[FileStatistics], genes: np.ndarray) -> DataCard:
+def _card(config: PrepareSettings, plan: _Plan, statistics: Sequence[FileStatistics], genes: np.ndarray) -> DataCard:
     kind = statistics[0].kind
     return DataCard(
         genes=tuple(genes.tolist()),
@@ -425,14 +356,8 @@ def _manifest(plan: _Plan, card: DataCard, written: Sequence[WrittenInput]) -> M
     )
 
 
-def _datasets(config: PrepareConfig) -> tuple[str, ...]:
-    if len(config.datasets) == 1:
-        return config.datasets * len(config.inputs)
-    return config.datasets or tuple(path.stem for path in config.inputs)
-
-
 def _warnings(
-    config: PrepareConfig, plan: _Plan, statistics: Sequence[FileStatistics], manifest: Manifest
+    config: PrepareSettings, plan: _Plan, statistics: Sequence[FileStatistics], manifest: Manifest
 ) -> tuple[str, ...]:
     lines = []
     if config.library_size_key and statistics[0].kind == "log1p":
@@ -454,7 +379,7 @@ def _warnings(
 
 
 def _summarise(
-    config: PrepareConfig, manifest: Manifest, plan: _Plan, num_genes_found: int, warnings: tuple[str, ...]
+    config: PrepareSettings, manifest: Manifest, plan: _Plan, num_genes_found: int, warnings: tuple[str, ...]
 ) -> PrepareSummary:
     groups = manifest.groups
     cells = {part.value: plan.split.count_cells(part) for part in Split}

@@ -25,10 +25,10 @@ import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.prepare.layout import BlockTable, blocks_of_shard
+from bionemo.scale.data.prepare.settings import BUCKET_ENTRIES
 from bionemo.scale.data.store.csr import concatenate_ranges, row_pointers
 from bionemo.scale.data.store.format import (
     Block,
-    Codec,
     block_key,
     decode_block,
     encode_block,
@@ -40,10 +40,9 @@ from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry
 from bionemo.scale.files.anndata_file import CellChunk, H5adSource
 from bionemo.scale.files.provenance import hash_file
+from bionemo.scale.types import Codec
 
 
-BUCKET_ENTRIES = 1 << 24
-"""Stored values sorted in memory at once: below 1 GB at the peak."""
 OBS_ROW_GROUP = 1 << 16
 _FRAME = np.dtype("<u8")
 # LMDB reserves address space, not disk: a value takes whole pages, so that two pages a block are added.

@@ -9,10 +9,11 @@
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+
+from bionemo.scale.types import Codec
 
 
 SCHEMA_VERSION = 2
@@ -32,9 +33,6 @@ _DTYPES = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 3: np.dtype("<u4"), 4: np.dty
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 _POINTER = np.dtype("<u4")
 _LIBRARY = np.dtype("<f4")
-
-Codec = Literal["none", "zstd"]
-"""``none`` is read where it lies in the memory map; ``zstd`` takes about a quarter of the space."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.store.csr import concatenate_ranges
-from bionemo.scale.data.store.format import CHUNK_ROWS, SPLIT_NAME, Codec
+from bionemo.scale.data.store.format import CHUNK_ROWS, SPLIT_NAME
 from bionemo.scale.data.store.gather import GatheredRows, gather_rows
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry, read_manifest
 from bionemo.scale.data.store.shards import Shards
 from bionemo.scale.files.provenance import hash_file
-from bionemo.scale.types import DataCard, GroupMeans, InputError, Split
+from bionemo.scale.types import Codec, DataCard, GroupMeans, InputError, Split
 
 
 logger = logging.getLogger(__name__)

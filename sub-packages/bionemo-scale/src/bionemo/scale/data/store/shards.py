@@ -11,10 +11,10 @@ from weakref import WeakValueDictionary
 import lmdb
 import numpy as np
 
-from bionemo.scale.data.store.format import CHUNK_ROWS, Codec, block_key, codec_of, decode_block
+from bionemo.scale.data.store.format import CHUNK_ROWS, block_key, codec_of, decode_block
 from bionemo.scale.data.store.gather import PlacedBlock, place_block
 from bionemo.scale.data.store.groups import GroupTable
-from bionemo.scale.types import InputError
+from bionemo.scale.types import Codec, InputError
 
 
 CACHED_BLOCKS = 1 << 16

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.data.prepare.knockdown import Knockdown, cells_with_knockdown
+from bionemo.scale.data.prepare.knockdown import cells_with_knockdown
 from bionemo.scale.data.prepare.layout import read_labels
+from bionemo.scale.data.prepare.settings import Knockdown
 from bionemo.scale.files import anndata_file as h5ad
 from bionemo.scale.files.anndata_file import H5adSource
 from bionemo.scale.types import ObsKeys

@@ -7,7 +7,8 @@ import pytest
 
 from bionemo.scale.data.prepare.inspection import verify_store
 from bionemo.scale.data.prepare.merge import merge_stores
-from bionemo.scale.data.prepare.preprocess import PrepareConfig, prepare, scan_only
+from bionemo.scale.data.prepare.preprocess import prepare, scan_only
+from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.types import InputError, Split
 
@@ -44,7 +45,7 @@ def plates(tmp_path, screen):
 
 def config_of(tmp_path, inputs, out, **options):
     fields = dict(datasets=("mine",), split=tmp_path / "split.toml", num_hvg=20)
-    return PrepareConfig(inputs=tuple(inputs), out=tmp_path / out, **{**fields, **options})
+    return PrepareSettings(inputs=tuple(inputs), out=tmp_path / out, **{**fields, **options})
 
 
 def convert_apart(tmp_path, plates, **options):

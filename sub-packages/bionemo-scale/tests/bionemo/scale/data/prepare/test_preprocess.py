@@ -9,8 +9,8 @@ import pytest
 
 from bionemo.scale.data.prepare import preprocess, writer
 from bionemo.scale.data.prepare.inspection import verify_store
-from bionemo.scale.data.prepare.knockdown import Knockdown
-from bionemo.scale.data.prepare.preprocess import PrepareConfig, prepare
+from bionemo.scale.data.prepare.preprocess import prepare
+from bionemo.scale.data.prepare.settings import Knockdown, PrepareSettings
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files import anndata_file as h5ad
 from bionemo.scale.types import ExpressionScale, InputError, ObsKeys, Split
@@ -37,7 +37,7 @@ def test_the_card_and_the_summary_describe_the_store(tmp_path, screen, screen_fi
         '[training]\nscreen = "train"\n[zeroshot]\n"screen.B c" = "test"\n[fewshot."screen.A"]\nval = ["p1"]'
     )
     calls = []
-    config = PrepareConfig(inputs=(screen_file,), out=tmp_path / "made" / "store", split=split, num_hvg=20)
+    config = PrepareSettings(inputs=(screen_file,), out=tmp_path / "made" / "store", split=split, num_hvg=20)
     summary = prepare(config, lambda stage, cells, total: calls.append((stage, cells, total)))
     store = Store.open(config.out)
     card = store.card
@@ -68,14 +68,14 @@ def test_the_card_and_the_summary_describe_the_store(tmp_path, screen, screen_fi
 
 def test_the_same_input_gives_the_same_bytes(tmp_path, screen_file):
     for name in ("first", "second"):
-        prepare(PrepareConfig(inputs=(screen_file,), out=tmp_path / name))
+        prepare(PrepareSettings(inputs=(screen_file,), out=tmp_path / name))
     assert files_in(tmp_path / "first") == files_in(tmp_path / "second")
     for name in files_in(tmp_path / "first"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
 def test_the_manifest_tells_where_the_store_comes_from(screen_file, tmp_path):
-    prepare(PrepareConfig(inputs=(screen_file,), datasets=("mine",), out=tmp_path / "store"))
+    prepare(PrepareSettings(inputs=(screen_file,), datasets=("mine",), out=tmp_path / "store"))
     text = (tmp_path / "store" / "manifest.json").read_text()
     fields = json.loads(text)
     (entry,) = fields["inputs"]
@@ -93,7 +93,7 @@ def test_held_out_controls_and_fallbacks_are_counted(tmp_path, screen, make_stor
     kept = ~((screen.obs["perturbation"] == "control") & (screen.obs["batch"] == "b1"))
     path = tmp_path / "few.h5ad"
     screen[kept].copy().write_h5ad(path)
-    summary = prepare(PrepareConfig(inputs=(path,), out=tmp_path / "store"))
+    summary = prepare(PrepareSettings(inputs=(path,), out=tmp_path / "store"))
     groups = Store.open(tmp_path / "store").groups
     assert summary.num_fallback_groups == sum(
         groups.label(index).batch == "b1" for index in groups.perturbed_in(Split.TRAIN)
@@ -104,7 +104,7 @@ def test_library_size_warnings(tmp_path, screen, make_store):
     screen.obs["size"] = 1.0
     path = tmp_path / "a.h5ad"
     screen.write_h5ad(path)
-    config = PrepareConfig(inputs=(path,), out=tmp_path / "store", library_size_key="size")
+    config = PrepareSettings(inputs=(path,), out=tmp_path / "store", library_size_key="size")
     (warning,) = prepare(config).warnings
     assert warning.startswith(f"{screen.n_obs} cells have a library size in 'size' below the sum")
     assert Store.open(config.out).card.scale.library_size_key == "size"
@@ -116,7 +116,7 @@ def test_an_unused_library_size_is_said_and_not_recorded(tmp_path, screen):
     screen.X = np.log1p(screen.X.toarray() / screen.obs["size"].to_numpy()[:, None] * 1e4).astype(np.float32)
     path = tmp_path / "a.h5ad"
     screen.write_h5ad(path)
-    config = PrepareConfig(inputs=(path,), out=tmp_path / "store", library_size_key="size")
+    config = PrepareSettings(inputs=(path,), out=tmp_path / "store", library_size_key="size")
     (warning,) = prepare(config).warnings
     assert "only checked their scale" in warning
     assert Store.open(config.out).card.scale == ExpressionScale(source="log1p", library_size_key=None)
@@ -124,17 +124,17 @@ def test_an_unused_library_size_is_said_and_not_recorded(tmp_path, screen):
 
 def test_overwriting_replaces_a_store_and_nothing_else(tmp_path, screen_file):
     out = tmp_path / "store"
-    prepare(PrepareConfig(inputs=(screen_file,), out=out, num_hvg=10))
+    prepare(PrepareSettings(inputs=(screen_file,), out=out, num_hvg=10))
     with pytest.raises(InputError, match="exists already; .* --overwrite"):
-        prepare(PrepareConfig(inputs=(screen_file,), out=out))
+        prepare(PrepareSettings(inputs=(screen_file,), out=out))
     (out / "extra").write_text("gone afterwards")
-    prepare(PrepareConfig(inputs=(screen_file,), out=out, num_hvg=20, overwrite=True))
+    prepare(PrepareSettings(inputs=(screen_file,), out=out, num_hvg=20, overwrite=True))
     assert Store.open(out).num_genes == 20 and not (out / "extra").exists()
     other = tmp_path / "notes"
     other.mkdir()
     (other / "mine.txt").write_text("keep")
     with pytest.raises(InputError, match="only a store is overwritten"):
-        prepare(PrepareConfig(inputs=(screen_file,), out=other, overwrite=True))
+        prepare(PrepareSettings(inputs=(screen_file,), out=other, overwrite=True))
     assert files_in(tmp_path) == sorted(
         ["notes", "notes/mine.txt", "screen.h5ad", "store", *(f"store/{path.name}" for path in out.iterdir())]
     )
@@ -142,13 +142,13 @@ def test_overwriting_replaces_a_store_and_nothing_else(tmp_path, screen_file):
 
 def test_an_empty_folder_may_be_filled(tmp_path, screen_file):
     (tmp_path / "store").mkdir()
-    prepare(PrepareConfig(inputs=(screen_file,), out=tmp_path / "store"))
+    prepare(PrepareSettings(inputs=(screen_file,), out=tmp_path / "store"))
     assert Store.open(tmp_path / "store").num_cells
 
 
 @pytest.mark.parametrize("had_store", [False, True])
 def test_an_interrupted_run_leaves_the_old_store_and_goes_on(tmp_path, screen_file, monkeypatch, had_store):
-    out, config = tmp_path / "store", PrepareConfig(inputs=(screen_file,), out=tmp_path / "store", overwrite=True)
+    out, config = tmp_path / "store", PrepareSettings(inputs=(screen_file,), out=tmp_path / "store", overwrite=True)
     if had_store:
         prepare(replace(config, num_hvg=10))
     with monkeypatch.context() as patch:
@@ -177,7 +177,7 @@ def test_a_run_stopped_after_any_piece_ends_with_the_same_bytes(tmp_path, monkey
         screen.write_h5ad(inputs[-1])
     monkeypatch.setattr(h5ad, "CHUNK_ENTRIES", 900)
     monkeypatch.setattr(writer, "_BLOCKS_PER_COMMIT", 3)
-    config = PrepareConfig(inputs=tuple(inputs), out=tmp_path / "store", bucket_entries=3000, num_hvg=30)
+    config = PrepareSettings(inputs=tuple(inputs), out=tmp_path / "store", bucket_entries=3000, num_hvg=30)
     prepare(replace(config, out=tmp_path / "whole"))
 
     def stop_after(limit):
@@ -203,7 +203,7 @@ def test_a_run_stopped_after_any_piece_ends_with_the_same_bytes(tmp_path, monkey
 def test_a_run_stopped_between_blocks_goes_on(tmp_path, monkeypatch, screen_file):
     """At every block in turn, committed or not."""
     monkeypatch.setattr(writer, "_BLOCKS_PER_COMMIT", 2)
-    config = PrepareConfig(inputs=(screen_file,), out=tmp_path / "store", bucket_entries=3000)
+    config = PrepareSettings(inputs=(screen_file,), out=tmp_path / "store", bucket_entries=3000)
     prepare(replace(config, out=tmp_path / "whole"))
     put = writer._ShardWriter.put
     for limit in range(1, 1000):
@@ -229,7 +229,7 @@ def test_a_run_stopped_between_blocks_goes_on(tmp_path, monkeypatch, screen_file
 
 
 def test_another_command_does_not_continue(tmp_path, monkeypatch, screen_file):
-    config = PrepareConfig(inputs=(screen_file,), out=tmp_path / "store")
+    config = PrepareSettings(inputs=(screen_file,), out=tmp_path / "store")
     with monkeypatch.context() as patch:
         patch.setattr(preprocess, "Manifest", lambda **fields: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -248,7 +248,7 @@ def test_several_files_are_converted_at_once(tmp_path, screen, workers):
         inputs.append(tmp_path / f"screen{number}.h5ad")
         screen[:, number:].copy().write_h5ad(inputs[-1])
     calls = []
-    config = PrepareConfig(inputs=tuple(inputs), out=tmp_path / "store", workers=workers, num_hvg=20)
+    config = PrepareSettings(inputs=tuple(inputs), out=tmp_path / "store", workers=workers, num_hvg=20)
     summary = prepare(config, lambda stage, cells, total: calls.append((stage, cells)))
     assert summary.num_cells == 3 * screen.n_obs and summary.num_genes_found == 58
     for stage in ("scan", "write"):
@@ -263,7 +263,7 @@ def test_one_name_may_be_for_all_files(tmp_path, screen):
     for number, batch in enumerate(("b0", "b1")):
         inputs.append(tmp_path / f"plate{number}.h5ad")
         screen[screen.obs["batch"] == batch].copy().write_h5ad(inputs[-1])
-    summary = prepare(PrepareConfig(inputs=tuple(inputs), out=tmp_path / "store", datasets=("all",)))
+    summary = prepare(PrepareSettings(inputs=tuple(inputs), out=tmp_path / "store", datasets=("all",)))
     assert Store.open(summary.out).groups.datasets == ("all",) and summary.num_cells == screen.n_obs
 
 
@@ -272,7 +272,7 @@ def test_genes_of_all_files_or_of_any(tmp_path, screen, join):
     inputs = (tmp_path / "a.h5ad", tmp_path / "b.h5ad")
     screen[:, :50].copy().write_h5ad(inputs[0])
     screen[:, 20:].copy().write_h5ad(inputs[1])
-    summary = prepare(PrepareConfig(inputs=inputs, out=tmp_path / "store", join=join, num_hvg=0))
+    summary = prepare(PrepareSettings(inputs=inputs, out=tmp_path / "store", join=join, num_hvg=0))
     store = Store.open(summary.out)
     expected = screen.var_names[20:50] if join == "inner" else screen.var_names
     assert store.card.genes == tuple(expected) and summary.num_genes_found == len(expected)
@@ -291,8 +291,8 @@ def test_a_gene_is_judged_by_the_cells_that_measured_it(tmp_path, screen):
     inputs = (tmp_path / "a.h5ad", tmp_path / "b.h5ad")
     screen.write_h5ad(inputs[0])
     screen.write_h5ad(inputs[1])
-    both = prepare(PrepareConfig(inputs=inputs, out=tmp_path / "both", join="outer", num_hvg=20))
-    alone = prepare(PrepareConfig(inputs=inputs[:1], out=tmp_path / "alone", num_hvg=20))
+    both = prepare(PrepareSettings(inputs=inputs, out=tmp_path / "both", join="outer", num_hvg=20))
+    alone = prepare(PrepareSettings(inputs=inputs[:1], out=tmp_path / "alone", num_hvg=20))
     assert Store.open(both.out).card.genes == Store.open(alone.out).card.genes
 
 
@@ -300,7 +300,7 @@ def test_another_target_sum_of_log1p_values_is_refused(tmp_path, screen):
     linear = screen.X.toarray() / screen.X.toarray().sum(axis=1)[:, None] * 5000.0
     screen.X = np.log1p(linear).astype(np.float32)
     screen.write_h5ad(tmp_path / "a.h5ad")
-    config = PrepareConfig(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store")
+    config = PrepareSettings(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store")
     with pytest.raises(InputError, match=r"scaled to 10000, found .* 5000; give --target-sum 5000"):
         prepare(config)
     assert prepare(replace(config, target_sum=5000.0)).kind == "log1p"
@@ -316,7 +316,7 @@ def test_cells_without_knockdown_are_left_out_and_counted(tmp_path, screen):
     values[np.isin(screen.obs["perturbation"], ["gene0", "gene2"]), :3] = 5
     screen.X = values
     screen.write_h5ad(tmp_path / "a.h5ad")
-    config = PrepareConfig(
+    config = PrepareSettings(
         inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store", knockdown=Knockdown(group=0.3, cell=0.3)
     )
     summary = prepare(config)
@@ -331,22 +331,22 @@ def test_cells_without_knockdown_are_left_out_and_counted(tmp_path, screen):
     ("options", "message"),
     [
         ({"datasets": ("a", "b")}, "one dataset name for each of 1 files"),
-        ({"num_hvg": -1}, "hvg of at least 0"),
-        ({"target_sum": 0.0}, "positive target sum"),
+        ({"num_hvg": -1}, "--hvg must be at least 0, found -1"),
+        ({"target_sum": 0.0}, "--target-sum must be at least 1"),
     ],
 )
 def test_settings_are_checked(tmp_path, screen_file, options, message):
     with pytest.raises(InputError, match=message):
-        prepare(PrepareConfig(inputs=(screen_file,), out=tmp_path / "store", **options))
+        prepare(PrepareSettings(inputs=(screen_file,), out=tmp_path / "store", **options))
 
 
 def test_a_file_given_twice_is_refused(tmp_path, screen_file):
     with pytest.raises(InputError, match="given twice"):
-        prepare(PrepareConfig(inputs=(screen_file, screen_file), out=tmp_path / "store"))
+        prepare(PrepareSettings(inputs=(screen_file, screen_file), out=tmp_path / "store"))
 
 
 def test_genes_that_never_vary_are_refused(tmp_path, screen):
     screen.X = np.ones(screen.shape, dtype=np.int32)
     screen.write_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(InputError, match="expected genes that vary"):
-        prepare(PrepareConfig(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store", num_hvg=5))
+        prepare(PrepareSettings(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store", num_hvg=5))

@@ -1,0 +1,115 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a user decides about a conversion."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bionemo.scale.data.labels.split import SplitSpec
+from bionemo.scale.options.fields import option
+from bionemo.scale.options.limits import COUNT, LIBRARY_SIZE, NOT_NEGATIVE, Limits
+from bionemo.scale.options.settings import Settings
+from bionemo.scale.types import Codec, ExpressionScale, InputError, ObsKeys, ValueKind
+
+
+_LABELS, _VALUES, _WORK = "labels", "values and genes", "work"
+_SHARE = Limits(above=0)
+BUCKET_ENTRIES = 1 << 24
+"""Default of ``bucket_entries``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knockdown:
+    """Limits on the residual expression of the targeted gene, relative to the controls of the cell type."""
+
+    group: float
+    """Cells of a (cell type, perturbation) are kept if their mean is below it."""
+    cell: float | None = None
+    """And of those the cells that are below it; ``None`` is the same as ``group``."""
+
+    def __post_init__(self):
+        if self.cell is None:
+            object.__setattr__(self, "cell", self.group)
+        for share in (self.group, self.cell):
+            if share not in _SHARE:
+                raise InputError(f"--knockdown must be {_SHARE}, found {share}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings(Settings):
+    """What to make a store of, and how."""
+
+    inputs: tuple[Path, ...] = option(form="positional", metavar="INPUT")
+    """h5ad files, or folders of zarr stores of AnnData; with --merge, stores."""
+    out: Path = option(metavar="STORE")
+    """Folder to make."""
+    keys: ObsKeys = option(ObsKeys(), group=_LABELS)
+    """The obs columns that label a cell."""
+    controls: tuple[str, ...] = option(("control",), flag="--control", metavar="LABEL", group=_LABELS)
+    """Perturbation label of control cells; repeat it, or give @FILE with one a line: all get the name of the first."""
+    datasets: tuple[str, ...] = option((), flag="--dataset", metavar="NAME", group=_LABELS)
+    """Name of the data set of all files, or repeated of each in order (default: file names without ending)."""
+    split: Path | SplitSpec | None = option(None, metavar="SPLIT.toml", group=_LABELS)
+    """Held-out conditions; without it all cells are for training."""
+    allow_unknown_names: bool = option(False, form="hidden")
+    """Report names of the split that the files do not have instead of refusing them."""
+    num_hvg: int = option(2000, flag="--hvg", limits=NOT_NEGATIVE, group=_VALUES)
+    """Highly variable genes to keep; 0 keeps all."""
+    target_sum: float | None = option(None, limits=LIBRARY_SIZE, metavar="SUM", group=_VALUES)
+    """Library size that cells are scaled to (default: 10000); for log1p values that do not show it, what they were scaled
+    to."""
+    values: ValueKind | None = option(None, group=_VALUES)
+    """What the values are where they do not show it: counts (fractional ones), or log1p."""
+    library_size_key: str | None = option(None, metavar="COLUMN", group=_VALUES)
+    """obs column with library sizes (default: the sum of a cell's counts)."""
+    matrix: str = option("X", metavar="WHERE", group=_VALUES)
+    """Expression to read: X, layers/NAME, raw/X or obsm/NAME."""
+    gene_key: str | None = option(None, metavar="COLUMN", group=_VALUES)
+    """var column with gene names (default: the var index)."""
+    join: Literal["inner", "outer"] = option("inner", group=_VALUES)
+    """Genes that all files have, or that any has; those that a file lacks are 0 in its cells."""
+    knockdown: Knockdown | None = option(None, form="words", metavar="SHARE", group=_VALUES)
+    """Keep perturbations, and cells of them, with less than this share of the target's expression in controls; a second
+    number is for the cells."""
+    codec: Codec = option("zstd", group=_WORK)
+    """How cells are packed."""
+    scanned: tuple[Path, ...] = option((), form="words", metavar="SCAN", group=_WORK)
+    """Choose genes by the values of these --scan-only folders, of these files and others."""
+    workers: int = option(1, limits=COUNT, group=_WORK)
+    """Processes, at most one a file."""
+    overwrite: bool = option(False, group=_WORK)
+    """Replace the store at --out."""
+    bucket_entries: int = option(BUCKET_ENTRIES, form="hidden", limits=COUNT)
+    """Stored values that are sorted in memory at once: below 1 GB at the peak of the default."""
+
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: Naming the options.
+        """
+        if not self.inputs:
+            raise InputError("expected files to convert, found none")
+        if len(self.datasets) not in (0, 1, len(self.inputs)):
+            raise InputError(
+                f"expected one dataset name for each of {len(self.inputs)} files, or one for all, found "
+                f"{', '.join(self.datasets)}"
+            )
+        for path in self.inputs:
+            if self.inputs.count(path) > 1:
+                raise InputError(f"{path}: the file is given twice")
+        if not self.controls:
+            raise InputError("--control: expected the label of control cells, found none")
+
+    @property
+    def library_target(self) -> float:
+        """Library size cells are scaled to."""
+        return ExpressionScale().target_sum if self.target_sum is None else self.target_sum
+
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        """Name of the data set of each input."""
+        if len(self.datasets) == 1:
+            return self.datasets * len(self.inputs)
+        return self.datasets or tuple(path.stem for path in self.inputs)
