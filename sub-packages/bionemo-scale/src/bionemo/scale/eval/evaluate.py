@@ -34,6 +34,7 @@ from bionemo.scale.eval.metrics.intervals import (
     batch_intervals,
     batch_weights,
 )
+from bionemo.scale.eval.metrics.ranking import CONSTANT
 from bionemo.scale.eval.metrics.spread import BANDWIDTHS, MAX_CELLS, MAX_GENES, MIN_DETECTION
 from bionemo.scale.eval.metrics.wilcoxon import FOLD_CHANGE_CLIP
 from bionemo.scale.eval.results import ResultFolder, check_out, compare_with_baselines, only_fallbacks, summarise
@@ -244,13 +245,13 @@ def split_mismatch(training: TrainingData, predictions: Mapping[str, PopulationF
 
 def _tables(task: Task, scores: pl.DataFrame, fallbacks: tuple[str, ...]) -> str:
     found = summarise(scores, trained=_trained(task))
-    table = render_table(found, unranked=(CEILING,), fallbacks=fallbacks)
+    table = render_table(found, ceiling=CEILING, fallbacks=fallbacks)
     if task.current is None:
         return table
     columns = newest_columns()
     version = task.current.versions["cell-eval"]
     return f"{table}\n\nthe same cells scored by cell-eval {version}\n" + render_table(
-        found, columns, unranked=(CEILING,), fallbacks=fallbacks
+        found, columns, ceiling=CEILING, fallbacks=fallbacks
     )
 
 
@@ -363,6 +364,12 @@ def _conventions() -> dict[str, str]:
         "precision_at_N are 0 where nothing is significant, as in cell-eval",
         "discrimination": "undefined where a context has one perturbation: a rank among one says nothing",
         "pearson_delta": f"undefined where no gene is predicted to change by {MIN_EFFECT:g}",
+        "pearson_delta_split": "as pearson_delta, the real controls cut in two at random within batches: the predicted side "
+        "subtracts one half and the real side the other, mean of both ways",
+        "de_chance": "min(significant real genes, significant predicted genes) / genes, what a random set of genes scores "
+        "in overlap_at_N and precision_at_N",
+        "marks": "* best of a column, ^ best and beyond the ceiling, neither at or below de_chance; constant cells "
+        f"(sd_ratio under {CONSTANT}) are not compared in metrics that test or read cells, and are no best baseline there",
         "mse_mae": "mean over genes of mean expression, no control subtracted; mse_delta and mae_delta subtract it",
         "intervals": f"{COVERAGE:.0%} percentile bootstrap: {NUM_DRAWS} draws of perturbations (contexts where there are "
         f"under {MIN_UNITS}); jackknife over batches, left out before the pseudobulk; cells are not drawn",

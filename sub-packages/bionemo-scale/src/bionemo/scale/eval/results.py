@@ -21,7 +21,8 @@ from typing import Any
 import polars as pl
 
 from bionemo.scale.eval.metrics.catalogue import BY_COLUMN
-from bionemo.scale.eval.metrics.intervals import Difference, Interval, PairBootstrap, best_baseline
+from bionemo.scale.eval.metrics.intervals import Difference, Interval, PairBootstrap
+from bionemo.scale.eval.metrics.ranking import best_of
 from bionemo.scale.eval.metrics.undefined import reasons
 from bionemo.scale.eval.scoring import KEYS, ContextScores, Shift
 from bionemo.scale.files.lock import sole_writer
@@ -122,11 +123,12 @@ def compare_with_baselines(
     """Return model to metric to its difference from the best baseline, for metrics that have a best."""
     bootstrap = PairBootstrap(scores, seed=seed)
     frames = {str(model): frame for (model,), frame in scores.group_by("model", maintain_order=True)}
+    means = {name: {metric: frames[name][metric].mean() for metric in metric_names(scores)} for name in baselines}
     found: dict[str, dict[str, Difference]] = {}
     for metric in metric_names(scores):
         if metric not in BY_COLUMN or BY_COLUMN[metric].best not in ("high", "low"):
             continue
-        rival = best_baseline({name: frames[name][metric].mean() for name in baselines}, metric)
+        rival = best_of(baselines, BY_COLUMN[metric], means)
         for model in models:
             difference = None if rival is None else bootstrap.difference(frames[model], frames[rival], metric)
             if difference is not None:

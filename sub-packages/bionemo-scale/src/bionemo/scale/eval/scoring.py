@@ -16,7 +16,7 @@ from bionemo.scale.eval.baselines.estimators import BASELINES, Matches, Targets,
 from bionemo.scale.eval.baselines.training_means import TrainingMeans
 from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError, run_cell_eval
 from bionemo.scale.eval.cell_eval.newest import PREFIX, CurrentCellEval
-from bionemo.scale.eval.cells.halves import split_halves
+from bionemo.scale.eval.cells.halves import half_means, split_halves
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.cells.sides import Side, make_side, share_batches
 from bionemo.scale.eval.metrics import formulas as metrics
@@ -131,6 +131,8 @@ class _Truth:
     side: Side
     samples: dict[str, spread.CellSample]
     """Perturbation to some of its cells."""
+    control_halves: np.ndarray
+    """[2, G] float64, means of two halves of the real controls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +161,9 @@ class _Scored:
 def _score_context(task: Task, context: str, progress: Callable[[str], None]) -> ContextScores:
     cells = task.cells.select(task.cells.cell_type == context)
     controls = task.controls.select(task.controls.cell_type == context)
-    truth = _truth(task, context, _side(task, cells, controls))
+    side = _side(task, cells, controls)
+    halves = half_means(side.adata.X[len(cells) :], controls.batch, named_rng(task.seed, context, "control halves"))
+    truth = _truth(task, context, side, halves)
     matches = context_matches(task, context, cells, controls)
     scored, fallbacks = {}, {"matching": matches.fallbacks}
     # A side can be large: the generator builds the next one only when this one is let go.
@@ -245,7 +249,7 @@ def _ceiling(task: Task, truth: _Truth, cells: Population, controls: Population)
     if halves.names:
         real = replace(cells, expression=truth.side.cells)
         first, second = (_side(task, real.select(rows), controls) for rows in (halves.first, halves.second))
-        yield _Contestant(name=CEILING, side=first, truth=_truth(task, truth.context, second))
+        yield _Contestant(name=CEILING, side=first, truth=_truth(task, truth.context, second, truth.control_halves))
 
 
 def _side(task: Task, cells: Population, controls: Population) -> Side:
@@ -253,9 +257,9 @@ def _side(task: Task, cells: Population, controls: Population) -> Side:
     return make_side(cells, controls, control=task.control, engine=task.engine, by_batch=by_batch)
 
 
-def _truth(task: Task, context: str, side: Side) -> _Truth:
+def _truth(task: Task, context: str, side: Side, control_halves: np.ndarray) -> _Truth:
     samples = {name: _sample(task, context, name, side.cells[rows]) for name, rows in side.rows.items()}
-    return _Truth(context=context, side=side, samples=samples)
+    return _Truth(context=context, side=side, samples=samples, control_halves=control_halves)
 
 
 def _score(task: Task, contestant: _Contestant) -> _Scored:
@@ -273,6 +277,8 @@ def _score(task: Task, contestant: _Contestant) -> _Scored:
     except MetricError as error:
         raise MetricError(f"{error} (model {contestant.name!r}, context {context!r})") from error
     own = _paper_metrics(pred, real) | _residuals(task, pred, real) | _population_metrics(task, contestant)
+    own["pearson_delta_split"] = _split_correlation(pred, contestant.truth)
+    own["de_chance"] = _chance(verbatim, num_genes=pred.means.shape[1])
     scores = table.with_columns(
         pl.lit(contestant.name).alias("model"),
         pl.lit(context).alias("context"),
@@ -321,6 +327,17 @@ def _paper_metrics(pred: Side, real: Side) -> dict[str, np.ndarray]:
         "paper_auroc": metrics.roc_auc(genes, real_genes),
         "paper_auprc": metrics.average_precision(genes, real_genes),
     }
+
+
+def _split_correlation(pred: Side, truth: _Truth) -> np.ndarray:
+    moved = np.abs(pred.means - truth.side.control_mean).max(axis=1) >= metrics.MIN_EFFECT
+    return np.where(moved, metrics.pearson_delta_split(pred.means, truth.side.means, truth.control_halves), np.nan)
+
+
+def _chance(verbatim: pl.DataFrame, *, num_genes: int) -> np.ndarray:
+    """Return the overlap that as many genes drawn at random have, [P]."""
+    counts = verbatim.select("de_nsig_counts_real", "de_nsig_counts_pred").fill_null(0).fill_nan(0)
+    return counts.to_numpy().min(axis=1) / num_genes
 
 
 def _residuals(task: Task, pred: Side, real: Side) -> dict[str, np.ndarray]:

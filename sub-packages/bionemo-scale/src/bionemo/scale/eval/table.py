@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table a user reads first: one row per model, the paper's headline metrics, the best of each marked."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from bionemo.scale.eval.metrics.catalogue import HEADLINE, Metric, loss
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, Metric
+from bionemo.scale.eval.metrics.ranking import BEST, BEYOND, CONSTANT, is_constant, marks
 from bionemo.scale.eval.results import MetricSummary, why_unranked
 
 
@@ -18,7 +19,7 @@ def render_table(
     summaries: Summaries,
     columns: tuple[Metric, ...] = HEADLINE,
     *,
-    unranked: tuple[str, ...] = (),
+    ceiling: str = "",
     fallbacks: tuple[str, ...] = (),
 ) -> str:
     """Render means over (context, perturbation) pairs as text.
@@ -26,30 +27,61 @@ def render_table(
     Args:
         summaries: Model to metric to its summary, rows in this order.
         columns: What to show.
-        unranked: Rows that are shown but cannot be the best, as real cells are no model.
+        ceiling: Row of real cells, which are no model: it is never marked, and what is beyond it is marked as such.
         fallbacks: Baselines that only fell back: not ranked either, marked, and explained below the table.
 
     Returns:
-        Lines without a final newline. ``*`` marks the best of a column (all that print alike), ``-`` a column without
-        any value; footnotes count the pairs that have none.
+        Lines without a final newline. Marks are those of :mod:`bionemo.scale.eval.metrics.ranking`, ``-`` is a column
+        without any value; footnotes explain marks and count the pairs that have no value.
     """
     notes = _footnotes(summaries, columns)
     header = ["model", *(column.name + notes.get(column.name, ("", ""))[0] for column in columns)]
     cells = [[f"{name} {_FALLBACK}" if name in fallbacks else name] for name in summaries]
+    means = {name: {column: item.mean for column, item in row.items()} for name, row in summaries.items()}
+    competing = [name for name in summaries if name != ceiling and name not in fallbacks]
+    marked = {column.column: marks(competing, column, means, ceiling=ceiling) for column in columns}
     for column in columns:
-        for row, text in zip(cells, _column_cells(summaries, column, (*unranked, *fallbacks)), strict=True):
+        for row, text in zip(cells, _column_cells(summaries, column, marked[column.column]), strict=True):
             row.append(text)
     widths = [max(len(row[index]) for row in [header, *cells]) for index in range(len(header))]
     lines = [_line(header, widths), "  ".join("-" * width for width in widths)]
     lines += [_line(row, widths) for row in cells]
-    lines.append("* best of its column" + "".join(f"; {_rule(column)}" for column in columns if column.best == "one"))
+    lines += legend(columns, [mark for found in marked.values() for mark in found.values()])
+    lines += _constant(columns, [name for name in competing if is_constant(means[name])])
     if fallbacks:
         lines.append(f"{_FALLBACK} {why_unranked(fallbacks)}")
     return "\n".join([*lines, *(f"{mark.strip()} {text}" for mark, text in notes.values())])
 
 
-def _rule(column: Metric) -> str:
-    return f"{column.name} is best at 1"
+def legend(columns: tuple[Metric, ...], marked: Collection[str]) -> list[str]:
+    """Return what the marks of a table say, and which PDCorr it shows.
+
+    Args:
+        columns: Of the table.
+        marked: Marks that are in it.
+    """
+    lines = [f"{BEST} best of its column" + "".join(f"; {m.name} is best at 1" for m in columns if m.best == "one")]
+    guessed = [metric.name for metric in columns if metric.chance]
+    if guessed:
+        lines[0] += f"; {' and '.join(guessed)} only above {BY_COLUMN['de_chance'].name}, what random genes score"
+    if BEYOND in marked:
+        lines.append(
+            f"{BEYOND} best, but beyond the ceiling (a distance: below 0): one half of the real cells predicts the other no "
+            "better"
+        )
+    shared, split = BY_COLUMN["pearson_delta"], BY_COLUMN["pearson_delta_split"]
+    if shared in columns:
+        lines.append(
+            f"{shared.name} subtracts the same controls on both sides; {split.column} in results.csv disjoint halves"
+        )
+    return lines
+
+
+def _constant(columns: tuple[Metric, ...], names: list[str]) -> list[str]:
+    spoilt = [metric.name for metric in columns if metric.reads in ("tests", "cells") and metric.best != "none"]
+    if not names or not spoilt:
+        return []
+    return [f"constant cells (sd_ratio under {CONSTANT}), not ranked in {', '.join(spoilt)}: {', '.join(names)}"]
 
 
 def _line(row: list[str], widths: list[int]) -> str:
@@ -60,14 +92,10 @@ def _line(row: list[str], widths: list[int]) -> str:
     return "  ".join([first, *rest]).rstrip()
 
 
-def _column_cells(summaries: Summaries, column: Metric, unranked: tuple[str, ...]) -> list[str]:
+def _column_cells(summaries: Summaries, column: Metric, marked: Mapping[str, str]) -> list[str]:
     means = {name: metrics[column.column].mean for name, metrics in summaries.items()}
-    rounded = {name: None if mean is None else round(mean, column.digits) for name, mean in means.items()}
-    racing = [value for name, value in rounded.items() if value is not None and name not in unranked]
-    best = min(racing, key=lambda value: loss(value, column.best)) if racing else None
     return [
-        "- " if value is None else f"{value:.{column.digits}f}{'*' if value == best and name not in unranked else ' '}"
-        for name, value in rounded.items()
+        "- " if mean is None else f"{mean:.{column.digits}f}{marked.get(name, ' ')}" for name, mean in means.items()
     ]
 
 

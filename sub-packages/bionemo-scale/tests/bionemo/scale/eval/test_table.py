@@ -45,9 +45,10 @@ def test_values_that_print_alike_are_equally_good():
 
 
 def test_real_cells_cannot_be_the_best_model():
-    text = render_table({"a": {"h": summary(0.5)}, "real": {"h": summary(0.9)}}, SHOWN[:1], unranked=("real",))
-    assert "0.500*" in text
-    assert "0.900*" not in text
+    text = render_table({"a": {"h": summary(0.5)}, "real": {"h": summary(0.9)}}, SHOWN[:1], ceiling="real")
+    assert "0.500*" in text and "0.900*" not in text
+    beyond = render_table({"a": {"h": summary(0.95)}, "real": {"h": summary(0.9)}}, SHOWN[:1], ceiling="real")
+    assert "0.950^" in beyond and "^ best, but beyond the ceiling" in beyond and "^" not in text
 
 
 def test_a_baseline_that_only_fell_back_is_shown_and_not_ranked():
@@ -71,6 +72,21 @@ def test_undefined_values_are_footnoted():
 
 def test_columns_are_those_of_the_paper():
     titles = [metric.name for metric in HEADLINE]
-    assert titles == ["PDCorr", "MSE", "MAE", "DEOver", "DEPrec", "LFCspear", "DirAgr", "PDS", "sd_ratio"]
+    assert titles == ["PDCorr", "MSE", "MAE", "DEOver", "DEPrec", "DEchance", "LFCspear", "DirAgr", "PDS", "sd_ratio"]
     for metric in HEADLINE[:-2]:
-        assert PAPER_NAMES[metric.name] == metric.column
+        assert metric.source == "ours" or PAPER_NAMES[metric.name] == metric.column
+
+
+def test_a_table_says_which_pdcorr_it_shows_and_who_is_constant():
+    columns = [metric for metric in HEADLINE if metric.name in ("PDCorr", "DEOver", "sd_ratio")]
+    rows = {
+        "mine": {"pearson_delta": summary(0.5), "overlap_at_N": summary(0.5), "sd_ratio": summary(0.9)},
+        "mean": {"pearson_delta": summary(0.6), "overlap_at_N": summary(0.8), "sd_ratio": summary(0.0)},
+    }
+    text = render_table(rows, tuple(columns))
+    assert (
+        "PDCorr subtracts the same controls on both sides; pearson_delta_split in results.csv disjoint halves" in text
+    )
+    assert "constant cells (sd_ratio under 0.1), not ranked in DEOver, sd_ratio: mean" in text
+    assert text.splitlines()[2].split() == ["mine", "0.500", "0.500*", "0.900*"]
+    assert text.splitlines()[3].split() == ["mean", "0.600*", "0.800", "0.000"]

@@ -43,7 +43,7 @@ _LIST = "import importlib.metadata as m, json; print(json.dumps({n: m.version(n)
 
 def newest_columns() -> tuple[Metric, ...]:
     """Return the headline metrics that cell-eval computes, in the columns of the newest one."""
-    return tuple(replace(metric, column=PREFIX + metric.column) for metric in HEADLINE if metric.cell_eval)
+    return tuple(replace(metric, column=PREFIX + metric.column, chance="") for metric in HEADLINE if metric.cell_eval)
 
 
 @dataclass(frozen=True, kw_only=True)

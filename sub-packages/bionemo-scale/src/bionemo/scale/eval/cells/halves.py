@@ -41,3 +41,17 @@ def split_halves(labels: np.ndarray, rng: np.random.Generator) -> Halves:
             half.append(part)
     first, second = (np.sort(np.concatenate([np.empty(0, dtype=np.int64), *half])) for half in halves)
     return Halves(names=tuple(names), first=first, second=second)
+
+
+def half_means(cells: np.ndarray, batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the means of two disjoint halves, [2, G] float64; NaN with fewer than two cells.
+
+    Args:
+        cells: [cells, G].
+        batch: [cells] labels; every batch is cut in two, to a cell.
+        rng: Draws the halves.
+    """
+    order = np.lexsort((rng.random(len(cells)), batch.astype(str)))
+    if len(order) < 2:
+        return np.full((2, cells.shape[1]), np.nan)
+    return np.stack([cells[order[first::2]].mean(axis=0, dtype=np.float64) for first in (0, 1)])

@@ -203,6 +203,7 @@ def _paper(metric: PaperMetric) -> Metric:
         source="paper",
         reads="means" if metric.column in (*_PSEUDOBULK, *_FOLD_CHANGES) else "tests",
         title="R2" if metric.name == "R2" else "",
+        chance="de_chance" if metric.name in ("DEOver", "DEPrec") else "",
     )
 
 
@@ -227,12 +228,12 @@ METRICS = (
     _theirs("discrimination_score_cosine", "1 - rank / M of the own real change, cosine"),
     _theirs(
         "overlap_at_N", "share of the N significant real genes in the predicted top N",
-        reads="tests", title="DEOver",
+        reads="tests", title="DEOver", chance="de_chance",
     ),
     *_at_k("overlap"),
     _theirs(
         "precision_at_N", "share of the N significant predicted genes in the real top N",
-        reads="tests", title="DEPrec",
+        reads="tests", title="DEPrec", chance="de_chance",
     ),
     *_at_k("precision"),
     _theirs("de_spearman_sig", "Spearman over perturbations of significant counts", reads="tests"),
@@ -271,11 +272,21 @@ METRICS = (
     ),
     _ours(
         "edistance", "energy distance of predicted and observed cells, unbiased", "low",
-        reads="cells", title="E-distance",
+        reads="cells", title="E-distance", perfect=0.0,
     ),
     _ours(
         "mmd", "squared MMD of predicted and observed cells, Gaussian kernels, unbiased", "low",
-        reads="cells", title="MMD", digits=4,
+        reads="cells", title="MMD", digits=4, perfect=0.0,
+    ),
+    _ours(
+        "pearson_delta_split",
+        "PDCorr with the real controls cut in two: each side subtracts another half, mean of both ways",
+        reads="means", title="PDCorr (split controls)",
+    ),
+    _ours(
+        "de_chance",
+        "overlap_at_N and precision_at_N of genes drawn at random: the smaller number of significant genes / genes",
+        "none", reads="tests", title="DEchance",
     ),
 )  # fmt: skip
 """Every metric column, in the order of the results."""
@@ -290,15 +301,16 @@ PAPER_NAMES = {metric.name: metric.cell_eval or metric.column for metric in PAPE
 HEADLINE = tuple(
     BY_COLUMN[column]
     for column in (
-        "pearson_delta", "mse", "mae", "overlap_at_N", "precision_at_N", "de_spearman_lfc_sig", "de_direction_match",
-        "discrimination_score_l1", "sd_ratio",
+        "pearson_delta", "mse", "mae", "overlap_at_N", "precision_at_N", "de_chance", "de_spearman_lfc_sig",
+        "de_direction_match", "discrimination_score_l1", "sd_ratio",
     )
 )  # fmt: skip
 """Columns of every table, those of the paper first."""
 FURTHER = tuple(
     BY_COLUMN[column]
     for column in (
-        "residual_context", "residual_perturbation", "r2", "roc_auc", "pr_auc", "edistance", "mmd", "calibration_error"
+        "pearson_delta_split", "residual_context", "residual_perturbation", "r2", "roc_auc", "pr_auc", "edistance", "mmd",
+        "calibration_error",
     )
 )  # fmt: skip
 """Columns of the report's second table."""

@@ -41,6 +41,24 @@ def pearson_delta(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]
         return (pred_centred * real_centred).sum(axis=1) / norms
 
 
+def pearson_delta_split(
+    pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"], halves: Float[np.ndarray, "2 G"]
+) -> Float[np.ndarray, " P"]:
+    """Correlate predicted and real change where each side subtracts another half of the controls, mean of both ways.
+
+    One and the same control mean on both sides puts its sampling error into both changes, and correlates them even
+    where nothing is predicted. That holds for predictions that are not made of these controls; one that adds a change
+    to them carries their error itself, and two halves then count it against the prediction.
+
+    Args:
+        pred: Predicted means.
+        real: Real means.
+        halves: Means of two disjoint halves of the real controls.
+    """
+    first, second = halves
+    return (pearson_delta(pred - first, real - second) + pearson_delta(pred - second, real - first)) / 2
+
+
 def r2(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
     """Return the share of the variance of real mean expression over genes that the predicted means explain."""
     residual = ((real - pred) ** 2).sum(axis=1)

@@ -16,7 +16,7 @@ import polars as pl
 from scipy import stats
 
 from bionemo.scale.eval.metrics import formulas as metrics
-from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, loss
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN
 
 
 NUM_DRAWS = 2000
@@ -115,12 +115,6 @@ def _verdict(low: float, high: float, metric: str) -> str:
     if low <= 0 <= high:
         return "open"
     return "better" if (low > 0) == (BY_COLUMN[metric].best == "high") else "worse"
-
-
-def best_baseline(means: Mapping[str, float | None], metric: str) -> str | None:
-    """Return the name with the best mean; ``None`` where none has a value."""
-    known = {name: mean for name, mean in means.items() if mean is not None}
-    return min(known, key=lambda name: loss(known[name], BY_COLUMN[metric].best), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

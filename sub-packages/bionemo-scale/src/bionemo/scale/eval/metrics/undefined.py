@@ -19,6 +19,7 @@ CONSTANT = "one side is constant"
 FEW_PERTURBATIONS = "under 3 perturbations in the context"
 UNSEEN = "no training data, or none of the perturbation"
 FEW_CELLS = "under 2 cells, or no expressed gene"
+FEW_CONTROLS = "under 2 controls"
 OTHER = "no value"
 
 
@@ -110,6 +111,7 @@ def _residual_both(pair: Pair) -> str:
 _RULES = (
     ("discrimination_score", _rank),
     ("paper_pds", _rank),
+    ("pearson_delta_split", lambda pair: FEW_CONTROLS if pair.moved else NO_CHANGE),
     ("pearson_delta", _correlation),
     ("paper_pdcorr", _correlation),
     ("de_spearman_lfc_sig", _fold_changes),

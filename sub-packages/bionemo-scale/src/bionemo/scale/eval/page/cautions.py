@@ -5,6 +5,7 @@
 from typing import Any
 
 from bionemo.scale.eval.metrics.catalogue import HEADLINE, Metric, loss
+from bionemo.scale.eval.metrics.ranking import best_of
 from bionemo.scale.eval.page.sources import RunFiles
 from bionemo.scale.eval.results import ranked_baselines, unranked_baselines, why_unranked
 
@@ -53,12 +54,5 @@ def _of_model(name: str, summary: dict[str, Any]) -> list[str]:
 
 
 def _is_behind(metric: Metric, name: str, summary: dict[str, Any], means: dict[str, dict[str, float | None]]) -> bool:
-    rivals = [
-        means[rival][metric.column] for rival in ranked_baselines(summary) if means[rival][metric.column] is not None
-    ]
-    mine = means[name][metric.column]
-    return (
-        mine is not None
-        and bool(rivals)
-        and loss(mine, metric.best) > min(loss(value, metric.best) for value in rivals)
-    )
+    mine, rival = means[name].get(metric.column), best_of(ranked_baselines(summary), metric, means)
+    return None not in (mine, rival) and loss(mine, metric.best) > loss(means[rival][metric.column], metric.best)

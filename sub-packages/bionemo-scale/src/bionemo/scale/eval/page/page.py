@@ -12,7 +12,8 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 from bionemo.scale.eval.cell_eval.newest import newest_columns
-from bionemo.scale.eval.metrics.catalogue import FURTHER, HEADLINE, PAPER_METRICS, Metric, loss
+from bionemo.scale.eval.metrics.catalogue import FURTHER, HEADLINE, PAPER_METRICS, Metric
+from bionemo.scale.eval.metrics.ranking import BEST, marks
 from bionemo.scale.eval.page.cautions import cautions
 from bionemo.scale.eval.page.embedding import Clouds
 from bionemo.scale.eval.page.payload import figures
@@ -20,6 +21,7 @@ from bionemo.scale.eval.page.provenance import commands, file_notes
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 from bionemo.scale.eval.results import unranked_baselines
 from bionemo.scale.eval.scoring import CEILING
+from bionemo.scale.eval.table import legend
 
 
 _HERE = Path(__file__).parent
@@ -146,7 +148,7 @@ def _scores(summary: dict[str, Any]) -> str:
     parts = [
         '<p class="note">Means over pairs; in small type the 95 % interval over '
         "perturbations, or over contexts where there are too few (p), and over batches (b), and how many pairs are without "
-        "a value. Best of each column marked; the ceiling is real cells predicting real cells and does not compete.</p>",
+        "a value. The ceiling is real cells predicting real cells and does not compete.</p>",
         _table(summary, HEADLINE),
         "<h3>Beyond the headline</h3>",
         _table(summary, FURTHER),
@@ -164,34 +166,32 @@ def _scores(summary: dict[str, Any]) -> str:
 
 def _table(summary: dict[str, Any], columns: tuple[Metric, ...]) -> str:
     heads = "".join(f'<th title="{escape(column.formula)}">{escape(column.name)}</th>' for column in columns)
-    best = {column.column: _best(summary, column) for column in columns}
+    marked = {metric.column: _marks(summary, metric) for metric in columns}
     rows, before, unranked = [], "", unranked_baselines(summary)
     for name, found in summary["models"].items():
         kind = "model" if name in summary["names"]["models"] else "ceiling" if name == CEILING else "baseline"
-        cells = "".join(_cell(found.get(c.column), c, is_best=name in best[c.column]) for c in columns)
+        cells = "".join(_cell(found.get(c.column), c, marked[c.column].get(name, "")) for c in columns)
         style = kind + (" first" if kind != before and before else "")
         rows.append(
             f'<tr class="{style}"><th>{escape(name)}{"<small>not ranked</small>" if name in unranked else ""}</th>{cells}</tr>'
         )
         before = kind
     body = "".join(rows)
-    return f'<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    notes = "".join(f'<p class="note">{escape(line)}</p>' for line in legend(columns, _used(marked)))
+    return f'<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>{notes}'
 
 
-def _best(summary: dict[str, Any], column: Metric) -> set[str]:
+def _used(marked: dict[str, dict[str, str]]) -> set[str]:
+    return {mark for found in marked.values() for mark in found.values()}
+
+
+def _marks(summary: dict[str, Any], metric: Metric) -> dict[str, str]:
+    means = {name: {key: item["mean"] for key, item in row.items()} for name, row in summary["models"].items()}
     unranked = (CEILING, *unranked_baselines(summary))
-    means = {
-        name: round(found[column.column]["mean"], column.digits)
-        for name, found in summary["models"].items()
-        if name not in unranked and found.get(column.column, {}).get("mean") is not None
-    }
-    if not means:
-        return set()
-    least = min(loss(value, column.best) for value in means.values())
-    return {name for name, value in means.items() if loss(value, column.best) == least}
+    return marks([name for name in means if name not in unranked], metric, means, ceiling=CEILING)
 
 
-def _cell(item: dict[str, Any] | None, column: Metric, *, is_best: bool) -> str:
+def _cell(item: dict[str, Any] | None, column: Metric, mark: str) -> str:
     if item is None or item["mean"] is None:
         why = "; ".join((item or {"why": {}})["why"]) or "no value"
         return f'<td title="{escape(why)}">-</td>'
@@ -206,8 +206,8 @@ def _cell(item: dict[str, Any] | None, column: Metric, *, is_best: bool) -> str:
         lines.append(f"{item['undefined']} without")
     why = "; ".join(f"{count}: {reason}" for reason, count in item["why"].items())
     small = "".join(f"<small>{line}</small>" for line in lines)
-    style, star = (' class="best"', "*") if is_best else ("", "")
-    return f'<td{style} title="{escape(why)}">{item["mean"]:.{column.digits}f}{star}{small}</td>'
+    style = ' class="best"' if mark == BEST else ""
+    return f'<td{style} title="{escape(why)}">{item["mean"]:.{column.digits}f}{mark}{small}</td>'
 
 
 def _against(against: dict[str, dict[str, Any]]) -> str:

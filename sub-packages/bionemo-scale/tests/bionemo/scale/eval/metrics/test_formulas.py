@@ -180,3 +180,17 @@ def test_paper_errors_are_norms():
 def test_log_fold_change():
     found = metrics.log_fold_change(np.array([[2.0, 0.0]]), np.array([1.0, 0.0]), epsilon=1e-6)
     assert found == pytest.approx(np.array([[1.0, 0.0]]), abs=1e-5)
+
+
+def test_one_control_mean_on_both_sides_correlates_what_has_no_effect():
+    """Few controls, no effect, a prediction that is not made of the controls: 0.5 shared, 0 with disjoint halves."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=2000)
+    controls = truth + rng.normal(size=(20, 2000))
+    pred, real = (truth + rng.normal(scale=0.05**0.5, size=(1, 2000)) for _ in range(2))
+    shared = metrics.pearson_delta(pred - controls.mean(axis=0), real - controls.mean(axis=0))
+    halves = np.stack([controls[:10].mean(axis=0), controls[10:].mean(axis=0)])
+    split = metrics.pearson_delta_split(pred, real, halves)
+    assert shared[0] == pytest.approx(0.5, abs=0.05) and split[0] == pytest.approx(0, abs=0.05)
+    both = [metrics.pearson_delta(pred - a, real - b)[0] for a, b in (halves, halves[::-1])]
+    assert split[0] == pytest.approx(np.mean(both))

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from bionemo.scale.eval.metrics import intervals
-from bionemo.scale.eval.metrics.intervals import BatchDraws, PairBootstrap, batch_weights, best_baseline, bulk_by_batch
+from bionemo.scale.eval.metrics.intervals import BatchDraws, PairBootstrap, batch_weights, bulk_by_batch
 
 
 def table(values, *, contexts=("T",), model="m"):
@@ -65,12 +65,6 @@ def test_a_smaller_error_is_better():
     frame = table([1.0, 2.0, 3.0, 4.0]).rename({"pearson_delta": "mse"})
     larger = frame.with_columns(pl.col("mse") + 1, model=pl.lit("b"))
     assert PairBootstrap(frame, seed=0).difference(frame, larger, "mse").verdict == "better"
-
-
-def test_best_baseline():
-    means = {"a": 0.2, "b": 0.5, "c": None}
-    assert (best_baseline(means, "pearson_delta"), best_baseline(means, "mse")) == ("b", "a")
-    assert best_baseline({"a": None}, "mse") is None
 
 
 def test_a_draw_of_batches_is_the_pseudobulk_of_those_cells():

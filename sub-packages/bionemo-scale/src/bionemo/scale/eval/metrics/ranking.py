@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Who may be called the best of a column, so that nobody is for having predicted nothing.
+
+Three ways to a good number are no merit: cells that are all alike make every test significant, a guess hits where most
+genes respond, and no prediction of cells can be known to be better than real cells are for one another.
+"""
+
+from collections.abc import Collection, Mapping
+
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, Metric, loss
+
+
+SPREAD = BY_COLUMN["sd_ratio"].column
+CONSTANT = 0.1
+"""A prediction whose sd_ratio is smaller is constant: its cells are alike."""
+BEST = "*"
+BEYOND = "^"
+"""Mark of a best value that is better than the ceiling, or than two samples of one population have on average."""
+
+Means = Mapping[str, Mapping[str, float | None]]
+"""Model to column to mean over pairs."""
+
+
+def is_constant(means: Mapping[str, float | None]) -> bool:
+    """Whether a model predicts cells without spread."""
+    spread = means.get(SPREAD)
+    return spread is not None and spread < CONSTANT
+
+
+def ranked(names: Collection[str], metric: Metric, means: Means) -> list[str]:
+    """Return the models that can be compared in a metric: those with a value, and with spread where that is read."""
+    return [
+        name
+        for name in names
+        if means[name].get(metric.column) is not None
+        and not (metric.reads in ("tests", "cells") and is_constant(means[name]))
+    ]
+
+
+def best_of(names: Collection[str], metric: Metric, means: Means) -> str | None:
+    """Return the model with the best mean; ``None`` where none can be compared."""
+    known = ranked(names, metric, means)
+    return min(known, key=lambda name: loss(means[name][metric.column], metric.best), default=None)
+
+
+def marks(names: Collection[str], metric: Metric, means: Means, *, ceiling: str) -> dict[str, str]:
+    """Return the mark of each model that has one: of the best of a column, which are all that print alike.
+
+    It is :data:`BEYOND` where the best is beyond the ceiling, else :data:`BEST`; none where it is no better than a guess.
+
+    Args:
+        names: Models and baselines that may be marked.
+        metric: The column.
+        means: Of all rows, the ceiling's among them where there is one.
+        ceiling: Its name.
+    """
+    known = ranked(names, metric, means) if metric.best != "none" else []
+    if not known:
+        return {}
+    losses = {name: loss(round(means[name][metric.column], metric.digits), metric.best) for name in known}
+    least = min(losses.values())
+    best = [name for name in known if losses[name] == least and not _is_guess(metric, means[name])]
+    limit = means.get(ceiling, {}).get(metric.column)
+    beyond = limit is not None and least < loss(round(limit, metric.digits), metric.best)
+    return {name: BEYOND if beyond or _is_too_good(metric, means[name]) else BEST for name in best}
+
+
+def _is_too_good(metric: Metric, means: Mapping[str, float | None]) -> bool:
+    """Whether an estimate is better than perfect."""
+    return metric.perfect is not None and loss(means[metric.column], metric.best) < loss(metric.perfect, metric.best)
+
+
+def _is_guess(metric: Metric, means: Mapping[str, float | None]) -> bool:
+    chance = means.get(metric.chance) if metric.chance else None
+    return chance is not None and round(means[metric.column], metric.digits) <= round(chance, metric.digits)
