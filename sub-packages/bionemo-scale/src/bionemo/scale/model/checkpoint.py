@@ -14,6 +14,7 @@ from megatron.core.tensor_parallel import get_cuda_rng_tracker, model_parallel_c
 from torch.distributed.checkpoint.api import CheckpointException
 
 from bionemo.scale.megatron.kernels import LayerSpec
+from bionemo.scale.megatron.roles import Role, names_of
 from bionemo.scale.megatron.saved_weights import check_weights
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
@@ -78,28 +79,15 @@ def read_config(checkpoint: Path) -> tuple[ScaleModelConfig, DataCard]:
         raise InputError(f"{path}: cannot be read as the configuration of a model: {error!r}") from error
     if not fields.get("data_card"):
         raise InputError(f"{checkpoint}: expected a SCALE checkpoint, found {target.rpartition('.')[2]}")
-    known = {field.name for field in dataclasses.fields(ScaleModelConfig) if field.init}
-    # What is no plain value is a dtype or a function: those are the caller's, or follow from the others.
-    plain = {name: value for name, value in fields.items() if name in known and not isinstance(value, dict)}
-    dtypes = {"params_dtype": torch.float32, "pipeline_dtype": torch.float32}
+    # A checkpoint says what the network is; how it was spread and multiplied in training says nothing of it. Nor does what
+    # earlier versions let pass and did not use.
+    wanted = names_of(ScaleModelConfig) - names_of(ScaleModelConfig, Role.LAYOUT)
+    # What is no plain value is a function, which follows from other fields.
+    plain = {name: value for name, value in fields.items() if name in wanted and not isinstance(value, dict)}
     try:
-        return ScaleModelConfig(**{**plain, **_ALONE, **dtypes}), DataCard.from_json(fields["data_card"])
+        return ScaleModelConfig(**plain, pipeline_dtype=torch.float32), DataCard.from_json(fields["data_card"])
     except (ValueError, TypeError, KeyError, AttributeError, AssertionError, ArithmeticError) as error:
         raise InputError(f"{path}: the fields of the network cannot be used: {error!r}") from error
-
-
-_ALONE = {
-    "tensor_model_parallel_size": 1,
-    "pipeline_model_parallel_size": 1,
-    "num_layers_in_first_pipeline_stage": None,
-    "num_layers_in_last_pipeline_stage": None,
-    "layer_spec": "local",
-    "fp8": None,
-    "bf16": False,
-    # The checkpoint holds the tables; the file may have moved.
-    "tables_file": "",
-}
-"""A checkpoint says what the network is; how it was spread and multiplied in training says nothing of it."""
 
 
 def load_network(config: ScaleModelConfig, checkpoint: Path, *, layer_spec: LayerSpec = "local") -> ScaleModel:

@@ -44,17 +44,19 @@ class TorchAttention(nn.Module):
     def forward(
         self,
         query: Float[Tensor, "S B H K"],
-        key: Float[Tensor, "S B H K"],
-        value: Float[Tensor, "S B H K"],
+        key: Float[Tensor, "S B Q K"],
+        value: Float[Tensor, "S B Q K"],
         attention_mask: None = None,
         **kwargs,
     ) -> Float[Tensor, "S B E"]:
-        """Attend within each sequence; S tokens, H heads on this rank, E = H * K."""
+        """Attend within each sequence; S tokens, H heads and Q query groups on this rank, E = H * K."""
         query, key, value = (x.permute(1, 2, 0, 3) for x in (query, key, value))
         dropout = self.dropout if self.training else 0.0
         # Each tensor parallel rank has heads of its own, and drops with random numbers of its own.
         with get_cuda_rng_tracker().fork() if dropout else contextlib.nullcontext():
-            context = torch.nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+            context = torch.nn.functional.scaled_dot_product_attention(
+                query, key, value, dropout_p=dropout, enable_gqa=query.shape[1] != key.shape[1]
+            )
         return context.permute(2, 0, 1, 3).flatten(2)
 
 

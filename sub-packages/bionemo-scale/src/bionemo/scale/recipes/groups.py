@@ -17,6 +17,7 @@ from typing import Any
 
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.infer.settings import InferSettings
+from bionemo.scale.megatron.roles import kinds
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.sizes import SIZES
 from bionemo.scale.recipes.steps import EvaluateSettings
@@ -26,23 +27,6 @@ from bionemo.scale.types import InputError
 
 DATA_FIELDS = ("store", "set_size", "micro_batch_size", "accumulate", "weighting", "control_share", "num_workers")
 OPTIM_FIELDS = ("lr", "warmup_steps", "weight_decay")
-
-# What the data, the layout or the run folder decide is not for a recipe to say.
-_NOT_CHOSEN = (
-    "num_genes",
-    "num_cell_types",
-    "num_perturbations",
-    "num_batches",
-    "num_agents",
-    "max_agents",
-    "feature_size",
-    "set_size",
-    "tables_file",
-    "seed",
-    "use_cpu_initialization",
-    "init_method",
-    "output_layer_init_method",
-)
 
 
 def _group(name: str, source: type, fields: tuple[str, ...] | None = None) -> type:
@@ -77,14 +61,14 @@ def _portable(hint: Any) -> Any:
     return hint
 
 
-def _architecture_fields() -> tuple[str, ...]:
+def _chosen_fields() -> tuple[str, ...]:
+    """Return the network's fields that a recipe offers."""
+    chosen = {name for name, kind in kinds(ScaleModelConfig).items() if not kind.decided_by}
     sized = {name for fields in SIZES.values() for name in fields}
-    names = {field.name for field in dataclasses.fields(ScaleModelConfig)}
-    own = names & {*ScaleModelConfig.__annotations__, *sized}
-    return tuple(sorted(own - set(_NOT_CHOSEN)))
+    return tuple(sorted(chosen & {*ScaleModelConfig.__annotations__, *sized}))
 
 
-_ARCHITECTURE = _group("_Architecture", ScaleModelConfig, _architecture_fields())
+_ARCHITECTURE = _group("_Architecture", ScaleModelConfig, _chosen_fields())
 _TRAINER_FIELDS = tuple(
     field.name
     for field in dataclasses.fields(TrainSettings)

@@ -11,10 +11,11 @@ from megatron.core.tensor_parallel import get_cuda_rng_tracker, model_parallel_c
 
 from bionemo.llm.model.config import OVERRIDE_BIONEMO_CONFIG_DEFAULTS, MegatronBioNeMoTrainableModelConfig
 from bionemo.llm.utils import iomixin_utils as iom
+from bionemo.scale.megatron import roles
+from bionemo.scale.megatron.roles import Role
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.model.weights import init_weights
-from bionemo.scale.train.fields import RUN_FIELDS
 from bionemo.scale.train.finetune.lora import add_adapters
 from bionemo.scale.train.finetune.transfer import freeze, start_from_checkpoint
 from bionemo.scale.train.loss import ScaleLoss
@@ -29,19 +30,19 @@ class ScaleConfig(
     """Architecture, objective and data card of a SCALE model."""
 
     model_cls: type[ScaleModel] = ScaleModel
-    loss_cls: type[ScaleLoss] = ScaleLoss
+    loss_cls: type[ScaleLoss] = roles.layout(ScaleLoss)
     # BionemoLightningModule reads both.
     train_metric: Any = None
     valid_metric: Any = None
-    data_card: str = ""
+    data_card: str = roles.data("")
     """:class:`bionemo.scale.types.DataCard` as JSON: genes, labels and scale of the training data."""
-    start_from: str = ""
+    start_from: str = roles.layout("")
     """Checkpoint of another run whose weights a new network takes (:mod:`bionemo.scale.train.finetune.transfer`)."""
-    frozen: str = ""
+    frozen: str = roles.layout("")
     """Names in :data:`bionemo.scale.train.settings.FREEZABLE`, with commas between them."""
-    lora: int = 0
+    lora: int = roles.layout(0)
     """Rank of the adapters on the blocks (:mod:`bionemo.scale.train.finetune.lora`); 0 trains the blocks themselves."""
-    override_parent_fields: list[str] = field(default_factory=lambda: [*OVERRIDE_BIONEMO_CONFIG_DEFAULTS, *RUN_FIELDS])
+    override_parent_fields: list[str] = field(default_factory=lambda: fields_of_the_run())
 
     def configure_model(self) -> ScaleModel:
         """Build this rank's stage of the network, from the initial checkpoint where one is named."""
@@ -76,3 +77,8 @@ class ScaleConfig(
     def get_loss_reduction_class(self) -> type[ScaleLoss]:
         """Return the class that reduces the loss."""
         return self.loss_cls
+
+
+def fields_of_the_run() -> list[str]:
+    """Return what BioNeMo does not read from a checkpoint: the layout and the generation are those of the run that loads it."""
+    return [*OVERRIDE_BIONEMO_CONFIG_DEFAULTS, *sorted(roles.names_of(ScaleConfig, Role.GENERATION, Role.LAYOUT))]

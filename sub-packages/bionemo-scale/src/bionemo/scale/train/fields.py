@@ -12,41 +12,6 @@ from bionemo.scale.model.sizes import SIZES
 from bionemo.scale.types import InputError
 
 
-# A checkpoint says what the network is; the layout, the precision and the kernels are those of the run that loads it.
-RUN_FIELDS = (
-    "tables_file",
-    "autocast_dtype",
-    "deallocate_pipeline_outputs",
-    "enable_autocast",
-    "bf16",
-    "fp8",
-    "fp8_amax_compute_algo",
-    "fp8_amax_history_len",
-    "fp8_recipe",
-    "additive_share",
-    "counted_zeros",
-    "generation",
-    "layer_spec",
-    "loss_cls",
-    "num_generation_samples",
-    "num_generation_steps",
-    "num_layers_in_first_pipeline_stage",
-    "num_layers_in_last_pipeline_stage",
-    "params_dtype",
-    "pipeline_dtype",
-    "pipeline_model_parallel_size",
-    "sequence_parallel",
-    "solver",
-    "start_from",
-    "frozen",
-    "lora",
-    "tensor_model_parallel_size",
-    "use_cpu_initialization",
-    "variable_seq_lengths",
-    "virtual_pipeline_model_parallel_size",
-)
-
-
 def size_fields(size: str) -> dict[str, int]:
     """Return the fields of a named size.
 

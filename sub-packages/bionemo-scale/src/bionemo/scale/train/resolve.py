@@ -11,6 +11,7 @@ from typing import Any
 from bionemo.scale.data.labels.agents import Grammar
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
+from bionemo.scale.megatron.roles import Role, kinds
 from bionemo.scale.megatron.saved_weights import check_weights
 from bionemo.scale.model.checkpoint import newest_whole
 from bionemo.scale.model.config import ScaleModelConfig
@@ -64,7 +65,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
         has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
         training = store.group_means(Split.TRAIN)
         card = card_of_training(store.card, training)
-    overrides = parse_overrides(ScaleModelConfig, settings.overrides)
+    overrides = read_overrides(settings)
     start = None if settings.from_checkpoint is None else find_start(settings)
     # Before anything opens them: NeMo unpickles the weights of a run that it continues.
     for path in {newest_whole(settings.out / "checkpoints"), None if start is None else start.path} - {None}:
@@ -100,8 +101,7 @@ def network_fields(
     Raises:
         InputError: If they do not fit one another.
     """
-    overrides = parse_overrides(ScaleModelConfig, settings.overrides)
-    _check_overrides(overrides)
+    overrides = read_overrides(settings)
     agents, features = perturbations.agents, perturbations.features
     if start is not None:
         check_architecture(settings, overrides, start)
@@ -133,6 +133,25 @@ def network_fields(
     return fields
 
 
+def read_overrides(settings: TrainSettings, *, decided: frozenset[Role] = frozenset(Role)) -> dict[str, Any]:
+    """Return the fields that a user sets by name.
+
+    Args:
+        settings: Of the run.
+        decided: Roles whose fields the run decides where it can.
+
+    Raises:
+        InputError: If there is no such field, a value is not of its type, or an option or the data decide the field.
+    """
+    overrides = parse_overrides(ScaleModelConfig, settings.overrides)
+    for name, kind in kinds(ScaleModelConfig).items():
+        if name in overrides and kind.decided_by and kind.role in decided:
+            option = kind.decided_by.startswith("--")
+            advice = f"use {kind.decided_by}" if option else f"{kind.decided_by} decides it; leave it out"
+            raise InputError(f"--set {name}: {advice}")
+    return overrides
+
+
 def checked_config(fields: dict[str, Any]) -> ScaleModelConfig:
     """Return the configuration of a network.
 
@@ -143,18 +162,6 @@ def checked_config(fields: dict[str, Any]) -> ScaleModelConfig:
         return ScaleModelConfig(**fields)
     except (ValueError, AssertionError) as error:
         raise InputError(f"model configuration: {error}") from error
-
-
-def _check_overrides(overrides: dict[str, Any]) -> None:
-    """Refuse fields that say how a run goes: what decides them must know of them."""
-    owners = {
-        "layer_spec": "--spec",
-        "tensor_model_parallel_size": "--tensor-parallel",
-        "pipeline_model_parallel_size": "--pipeline-parallel",
-        **dict.fromkeys(PRECISIONS["fp8"].config_fields(), "--precision"),
-    }
-    for name in overrides.keys() & owners.keys():
-        raise InputError(f"--set {name}: use {owners[name]}")
 
 
 def _grammar(overrides: dict[str, Any]) -> Grammar:

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from bionemo.scale.megatron.kernels import PRECISIONS
+from bionemo.scale.megatron.roles import Role, names_of
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.tables import TABLES_NAME, Perturbations, write_tables
@@ -46,9 +47,11 @@ def check_same_run(out: Path, described: dict[str, Any]) -> None:
     if not path.exists():
         return
     earlier = yaml.safe_load(path.read_text())
+    may_differ = names_of(ScaleModelConfig, Role.LAYOUT)
     for name, value in described["model"].items():
-        before = earlier["model"].get(name)
-        if name not in ("tables_file", "use_cpu_initialization", "layer_spec") and before != value:
+        # A run of an earlier version says nothing of some fields.
+        before = earlier["model"].get(name, value)
+        if name not in may_differ and before != value:
             raise InputError(
                 f"{path}: the run folder holds another run: expected {name}={before}, found {value}; "
                 "choose another --out, or remove the folder"
@@ -113,8 +116,9 @@ def _has_fused_adam() -> bool:
 
 
 def _plain_fields(config: ScaleModelConfig) -> dict[str, Any]:
-    names = (*ScaleModelConfig.__annotations__, "ffn_hidden_size", "normalization")
-    values = {name: getattr(config, name) for name in names if name not in ("init_method", "output_layer_init_method")}
+    values = {name: getattr(config, name) for name in sorted(names_of(ScaleModelConfig))}
     return {
-        name: value if isinstance(value, int | float | str | bool) else str(value) for name, value in values.items()
+        name: value if isinstance(value, int | float | str | bool) else str(value)
+        for name, value in values.items()
+        if not callable(value)
     }

@@ -3,10 +3,11 @@
 import megatron.core
 import pytest
 import torch
+import yaml
 from megatron.core import dist_checkpointing
 
-from bionemo.scale.model.checkpoint import load_network
-from bionemo.scale.types import InputError
+from bionemo.scale.model.checkpoint import load_network, read_config
+from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
@@ -41,3 +42,29 @@ def test_weights_of_another_megatron_are_refused_as_such(module, of_another_rele
         load_network(model.config, tmp_path)
     said = f"expected what megatron-core {megatron.core.__version__} can read, found a description by another release"
     assert (said in str(error.value)) is of_another_release
+
+
+def saved(folder, **fields):
+    """What NeMo writes of a configuration."""
+    labels = dict(cell_types=("B",), perturbations=("A",), batches=("1",), control="none")
+    card = DataCard(genes=("a",), **labels, scale=ExpressionScale(), keys=ObsKeys())
+    (folder / "context").mkdir()
+    config = {"_target_": "bionemo.scale.train.config.ScaleConfig", "data_card": card.to_json(), **fields}
+    (folder / "context" / "model.yaml").write_text(yaml.safe_dump({"config": config}))
+    return folder
+
+
+def test_what_a_checkpoint_says_of_its_own_run_is_left_out(tmp_path, process_groups):
+    layout = dict(tensor_model_parallel_size=2, bf16=True, fp8="hybrid", layer_spec="te", apply_rope_fusion=True)
+    config, _ = read_config(saved(tmp_path, hidden_size=64, additive_share=0.2, tables_file="/gone", **layout))
+    assert (config.hidden_size, config.additive_share) == (64, 0.2)
+    assert (config.tensor_model_parallel_size, config.bf16, config.fp8, config.layer_spec) == (1, False, None, "local")
+    assert (config.apply_rope_fusion, config.tables_file) == (False, "")
+    assert (config.params_dtype, config.pipeline_dtype) == (torch.float32, torch.float32)
+
+
+def test_fields_that_an_earlier_version_let_pass_and_ignored_are_left_out(tmp_path, process_groups):
+    ignored = dict(context_parallel_size=2, num_moe_experts=4, qk_layernorm=True, masked_softmax_fusion=True)
+    function = {"_call_": False, "_target_": "torch._C._nn.gelu"}
+    config, _ = read_config(saved(tmp_path, hidden_size=64, activation_func=function, **ignored))
+    assert (config.hidden_size, config.context_parallel_size, config.num_moe_experts) == (64, 1, None)

@@ -136,3 +136,18 @@ class TestFp8:
         ranks = 1 if size == "tiny" else 2
         fields = dict(SIZES[size], fp8_recipe=recipe, tensor_model_parallel_size=ranks)
         assert self.make(make_config, **fields).fp8_recipe == recipe
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        (dict(normalization="L2Norm"), "normalization must be LayerNorm or RMSNorm, found 'L2Norm'"),
+        (dict(num_query_groups=3), "num_attention_heads must be a multiple of num_query_groups=3, found 4"),
+        (dict(fp8_margin=2), "fp8_margin needs fp8: expected 0, found 2"),
+        (dict(recompute_method="block"), "recompute_method needs recompute_granularity=full, found None"),
+        (dict(gradient_accumulation_fusion=True), "gradient_accumulation_fusion needs Apex's extension"),
+    ],
+)
+def test_what_would_fail_later_or_do_nothing_is_refused(fields, message, make_config):
+    with pytest.raises(ValueError, match=message):
+        make_config(**fields)

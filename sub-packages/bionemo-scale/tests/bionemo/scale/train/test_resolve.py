@@ -54,10 +54,36 @@ def test_what_this_machine_cannot_run_is_refused(settings, config_of):
         ("bf16", "true", "--precision"),
         ("tensor_model_parallel_size", "2", "--tensor-parallel"),
         ("pipeline_model_parallel_size", "2", "--pipeline-parallel"),
+        ("seed", "3", "--seed"),
+        ("set_size", "3", "--set-size"),
     ],
 )
 def test_fields_with_an_option_are_set_by_it(name, value, option, config_of):
     assert refusal(config_of, {name: value}) == f"--set {name}: use {option}"
+
+
+@pytest.mark.parametrize(
+    "name, value, owner",
+    [("num_genes", "3", "the store"), ("max_agents", "3", "the store"), ("tables_file", "x", "the run folder")],
+)
+def test_fields_that_the_data_decide_are_not_set(name, value, owner, config_of):
+    assert refusal(config_of, {name: value}) == f"--set {name}: {owner} decides it; leave it out"
+
+
+@pytest.mark.parametrize(
+    "name, value, expected",
+    [
+        ("context_parallel_size", "2", "expected 1, found 2"),
+        ("num_moe_experts", "4", "expected None, found 4"),
+        ("qk_layernorm", "true", "expected False, found True"),
+        ("cpu_offloading", "true", "expected False, found True"),
+    ],
+)
+def test_fields_that_the_network_ignores_are_refused(name, value, expected, config_of):
+    found = refusal(config_of, {name: value})
+    assert found == (
+        f"model configuration: {name} is a field of Megatron's that SCALE does not use: {expected}; leave it out"
+    )
 
 
 def test_a_layout_that_does_not_fit_names_the_field(config_of):

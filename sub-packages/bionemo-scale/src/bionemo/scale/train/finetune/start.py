@@ -7,52 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bionemo.scale.megatron.roles import Role, names_of
 from bionemo.scale.model.checkpoint import find_checkpoint, read_config
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.train.fields import RUN_FIELDS, size_fields
+from bionemo.scale.train.fields import size_fields
 from bionemo.scale.train.finetune.transfer import Match, Matches, match
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import DataCard, InputError
-
-
-# How a network is trained and asked, not what it is.
-CHANGEABLE = (
-    "attention_dropout",
-    "autoencoder_weight",
-    "batch_dropout",
-    "cell_type_dropout",
-    "combination_separator",
-    "counted_zeros",
-    "coupling",
-    "ema_decay",
-    "endpoint_mmd_weight",
-    "endpoint_weight",
-    "generation",
-    "hidden_dropout",
-    "loss_space",
-    "mmd_estimator",
-    "mmd_weight",
-    "num_generation_steps",
-    "num_layers_in_first_pipeline_stage",
-    "num_layers_in_last_pipeline_stage",
-    "prior",
-    "solver",
-    "start_share",
-    "stop_gradient_target",
-)
-# Follow from the data and the run.
-_OF_THE_RUN = (
-    *RUN_FIELDS,
-    "feature_size",
-    "max_agents",
-    "num_agents",
-    "num_batches",
-    "num_cell_types",
-    "num_genes",
-    "num_perturbations",
-    "seed",
-    "set_size",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +51,11 @@ def _own_checkpoint(out: Path) -> Path | None:
 
 def inherited_fields(start: Start) -> dict[str, Any]:
     """Return every field of the checkpoint's network that does not follow from data or layout."""
+    handed_on = names_of(ScaleModelConfig, Role.ARCHITECTURE, Role.OBJECTIVE)
     fields = {}
     for field in dataclasses.fields(ScaleModelConfig):
         value = getattr(start.config, field.name, field.default)
-        if field.init and field.name not in _OF_THE_RUN and value != field.default and not callable(value):
+        if field.name in handed_on and value != field.default and not callable(value):
             fields[field.name] = value
     return fields
 
@@ -106,7 +68,8 @@ def check_architecture(settings: TrainSettings, overrides: dict[str, Any], start
     """
     named = {} if settings.size is None else size_fields(settings.size)
     options = [(f"--size {settings.size}", named, "leave --size out")]
-    fixed = {name: value for name, value in overrides.items() if name not in (*CHANGEABLE, *_OF_THE_RUN)}
+    architecture = names_of(ScaleModelConfig, Role.ARCHITECTURE)
+    fixed = {name: value for name, value in overrides.items() if name in architecture}
     if settings.lora and not overrides.get("ema_decay", start.config.ema_decay):
         raise InputError(
             "--lora: expected ema_decay above 0, as the average of the weights is what holds the adapters"
