@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The package's metadata: what is imported is declared, and what was tested is within the bounds."""
+
+import ast
+import re
+import sys
+import tomllib
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+
+PACKAGE = Path(__file__).parents[3]
+REPOSITORY = PACKAGE.parents[1]
+PROJECT = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]
+# Packages that hold others back, and say so in pyproject.toml.
+NOT_IMPORTED = {"leptonai"}
+# Peers in environments of their own, which their scripts start.
+OF_OTHER_ENVIRONMENTS = {"cell_load"}
+
+
+@cache
+def distributions() -> dict[str, list[str]]:
+    return packages_distributions()
+
+
+def declared(*extras: str) -> dict[str, Requirement]:
+    texts = [*PROJECT["dependencies"], *(text for name in extras for text in PROJECT["optional-dependencies"][name])]
+    return {canonicalize_name(each.name): each for each in map(Requirement, texts)}
+
+
+def imported(*folders: Path) -> set[str]:
+    """Names of the distributions that files import, at any level and at any time."""
+    found = set()
+    for file in (file for folder in folders for file in folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module)
+    return {distribution(module) for module in found} - {None}
+
+
+def distribution(module: str) -> str | None:
+    top, *rest = module.split(".")
+    if top == "bionemo":
+        # A namespace: its parts are distributions. This package is one of them.
+        return None if rest[:1] in ([], ["scale"]) else f"bionemo-{rest[0]}"
+    if top in sys.stdlib_module_names or top in OF_OTHER_ENVIRONMENTS:
+        return None
+    return canonicalize_name(distributions().get(top, [top])[0])
+
+
+def test_a_distribution_is_found_by_its_module():
+    found = {
+        name: distribution(name) for name in ("yaml", "os.path", "bionemo.llm.utils", "bionemo.scale.flow", "umap")
+    }
+    assert found == {
+        "yaml": "pyyaml",
+        "os.path": None,
+        "bionemo.llm.utils": "bionemo-llm",
+        "bionemo.scale.flow": None,
+        "umap": "umap-learn",
+    }
+
+
+def test_everything_that_is_imported_is_declared():
+    used = imported(PACKAGE / "src", REPOSITORY / "recipes", REPOSITORY / "examples")
+    assert used - declared().keys() == set()
+
+
+def test_everything_that_tests_import_is_declared():
+    used = imported(PACKAGE / "tests", REPOSITORY / "tests")
+    assert used - declared("test").keys() == set()
+
+
+def test_everything_that_is_declared_is_imported():
+    assert declared().keys() - imported(PACKAGE / "src") == NOT_IMPORTED
+
+
+@pytest.mark.parametrize(
+    ("row", "names"),
+    [
+        ("Megatron-core", ["megatron-core"]),
+        ("NeMo", ["nemo-toolkit"]),
+        ("NeMo-Run", ["nemo-run"]),
+        ("bionemo-llm, bionemo-core", ["bionemo-llm"]),
+    ],
+)
+def test_versions_of_the_container_and_of_the_tests_are_within_the_bounds(row, names):
+    """As pip decides it for what is installed: pre-releases count."""
+    text = (REPOSITORY / "docs" / "container.md").read_text()
+    line = next(line for line in text.splitlines() if line.startswith(f"| {row} |"))
+    versions = re.findall(r"\d+\.\d+\.\d+\w*", line)
+    assert len(versions) >= 2
+    for name in names:
+        specifier = declared()[name].specifier
+        assert [version for version in versions if not specifier.contains(version, prereleases=True)] == []
+
+
+def test_versions_that_were_pinned_are_within_the_bounds():
+    pins = [
+        Requirement(line)
+        for line in (REPOSITORY / "requirements" / "cpu.txt").read_text().splitlines()
+        if "==" in line
+    ]
+    pinned = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
+    for name, requirement in declared("test").items():
+        assert requirement.specifier.contains(pinned[name], prereleases=True), (name, pinned[name])
+
+
+def test_no_bound_lets_pip_prefer_a_pre_release():
+    assert [name for name, requirement in declared("test").items() if requirement.specifier.prereleases] == []
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"), [("0.13.1", False), ("0.14.0rc2", True), ("0.15.3", True), ("0.16.0rc0", False)]
+)
+def test_megatrons_bounds(version, fits):
+    assert declared()["megatron-core"].specifier.contains(version, prereleases=True) is fits
