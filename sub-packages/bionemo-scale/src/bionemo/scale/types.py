@@ -152,6 +152,8 @@ class GroupMeans:
     """[len(groups), G] float64, mean log1p expression of a group's cells."""
     counts: np.ndarray
     """[len(groups)] int64, cells of a group."""
+    cell_sd: np.ndarray | None = None
+    """[G] float64, standard deviation of a cell around the mean of its group, pooled over groups."""
 
 
 class CellBatch(TypedDict):

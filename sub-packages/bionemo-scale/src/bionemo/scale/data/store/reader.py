@@ -129,7 +129,7 @@ class Store:
         """
         groups = self.groups
         chosen = np.flatnonzero((groups.split == split) | groups.is_control)
-        sums = np.zeros((len(chosen), self.num_genes))
+        sums, squares = np.zeros((len(chosen), self.num_genes)), np.zeros(self.num_genes)
         counts = groups.num_cells[chosen]
         owner = np.repeat(np.arange(len(chosen)), counts)
         rows = concatenate_ranges(groups.first_row[chosen], counts)
@@ -139,11 +139,17 @@ class Store:
             member = csr_matrix(
                 (np.ones(len(part)), (part - low, np.arange(len(part)))), shape=(high - low, len(part))
             )
-            sums[low:high] += (member @ self.read(rows[first : first + _MEAN_ROWS])).toarray()
+            cells = self.read(rows[first : first + _MEAN_ROWS])
+            sums[low:high] += (member @ cells).toarray()
+            squares += np.asarray(cells.power(2).sum(axis=0, dtype=np.float64)).ravel()
+        means = sums / np.maximum(counts, 1)[:, None]
+        freedom = max(int(counts.sum()) - int((counts > 0).sum()), 1)
+        variance = np.maximum(squares - (means * sums).sum(axis=0), 0.0) / freedom
         return GroupMeans(
             groups=tuple(groups.label(index) for index in chosen.tolist()),
-            means=sums / np.maximum(counts, 1)[:, None],
+            means=means,
             counts=counts,
+            cell_sd=np.sqrt(variance),
         )
 
     def obs(self, rows: Sequence[int] | np.ndarray) -> pd.DataFrame:

@@ -1,0 +1,133 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""How much two groups of cells are expected to have in common: the covariance components of the mixed model.
+
+A component is a product of two factors: a *place* (the same cell type, the same batch, similar cell types ...) and an
+*effect* (expression itself, any perturbation, the same agent, the same label ...). "Same cell type x any perturbation" is
+how a cell type responds to being perturbed at all; "everywhere x same label" is what a perturbation does in every context,
+the additive effect; "same cell type x expression" is what distinguishes the cell type, perturbed or not. The mixed model
+learns how large each is.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bionemo.scale.estimate.labels import Labels
+from bionemo.scale.types import Group, GroupMeans
+
+
+COMPONENTS = (
+    ("everywhere", "expression"),
+    ("dataset", "expression"),
+    ("cell_type", "expression"),
+    ("batch", "expression"),
+    ("cell_type_batch", "expression"),
+    ("similar", "expression"),
+    ("everywhere", "perturbed"),
+    ("dataset", "perturbed"),
+    ("cell_type", "perturbed"),
+    ("batch", "perturbed"),
+    ("cell_type_batch", "perturbed"),
+    ("similar", "perturbed"),
+    ("everywhere", "agent"),
+    ("cell_type", "agent"),
+    ("everywhere", "dose"),
+    ("cell_type", "dose"),
+    ("everywhere", "label"),
+    ("cell_type", "label"),
+    ("batch", "label"),
+    ("cell_type_batch", "label"),
+    ("similar", "label"),
+)
+"""(place, effect) of every component. Those that the labels cannot tell apart are fitted as one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similarity:
+    """Which cell types are alike, by the mean expression of their controls.
+
+    ``exp(-d / scale)``, d the squared distance of two cell types' control means in units of the cells' variance, less what
+    the sampling of cells adds to it.
+    """
+
+    cell_types: tuple[str, ...]
+    distances: np.ndarray
+    """[types, types] float64."""
+    scale: float
+    """Median distance of two different cell types of the training data."""
+
+    @classmethod
+    def of(cls, observed: GroupMeans, *, control: str, scale: float | None = None) -> "Similarity":
+        """Compare the controls of every cell type.
+
+        Args:
+            observed: Pseudobulks with ``cell_sd``.
+            control: Perturbation label of controls.
+            scale: From an earlier comparison; by default the median distance.
+        """
+        assert observed.cell_sd is not None, "the mixed model needs the spread of cells"
+        rows: dict[str, list[int]] = {}
+        for row, group in enumerate(observed.groups):
+            if group.perturbation == control:
+                rows.setdefault(group.cell_type, []).append(row)
+        counts = np.array([observed.counts[members].sum() for members in rows.values()], dtype=np.float64)
+        means = [np.average(observed.means[m], axis=0, weights=observed.counts[m]) for m in rows.values()]
+        stacked = np.array(means).reshape(len(rows), observed.means.shape[1])
+        squares = (stacked**2).sum(axis=1)
+        distances = squares[:, None] + squares[None, :] - 2 * stacked @ stacked.T
+        distances = distances / max(float((observed.cell_sd**2).sum()), np.finfo(float).tiny)
+        distances = np.maximum(distances - 1 / counts[:, None] - 1 / counts[None, :], 0.0)
+        np.fill_diagonal(distances, 0.0)
+        between = distances[~np.eye(len(rows), dtype=bool)]
+        if scale is None:
+            scale = float(np.median(between)) if between.size and np.median(between) > 0 else 1.0
+        return cls(cell_types=tuple(rows), distances=distances, scale=scale)
+
+    def matrix(self, groups: tuple[Group, ...]) -> np.ndarray:
+        """Return [n, n] similarity of the groups' cell types; a cell type without controls is like no other."""
+        position = {name: number for number, name in enumerate(self.cell_types)}
+        rows = np.array([position.get(group.cell_type, -1) for group in groups])
+        alike = np.exp(-self.distances / self.scale)
+        found = np.where((rows[:, None] >= 0) & (rows[None, :] >= 0), alike[np.ix_(rows, rows)] if len(alike) else 0, 0)
+        same = np.array([group.cell_type for group in groups])
+        return np.where(same[:, None] == same[None, :], 1.0, found)
+
+
+def components(labels: Labels, similarity: Similarity) -> dict[tuple[str, str], np.ndarray]:
+    """Return [n, n] float64 for each of :data:`COMPONENTS`, before their sizes are known."""
+    places, effects = _places(labels, similarity), _effects(labels)
+    return {(place, effect): places[place] * effects[effect] for place, effect in COMPONENTS}
+
+
+def _places(labels: Labels, similarity: Similarity) -> dict[str, np.ndarray]:
+    cell_type = labels.same(lambda group: (group.dataset, group.cell_type))
+    batch = labels.same(lambda group: (group.dataset, group.batch))
+    return {
+        "everywhere": np.ones_like(batch),
+        "dataset": labels.same(lambda group: group.dataset),
+        "cell_type": cell_type,
+        "batch": batch,
+        "cell_type_batch": cell_type * batch,
+        "similar": similarity.matrix(labels.groups),
+    }
+
+
+def _effects(labels: Labels) -> dict[str, np.ndarray]:
+    copies, log_doses = labels.agent_doses()
+    perturbed = np.outer(~labels.is_control, ~labels.is_control).astype(np.float64)
+    agent, dose = np.zeros_like(perturbed), np.zeros_like(perturbed)
+    for column in range(copies.shape[1]):
+        rows = np.flatnonzero(copies[:, column])
+        both = np.ix_(rows, rows)
+        shared = np.outer(copies[rows, column], copies[rows, column])
+        apart = log_doses[rows, column][:, None] - log_doses[rows, column][None, :]
+        agent[both] += shared
+        dose[both] += shared * np.exp(-0.5 * apart**2)
+    return {
+        "expression": np.ones_like(perturbed),
+        "perturbed": perturbed,
+        "agent": agent,
+        "dose": dose,
+        "label": labels.same(lambda group: group.perturbation) * perturbed,
+    }

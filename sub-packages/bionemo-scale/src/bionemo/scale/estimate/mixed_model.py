@@ -1,0 +1,308 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""A linear mixed model of pseudobulks: the best linear unbiased prediction of a population's mean expression.
+
+The mean expression of gene g in the cells of a group i (data set, cell type, batch, perturbation), in units of the standard
+deviation of the gene's cells, is modelled as
+
+    y_ig = m_g + f_ig + e_ig,    cov(f_ig, f_jg) = sum_k s_kg theta_k K_k[i, j],    var(e_ig) = 1 / n_i
+
+with the components K_k of :mod:`bionemo.scale.estimate.covariance` and n_i cells in the group. Genes differ in how strongly
+they respond: ``s_kg`` is 1 for components of expression and one of :data:`STRENGTHS` for those of perturbations, unknown
+for each gene, with probabilities ``pi``. theta and pi maximise the likelihood of the training groups (expectation
+maximisation), where a gene counts by its variance, as it does in a squared error. The prediction of a group that was not
+measured is its conditional expectation given those that were: classical BLUP (Henderson 1975; Robinson 1991).
+
+Known estimators are limits of it. One component "everywhere x label" is the additive effect; with "cell type x expression"
+small against it, the perturbation mean; in between, persistence (ANCOVA). Few cells (small n_i) shrink a control mean
+towards its cell type and an effect towards zero; agents that occur alone and in pairs give the sum of singles; similar
+cell types give nearest neighbours. Which of them the data support is what theta says.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bionemo.scale.estimate.covariance import Similarity, components
+from bionemo.scale.estimate.labels import Labels, ParseAgents, whole_label
+from bionemo.scale.types import Group, GroupMeans
+
+
+STRENGTHS = (0.0, 1 / 16, 1 / 4, 1.0, 4.0, 16.0, 64.0)
+"""How strongly a gene may respond to perturbations, relative to theta."""
+MAX_FIT_GROUPS = 400
+"""Groups that theta is learned from; of more, whole perturbations are drawn."""
+MAX_GIVEN_GROUPS = 800
+"""Groups that a prediction is conditioned on; of more, those that have most in common with the predicted ones."""
+_START = -3.0
+_PULL = 1e-4
+"""Weight of a pull of log theta to its start, so that what the data do not determine stays finite."""
+_ROUNDS = 8
+_STEPS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Predicted populations."""
+
+    mean: np.ndarray
+    """[targets, G] float64, mean log1p expression; may be slightly negative for genes near zero."""
+    sd: np.ndarray
+    """[targets, G] float64, standard deviation of what is not known of that mean, sampling of new cells not included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedModel:
+    """A fitted mixed model, with the groups that its predictions are conditioned on."""
+
+    observed: GroupMeans
+    control: str
+    parse: ParseAgents
+    names: tuple[tuple[str, str], ...]
+    """Components that the labels can tell apart."""
+    theta: np.ndarray
+    """[components] float64."""
+    strength_of_gene: np.ndarray
+    """[strengths, G] float64, posterior probabilities."""
+    similarity_scale: float
+
+    def predict(self, targets: Sequence[Group], *, controls: GroupMeans | None = None) -> Estimate:
+        """Predict the mean expression of populations.
+
+        Args:
+            targets: Their labels. Labels that were never trained are predicted by what is known of the others: an unknown
+                perturbation has the mean effect of all.
+            controls: Pseudobulks of control cells at hand; they take the place of training groups with the same labels.
+
+        Returns:
+            One row for each target, in order.
+        """
+        given = self.observed if controls is None else _replaced(self.observed, controls)
+        similarity = Similarity.of(given, control=self.control, scale=self.similarity_scale)
+        mean, sd = np.empty((len(targets), given.means.shape[1])), np.empty((len(targets), given.means.shape[1]))
+        for rows in _batches_of(targets, whole=len(given.groups) <= MAX_GIVEN_GROUPS):
+            near = self._nearest(given, [targets[row] for row in rows], similarity)
+            mean[rows], sd[rows] = self._conditional(near, [targets[row] for row in rows], similarity)
+        return Estimate(mean=mean, sd=sd)
+
+    def _covariances(self, groups: Sequence[Group], similarity: Similarity) -> tuple[np.ndarray, np.ndarray]:
+        """Return [n, n] covariance of expression and, at strength 1, of responses."""
+        labels = Labels.of(groups, control=self.control, parse=self.parse)
+        return _weighted(components(labels, similarity), self.names, self.theta)
+
+    def _nearest(self, given: GroupMeans, targets: Sequence[Group], similarity: Similarity) -> GroupMeans:
+        if len(given.groups) <= MAX_GIVEN_GROUPS:
+            return given
+        shared = np.zeros(len(given.groups))
+        # Each group beside the targets alone: all pairs of a large screen would not fit in memory.
+        for first in range(0, len(given.groups), MAX_GIVEN_GROUPS):
+            piece = given.groups[first : first + MAX_GIVEN_GROUPS]
+            expression, response = self._covariances([*piece, *targets], similarity)
+            shared[first : first + len(piece)] = (expression + response)[len(piece) :, : len(piece)].max(axis=0)
+        chosen = np.sort(np.argsort(-shared, kind="stable")[:MAX_GIVEN_GROUPS])
+        return _rows(given, chosen)
+
+    def _conditional(
+        self, given: GroupMeans, targets: Sequence[Group], similarity: Similarity
+    ) -> tuple[np.ndarray, np.ndarray]:
+        num = len(given.groups)
+        unit = _unit(self.observed)
+        centre = np.average(self.observed.means / unit, axis=0, weights=self.observed.counts)
+        residual = given.means / unit - centre
+        expression, response = self._covariances([*given.groups, *targets], similarity)
+        means, variances = [], []
+        for strength in STRENGTHS:
+            joint = expression + strength * response
+            # One factorisation serves every gene of this strength.
+            factor = np.linalg.cholesky(joint[:num, :num] + np.diag(1 / given.counts))
+            cross = np.linalg.solve(factor, joint[:num, num:])
+            means.append(cross.T @ np.linalg.solve(factor, residual))
+            variances.append(np.maximum(np.diag(joint)[num:] - (cross**2).sum(axis=0), 0.0))
+        weights = self.strength_of_gene[:, None, :]
+        stacked, spread = np.stack(means), np.stack(variances)[:, :, None]
+        mean = (weights * stacked).sum(axis=0)
+        variance = (weights * (spread + (stacked - mean) ** 2)).sum(axis=0)
+        return (centre + mean) * unit, np.sqrt(variance) * unit
+
+
+def fit(groups: GroupMeans, *, control: str, parse: ParseAgents = whole_label) -> MixedModel | None:
+    """Learn the sizes of the components from the pseudobulks of a training split.
+
+    Args:
+        groups: Pseudobulks with their cell counts and ``cell_sd``, controls included.
+        control: Perturbation label of the controls.
+        parse: Reads the agents of a label.
+
+    Returns:
+        ``None`` where there is nothing to learn from: no perturbed group, or no control.
+    """
+    perturbed = [group.perturbation != control for group in groups.groups]
+    if not any(perturbed) or all(perturbed) or groups.cell_sd is None:
+        return None
+    sample = _sample(groups, control)
+    similarity = Similarity.of(groups, control=control)
+    matrices = components(Labels.of(sample.groups, control=control, parse=parse), similarity)
+    names = distinct(matrices)
+    learner = _Learner(sample, [matrices[name] for name in names], [effect != "expression" for _, effect in names])
+    learner.run()
+    model = MixedModel(
+        observed=groups,
+        control=control,
+        parse=parse,
+        names=names,
+        theta=learner.theta.detach().exp().numpy(),
+        strength_of_gene=learner.posterior().numpy(),
+        similarity_scale=similarity.scale,
+    )
+    return model
+
+
+def distinct(matrices: dict[tuple[str, str], np.ndarray]) -> tuple[tuple[str, str], ...]:
+    """Return the names of matrices that are neither zero nor equal to an earlier one."""
+    kept: list[tuple[str, str]] = []
+    for name, matrix in matrices.items():
+        if matrix.any() and not any(np.allclose(matrix, matrices[other]) for other in kept):
+            kept.append(name)
+    return tuple(kept)
+
+
+class _Learner:
+    """Expectation maximisation of theta and of the genes' strengths."""
+
+    def __init__(self, groups: GroupMeans, matrices: list[np.ndarray], is_response: list[bool]):
+        unit = _unit(groups)
+        self._matrices = torch.from_numpy(np.stack(matrices))
+        self._response = torch.tensor(is_response, dtype=torch.float64)
+        self._noise = torch.diag(torch.from_numpy(1.0 / groups.counts))
+        scaled = groups.means / unit
+        self._residual = torch.from_numpy(scaled - np.average(scaled, axis=0, weights=groups.counts))
+        weight = unit**2
+        self._weight = torch.from_numpy(weight / weight.sum())
+        self._strengths = torch.tensor(STRENGTHS, dtype=torch.float64)[:, None, None]
+        self._log_prior = torch.full((len(STRENGTHS),), -float(np.log(len(STRENGTHS))), dtype=torch.float64)
+        self.theta = torch.full((len(matrices),), _START, dtype=torch.float64, requires_grad=True)
+        """[components], natural logarithm."""
+
+    def run(self) -> None:
+        """Alternate the two steps until the likelihood of a group stops growing."""
+        last = -np.inf
+        for _ in range(_ROUNDS):
+            posterior = self.posterior()
+            likelihood = float(torch.logsumexp(self._log_likelihood() + self._log_prior[:, None], dim=0) @ self._weight)
+            if likelihood - last < 1e-3 * len(self._residual):
+                break
+            last = likelihood
+            self._maximise(posterior)
+
+    @torch.no_grad()
+    def posterior(self) -> torch.Tensor:
+        """Return [strengths, G] probabilities of each gene's strength, and keep their mean as the next prior."""
+        likelihood = self._log_likelihood()
+        posterior = torch.softmax(likelihood + self._log_prior[:, None], dim=0)
+        for _ in range(10):
+            share = posterior @ self._weight + 1e-6
+            self._log_prior = torch.log(share / share.sum())
+            posterior = torch.softmax(likelihood + self._log_prior[:, None], dim=0)
+        return posterior
+
+    def _factors(self) -> torch.Tensor:
+        """Return [strengths, n, n] Cholesky factors of the covariance of what is observed."""
+        sizes = self.theta.exp()
+        expression = torch.einsum("k,kij->ij", sizes * (1 - self._response), self._matrices)
+        response = torch.einsum("k,kij->ij", sizes * self._response, self._matrices)
+        return torch.linalg.cholesky(expression + self._noise + self._strengths * response)
+
+    @torch.no_grad()
+    def _log_likelihood(self) -> torch.Tensor:
+        """Return [strengths, G], less a constant."""
+        rows = []
+        for factor in self._factors():
+            white = torch.linalg.solve_triangular(factor, self._residual, upper=False)
+            rows.append(-0.5 * (white**2).sum(dim=0) - torch.log(torch.diagonal(factor)).sum())
+        return torch.stack(rows)
+
+    def _maximise(self, posterior: torch.Tensor) -> None:
+        """Maximise the expected likelihood, which knows the genes by one [n, n] matrix a strength only."""
+        weighted = posterior * self._weight
+        scatter = torch.stack([(self._residual * row) @ self._residual.T for row in weighted])
+        share = weighted.sum(dim=1)
+        num = len(self._residual)
+        optimizer = torch.optim.LBFGS([self.theta], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            factors = self._factors()
+            quadratic = 0.5 * (torch.cholesky_inverse(factors) * scatter).sum()
+            log_det = (share * torch.log(torch.diagonal(factors, dim1=1, dim2=2)).sum(dim=1)).sum()
+            loss = (quadratic + log_det) / num + _PULL * ((self.theta - _START) ** 2).mean()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+
+
+def _weighted(
+    matrices: dict[tuple[str, str], np.ndarray], names: Sequence[tuple[str, str]], theta: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sums of components of expression and of responses."""
+    sums = {True: 0.0, False: 0.0}
+    for name, size in zip(names, theta, strict=True):
+        is_response = name[1] != "expression"
+        sums[is_response] = sums[is_response] + size * matrices[name]
+    zero = np.zeros_like(next(iter(matrices.values())))
+    return zero + sums[False], zero + sums[True]
+
+
+def _unit(groups: GroupMeans) -> np.ndarray:
+    """Return [G] the spread of cells, with a floor for genes that hardly vary."""
+    assert groups.cell_sd is not None, "the mixed model needs the spread of cells"
+    floor = 1e-3 * groups.cell_sd.max() if groups.cell_sd.max() > 0 else 1.0
+    return np.maximum(groups.cell_sd, floor)
+
+
+def _rows(groups: GroupMeans, rows: np.ndarray) -> GroupMeans:
+    return GroupMeans(
+        groups=tuple(groups.groups[row] for row in rows.tolist()),
+        means=groups.means[rows],
+        counts=groups.counts[rows],
+        cell_sd=groups.cell_sd,
+    )
+
+
+def _sample(groups: GroupMeans, control: str) -> GroupMeans:
+    """Draw whole perturbations and controls until there are :data:`MAX_FIT_GROUPS`, the same ones every time."""
+    if len(groups.groups) <= MAX_FIT_GROUPS:
+        return groups
+    rng = np.random.default_rng(0)
+    names = np.array([group.perturbation for group in groups.groups])
+    controls = np.flatnonzero(names == control)
+    chosen = list(rng.permutation(controls)[: MAX_FIT_GROUPS // 2])
+    for name in rng.permutation(sorted(set(names.tolist()) - {control})).tolist():
+        members = rng.permutation(np.flatnonzero(names == name))
+        room = MAX_FIT_GROUPS - len(chosen)
+        if not room:
+            break
+        chosen += members[:room].tolist()
+    return _rows(groups, np.sort(np.array(chosen)))
+
+
+def _replaced(groups: GroupMeans, controls: GroupMeans) -> GroupMeans:
+    """Put control groups in place of those with the same labels."""
+    new = set(controls.groups)
+    kept = _rows(groups, np.array([row for row, group in enumerate(groups.groups) if group not in new], dtype=np.int64))
+    return GroupMeans(
+        groups=(*kept.groups, *controls.groups),
+        means=np.concatenate([kept.means, controls.means]),
+        counts=np.concatenate([kept.counts, controls.counts]),
+        cell_sd=groups.cell_sd,
+    )
+
+
+def _batches_of(targets: Sequence[Group], *, whole: bool) -> list[np.ndarray]:
+    """Return the rows of targets that are predicted together: all, or those of a perturbation."""
+    if whole or not targets:
+        return [np.arange(len(targets))]
+    names = np.array([group.perturbation for group in targets])
+    return [np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())]
