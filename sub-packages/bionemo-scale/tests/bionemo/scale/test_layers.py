@@ -32,14 +32,15 @@ MAY_IMPORT = {
     "options": {"types", "files"},
     "megatron": {"types", "files"},
     "flow": {"types"},
+    "estimate": {"types"},
     "data": LEAVES,
     "model": {"types", "files", "megatron"},
-    "eval": {*LEAVES, "population"},
-    "train": {*LEAVES, "megatron", *MIDDLE},
-    "infer": {*LEAVES, "population", "megatron", *MIDDLE},
-    "recipes": {*LEAVES, "megatron", "train", "infer", *MIDDLE},
-    "api": {*LEAVES, "megatron", "train", "infer", "recipes", *MIDDLE},
-    "run": {*LEAVES, "megatron", "train", "infer", "recipes", "api", *MIDDLE},
+    "eval": {*LEAVES, "population", "estimate"},
+    "train": {*LEAVES, "estimate", "megatron", *MIDDLE},
+    "infer": {*LEAVES, "estimate", "population", "megatron", *MIDDLE},
+    "recipes": {*LEAVES, "estimate", "megatron", "train", "infer", *MIDDLE},
+    "api": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", *MIDDLE},
+    "run": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", "api", *MIDDLE},
 }
 # Rooms of a folder, and the rooms beside them that each may import.
 ROOMS = {

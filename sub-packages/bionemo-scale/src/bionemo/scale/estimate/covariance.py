@@ -89,7 +89,9 @@ class Similarity:
         position = {name: number for number, name in enumerate(self.cell_types)}
         rows = np.array([position.get(group.cell_type, -1) for group in groups])
         alike = np.exp(-self.distances / self.scale)
-        found = np.where((rows[:, None] >= 0) & (rows[None, :] >= 0), alike[np.ix_(rows, rows)] if len(alike) else 0, 0)
+        found = np.where(
+            (rows[:, None] >= 0) & (rows[None, :] >= 0), alike[np.ix_(rows, rows)] if len(alike) else 0, 0
+        )
         same = np.array([group.cell_type for group in groups])
         return np.where(same[:, None] == same[None, :], 1.0, found)
 

@@ -190,7 +190,9 @@ class _Learner:
         last = -np.inf
         for _ in range(_ROUNDS):
             posterior = self.posterior()
-            likelihood = float(torch.logsumexp(self._log_likelihood() + self._log_prior[:, None], dim=0) @ self._weight)
+            likelihood = float(
+                torch.logsumexp(self._log_likelihood() + self._log_prior[:, None], dim=0) @ self._weight
+            )
             if likelihood - last < 1e-3 * len(self._residual):
                 break
             last = likelihood
@@ -291,7 +293,9 @@ def _sample(groups: GroupMeans, control: str) -> GroupMeans:
 def _replaced(groups: GroupMeans, controls: GroupMeans) -> GroupMeans:
     """Put control groups in place of those with the same labels."""
     new = set(controls.groups)
-    kept = _rows(groups, np.array([row for row, group in enumerate(groups.groups) if group not in new], dtype=np.int64))
+    kept = _rows(
+        groups, np.array([row for row, group in enumerate(groups.groups) if group not in new], dtype=np.int64)
+    )
     return GroupMeans(
         groups=(*kept.groups, *controls.groups),
         means=np.concatenate([kept.means, controls.means]),

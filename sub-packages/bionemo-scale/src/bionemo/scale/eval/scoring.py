@@ -24,6 +24,7 @@ from bionemo.scale.eval.metrics import intervals, spread
 from bionemo.scale.eval.metrics.catalogue import EXTRA_METRICS
 from bionemo.scale.eval.metrics.differential import DEEngine
 from bionemo.scale.eval.metrics.residuals import residual_correlations
+from bionemo.scale.types import Group, GroupMeans
 
 
 KEYS = ("model", "context", "perturbation", "cells_real", "cells_pred")
@@ -233,8 +234,20 @@ def baseline_targets(task: Task, context: str, cells: Population, controls: np.n
             for name, pool in matches.pools.items()
             if task.baselines
         },
+        control_groups=_control_groups(task, context, matches.control_batch, controls),
         training=task.training,
         seed=task.seed,
+    )
+
+
+def _control_groups(task: Task, context: str, batch: np.ndarray, controls: np.ndarray) -> GroupMeans:
+    """Return the pseudobulks of the real controls by batch; none where no baseline reads them."""
+    names = list(dict.fromkeys(batch.tolist())) if task.baselines else []
+    means = [controls[batch == name].mean(axis=0, dtype=np.float64) for name in names]
+    return GroupMeans(
+        groups=tuple(Group("", context, task.control, name) for name in names),
+        means=np.array(means).reshape(len(names), controls.shape[1]),
+        counts=np.array([int((batch == name).sum()) for name in names], dtype=np.int64),
     )
 
 

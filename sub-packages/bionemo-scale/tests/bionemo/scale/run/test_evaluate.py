@@ -17,6 +17,7 @@ from bionemo.scale import api
 from bionemo.scale.data.prepare.preprocess import prepare
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.reader import Store
+from bionemo.scale.eval.baselines.estimators import BASELINES
 from bionemo.scale.run.evaluate import main, model_names
 from bionemo.scale.run.report import main as report
 from bionemo.scale.types import FileLabels, InputError, ObsKeys
@@ -83,18 +84,7 @@ def test_scores_next_to_all_baselines(evaluate, tmp_path):
     assert "control policy same-real, scale: real controls on both sides" in out
     assert "controls: same-real; means over 1 (cell type, perturbation) pairs" in out
     table = pl.read_csv(tmp_path / "out" / "results.csv")
-    models = [
-        "scale",
-        "control",
-        "perturbation_mean",
-        "context_mean",
-        "additive",
-        "overall_mean",
-        "batch_mean",
-        "ridge",
-        "nearest_context",
-        "ceiling",
-    ]
+    models = ["scale", *BASELINES, "ceiling"]
     assert table["model"].to_list() == models
     assert table["context"].unique().to_list() == [HELD_OUT]
     for model in models:
@@ -109,7 +99,7 @@ def test_scores_next_to_all_baselines(evaluate, tmp_path):
     correlation = {name: found["pearson_delta"]["mean"] for name, found in summary["models"].items()}
     assert correlation["ceiling"] > correlation["additive"] > correlation["control"] + 0.3
     first, *scored = err.splitlines()
-    assert first.startswith("scoring 10 times")
+    assert first.startswith(f"scoring {len(models)} times")
     assert [line.split(" (")[0] for line in scored] == [f"scored {i}/10" for i in range(1, 11)]
 
 

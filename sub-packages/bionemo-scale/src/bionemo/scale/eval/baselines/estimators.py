@@ -8,7 +8,7 @@ cells of their cell type (what a model starts from) and pseudobulks of the train
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ import torch
 from bionemo.scale.eval.baselines.training_means import TrainingMeans
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.population import one_count, with_counted_zeros, with_mean
-from bionemo.scale.types import InputError
+from bionemo.scale.types import Group, GroupMeans, InputError
 
 
 _CELLS_AT_ONCE = 512
@@ -40,6 +40,8 @@ class Targets:
     """Batch to the mean of the real control cells that those of its cells were drawn from, [G] float64."""
     training: TrainingMeans | None
     """``None`` when no training data is at hand; only ``control`` works then."""
+    control_groups: GroupMeans | None = None
+    """Pseudobulks of the real control cells of the cell type, by batch; data sets are not named."""
     seed: int = 0
     """Places the zeros of counts."""
 
@@ -62,6 +64,8 @@ class Matches:
     """[cells] int64, row among the controls of the cell type."""
     pools: dict[str, np.ndarray]
     """Batch to the rows that its cells' were drawn from."""
+    control_batch: np.ndarray
+    """[controls] str, batch of each control of the cell type."""
     fallbacks: int
     """Cells whose batch has no controls."""
 
@@ -84,7 +88,7 @@ def match_controls(batch: np.ndarray, control_batch: np.ndarray, rng: np.random.
             fallbacks += members.size
         rows[members] = rng.choice(pool, size=members.size)
         pools[name] = pool
-    return Matches(rows=rows, pools=pools, fallbacks=fallbacks)
+    return Matches(rows=rows, pools=pools, control_batch=control_batch, fallbacks=fallbacks)
 
 
 def named_rng(seed: int, *names: str) -> np.random.Generator:
@@ -171,6 +175,76 @@ def nearest_context(targets: Targets) -> BaselinePrediction:
     return _moved(targets, near)
 
 
+def same_type_mean(targets: Targets) -> BaselinePrediction:
+    """Predict the perturbation's mean expression in the same cell type of other batches, every cell weighing the same.
+
+    Constant cells. Where the cell type was not trained with the perturbation: as ``perturbation_mean`` (fallback).
+    """
+    training = _training(targets)
+    names = [(targets.cell_type, name) for name in dict.fromkeys(targets.perturbation.tolist())]
+    known = {
+        name: training.same_type_means[cell_type, name]
+        for cell_type, name in names
+        if (cell_type, name) in training.same_type_means
+    }
+    found = _constant(targets.perturbation, {**training.means, **known}, training.overall.mean)
+    unknown = sum(name not in known for name in targets.perturbation.tolist())
+    return replace(found, fallbacks=unknown)
+
+
+def persistence(targets: Targets) -> BaselinePrediction:
+    """Predict the matched control cells, moved to the mean m1 + rho (x - m0), one rho for all genes.
+
+    See :mod:`bionemo.scale.eval.baselines.persistence`; x is the mean of the batch's controls. An unseen perturbation
+    has change 0 (fallback).
+    """
+    return _persistent(targets, by_gene=False)
+
+
+def persistence_by_gene(targets: Targets) -> BaselinePrediction:
+    """Predict as ``persistence``, with a rho for each gene that is shrunk towards the pooled one."""
+    return _persistent(targets, by_gene=True)
+
+
+def sum_of_singles(targets: Targets) -> BaselinePrediction:
+    """Predict the matched control cells, moved by the sum of the changes of the perturbation's agents alone.
+
+    The change of an agent is its additive effect (see :func:`additive`). A perturbation with an agent that was not
+    trained alone has the additive effect of its own label, if that was trained (fallback).
+    """
+    training = _training(targets)
+    changes, fallbacks = dict(training.changes), 0
+    for name in dict.fromkeys(targets.perturbation.tolist()):
+        singles = [training.singles.get(agent) for agent, _ in training.parse(name)]
+        if all(change is not None for change in singles):
+            changes[name] = sum(singles)
+        else:
+            fallbacks += int((targets.perturbation == name).sum())
+    return replace(_moved(targets, changes), fallbacks=fallbacks)
+
+
+def mixed_model(targets: Targets) -> BaselinePrediction:
+    """Predict the matched control cells, moved to the conditional mean of a linear mixed model of pseudobulks.
+
+    See :mod:`bionemo.scale.estimate.mixed_model`. The real controls take the place of the training controls with the
+    same labels. An unseen perturbation has what is known of its agents, or the mean effect of all perturbations. Where
+    the training data have no controls or no perturbed cells: no change (fallback).
+    """
+    training = _training(targets)
+    model = training.mixed_model
+    if model is None:
+        return _moved(targets, {})
+    dataset = training.dataset_of(targets.cell_type)
+    controls = replace(
+        targets.control_groups,
+        groups=tuple(group._replace(dataset=dataset) for group in targets.control_groups.groups),
+    )
+    populations = [(name, batch) for name, batch, _ in _populations(targets)]
+    groups = [Group(dataset, targets.cell_type, name, batch) for name, batch in populations]
+    means = dict(zip(populations, model.predict(groups, controls=controls).mean, strict=True))
+    return _moved_to(targets, means)
+
+
 BASELINES: dict[str, Callable[[Targets], BaselinePrediction]] = {
     "control": control,
     "perturbation_mean": perturbation_mean,
@@ -180,6 +254,11 @@ BASELINES: dict[str, Callable[[Targets], BaselinePrediction]] = {
     "batch_mean": batch_mean,
     "ridge": ridge,
     "nearest_context": nearest_context,
+    "same_type_mean": same_type_mean,
+    "persistence": persistence,
+    "persistence_by_gene": persistence_by_gene,
+    "sum_of_singles": sum_of_singles,
+    "mixed_model": mixed_model,
 }
 """Name in the tables to function."""
 
@@ -210,24 +289,44 @@ def _repeat(mean: np.ndarray, num: int) -> np.ndarray:
 
 
 def _moved(targets: Targets, changes: dict[str, np.ndarray], shift: np.ndarray | float = 0.0) -> BaselinePrediction:
-    """Move matched control cells until each population (perturbation and batch) has the predicted mean.
+    """Move matched control cells by a change of their mean.
 
-    That mean is the one of all controls of the batch plus ``changes[perturbation]`` (0 where there is none, a
-    fallback) plus ``shift``. Cells get it, and their zeros back, as a network's do (:mod:`bionemo.scale.population`):
-    without that, the sampling error of the drawn controls and values that no count can have would be scored, too.
+    The mean of a population (perturbation and batch) is the one of all controls of the batch plus
+    ``changes[perturbation]`` (0 where there is none, a fallback) plus ``shift``.
     """
-    expression = np.empty_like(targets.controls)
-    fallbacks = 0
+    means, fallbacks = {}, 0
     for perturbation, batch, rows in _populations(targets):
         fallbacks += 0 if perturbation in changes else rows.size
-        mean = targets.batch_control[batch] + changes.get(perturbation, 0.0) + shift
+        means[perturbation, batch] = targets.batch_control[batch] + changes.get(perturbation, 0.0) + shift
+    return replace(_moved_to(targets, means), fallbacks=fallbacks)
+
+
+def _moved_to(targets: Targets, means: dict[tuple[str, str], np.ndarray]) -> BaselinePrediction:
+    """Move matched control cells until each population (perturbation and batch) has the predicted mean.
+
+    Cells get it, and their zeros back, as a network's do (:mod:`bionemo.scale.population`): without that, the sampling
+    error of the drawn controls and values that no count can have would be scored, too.
+    """
+    expression = np.empty_like(targets.controls)
+    for perturbation, batch, rows in _populations(targets):
+        mean = means[perturbation, batch]
         rng = named_rng(targets.seed, targets.cell_type, "zeros", perturbation, batch)
         for piece in np.array_split(rows, -(-rows.size // _CELLS_AT_ONCE)):
             measured = torch.from_numpy(targets.controls[piece][None])
             cells = with_mean(measured, torch.from_numpy(mean[None].astype(np.float32)))
             offset = torch.from_numpy(rng.random((1, mean.size), dtype=np.float32))
             expression[piece] = with_counted_zeros(cells, one_count=one_count(measured), offset=offset)[0].numpy()
-    return BaselinePrediction(expression=expression, fallbacks=fallbacks)
+    return BaselinePrediction(expression=expression)
+
+
+def _persistent(targets: Targets, *, by_gene: bool) -> BaselinePrediction:
+    model, means, fallbacks = _training(targets).persistence, {}, 0
+    for perturbation, batch, rows in _populations(targets):
+        control = targets.batch_control[batch]
+        mean = None if model is None else model.predict(perturbation, control, by_gene=by_gene)
+        fallbacks += rows.size if mean is None else 0
+        means[perturbation, batch] = control if mean is None else mean
+    return replace(_moved_to(targets, means), fallbacks=fallbacks)
 
 
 def _populations(targets: Targets) -> Iterator[tuple[str, str, np.ndarray]]:

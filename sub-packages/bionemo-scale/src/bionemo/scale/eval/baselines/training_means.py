@@ -12,6 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
+from bionemo.scale.estimate import mixed_model
+from bionemo.scale.estimate.labels import ParseAgents, whole_label
+from bionemo.scale.eval.baselines.persistence import ContextMeans, Persistence, fit_persistence
 from bionemo.scale.eval.baselines.ridge import Changes, Ridge, fit_ridge
 from bionemo.scale.types import Group, GroupMeans
 
@@ -54,10 +57,54 @@ class TrainingMeans:
     """Perturbation to the unweighted mean over contexts of (its mean - the context's control mean), [G]."""
     by_context: dict[str, tuple[ContextChange, ...]]
     """Perturbation to its change in each training context that has controls."""
+    context_controls: dict[tuple[str, str], np.ndarray]
+    """(dataset, cell type) to the mean of its training controls, [G]."""
     context_changes: Changes
     """(dataset, cell type, perturbation) to its mean minus the context's control mean, [G]."""
     pairs: frozenset[tuple[str, str]]
     """(cell type, perturbation) pairs that the training split has."""
+    groups: GroupMeans
+    """What everything here was pooled from."""
+    control: str
+    """Perturbation label of the controls."""
+    parse: ParseAgents = whole_label
+    """Reads the agents of a perturbation."""
+
+    @cached_property
+    def mixed_model(self) -> mixed_model.MixedModel | None:
+        """The mixed model of :mod:`bionemo.scale.estimate.mixed_model`, fitted when first asked for."""
+        return mixed_model.fit(self.groups, control=self.control, parse=self.parse)
+
+    @cached_property
+    def persistence(self) -> Persistence | None:
+        """How much of a context's own expression persists; ``None`` when no context has controls too."""
+        by_perturbation: dict[str, dict[tuple[str, str], ContextMeans]] = {}
+        for (dataset, cell_type, perturbation), change in self.context_changes.items():
+            control = self.context_controls[dataset, cell_type]
+            means = ContextMeans(perturbed=change + control, control=control)
+            by_perturbation.setdefault(perturbation, {})[dataset, cell_type] = means
+        return fit_persistence(by_perturbation)
+
+    @cached_property
+    def same_type_means(self) -> dict[tuple[str, str], np.ndarray]:
+        """(cell type, perturbation) to the mean of its training cells, every cell weighing the same."""
+        rows = np.flatnonzero([group.perturbation != self.control for group in self.groups.groups])
+        pooled = _pool(self.groups, lambda group: (group.cell_type, group.perturbation), rows)
+        return {key: pool.mean for key, pool in pooled.items()}
+
+    @cached_property
+    def singles(self) -> dict[str, np.ndarray]:
+        """Agent to the mean change of the labels that are this agent alone, [G]; at several doses their mean."""
+        collected: dict[str, list[np.ndarray]] = {}
+        for label, change in self.changes.items():
+            agents = self.parse(label)
+            if len(agents) == 1:
+                collected.setdefault(agents[0][0], []).append(change)
+        return {agent: np.mean(changes, axis=0) for agent, changes in collected.items()}
+
+    def dataset_of(self, cell_type: str) -> str:
+        """Return the data set that has a cell type; the first in the training data of several, "" where none has."""
+        return next((group.dataset for group in self.groups.groups if group.cell_type == cell_type), "")
 
     @cached_property
     def ridge(self) -> Ridge | None:
@@ -65,12 +112,13 @@ class TrainingMeans:
         return fit_ridge(self.context_changes) if self.context_changes else None
 
 
-def fit(groups: GroupMeans, *, control: str) -> TrainingMeans | None:
+def fit(groups: GroupMeans, *, control: str, parse: ParseAgents = whole_label) -> TrainingMeans | None:
     """Pool the pseudobulks of a training split.
 
     Args:
         groups: Pseudobulks with their cell counts, controls included.
         control: Perturbation label of the controls.
+        parse: Reads the agents of a perturbation.
 
     Returns:
         ``None`` when no group is perturbed: there is nothing to learn from.
@@ -92,8 +140,12 @@ def fit(groups: GroupMeans, *, control: str) -> TrainingMeans | None:
         means=_mean_by_perturbation({key: pooled.mean for key, pooled in contexts.items()}),
         changes=_mean_by_perturbation(changes),
         by_context=_by_context(changes, references),
+        context_controls={key: pool.mean for key, pool in references.items()},
         context_changes=changes,
         pairs=frozenset((cell_type, perturbation) for _, cell_type, perturbation in contexts),
+        groups=groups,
+        control=control,
+        parse=parse,
     )
 
 

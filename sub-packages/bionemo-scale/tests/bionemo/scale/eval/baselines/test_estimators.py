@@ -25,6 +25,7 @@ def targets() -> Targets:
         ),
         means=np.array([[1.0, 1], [1, 3], [2, 2], [6, 0], [2, 0]]),
         counts=np.array([5, 2, 5, 1, 1]),
+        cell_sd=np.ones(2),
     )
     return Targets(
         cell_type="T",
@@ -33,6 +34,9 @@ def targets() -> Targets:
         controls=np.array([[0, 0.01], [0.02, 0], [5, 0.01]], dtype=np.float32),
         context_control=np.array([0.5, 0.25]),
         batch_control={"b1": np.array([4.0, 0]), "b9": np.array([5.0, 3])},
+        control_groups=GroupMeans(
+            groups=(Group("", "T", "control", "b1"),), means=np.array([[4.0, 0]]), counts=np.array([3])
+        ),
         training=fit(groups, control="control"),
     )
 
@@ -212,3 +216,54 @@ def test_populations_have_the_predicted_mean_and_their_zeros(kang, name):
     again = BASELINES[name](targets).expression
     np.testing.assert_array_equal(found, again)
     assert (BASELINES[name](replace(targets, seed=1)).expression != found).any()
+
+
+@pytest.fixture
+def pairs() -> Targets:
+    """A pair and a single of T to predict; training has the singles a and b, and c in a pair only."""
+    groups = GroupMeans(
+        groups=tuple(Group("d", "T", name, "b1") for name in ("control", "a", "b", "b+c")),
+        means=np.array([[1.0, 1], [2, 1], [1, 4], [5, 5]]),
+        counts=np.array([50, 50, 50, 50]),
+        cell_sd=np.ones(2),
+    )
+    return Targets(
+        cell_type="T",
+        perturbation=np.array(["a+b", "a+c", "b+c"], dtype=object),
+        batch=np.array(["b1"] * 3, dtype=object),
+        controls=np.array([[1, 1], [1, 1], [1, 1]], dtype=np.float32),
+        context_control=np.array([1.0, 1.0]),
+        batch_control={"b1": np.array([1.0, 1.0])},
+        training=fit(groups, control="control", parse=lambda label: tuple((name, -1.0) for name in label.split("+"))),
+    )
+
+
+def test_sum_of_singles(pairs):
+    found = BASELINES["sum_of_singles"](pairs)
+    # a + b; c was never alone: no change known of a+c, the label's own of b+c.
+    np.testing.assert_allclose(found.expression, [[2, 4], [1, 1], [5, 5]], rtol=1e-6)
+    assert found.fallbacks == 2
+
+
+def test_same_type_mean(targets):
+    found = BASELINES["same_type_mean"](replace(targets, cell_type="B"))
+    # Every training cell of x in B weighs the same; z is unseen.
+    assert found.expression.tolist() == [[4, 0], [2.5, 1.5], [4, 0]]
+    assert found.fallbacks == 1
+    assert BASELINES["same_type_mean"](targets).fallbacks == 3
+
+
+def test_persistence_of_one_context_is_additive(targets):
+    for name in ("persistence", "persistence_by_gene"):
+        found = BASELINES[name](targets)
+        np.testing.assert_allclose(found.expression, [[6, 0], [4, 0], [7, 1]], rtol=1e-6)
+        assert found.fallbacks == 1
+
+
+def test_mixed_model_moves_controls_to_its_conditional_mean(targets):
+    found = BASELINES["mixed_model"](targets)
+    training = targets.training
+    controls = replace(targets.control_groups, groups=(Group("d", "T", "control", "b1"),))
+    expected = training.mixed_model.predict([Group("d", "T", "x", "b1")], controls=controls).mean[0]
+    np.testing.assert_allclose(found.expression[0], np.maximum(expected, 0), atol=0.05)
+    assert found.fallbacks == 0

@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""A fitted mixed model as one .npz file, without pickle."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from bionemo.scale.estimate.covariance import COMPONENTS
+from bionemo.scale.estimate.labels import ParseAgents
+from bionemo.scale.estimate.mixed_model import STRENGTHS, MixedModel
+from bionemo.scale.types import Group, GroupMeans, InputError
+
+
+def save(model: MixedModel, path: Path) -> None:
+    """Write a model; pseudobulks in single precision."""
+    facts = {
+        "control": model.control,
+        "groups": [list(group) for group in model.observed.groups],
+        "components": [list(name) for name in model.names],
+        "similarity_scale": model.similarity_scale,
+    }
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            facts=np.array(json.dumps(facts)),
+            means=model.observed.means.astype(np.float32),
+            counts=model.observed.counts,
+            cell_sd=model.observed.cell_sd,
+            theta=model.theta,
+            strength_of_gene=model.strength_of_gene.astype(np.float32),
+        )
+
+
+def load(path: Path, *, parse: ParseAgents) -> MixedModel:
+    """Read a model.
+
+    Args:
+        path: Written by :func:`save`.
+        parse: Reads the agents of a label, as when the model was fitted.
+
+    Raises:
+        InputError: If the file is damaged or from another release.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        facts = json.loads(str(arrays["facts"]))
+        model = MixedModel(
+            observed=GroupMeans(
+                groups=tuple(Group(*group) for group in facts["groups"]),
+                means=arrays["means"].astype(np.float64),
+                counts=arrays["counts"],
+                cell_sd=arrays["cell_sd"],
+            ),
+            control=facts["control"],
+            parse=parse,
+            names=tuple((place, effect) for place, effect in facts["components"]),
+            theta=arrays["theta"],
+            strength_of_gene=arrays["strength_of_gene"].astype(np.float64),
+            similarity_scale=float(facts["similarity_scale"]),
+        )
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read as the estimate of a run: {error}") from error
+    _check(model, path)
+    return model
+
+
+def _check(model: MixedModel, path: Path) -> None:
+    observed, genes = model.observed, model.observed.means.shape[-1]
+    shapes = {
+        "means": (observed.means.shape, (len(observed.groups), genes)),
+        "counts": (observed.counts.shape, (len(observed.groups),)),
+        "cell_sd": (np.shape(observed.cell_sd), (genes,)),
+        "theta": (model.theta.shape, (len(model.names),)),
+        "strength_of_gene": (model.strength_of_gene.shape, (len(STRENGTHS), genes)),
+    }
+    for name, (found, expected) in shapes.items():
+        if found != expected:
+            raise InputError(f"{path}: expected {name} of shape {expected}, found {found}")
+    unknown = set(model.names) - set(COMPONENTS)
+    if unknown:
+        raise InputError(f"{path}: expected components of this release, found {' x '.join(sorted(unknown)[0])}")
