@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from bionemo.scale.infer.h5ad_writer import H5adWriter
+from bionemo.scale.files.writing.h5ad_writer import H5adWriter
 from bionemo.scale.types import DataCard, ExpressionScale, ObsKeys
 
 

@@ -6,11 +6,9 @@ Files are written into a sibling folder and moved when everything is there; file
 new one has not are removed, files of others are left alone.
 """
 
-import glob
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from bionemo.scale.eval.metrics.undefined import reasons
 from bionemo.scale.eval.scoring import KEYS, ContextScores, Shift
 from bionemo.scale.files.lock import sole_writer
 from bionemo.scale.files.names import file_name
+from bionemo.scale.files.writing.atomic import remove_leftovers, temporary_name
 from bionemo.scale.types import InputError
 
 
@@ -166,9 +165,9 @@ class ResultFolder:
         self._open = ExitStack()
         self._open.enter_context(sole_writer(out, out.with_name(f".{out.name}.lock")))
         # Of evaluations that were killed: nobody continues them.
-        for path in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
-            shutil.rmtree(path, ignore_errors=True)
-        self.staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
+        remove_leftovers(out)
+        self.staging = temporary_name(out)
+        self.staging.mkdir()
         self._open.callback(shutil.rmtree, self.staging, ignore_errors=True)
 
     def __enter__(self) -> "ResultFolder":
@@ -250,7 +249,6 @@ def check_out(out: Path) -> None:
 
 def _publish(staging: Path, out: Path, files: list[str]) -> None:
     if not out.exists():
-        os.chmod(staging, 0o777 & ~_umask())
         os.replace(staging, out)
         return
     earlier = _files_of(out / SUMMARY)
@@ -267,9 +265,3 @@ def _files_of(summary: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return [name for name in listed if isinstance(name, str) and Path(name).name == name]
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -6,13 +6,14 @@ What a cell's numbers are can depend on the cells that go through the network be
 a function of the plan alone: which process makes a part, and whether it is made before or after a kill, changes nothing.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from bionemo.scale.files.writing.atomic import atomic, remove_leftovers
 
 
 PART_CELLS = 16384
@@ -131,7 +132,8 @@ def parts_path(out: Path) -> Path:
 def tidy(out: Path) -> None:
     """Delete what no later run can use of an interrupted prediction: parts that are not finished, or all if none is."""
     folder = parts_path(out)
-    for path in (*folder.glob(".part-*.tmp"), *out.parent.glob(f".{out.name}.*.tmp")):
+    remove_leftovers(out)
+    for path in folder.glob(".part-*.tmp"):
         path.unlink(missing_ok=True)
     if not any(folder.glob("part-*.npy")):
         shutil.rmtree(folder, ignore_errors=True)
@@ -167,10 +169,8 @@ class PartFolder:
 
     def write(self, part: Part, make: Callable[[Part], np.ndarray]) -> None:
         """Make a part; it has its name when it is whole."""
-        temporary = self.path / f".part-{part.number:06d}.{os.getpid()}.tmp"
-        with temporary.open("wb") as file:
+        with atomic(self.file(part)) as temporary, temporary.open("wb") as file:
             np.save(file, make(part), allow_pickle=False)
-        os.replace(temporary, self.file(part))
 
     def read(self, part: Part) -> np.ndarray:
         """Return a part, mapped rather than read."""

@@ -18,9 +18,9 @@ from scipy.sparse import csr_matrix, vstack
 
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.provenance import versions_of
+from bionemo.scale.files.writing.h5ad_writer import H5adWriter
 from bionemo.scale.infer.checkpoint import LoadedModel
 from bionemo.scale.infer.generate import Controls, count, has_counted_zeros, look_at, perturb
-from bionemo.scale.infer.h5ad_writer import H5adWriter
 from bionemo.scale.infer.labels import ModelRows, model_rows
 from bionemo.scale.infer.parts import Part, PartFolder, cut, parts_path
 from bionemo.scale.infer.plan import READ_ROWS, ControlSet, Plan, SplitPlan, named_obs

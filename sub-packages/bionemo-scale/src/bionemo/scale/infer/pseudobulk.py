@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One row for each predicted condition: what a screen of a thousand perturbations is read by."""
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import anndata
 import numpy as np
 import pandas as pd
 
+from bionemo.scale.files.writing.atomic import atomic
 from bionemo.scale.infer.parts import Part
 from bionemo.scale.infer.plan import Plan
 
@@ -64,6 +64,5 @@ def write_pseudobulk(
         X=means[0], obs=conditions.obs, var=pd.DataFrame(index=list(genes)), layers={"control": means[1]}, uns=uns
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    table.write_h5ad(temporary)
-    os.replace(temporary, path)
+    with atomic(path) as temporary:
+        table.write_h5ad(temporary)

@@ -199,7 +199,6 @@ def _write_baselines(
 ) -> None:
     from bionemo.scale.eval.baselines.baseline_files import write_baselines
     from bionemo.scale.eval.evaluate import prepare
-    from bionemo.scale.infer.h5ad_writer import H5adWriter
 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: expected a folder for the baselines, found a file")
@@ -209,7 +208,7 @@ def _write_baselines(
     uns = {"store": "" if training is None else str(training.path), "seed": options.seed}
     if real.card is not None:
         uns["card"] = real.card.to_json()
-    for path in write_baselines(prepared.task, folder, keys=real.labels.keys, uns=uns, open_writer=H5adWriter):
+    for path in write_baselines(prepared.task, folder, keys=real.labels.keys, uns=uns):
         print(f"wrote {path}")
 
 

@@ -11,6 +11,7 @@ import megatron.core.optimizer
 import torch
 import yaml
 
+from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.megatron.kernels import PRECISIONS
 from bionemo.scale.megatron.roles import Role, names_of
 from bionemo.scale.model.config import ScaleModelConfig
@@ -83,9 +84,7 @@ def write_run_folder(
         return
     settings.out.mkdir(parents=True, exist_ok=True)
     path = settings.out / CONFIG_NAME
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(yaml.safe_dump(described, sort_keys=True))
-    temporary.replace(path)
+    write_text(path, yaml.safe_dump(described, sort_keys=True))
     write_tables(settings.out / TABLES_NAME, card, training, perturbations)
     split = settings.store / "split.json"
     if split.exists():

@@ -18,13 +18,14 @@ from bionemo.scale.data.prepare.knockdown import cells_with_knockdown
 from bionemo.scale.data.prepare.layout import FileGroups, FileLabels, count_groups, read_labels, rows_of_file
 from bionemo.scale.data.prepare.scan import FileStatistics, ScanJournal, read_library_size, scan
 from bionemo.scale.data.prepare.settings import Knockdown
-from bionemo.scale.data.prepare.workspace import WORK_NAME, held, replace_text
+from bionemo.scale.data.prepare.workspace import WORK_NAME, held
 from bionemo.scale.data.prepare.writer import ShardJob, write_obs, write_shards
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry, InputEntry
 from bionemo.scale.files.anndata_file import H5adSource
 from bionemo.scale.files.expression_scale import StatedScale, ValueKind
 from bionemo.scale.files.provenance import hash_file, size_of
+from bionemo.scale.files.writing.atomic import atomic, write_text
 from bionemo.scale.types import Codec, ObsKeys, Split
 
 
@@ -153,7 +154,7 @@ def write_input(task: WriteTask, progress: Progress) -> WrittenInput:
             written = _write(task, progress)
         except lmdb.Error as error:
             raise OSError(f"{file.folder}: {error}") from error
-        replace_text(done, json.dumps(asdict(written)))
+        write_text(done, json.dumps(asdict(written)))
         return written
 
 
@@ -241,9 +242,8 @@ def _labels(file: InputFile, source: H5adSource, progress: Progress = lambda cel
             values=file.values,
             progress=progress,
         )
-        temporary = path.with_suffix(".tmp.npy")
-        np.save(temporary, kept)
-        temporary.replace(path)
+        with atomic(path) as temporary, temporary.open("wb") as stream:
+            np.save(stream, kept)
     return FileLabels(**{**vars(labels), "kept": np.load(path, allow_pickle=False)})
 
 

@@ -20,9 +20,10 @@ from bionemo.scale.data.labels.split import (
 )
 from bionemo.scale.data.prepare.layout import FileGroups, count_conditions, lay_out
 from bionemo.scale.data.prepare.preprocess import check_groups, check_out, check_scale, count_fallbacks
-from bionemo.scale.data.prepare.workspace import replace_text, workspace
+from bionemo.scale.data.prepare.workspace import workspace
 from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME, obs_name, shard_name
 from bionemo.scale.data.store.manifest import FileEntry, Manifest, read_manifest
+from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.types import Group, InputError
 
 
@@ -95,8 +96,8 @@ def merge_stores(
             versions=manifests[0].versions,
         )
         if split:
-            replace_text(folder / SPLIT_NAME, resolved.to_json())
-        replace_text(folder / MANIFEST_NAME, merged.to_json())
+            write_text(folder / SPLIT_NAME, resolved.to_json())
+        write_text(folder / MANIFEST_NAME, merged.to_json())
     return MergeSummary(
         out=out,
         num_inputs=len(merged.inputs),

@@ -36,12 +36,13 @@ from bionemo.scale.data.prepare.pool import run_tasks
 from bionemo.scale.data.prepare.scan import FileStatistics
 from bionemo.scale.data.prepare.scanned import ScannedInput, copy_scans, read_scans, write_scans
 from bionemo.scale.data.prepare.settings import PrepareSettings
-from bionemo.scale.data.prepare.workspace import replace_text, workspace
+from bionemo.scale.data.prepare.workspace import workspace
 from bionemo.scale.data.sets.controls import ControlMatcher
 from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import Manifest
 from bionemo.scale.files.provenance import version_of, versions_of
+from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, Split
 
 
@@ -135,8 +136,8 @@ def prepare(config: PrepareSettings, progress: Progress = _no_progress) -> Prepa
         )
         manifest = _manifest(plan, card, written)
         if plan.spec:
-            replace_text(folder / SPLIT_NAME, plan.split.to_json())
-        replace_text(folder / MANIFEST_NAME, manifest.to_json())
+            write_text(folder / SPLIT_NAME, plan.split.to_json())
+        write_text(folder / MANIFEST_NAME, manifest.to_json())
     return _summarise(config, manifest, plan, found, _warnings(config, plan, statistics, manifest))
 
 

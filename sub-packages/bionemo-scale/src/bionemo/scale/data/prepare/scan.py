@@ -14,6 +14,7 @@ from bionemo.scale.data.prepare.hvg import GeneMoments
 from bionemo.scale.files.anndata_file import CellChunk, H5adSource
 from bionemo.scale.files.expression_scale import StatedScale, ValueKind, check_range, find_scale
 from bionemo.scale.files.scale_evidence import ScaleEvidence, is_whole
+from bionemo.scale.files.writing.atomic import atomic
 from bionemo.scale.types import InputError
 
 
@@ -67,8 +68,7 @@ class ScanJournal:
             file.flush()
             os.fdatasync(file.fileno())
         self.next_cell = cells.stop
-        temporary = self._state_path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
+        with atomic(self._state_path) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
                 next_cell=self.next_cell,
@@ -78,7 +78,6 @@ class ScanJournal:
                 total_of_squares=self.moments.total_of_squares,
                 **self.evidence.state(),
             )
-        os.replace(temporary, self._state_path)
 
     def _load(self) -> None:
         with np.load(self._state_path, allow_pickle=False) as state:

@@ -3,7 +3,6 @@
 """What the first pass learned, as a folder: files of one store can be scanned and written on many machines."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 from bionemo.scale.data.prepare.convert import InputFile
 from bionemo.scale.data.prepare.hvg import GeneMoments
 from bionemo.scale.data.prepare.scan import ScanJournal
-from bionemo.scale.data.prepare.workspace import replace_text
+from bionemo.scale.files.writing.atomic import atomic, write_text
 from bionemo.scale.types import InputError
 
 
@@ -53,7 +52,7 @@ def write_scans(folder: Path, scans: Sequence[ScannedInput], options: Mapping[st
         np.save(folder / f"genes-{number:05d}.npy", scan.genes.astype(str))
         rows.append({"name": scan.name, "dataset": scan.dataset, "num_cells": scan.num_cells})
     fields = {"options": dict(options), "inputs": rows}
-    replace_text(folder / SCANS_NAME, json.dumps(fields, indent=1, default=str) + "\n")
+    write_text(folder / SCANS_NAME, json.dumps(fields, indent=1, default=str) + "\n")
 
 
 def read_scans(folders: Sequence[Path], options: Mapping[str, Any]) -> tuple[ScannedInput, ...]:
@@ -111,6 +110,5 @@ def copy_scans(scans: Sequence[ScannedInput], files: Sequence[InputFile], num_ce
             continue
         # The state comes last and whole: it says that the cells are there.
         for ending in (".cells", ".npz"):
-            temporary = file.scan_path.with_suffix(".tmp")
-            shutil.copyfile(scan.path.with_suffix(ending), temporary)
-            os.replace(temporary, file.scan_path.with_suffix(ending))
+            with atomic(file.scan_path.with_suffix(ending)) as temporary:
+                shutil.copyfile(scan.path.with_suffix(ending), temporary)

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import lmdb
 
+from bionemo.scale.files.writing.atomic import put_in_place, write_text
 from bionemo.scale.types import InputError
 
 
@@ -69,13 +70,6 @@ def held(path: Path) -> Iterator[None]:
         yield
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def _take(lock: BinaryIO, folder: Path, out: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -103,7 +97,7 @@ def _check_command(folder: Path, command: Mapping[str, Any]) -> None:
     path = folder / WORK_NAME / COMMAND_NAME
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
-        replace_text(path, text)
+        write_text(path, text)
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     now = json.loads(text)
@@ -117,18 +111,6 @@ def _check_command(folder: Path, command: Mapping[str, Any]) -> None:
 
 
 def _put_in_place(folder: Path, out: Path) -> None:
-    """Rename the folder; one that is there and not empty cannot be replaced in one step."""
-    old = out.with_name(f".{out.name}.old")
-    if out.is_dir() and any(out.iterdir()):
-        shutil.rmtree(old, ignore_errors=True)
-        out.rename(old)
-        try:
-            folder.rename(out)
-        except OSError:
-            old.rename(out)
-            raise
-    else:
-        folder.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+    put_in_place(folder, out)
     shutil.rmtree(out / WORK_NAME, ignore_errors=True)
     (out / ".lock").unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Baselines as files: what a baseline predicts, in the same h5ad that a model's prediction is in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ import pandas as pd
 from bionemo.scale.eval.baselines.estimators import BASELINES
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.scoring import Task, baseline_targets, context_matches
+from bionemo.scale.files.writing.h5ad_writer import H5adWriter
 from bionemo.scale.types import ObsKeys
 
 
@@ -28,7 +29,6 @@ def write_baselines(
     *,
     keys: ObsKeys,
     uns: dict[str, Any],
-    open_writer: Callable[..., Any],
 ) -> list[Path]:
     """Write ``<baseline>.h5ad`` for each baseline of a task: its predicted cells, then the real controls.
 
@@ -37,7 +37,6 @@ def write_baselines(
         folder: Where the files go.
         keys: obs columns to write labels under.
         uns: Provenance of every file; ``baseline`` is added.
-        open_writer: Called with a path and ``obs, genes, uns, dense``, as :class:`H5adWriter` of the infer folder.
 
     Returns:
         The files, in the order of the task's baselines.
@@ -53,7 +52,7 @@ def write_baselines(
     for name in task.baselines:
         path = folder / f"{name}.h5ad"
         notes = {"bionemo_scale": {**uns, "baseline": name}}
-        with open_writer(path, obs=obs.astype("category"), genes=task.cells.genes, uns=notes, dense=True) as writer:
+        with H5adWriter(path, obs=obs.astype("category"), genes=task.cells.genes, uns=notes, dense=True) as writer:
             for block in _predicted(task, name, contexts):
                 writer.append(block)
             for context in contexts:

@@ -25,6 +25,7 @@ import polars as pl
 from bionemo.scale.eval.cell_eval.adapter import SKIPPED, MetricError
 from bionemo.scale.eval.cells.populations import PERTURBATION
 from bionemo.scale.eval.metrics.catalogue import HEADLINE, Metric
+from bionemo.scale.files.writing.atomic import atomic
 from bionemo.scale.types import InputError
 
 
@@ -69,17 +70,13 @@ def ensure_environment(folder: Path | None = None) -> Environment:
     folder = folder or cache_folder()
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
+        with atomic(folder) as staging:
             venv.create(staging, with_pip=True)
             command = [str(staging / "bin" / "python"), "-m", "pip", "install", "-q", *PACKAGES]
             done = subprocess.run(command, capture_output=True, text=True, env=_clean())
             if done.returncode:
                 line = (done.stderr.strip().splitlines() or ["no message"])[-1]
                 raise InputError(f"--evaluator current: pip could not install {' '.join(PACKAGES)}: {line}")
-            os.replace(staging, folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
     python = folder / "bin" / "python"
     done = subprocess.run([str(python), "-c", _LIST], capture_output=True, text=True, env=_clean())
     if done.returncode:

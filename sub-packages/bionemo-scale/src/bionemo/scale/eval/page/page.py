@@ -3,7 +3,6 @@
 """One self-contained HTML page of a run: no network, no other file, readable without its scripts but for the figures."""
 
 import json
-import os
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -22,6 +21,7 @@ from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 from bionemo.scale.eval.results import unranked_baselines
 from bionemo.scale.eval.scoring import CEILING
 from bionemo.scale.eval.table import legend
+from bionemo.scale.files.writing.atomic import write_text
 
 
 _HERE = Path(__file__).parent
@@ -52,12 +52,7 @@ def write_page(
     """
     page = render(run=run, scores=scores, pred=pred, clouds=clouds)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(out, page)
 
 
 def render(*, run: RunFiles | None, scores: ScoreFiles, pred: Path | None, clouds: list[Clouds]) -> str:

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from bionemo.scale.files.writing.atomic import atomic
 from bionemo.scale.train.objective import TERMS
 
 
@@ -24,12 +25,10 @@ class MetricsFile:
         A process that was killed may have left half a row.
         """
         rows = [row for row in self.rows() if None not in row.values() and int(row["step"]) <= step]
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
+        with atomic(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
-        temporary.replace(self.path)
 
     def rows(self) -> list[dict[str, str]]:
         """Return all rows, as text."""

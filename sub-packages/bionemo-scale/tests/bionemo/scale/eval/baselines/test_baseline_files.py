@@ -10,7 +10,6 @@ import pytest
 
 from bionemo.scale.eval.baselines.baseline_files import write_baselines
 from bionemo.scale.eval.scoring import Task
-from bionemo.scale.infer.h5ad_writer import H5adWriter
 from bionemo.scale.types import ObsKeys
 
 
@@ -22,7 +21,7 @@ def task(kang_population) -> Task:
 
 
 def write(task, folder, keys=None):
-    paths = write_baselines(task, folder, keys=keys or ObsKeys(), uns={"card": "{}"}, open_writer=H5adWriter)
+    paths = write_baselines(task, folder, keys=keys or ObsKeys(), uns={"card": "{}"})
     assert [path.name for path in paths] == ["control.h5ad"]
     return ad.read_h5ad(paths[0])
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from bionemo.scale.infer.h5ad_writer import H5adWriter
+from bionemo.scale.files.writing.h5ad_writer import H5adWriter
 
 
 GENES = tuple(f"g{number}" for number in range(40))

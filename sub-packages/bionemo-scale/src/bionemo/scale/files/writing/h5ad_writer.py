@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes an AnnData file row block by row block, so that a prediction never has to fit in memory."""
 
-import os
+import contextlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,6 +12,8 @@ import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
+
+from bionemo.scale.files.writing.atomic import atomic
 
 
 _CHUNK_VALUES = 1 << 14
@@ -34,13 +36,20 @@ class H5adWriter:
             dense: Whether X is a dense float32 array or CSR.
         """
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._stack = contextlib.ExitStack()
         self._obs, self._genes, self._uns, self._dense = obs, genes, uns, dense
         self._num_written = 0
 
     def __enter__(self) -> "H5adWriter":
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = h5py.File(self._temporary, "w")
+        with contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(atomic(self._path))
+            self._file = stack.enter_context(h5py.File(temporary, "w"))
+            self._begin()
+            self._stack = stack.pop_all()
+        return self
+
+    def _begin(self) -> None:
         shape = (len(self._obs), len(self._genes))
         parts = {"obs": self._obs, "var": pd.DataFrame(index=pd.Index(self._genes)), "uns": self._uns}
         self._file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
@@ -55,7 +64,6 @@ class H5adWriter:
             # look many of them up in one read.
             empty = sparse.csr_matrix((0, shape[1]), dtype=np.float32)
             anndata.io.write_elem(self._file, "X", empty, dataset_kwargs={"chunks": (_CHUNK_VALUES,)})
-        return self
 
     def append(self, block: np.ndarray | sparse.csr_matrix) -> None:
         """Write the next rows."""
@@ -69,10 +77,7 @@ class H5adWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        if kind is None and self._num_written == len(self._obs):
-            os.replace(self._temporary, self._path)
-            return
-        self._temporary.unlink(missing_ok=True)
-        if kind is None:
-            raise RuntimeError(f"{self._path}: announced {len(self._obs)} rows, wrote {self._num_written}")
+        if kind is None and self._num_written != len(self._obs):
+            with self._stack:
+                raise RuntimeError(f"{self._path}: announced {len(self._obs)} rows, wrote {self._num_written}")
+        self._stack.__exit__(kind, error, trace)

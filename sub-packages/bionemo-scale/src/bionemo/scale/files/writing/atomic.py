@@ -1,0 +1,75 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Files and folders that appear under their name when they are whole, or not at all."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from bionemo.scale.files.names import file_name
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a hidden name beside ``path``; what the body writes there, a file or a folder, takes the place of ``path`` at the end.
+
+    If the body raises, what it wrote is removed and ``path`` stays as it was. A kill leaves the hidden file;
+    :func:`remove_leftovers` deletes those of killed processes.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        put_in_place(temporary, path)
+    finally:
+        _remove(temporary)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return the name under which this process writes what will be ``path``."""
+    return path.with_name(f"{_beginning(path)}{os.getpid()}.tmp")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what killed processes left of ``path``; no other process may be writing it."""
+    for leftover in path.parent.iterdir() if path.parent.is_dir() else ():
+        if leftover.name.startswith(_beginning(path)) and leftover.name.endswith(".tmp"):
+            _remove(leftover)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a file or folder; a folder that is there and not empty is moved aside first and removed then."""
+    if not (temporary.is_dir() and path.is_dir() and any(path.iterdir())):
+        os.replace(temporary, path)
+        return
+    old = path.with_name(f".{file_name(path.name)}.old")
+    _remove(old)
+    path.rename(old)
+    try:
+        temporary.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    _remove(old)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _beginning(path: Path) -> str:
+    # The name may be as long as a name can be.
+    return f".{file_name(path.name)}."
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
