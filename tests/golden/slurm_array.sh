@@ -40,7 +40,7 @@ inputs=( /repository/examples/data/kang2018_pbmc_ifnb.h5ad /repository/examples/
 
 # Command 1
 
-srun --output /site/jobs/experiments/scale/scale_ID/scan/log-scale-scan_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/scan:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.prepare "${inputs[SLURM_ARRAY_TASK_ID]}" --out='/site/data/a run/conversion/scans'/"$(printf %05d "$SLURM_ARRAY_TASK_ID")" --perturbation-key perturbation --cell-type-key cell_type --batch-key batch --control control --dataset kang --split /repository/examples/splits/kang.toml --hvg 2000 --target-sum 10000.0 --library-size-key n_counts_full --matrix X --join inner --codec zstd --workers 1 --overwrite --scan-only || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/scan/log-scale-scan_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/scan:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.prepare "${inputs[SLURM_ARRAY_TASK_ID]}" --out='/site/data/a run/conversion/scans'/"$(printf %05d "$SLURM_ARRAY_TASK_ID")" --perturbation-key perturbation --cell-type-key cell_type --batch-key batch --control control --dataset kang --split /repository/examples/splits/kang.toml --hvg 2000 --library-size-key n_counts_full --matrix X --join inner --codec zstd --workers 1 --overwrite --scan-only || stopped $?
 
 exitcode=$?
 
@@ -95,7 +95,7 @@ inputs=( /repository/examples/data/kang2018_pbmc_ifnb.h5ad /repository/examples/
 
 # Command 1
 
-srun --output /site/jobs/experiments/scale/scale_ID/convert/log-scale-convert_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/convert:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.prepare "${inputs[SLURM_ARRAY_TASK_ID]}" --out='/site/data/a run/conversion/parts'/"$(printf %05d "$SLURM_ARRAY_TASK_ID")" --perturbation-key perturbation --cell-type-key cell_type --batch-key batch --control control --dataset kang --split /repository/examples/splits/kang.toml --hvg 2000 --target-sum 10000.0 --library-size-key n_counts_full --matrix X --join inner --codec zstd --scanned '/site/data/a run/conversion/scans/00000' '/site/data/a run/conversion/scans/00001' --workers 1 --overwrite || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/convert/log-scale-convert_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/convert:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.prepare "${inputs[SLURM_ARRAY_TASK_ID]}" --out='/site/data/a run/conversion/parts'/"$(printf %05d "$SLURM_ARRAY_TASK_ID")" --perturbation-key perturbation --cell-type-key cell_type --batch-key batch --control control --dataset kang --split /repository/examples/splits/kang.toml --hvg 2000 --library-size-key n_counts_full --matrix X --join inner --codec zstd --scanned '/site/data/a run/conversion/scans/00000' '/site/data/a run/conversion/scans/00001' --workers 1 --overwrite || stopped $?
 
 exitcode=$?
 
@@ -309,7 +309,7 @@ stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; f
 
 # Command 1
 
-srun --output /site/jobs/experiments/scale/scale_ID/evaluate/log-scale-evaluate_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/evaluate:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.evaluate --pred '/site/data/a run/predicted/adata_pred.h5ad' --real '/site/data/a run/predicted/adata_real.h5ad' --out '/site/data/a run/scores' --name SCALE --store '/site/data/a run/store' --control-policy same-real --seed 0 --plot || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/evaluate/log-scale-evaluate_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/evaluate:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.evaluate --pred '/site/data/a run/predicted/adata_pred.h5ad' --name SCALE --real '/site/data/a run/predicted/adata_real.h5ad' --out '/site/data/a run/scores' --store '/site/data/a run/store' --control-policy same-real --de-engine fast --seed 0 --plot --evaluator reference || stopped $?
 
 exitcode=$?
 

@@ -28,7 +28,6 @@ from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.megatron.ranks import RANK_VARIABLES
 from bionemo.scale.options.arguments import arguments
-from bionemo.scale.options.values import known_fields
 from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys, Split
 
 
@@ -253,7 +252,7 @@ def evaluate(
         control: Perturbation label of control cells of such files.
         target_sum: Library size behind the log1p values of such files.
         pred_labels: The same for predictions that differ from ``real``: of all, or by name.
-        **options: Fields of :class:`bionemo.scale.eval.evaluate.Options`: control_policy, baselines, ceiling, seed, plot.
+        **options: Fields of :class:`bionemo.scale.eval.settings.ScoringSettings`: control_policy, baselines, ceiling, seed, plot.
 
     Returns:
         ``scores`` (one row per model, cell type and perturbation), ``table`` and ``summary``.
@@ -264,16 +263,15 @@ def evaluate(
     # cell-eval's tables are small; more threads only fight the other processes of a node.
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
     from bionemo.scale.data.store.reader import Store
-    from bionemo.scale.eval.baselines.estimators import chosen_baselines
     from bionemo.scale.eval.cells.inputs import read_population
-    from bionemo.scale.eval.evaluate import Options, TrainingData, split_mismatch
+    from bionemo.scale.eval.evaluate import TrainingData, split_mismatch
     from bionemo.scale.eval.evaluate import evaluate as evaluate_files
     from bionemo.scale.eval.progress import Progress
     from bionemo.scale.eval.results import check_out
+    from bionemo.scale.eval.settings import ScoringSettings
 
     check_out(Path(out))
-    if "baselines" in options:
-        options["baselines"] = chosen_baselines(given_labels(options["baselines"]))
+    scoring = ScoringSettings.make(**options)
     named = pred if isinstance(pred, Mapping) else {Path(pred).stem: pred}
     labels = FileLabels(keys=keys, control=control, target_sum=target_sum)
     if labels == FileLabels():
@@ -294,7 +292,7 @@ def evaluate(
             predictions=predictions,
             out=Path(out),
             training=training,
-            options=Options(**known_fields(Options, options)),
+            options=scoring,
             announce=lambda prepared: progress.start(prepared.steps),
             progress=progress.step,
         )

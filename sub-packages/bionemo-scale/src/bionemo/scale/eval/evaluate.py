@@ -5,12 +5,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from bionemo.scale.eval.baselines.estimators import BASELINES, WITHOUT_TRAINING
+from bionemo.scale.eval.baselines.estimators import BASELINES, WITHOUT_TRAINING, chosen_baselines
 from bionemo.scale.eval.baselines.training_means import TrainingMeans, fit
 from bionemo.scale.eval.cell_eval.adapter import SKIPPED, versions
 from bionemo.scale.eval.cell_eval.newest import CONVENTIONS, PREFIX, CurrentCellEval, newest_columns
@@ -23,7 +23,6 @@ from bionemo.scale.eval.cells.inputs import (
     choose_controls,
 )
 from bionemo.scale.eval.metrics.catalogue import PAPER_METRICS, PAPER_NAMES, PaperMetric
-from bionemo.scale.eval.metrics.differential import DEEngine
 from bionemo.scale.eval.metrics.formulas import MIN_EFFECT
 from bionemo.scale.eval.metrics.intervals import (
     COVERAGE,
@@ -39,6 +38,7 @@ from bionemo.scale.eval.metrics.spread import BANDWIDTHS, MAX_CELLS, MAX_GENES, 
 from bionemo.scale.eval.metrics.wilcoxon import FOLD_CHANGE_CLIP
 from bionemo.scale.eval.results import ResultFolder, check_out, compare_with_baselines, only_fallbacks, summarise
 from bionemo.scale.eval.scoring import CEILING, Model, Shift, Task, score_contexts
+from bionemo.scale.eval.settings import ScoringSettings
 from bionemo.scale.eval.table import render_table
 from bionemo.scale.types import DataCard, GroupMeans, InputError
 
@@ -47,21 +47,6 @@ _MAX_BATCHES = 200
 """More labels are no donors or plates but something finer."""
 OWN_CONTROLS = " (own controls)"
 """What a model's name ends with where its own controls are used beside the real ones."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How to evaluate."""
-
-    control_policy: ControlPolicy | Literal["both"] = "same-real"
-    """``both`` scores every model twice."""
-    baselines: tuple[str, ...] = tuple(BASELINES)
-    """Names; those that need training data are left out when there is none."""
-    ceiling: bool = True
-    """Whether to score one half of the real cells as a prediction of the other half."""
-    engine: DEEngine = "fast"
-    seed: int = 0
-    plot: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +90,7 @@ def prepare(
     real: PopulationFile,
     predictions: Mapping[str, PopulationFile],
     training: TrainingData | None = None,
-    options: Options | None = None,
+    options: ScoringSettings | None = None,
     current: CurrentCellEval | None = None,
 ) -> Prepared:
     """Check the files against one another and put them side by side.
@@ -120,7 +105,8 @@ def prepare(
     Raises:
         InputError: Something cannot be compared.
     """
-    options = options or Options()
+    options = options or ScoringSettings()
+    named = tuple(BASELINES) if options.baselines is None else chosen_baselines(options.baselines)
     check_controls(real)
     check_scale(real)
     notes, models = list(real.notes), []
@@ -138,11 +124,11 @@ def prepare(
             models.append(Model(name=name + suffix, cells=cells, controls=controls))
     cells = real.population.select(~real.is_control)
     learnt = None
-    if training is not None and options.baselines:
+    if training is not None and named:
         learnt, training_notes = _learn(training, real, cells.pairs())
         notes += training_notes
-    baselines = tuple(name for name in options.baselines if learnt is not None or name in WITHOUT_TRAINING)
-    left_out = [name for name in options.baselines if name not in baselines]
+    baselines = tuple(name for name in named if learnt is not None or name in WITHOUT_TRAINING)
+    left_out = [name for name in named if name not in baselines]
     if left_out:
         notes.append(f"no training data: baselines left out: {', '.join(left_out)}; --store gives them")
     task = Task(
@@ -178,7 +164,7 @@ def evaluate(
     predictions: Mapping[str, PopulationFile],
     out: Path,
     training: TrainingData | None = None,
-    options: Options | None = None,
+    options: ScoringSettings | None = None,
     current: CurrentCellEval | None = None,
     announce: Callable[[Prepared], None] | None = None,
     progress: Callable[[str], None] | None = None,
@@ -199,7 +185,7 @@ def evaluate(
         InputError: Something cannot be compared; nothing is written.
         MetricError: A metric failed; nothing is written.
     """
-    options = options or Options()
+    options = options or ScoringSettings()
     check_out(out)
     prepared = prepare(real=real, predictions=predictions, training=training, options=options, current=current)
     if announce is not None:
@@ -301,7 +287,7 @@ def _learn(
 def _summary(
     prepared: Prepared,
     scores: pl.DataFrame,
-    options: Options,
+    options: ScoringSettings,
     *,
     batches: dict[str, dict[str, Interval]],
     unranked: tuple[str, ...],

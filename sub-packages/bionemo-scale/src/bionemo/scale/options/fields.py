@@ -74,7 +74,13 @@ class Option:
     limits: Limits | None
     metavar: str
     group: str
-    help: str
+    owner: type
+    """The settings class."""
+
+    @property
+    def help(self) -> str:
+        """Docstring of the field; the source is read when help is asked for, and not to check a value."""
+        return field_docs(self.owner).get(self.name, "")
 
     @property
     def is_required(self) -> bool:
@@ -85,13 +91,11 @@ class Option:
 @cache
 def options_of(settings_class: type) -> tuple[Option, ...]:
     """Return the options of a settings class, in the order of its fields."""
-    hints, docs = typing.get_type_hints(settings_class), field_docs(settings_class)
-    return tuple(
-        _option(field, hints[field.name], docs.get(field.name, "")) for field in dataclasses.fields(settings_class)
-    )
+    hints = typing.get_type_hints(settings_class)
+    return tuple(_option(field, hints[field.name], settings_class) for field in dataclasses.fields(settings_class))
 
 
-def _option(field: dataclasses.Field, hint: Any, text: str) -> Option:
+def _option(field: dataclasses.Field, hint: Any, owner: type) -> Option:
     own, members = field.metadata, tuple(_members(hint))
     literals = tuple(member for member in members if isinstance(member, str))
     kinds = tuple(member for member in members if member is not type(None) and not isinstance(member, str))
@@ -116,7 +120,7 @@ def _option(field: dataclasses.Field, hint: Any, text: str) -> Option:
         limits=own.get("limits"),
         metavar=own.get("metavar") or "",
         group=own.get("group") or "",
-        help=text,
+        owner=owner,
     )
 
 

@@ -16,11 +16,11 @@ import typing
 from typing import Any
 
 from bionemo.scale.data.prepare.settings import PrepareSettings
+from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.megatron.roles import kinds
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.sizes import SIZES
-from bionemo.scale.recipes.steps import EvaluateSettings
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from bionemo.scale.data.prepare.settings import PrepareSettings
+from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.sizes import SIZES
 from bionemo.scale.recipes.arrays import conversion_steps
 from bionemo.scale.recipes.defaults import train_settings
-from bionemo.scale.recipes.steps import EvaluateSettings, Step, evaluate_step, infer_step, prepare_step, train_step
+from bionemo.scale.recipes.steps import Step, evaluate_step, infer_step, prepare_step, train_step
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 

@@ -6,38 +6,12 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bionemo.scale.data.prepare.settings import PrepareSettings
+from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.arguments import arguments
-from bionemo.scale.options.settings import Settings
 from bionemo.scale.train.settings import TrainSettings
-from bionemo.scale.types import InputError
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(Settings):
-    """One evaluation."""
-
-    pred: tuple[Path, ...]
-    """h5ad files of predicted cells."""
-    real: Path
-    """h5ad of the real cells."""
-    out: Path
-    """Folder for the results."""
-    name: tuple[str, ...] = ()
-    """Names of the predictions in the tables; file names where empty."""
-    store: Path | None = None
-    """Training store, for the baselines; ``None`` takes the one the prediction names."""
-    control_policy: str = "same-real"
-    """Controls of the predicted side."""
-    no_baselines: bool = False
-    """Score the predictions only."""
-    seed: int = 0
-    """Seed of what is sampled."""
-    plot: bool = False
-    """Write delta.png."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +48,7 @@ def infer_step(settings: InferSettings) -> Step:
 
 
 def evaluate_step(settings: EvaluateSettings) -> Step:
-    """Return the command that scores.
-
-    Raises:
-        InputError: There is nothing to score.
-    """
-    if not settings.pred:
-        raise InputError("evaluate: expected at least one file of predictions, found none")
+    """Return the command that scores."""
     return Step(name="evaluate", arguments=tuple(arguments(settings)))
 
 

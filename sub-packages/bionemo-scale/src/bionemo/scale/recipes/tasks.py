@@ -18,6 +18,7 @@ from nemo_run.cli.api import RunContext, RunContextError
 from nemo_run.cli.cli_parser import CLIException
 
 from bionemo.scale.data.prepare.settings import PrepareSettings
+from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.sizes import SIZES
@@ -25,7 +26,6 @@ from bionemo.scale.recipes import parts
 from bionemo.scale.recipes.defaults import size_defaults
 from bionemo.scale.recipes.groups import Data, Evaluate, Infer, Model, Optim, Prepare, Trainer, join, restore
 from bionemo.scale.recipes.steps import (
-    EvaluateSettings,
     Step,
     evaluate_step,
     execute,

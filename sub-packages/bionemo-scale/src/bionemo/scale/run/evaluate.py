@@ -4,7 +4,6 @@
 
 from bionemo.scale.run import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
-import argparse
 import contextlib
 import os
 import sys
@@ -13,80 +12,26 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bionemo.scale.files.label_list import given_labels
+from bionemo.scale.eval.settings import EvaluateSettings, ScoringSettings, model_names
+from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.command import run_command
-from bionemo.scale.run.file_labels import add_label_options, labels_of_predictions, labels_of_real
 from bionemo.scale.types import FileLabels, InputError, Split
 
 
 if TYPE_CHECKING:
     from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
     from bionemo.scale.eval.cells.inputs import PopulationFile
-    from bionemo.scale.eval.evaluate import Options, Prepared, TrainingData
+    from bionemo.scale.eval.evaluate import Prepared, TrainingData
     from bionemo.scale.eval.progress import Progress
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> OptionParser:
     """Return the command's options."""
-    options = argparse.ArgumentParser(
+    return OptionParser(
+        EvaluateSettings,
         prog="bionemo-scale-evaluate",
         description="Score predicted perturbed cells against real ones with cell-eval, next to baselines.",
     )
-    options.add_argument(
-        "--pred", type=Path, action="append", default=[], help="h5ad of predicted cells; may be repeated"
-    )
-    options.add_argument(
-        "--name",
-        action="append",
-        default=[],
-        help="name of a --pred in the tables, in the same order; default: its file name",
-    )
-    options.add_argument(
-        "--real",
-        type=Path,
-        required=True,
-        help="h5ad of the real perturbed cells and the controls of their cell types",
-    )
-    options.add_argument("--out", type=Path, help="folder for the results; needed with --pred")
-    options.add_argument(
-        "--store", type=Path, help="training store, for the baselines; default: the one the prediction names"
-    )
-    options.add_argument(
-        "--control-policy",
-        choices=["same-real", "predicted", "both"],
-        default="same-real",
-        help="controls of the predicted side: the real ones, those in --pred, or a row of each (default: same-real)",
-    )
-    options.add_argument(
-        "--baselines",
-        type=given_labels,
-        action="extend",
-        metavar="NAME,NAME",
-        help="baselines to use (default: all; docs/evaluation.md defines them)",
-    )
-    options.add_argument("--no-baselines", action="store_true", help="score the predictions only, no ceiling either")
-    options.add_argument(
-        "--write-baselines",
-        type=Path,
-        metavar="FOLDER",
-        help="write each baseline as NAME.h5ad, as a model's prediction; works without --pred",
-    )
-    options.add_argument(
-        "--evaluator",
-        choices=["reference", "current"],
-        default="reference",
-        help="cell-eval 0.6.6 alone, or the newest cell-eval beside it, in an environment of its own that is made once",
-    )
-    options.add_argument("--seed", type=int, default=0, help="seed of what is sampled (default: 0)")
-    options.add_argument("--plot", action="store_true", help="write delta.png: predicted against observed change")
-    options.add_argument(
-        "--de-engine",
-        choices=["fast", "pdex"],
-        default="fast",
-        help="differential expression: ours, or pdex itself; same numbers (default: fast)",
-    )
-    add_label_options(options)
-    return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,47 +40,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(argv: Sequence[str] | None) -> None:
-    arguments = parser()
-    args = arguments.parse_args(argv)
-    if not args.pred and args.write_baselines is None:
-        arguments.error("the following arguments are required: --pred (or --write-baselines)")
-    if args.pred and args.out is None:
-        arguments.error("the following arguments are required: --out")
-    names = model_names(args.pred, args.name)
-    if args.seed < 0:
-        raise InputError(f"--seed: expected 0 or more, found {args.seed}")
+    settings = make_settings(EvaluateSettings, parser().parse_args(argv))
     # cell-eval's tables are small; more threads only fight the other processes of a node.
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
     from bionemo.scale.eval.progress import Progress
 
     with Progress() as progress:
-        _read_and_score(args, names, progress)
+        _read_and_score(settings, progress)
 
 
-def _read_and_score(args: argparse.Namespace, names: list[str], progress: "Progress") -> None:
+def _read_and_score(args: EvaluateSettings, progress: "Progress") -> None:
     from bionemo.scale.eval.cells.inputs import read_population
-    from bionemo.scale.eval.evaluate import Options
     from bionemo.scale.eval.results import check_out
 
     baselines = _baselines(args)
     if args.out is not None:
         check_out(args.out)
-    labels, own_labels = labels_of_real(args), labels_of_predictions(args)
+    names = model_names(args.pred, args.name)
 
     def read(path: Path, labels: FileLabels | None) -> "PopulationFile":
         progress.stage(f"reading {path}")
         return read_population(path, labels=labels)
 
-    real = read(args.real, labels)
-    predictions = {name: read(path, labels) for name, path, labels in zip(names, args.pred, own_labels, strict=True)}
+    real = read(args.real, args.labels)
+    predictions = {
+        name: read(path, labels) for name, path, labels in zip(names, args.pred, args.pred_labels, strict=True)
+    }
     progress.stage("reading the means of the training store")
     training = _training(args.store, predictions or {"real": real}) if baselines else None
     progress.stage("comparing the files")
-    options = Options(
+    options = ScoringSettings(
         control_policy=args.control_policy,
         baselines=baselines,
-        ceiling=not args.no_baselines,
-        engine=args.de_engine,
+        ceiling=args.ceiling and not args.no_baselines,
+        engine=args.engine,
         seed=args.seed,
         plot=args.plot,
     )
@@ -147,12 +85,12 @@ def _read_and_score(args: argparse.Namespace, names: list[str], progress: "Progr
 
 
 def _score(
-    args: argparse.Namespace,
+    args: EvaluateSettings,
     real: "PopulationFile",
     predictions: "dict[str, PopulationFile]",
     *,
     training: "TrainingData | None",
-    options: "Options",
+    options: ScoringSettings,
     progress: "Progress",
 ) -> None:
     from bionemo.scale.eval.evaluate import evaluate
@@ -184,18 +122,16 @@ def _current(evaluator: str) -> "contextlib.AbstractContextManager[CurrentCellEv
     return CurrentCellEval(environment)
 
 
-def _baselines(args: argparse.Namespace) -> tuple[str, ...]:
+def _baselines(args: EvaluateSettings) -> tuple[str, ...]:
     from bionemo.scale.eval.baselines.estimators import BASELINES, chosen_baselines
 
-    if args.no_baselines and (args.baselines or args.write_baselines):
-        raise InputError("--no-baselines: cannot be combined with --baselines or --write-baselines")
     if args.no_baselines:
         return ()
     return tuple(BASELINES) if args.baselines is None else chosen_baselines(args.baselines)
 
 
 def _write_baselines(
-    folder: Path, real: "PopulationFile", training: "TrainingData | None", options: "Options"
+    folder: Path, real: "PopulationFile", training: "TrainingData | None", options: ScoringSettings
 ) -> None:
     from bionemo.scale.eval.baselines.baseline_files import write_baselines
     from bionemo.scale.eval.evaluate import prepare
@@ -210,21 +146,6 @@ def _write_baselines(
         uns["card"] = real.card.to_json()
     for path in write_baselines(prepared.task, folder, keys=real.labels.keys, uns=uns):
         print(f"wrote {path}")
-
-
-def model_names(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """Return a distinct name for each prediction.
-
-    Raises:
-        InputError: Fewer or more names than predictions, or two alike.
-    """
-    if names and len(names) != len(paths):
-        raise InputError(f"--name: expected one for each --pred ({len(paths)}), found {len(names)}")
-    chosen = list(names) or [path.stem for path in paths]
-    twice = sorted({name for name in chosen if chosen.count(name) > 1})
-    if twice:
-        raise InputError(f"--name: expected distinct names, found {twice[0]!r} {chosen.count(twice[0])} times")
-    return chosen
 
 
 def _training(given: Path | None, predictions: "dict[str, PopulationFile]") -> "TrainingData | None":

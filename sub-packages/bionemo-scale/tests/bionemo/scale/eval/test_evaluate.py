@@ -17,8 +17,9 @@ from bionemo.scale.eval.baselines.estimators import BASELINES
 from bionemo.scale.eval.cells import sides
 from bionemo.scale.eval.cells.inputs import PopulationFile, read_population
 from bionemo.scale.eval.cells.populations import Population
-from bionemo.scale.eval.evaluate import Options, TrainingData, evaluate, prepare, split_mismatch
+from bionemo.scale.eval.evaluate import TrainingData, evaluate, prepare, split_mismatch
 from bionemo.scale.eval.results import unranked_baselines
+from bionemo.scale.eval.settings import ScoringSettings
 from bionemo.scale.types import DataCard, ExpressionScale, FileLabels, Group, GroupMeans, InputError, ObsKeys
 
 
@@ -67,7 +68,7 @@ def training(kang, card, tmp_path) -> TrainingData:
 
 def test_models_and_baselines_side_by_side(files, training, tmp_path):
     real, pred = files
-    options = Options(plot=True)
+    options = ScoringSettings(plot=True)
     found = evaluate(real=real, predictions={"mine": pred}, out=tmp_path / "out", training=training, options=options)
     assert found.scores["model"].to_list() == ["mine", *BASELINES, "ceiling"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
@@ -108,7 +109,9 @@ def test_without_training_data_only_control_is_left(files):
     assert prepared.task.baselines == ("control",)
     assert any("baselines left out: perturbation_mean, context_mean" in note for note in prepared.notes)
     assert prepared.steps == 3
-    assert prepare(real=files[0], predictions={"m": files[1]}, options=Options(baselines=())).task.baselines == ()
+    assert (
+        prepare(real=files[0], predictions={"m": files[1]}, options=ScoringSettings(baselines=())).task.baselines == ()
+    )
 
 
 def test_baselines_do_not_see_the_cells_they_predict(files, training, tmp_path):
@@ -161,7 +164,7 @@ def test_a_model_may_not_be_called_as_a_baseline(files):
 def test_several_models_and_the_other_policy(files, tmp_path):
     real, pred = files
     models = {"a": real, "b": real}
-    options = Options(control_policy="predicted", baselines=(), ceiling=False)
+    options = ScoringSettings(control_policy="predicted", baselines=(), ceiling=False)
     found = evaluate(real=real, predictions=models, out=tmp_path / "out", options=options)
     assert found.scores["pearson_delta"].to_list() == pytest.approx([1, 1])
     assert found.summary["control_policy"] == "predicted"
@@ -219,7 +222,7 @@ def test_a_baseline_that_only_falls_back_is_never_the_best(spoilt, tmp_path):
     training = TrainingData(
         path=tmp_path, card=real.card, means=GroupMeans(groups=groups, means=means, counts=np.array([9, 9]))
     )
-    models, options = {"m": replace(pred, sha256="1" * 64)}, Options(ceiling=False)
+    models, options = {"m": replace(pred, sha256="1" * 64)}, ScoringSettings(ceiling=False)
     found = evaluate(real=real, predictions=models, out=tmp_path / "out", training=training, options=options)
     silent = {*BASELINES} - {"control", "context_mean", "overall_mean", "batch_mean"}
     marked = [line for line in found.table.splitlines() if "[-] " in line and not line.startswith("[-]")]
@@ -235,7 +238,7 @@ def test_a_baseline_that_only_falls_back_is_never_the_best(spoilt, tmp_path):
 def test_scores_from_memory_equal_scores_from_a_file(spoilt, tmp_path, form, limit):
     """The paper finds scores to differ between export paths (section 5); here not a bit does."""
     real, pred = spoilt
-    options = Options(baselines=("control",), ceiling=False)
+    options = ScoringSettings(baselines=("control",), ceiling=False)
     expected = evaluate(
         real=in_memory(real),
         predictions={"m": replace(in_memory(pred), sha256="1" * 64)},

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from bionemo.scale.data.prepare.settings import PrepareSettings
+from bionemo.scale.eval.settings import EvaluateSettings, ReportSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.fields import Option, options_of
 from bionemo.scale.options.parser import OptionParser
-from bionemo.scale.run import infer, prepare, train
+from bionemo.scale.run import evaluate, infer, prepare, report, train
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -19,6 +20,8 @@ FIRST = json.loads(Path(__file__).with_name("first_options.json").read_text())
 COMMANDS: dict[str, tuple[OptionParser, tuple[type, ...]]] = {
     "prepare": (prepare.parser(), (PrepareSettings, prepare.PrepareModes)),
     "infer": (infer.parser(), (InferSettings,)),
+    "evaluate": (evaluate.parser(), (EvaluateSettings,)),
+    "report": (report.parser(), (ReportSettings,)),
     "train": (train.parser(), (TrainSettings, train.TrainModes)),
 }
 

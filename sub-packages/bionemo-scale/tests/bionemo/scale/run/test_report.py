@@ -103,7 +103,7 @@ def test_what_the_page_says(page):
         "4 conditions and their part",
         "Only 4 (cell type, perturbation) pairs",
         "bionemo-scale-train --store some/store --out some/run --size small --max-steps 20 --seed 3 --set anchor=none",
-        "--control-policy same-real --seed 0 --out",
+        "--control-policy same-real --seed 0",
         "appendix A writes a norm",
         "runs/x/checkpoints/last",
     ):
@@ -233,7 +233,7 @@ def test_refusals(folder, tmp_path, capsys):
     refuse(folder, "--scores", tmp_path, *out, expected="--scores says where")
     refuse(folder, "--pred", tmp_path / "x.h5ad", *out, expected="x.h5ad: no such file")
     refuse(folder, "--out", tmp_path, expected="expected an HTML file to write, found a folder")
-    refuse(folder, "--seed", -1, *out, expected="--seed: expected 0 or more")
+    refuse(folder, "--seed", -1, *out, expected="--seed must be at least 0")
     (tmp_path / "scores").mkdir()
     (tmp_path / "scores" / "summary.json").write_text('{"models": {}}')
     refuse(tmp_path, *out, expected="is no result folder of this version")

@@ -3,7 +3,7 @@
 """One self-contained HTML page of a run: no network, no other file, readable without its scripts but for the figures."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from bionemo.scale.eval.metrics.ranking import BEST, marks
 from bionemo.scale.eval.page.cautions import cautions
 from bionemo.scale.eval.page.embedding import Clouds
 from bionemo.scale.eval.page.payload import figures
-from bionemo.scale.eval.page.provenance import commands, file_notes
+from bionemo.scale.eval.page.provenance import file_notes
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 from bionemo.scale.eval.results import unranked_baselines
 from bionemo.scale.eval.scoring import CEILING
@@ -39,7 +39,13 @@ _SECTIONS = {
 
 
 def write_page(
-    out: Path, *, run: RunFiles | None, scores: ScoreFiles, pred: Path | None, clouds: list[Clouds]
+    out: Path,
+    *,
+    run: RunFiles | None,
+    scores: ScoreFiles,
+    pred: Path | None,
+    clouds: list[Clouds],
+    commands: Sequence[str],
 ) -> None:
     """Write the page; it appears under its name when it is complete.
 
@@ -49,13 +55,21 @@ def write_page(
         scores: What bionemo-scale-evaluate left.
         pred: h5ad of the first model, for its provenance.
         clouds: Embedded populations; empty where the cells are not at hand.
+        commands: How to make the run and the scores again.
     """
-    page = render(run=run, scores=scores, pred=pred, clouds=clouds)
+    page = render(run=run, scores=scores, pred=pred, clouds=clouds, commands=commands)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, page)
 
 
-def render(*, run: RunFiles | None, scores: ScoreFiles, pred: Path | None, clouds: list[Clouds]) -> str:
+def render(
+    *,
+    run: RunFiles | None,
+    scores: ScoreFiles,
+    pred: Path | None,
+    clouds: list[Clouds],
+    commands: Sequence[str] = (),
+) -> str:
     """Return the page as text."""
     summary = scores.summary
     models = ", ".join(summary["names"]["models"])
@@ -68,7 +82,7 @@ def render(*, run: RunFiles | None, scores: ScoreFiles, pred: Path | None, cloud
         "training": _read("training.html"),
         "split": _split(run),
         "methods": _methods(summary),
-        "provenance": _provenance(run, scores, pred),
+        "provenance": _provenance(scores, pred, commands),
     }
     sections = [f'<section id="{key}"><h2>{name}</h2>{bodies[key]}</section>' for key, name in _SECTIONS.items()]
     links = [f'<a href="#{key}">{name}</a>' for key, name in _SECTIONS.items()]
@@ -263,7 +277,7 @@ def _methods(summary: dict[str, Any]) -> str:
     return "".join(parts)
 
 
-def _provenance(run: RunFiles | None, scores: ScoreFiles, pred: Path | None) -> str:
+def _provenance(scores: ScoreFiles, pred: Path | None, commands: Sequence[str]) -> str:
     summary = scores.summary
     inputs = summary["inputs"]
     facts = [(f"Prediction {name}", f"{f['path']} sha256 {f['sha256'][:16]}") for name, f in inputs["pred"].items()]
@@ -273,7 +287,7 @@ def _provenance(run: RunFiles | None, scores: ScoreFiles, pred: Path | None) -> 
     if pred is not None:
         facts += [(f"Prediction file: {name}", value) for name, value in file_notes(pred).items()]
     facts.append(("Evaluated with", ", ".join(f"{n} {v}" for n, v in summary["evaluator"]["versions"].items())))
-    lines = escape("\n\n".join(commands(run, scores, pred)))
+    lines = escape("\n\n".join(commands))
     notes = "".join(f"<li>{escape(note)}</li>" for note in summary["notes"])
     return (
         f"{_facts(facts)}<h3>How to rerun</h3><pre>{lines}</pre>"

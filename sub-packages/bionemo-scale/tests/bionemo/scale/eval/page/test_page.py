@@ -3,7 +3,6 @@
 """Pieces of the page by hand; the whole of it, in a browser, is tests/bionemo/scale/run/test_report.py."""
 
 import base64
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,7 @@ import pytest
 
 from bionemo.scale.eval.page import payload
 from bionemo.scale.eval.page.cautions import cautions
-from bionemo.scale.eval.page.provenance import commands
-from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles, find_run
+from bionemo.scale.eval.page.sources import RunFiles, find_run
 
 
 def row(**means):
@@ -70,16 +68,6 @@ def test_a_baseline_that_only_fell_back_is_no_rival():
     assert any(line.startswith("Baselines not ranked") and line.endswith("additive.") for line in lines)
     summary["baselines"]["fallback_cells"]["additive"] = 8
     assert any("behind" in line for line in cautions(make_run({"step": [1.0]}), summary))
-
-
-def test_commands_can_be_run_again():
-    scores = ScoreFiles(path=Path("out"), summary=make_summary(), results=pl.DataFrame(), genes=pl.DataFrame())
-    train, evaluate = commands(make_run({}), scores, None)
-    assert shlex.split(train) == [
-        *("bionemo-scale-train", "--store", "s t", "--max-steps", "5", "--flag", "--set", "a=1"),
-    ]
-    assert shlex.split(evaluate)[:5] == ["bionemo-scale-evaluate", "--pred", "a b/pred.h5ad", "--name", "m"]
-    assert evaluate.endswith("--control-policy both --seed 4 --evaluator current --out out")
 
 
 def test_long_arrays_keep_float32():

@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a user decides about an evaluation and about the page of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bionemo.scale.options.fields import option
+from bionemo.scale.options.limits import LIBRARY_SIZE, SEED
+from bionemo.scale.options.settings import Settings
+from bionemo.scale.types import FileLabels, InputError, ObsKeys
+
+
+_OWN = (
+    "labels of files that do not name their own; without the default column of cell types or of batches there is one"
+)
+_OTHERS = (
+    "the same of --pred files where they differ from --real, once for all of them or once for each in their order"
+)
+_COLUMNS = {name: f"{name}_key" for name in ("perturbation", "cell_type", "batch")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringSettings(Settings):
+    """How to score files that have been read."""
+
+    control_policy: Literal["same-real", "predicted", "both"] = "same-real"
+    """Controls of the predicted side: the real ones, those in --pred, or a row of each."""
+    baselines: tuple[str, ...] | None = option(None, form="labels", metavar="NAME,NAME")
+    """Baselines to use (default: all; docs/evaluation.md defines them)."""
+    ceiling: bool = option(True, form="hidden")
+    """Score one half of the real cells as a prediction of the other half."""
+    engine: Literal["fast", "pdex"] = option("fast", flag="--de-engine")
+    """Differential expression: ours, or pdex itself; same numbers."""
+    seed: int = option(0, limits=SEED)
+    """Seed of what is sampled."""
+    plot: bool = False
+    """Write delta.png: predicted against observed change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedFiles(Settings):
+    """What is compared, and where the results go."""
+
+    pred: tuple[Path, ...] = ()
+    """h5ad of predicted cells; may be repeated."""
+    name: tuple[str, ...] = ()
+    """Name of a --pred in the tables, in the same order (default: its file name)."""
+    real: Path
+    """h5ad of the real perturbed cells and the controls of their cell types."""
+    out: Path | None = None
+    """Folder for the results; needed with --pred."""
+    store: Path | None = None
+    """Training store, for the baselines (default: the one the prediction names)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(ScoringSettings, EvaluatedFiles):
+    """One evaluation."""
+
+    no_baselines: bool = False
+    """Score the predictions only, no ceiling either."""
+    write_baselines: Path | None = option(None, metavar="FOLDER")
+    """Write each baseline as NAME.h5ad, as a model's prediction; works without --pred."""
+    evaluator: Literal["reference", "current"] = "reference"
+    """cell-eval 0.6.6 alone, or the newest cell-eval beside it, in an environment of its own that is made once."""
+    keys: ObsKeys | None = option(None, group=_OWN)
+    """The obs columns that label a cell."""
+    control: str | None = option(None, metavar="LABEL", group=_OWN)
+    """Perturbation label of control cells (default: control)."""
+    target_sum: float | None = option(None, limits=LIBRARY_SIZE, group=_OWN)
+    """Library size that counts were scaled to before log1p, such as 10000."""
+    pred_perturbation_key: tuple[str, ...] = option((), metavar="COLUMN", group=_OTHERS)
+    """obs column with the perturbation."""
+    pred_cell_type_key: tuple[str, ...] = option((), metavar="COLUMN", group=_OTHERS)
+    """obs column with the cell type."""
+    pred_batch_key: tuple[str, ...] = option((), metavar="COLUMN", group=_OTHERS)
+    """obs column with the batch."""
+    pred_control: tuple[str, ...] = option((), metavar="LABEL", group=_OTHERS)
+    """Perturbation label of control cells."""
+    pred_target_sum: tuple[float, ...] = option((), limits=LIBRARY_SIZE, group=_OTHERS)
+    """Library size that counts were scaled to."""
+
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: Naming the options.
+        """
+        if not self.pred and self.write_baselines is None:
+            raise InputError("the following arguments are required: --pred (or --write-baselines)")
+        if self.pred and self.out is None:
+            raise InputError("the following arguments are required: --out")
+        if self.no_baselines and (self.baselines or self.write_baselines):
+            raise InputError("--no-baselines: cannot be combined with --baselines or --write-baselines")
+        model_names(self.pred, self.name)
+        for name in (*_COLUMNS.values(), "control", "target_sum"):
+            given = len(getattr(self, f"pred_{name}"))
+            if given not in (0, 1, len(self.pred)):
+                raise InputError(
+                    f"--pred-{name.replace('_', '-')}: expected one for all --pred or one for each "
+                    f"({len(self.pred)}), found {given}"
+                )
+
+    @property
+    def labels(self) -> FileLabels | None:
+        """Labels of the real file; ``None`` where no option was given."""
+        return _labels(self._given())
+
+    @property
+    def pred_labels(self) -> tuple[FileLabels | None, ...]:
+        """Labels of each ``--pred``, in order."""
+        return tuple(_labels(self._given() | self._given_of(index)) for index in range(len(self.pred)))
+
+    def _given(self) -> dict[str, Any]:
+        keys = {} if self.keys is None else {part: getattr(self.keys, part) for part in _COLUMNS}
+        found = {**keys, "control": self.control, "target_sum": self.target_sum}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _given_of(self, index: int) -> dict[str, Any]:
+        fields = {part: getattr(self, f"pred_{name}") for part, name in _COLUMNS.items()}
+        fields |= {name: getattr(self, f"pred_{name}") for name in ("control", "target_sum")}
+        return {name: values[0 if len(values) == 1 else index] for name, values in fields.items() if values}
+
+
+def _labels(given: dict[str, Any]) -> FileLabels | None:
+    if not given:
+        return None
+    keys = ObsKeys(**{part: given[part] for part in _COLUMNS if part in given})
+    rest = {name: given[name] for name in ("control", "target_sum") if name in given}
+    return FileLabels(keys=keys, **rest)
+
+
+def model_names(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """Return a distinct name for each prediction.
+
+    Raises:
+        InputError: Fewer or more names than predictions, or two alike.
+    """
+    if names and len(names) != len(paths):
+        raise InputError(f"--name: expected one for each --pred ({len(paths)}), found {len(names)}")
+    chosen = list(names) or [path.stem for path in paths]
+    twice = sorted({name for name in chosen if chosen.count(name) > 1})
+    if twice:
+        raise InputError(f"--name: expected distinct names, found {twice[0]!r} {chosen.count(twice[0])} times")
+    return chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings(Settings):
+    """One page."""
+
+    run: Path = option(form="positional", metavar="RUN")
+    """Run folder, the folder that holds it as run/, or a result folder."""
+    scores: Path | None = None
+    """Result folder of bionemo-scale-evaluate (default: RUN/scores, or scores beside RUN)."""
+    pred: Path | None = None
+    """Predicted h5ad, for the populations (default: as the scores say)."""
+    real: Path | None = None
+    """Real h5ad, for the populations (default: as the scores say)."""
+    out: Path | None = None
+    """HTML file (default: RUN/report.html)."""
+    umap: bool = False
+    """Embed populations by UMAP too, which takes a minute."""
+    seed: int = option(0, limits=SEED)
+    """Seed of the cells that are drawn."""
+    target_sum: float | None = option(None, limits=LIBRARY_SIZE)
+    """Library size behind log1p values, for h5ad files that do not record it."""

@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import shlex
+from pathlib import Path
+
+import polars as pl
+
+from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
+from bionemo.scale.eval.settings import EvaluateSettings
+from bionemo.scale.options.parser import make_settings
+from bionemo.scale.recipes.rerun import commands
+from bionemo.scale.run import evaluate
+from bionemo.scale.run.train import settings_from
+from bionemo.scale.types import FileLabels, ObsKeys
+
+
+LABELS = {
+    "keys": {"perturbation": "gene", "cell_type": "cell_type", "batch": "batch"},
+    "control": "non-targeting",
+    "target_sum": 1e4,
+}
+
+
+def recorded(**inputs) -> ScoreFiles:
+    summary = {
+        "inputs": {
+            "pred": {"m": {"path": "a b/pred.h5ad"}, "n": {"path": "n.h5ad"}},
+            "real": {"path": "real.h5ad"},
+            "store": {"path": "store"},
+            **inputs,
+        },
+        "baselines": {"seed": 4},
+        "control_policy": "both",
+        "current_evaluator": {},
+    }
+    return ScoreFiles(path=Path("out"), summary=summary, results=pl.DataFrame(), genes=pl.DataFrame())
+
+
+def evaluation(scores: ScoreFiles) -> EvaluateSettings:
+    (line,) = commands(None, scores, None)
+    name, *words = shlex.split(line)
+    assert name == "bionemo-scale-evaluate"
+    return make_settings(EvaluateSettings, evaluate.parser().parse_args(words))
+
+
+def test_training_is_the_run_that_was_recorded():
+    config = {"run": {"store": "s t", "out": "run", "freeze": ["encoder", "decoder"], "from_checkpoint": "before",
+                      "lora": 0, "wandb": "", "overrides": {"prior": "control"}, "option_of_long_ago": 3}}  # fmt: skip
+    run = RunFiles(path=Path("runs/x"), config=config, split=None, metrics={})
+    name, *words = shlex.split(commands(run, recorded(), None)[0])
+    settings = settings_from(words)
+    assert name == "bionemo-scale-train" and settings.freeze == ("encoder", "decoder")
+    assert settings.overrides == {"prior": "control"} and settings.store == Path("s t").resolve()
+
+
+def test_an_evaluation_is_that_of_the_scores():
+    settings = evaluation(recorded())
+    assert (settings.pred, settings.name) == ((Path("a b/pred.h5ad"), Path("n.h5ad")), ("m", "n"))
+    assert (settings.control_policy, settings.seed, settings.evaluator) == ("both", 4, "current")
+    assert settings.labels is None and settings.out == Path("out")
+
+
+def test_labels_of_files_that_name_none_come_back():
+    other = {**LABELS, "control": "ctrl"}
+    pred = {"m": {"path": "m.h5ad", "labels": other}, "n": {"path": "n.h5ad", "labels": LABELS}}
+    settings = evaluation(recorded(real={"path": "real.h5ad", "labels": LABELS}, pred=pred))
+    expected = FileLabels(keys=ObsKeys(perturbation="gene"), control="non-targeting", target_sum=1e4)
+    assert settings.labels == settings.pred_labels[1] == expected
+    assert settings.pred_labels[0].control == "ctrl"
