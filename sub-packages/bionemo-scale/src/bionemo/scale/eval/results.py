@@ -25,6 +25,7 @@ from bionemo.scale.eval.metrics.undefined import reasons
 from bionemo.scale.eval.scoring import KEYS, ContextScores, Shift
 from bionemo.scale.files.lock import sole_writer
 from bionemo.scale.files.names import file_name
+from bionemo.scale.files.text import read_json
 from bionemo.scale.files.writing.atomic import remove_leftovers, temporary_name
 from bionemo.scale.types import InputError
 
@@ -261,7 +262,7 @@ def _publish(staging: Path, out: Path, files: list[str]) -> None:
 
 def _files_of(summary: Path) -> list[str]:
     try:
-        listed = json.loads(summary.read_text())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        listed = read_json(summary)["files"]
+    except (InputError, KeyError, TypeError):
         return []
     return [name for name in listed if isinstance(name, str) and Path(name).name == name]

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+from bionemo.scale.files.text import read_text
 from bionemo.scale.types import InputError
 
 
@@ -99,13 +100,7 @@ def _join_known(pieces: list[str], known: set[str], longest: int) -> list[str]:
 
 
 def _labels_of_file(path: Path) -> tuple[str, ...]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected UTF-8 text with one label a line, found {error}") from error
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(f"{path}: expected a file with one label a line, found {reason}") from error
+    lines = read_text(path).split("\n")
     labels = tuple(line.strip() for line in lines if line.strip())
     if not labels:
         raise InputError(f"{path}: expected one label a line, found none")

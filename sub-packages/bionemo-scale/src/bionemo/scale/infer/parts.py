@@ -153,7 +153,7 @@ class PartFolder:
     def open(self) -> None:
         """Make the folder, or keep the one that an interrupted run of the same prediction left."""
         note = self.path / "fingerprint"
-        if note.is_file() and note.read_text() == self._fingerprint:
+        if note.is_file() and note.read_text(encoding="utf-8") == self._fingerprint:
             return
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)

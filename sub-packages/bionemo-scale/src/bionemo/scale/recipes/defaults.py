@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from bionemo.scale.files.text import read_yaml
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -74,7 +73,7 @@ def _settings_of_run(path: Path) -> dict[str, Any]:
     """Return the defaults of the size that a run has, and the set size it was trained on, where its folder says so."""
     for folder in (path, path.parent.parent):
         if (folder / "config.yaml").is_file():
-            run = yaml.safe_load((folder / "config.yaml").read_text())["run"]
+            run = read_yaml(folder / "config.yaml")["run"]
             defaults = (
                 size_defaults(run["size"]).settings if run["size"] else _settings_of_run(Path(run["from_checkpoint"]))
             )

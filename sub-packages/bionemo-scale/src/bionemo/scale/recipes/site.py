@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bionemo.scale.files.suggest import suggest
+from bionemo.scale.files.text import read_yaml
 from bionemo.scale.types import InputError
 
 
@@ -64,12 +63,7 @@ def read_site(path: Path) -> Site:
     """
     if not path.is_file():
         raise InputError(f"{path}: expected the site's settings, found no such file")
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected keys and values, found a {type(values).__name__}")
+    values = read_yaml(path)
     known = [each.name for each in dataclasses.fields(Site) if each.name != "path"]
     for name, value in values.items():
         if name not in known:

@@ -49,6 +49,9 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
 
 def describe(error: Exception) -> str:
     """Say what went wrong with a file; of what we raise ourselves, what it says."""
+    if isinstance(error, InputError) and str(error).startswith("Caught InputError in DataLoader worker"):
+        # torch hands on what a worker raised as text, below a traceback.
+        return str(error).rpartition("InputError: ")[2]
     if isinstance(error, OSError) and error.filename is not None:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return f"{' -> '.join(names)}: {error.strerror}"

@@ -64,7 +64,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
     with Store.open(settings.store) as store:
         has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
         training = store.group_means(Split.TRAIN)
-        card = card_of_training(store.card, training)
+        card, identity = card_of_training(store.card, training), store.identity
     overrides = read_overrides(settings)
     start = None if settings.from_checkpoint is None else find_start(settings)
     # Before anything opens them: NeMo unpickles the weights of a run that it continues.
@@ -77,7 +77,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
     config = checked_config(fields)
     matches = None if start is None or start.continues else compare(settings, start, config, card)
     is_sharded = shards_optimizer(settings.out)
-    described = description(settings, config, is_sharded=is_sharded)
+    described = description(settings, config, identity=identity, is_sharded=is_sharded)
     check_same_run(settings.out, described)
     return ResolvedRun(
         settings=settings,

@@ -11,6 +11,7 @@ import megatron.core.optimizer
 import torch
 import yaml
 
+from bionemo.scale.files.text import read_yaml
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.megatron.kernels import PRECISIONS
 from bionemo.scale.megatron.roles import Role, names_of
@@ -23,17 +24,21 @@ from bionemo.scale.types import DataCard, GroupMeans, InputError
 CONFIG_NAME = "config.yaml"
 
 
-def description(settings: TrainSettings, config: ScaleModelConfig, *, is_sharded: bool) -> dict[str, Any]:
+def description(
+    settings: TrainSettings, config: ScaleModelConfig, *, identity: str, is_sharded: bool
+) -> dict[str, Any]:
     """Return what config.yaml says of a run.
 
     Args:
         settings: What its user decided.
         config: The network, its objective and its layout.
+        identity: Of the store's content, wherever it is; see :attr:`bionemo.scale.data.store.reader.Store.identity`.
         is_sharded: See :func:`shards_optimizer`.
     """
     return {
         "run": settings.as_dict(),
         "model": _plain_fields(config),
+        "store": identity,
         "optimizer": "sharded" if is_sharded else "whole",
     }
 
@@ -47,7 +52,7 @@ def check_same_run(out: Path, described: dict[str, Any]) -> None:
     path = out / CONFIG_NAME
     if not path.exists():
         return
-    earlier = yaml.safe_load(path.read_text())
+    earlier = read_yaml(path)
     may_differ = names_of(ScaleModelConfig, Role.LAYOUT)
     for name, value in described["model"].items():
         # A run of an earlier version says nothing of some fields.
@@ -61,7 +66,8 @@ def check_same_run(out: Path, described: dict[str, Any]) -> None:
     before, value = (run.get("precision", "fp32") for run in (earlier["run"], described["run"]))
     if PRECISIONS[before].dtype is not PRECISIONS[value].dtype:
         raise InputError(f"{path}: the run folder holds another run: expected --precision {before}, found {value}")
-    for name in ("store", "seed", "set_size", "from_checkpoint", "freeze", "lora"):
+    _check_same_store(path, earlier, described)
+    for name in ("seed", "set_size", "from_checkpoint", "freeze", "lora"):
         # A run of an earlier version has no such entry.
         before, value = earlier["run"].get(name) or None, described["run"][name] or None
         if before != value:
@@ -69,6 +75,21 @@ def check_same_run(out: Path, described: dict[str, Any]) -> None:
                 f"{path}: the run folder holds another run: expected --{name.replace('_', '-')} {before}, "
                 f"found {value}; choose another --out, or remove the folder"
             )
+
+
+def _check_same_store(path: Path, earlier: dict[str, Any], described: dict[str, Any]) -> None:
+    """The content counts, so that a store can be moved or copied; runs of earlier versions noted its path alone."""
+    place, before = described["run"]["store"], earlier["run"].get("store")
+    if "store" not in earlier and place != before:
+        raise InputError(
+            f"{path}: the run folder holds another run: expected --store {before}, found {place}; choose another --out, "
+            "or remove the folder"
+        )
+    if earlier.get("store", described["store"]) != described["store"]:
+        raise InputError(
+            f"{path}: the run folder holds a run on other data: expected the store that was {before} (manifest "
+            f"{earlier['store'][:12]}), found {place} ({described['store'][:12]}); choose another --out, or remove the folder"
+        )
 
 
 def write_run_folder(
@@ -101,7 +122,7 @@ def shards_optimizer(run_dir: Path) -> bool:
         InputError: The run began with shards, and this machine has no fused Adam.
     """
     path = run_dir / CONFIG_NAME
-    before = yaml.safe_load(path.read_text()).get("optimizer", "whole") if path.exists() else None
+    before = read_yaml(path).get("optimizer", "whole") if path.exists() else None
     if before == "sharded" and not _has_fused_adam():
         raise InputError(
             f"{path}: the run's optimizer state is sharded, which needs a CUDA device and Transformer Engine, found "

@@ -45,7 +45,7 @@ def test_a_file_has_one_label_a_line(tmp_path):
     path.write_bytes(f"\ufeff{TAHOE}\r\n\r\n  {CD4} \nA\n".encode())
     assert given_labels(f"@{path}") == given_labels(path) == (TAHOE, CD4, "A")
     path.write_bytes("Ifn\u03b2".encode("utf-16"))
-    with pytest.raises(InputError, match="expected UTF-8 text with one label a line"):
+    with pytest.raises(InputError, match="expected text in UTF-8, found UTF-16"):
         given_labels(f"@{path}")
     path.write_text("\n \n")
     with pytest.raises(InputError, match="expected one label a line, found none"):

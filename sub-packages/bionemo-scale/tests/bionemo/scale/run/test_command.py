@@ -29,6 +29,7 @@ def raising(error):
         (OSError(errno.EROFS, "Read-only file system", "x/y"), "error: x/y: Read-only file system"),
         (OSError(errno.EXDEV, "Invalid link", "a", None, "b"), "error: a -> b: Invalid link"),
         (OSError("unable to open"), "error: unable to open"),
+        (InputError("Caught InputError in DataLoader worker process 0.\nOriginal\n...InputError: it"), "error: it"),
         (
             UnicodeDecodeError("utf-8", b"a\xff", 1, 2, "invalid"),
             "error: expected text in UTF-8, found byte 0xff at position 1",

@@ -221,6 +221,21 @@ def test_cells_that_are_gone_leave_out_the_populations(folder, tmp_path, capsys)
     assert data_of(tmp_path / "page.html")["clouds"] != []
 
 
+def test_a_folder_that_was_moved_keeps_its_populations(folder, tmp_path, capsys, monkeypatch):
+    shutil.copytree(folder, tmp_path / "moved")
+    summary = json.loads((tmp_path / "moved" / "scores" / "summary.json").read_text())
+    for file in (summary["inputs"]["real"], next(iter(summary["inputs"]["pred"].values()))):
+        file["path"] = file["path"].replace(str(folder), "/nowhere")
+    (tmp_path / "moved" / "scores" / "summary.json").write_text(json.dumps(summary))
+    page = tmp_path / "moved" / "page.html"
+    assert main([str(tmp_path / "moved"), "--out", str(page)]) == 0
+    assert data_of(page)["clouds"] != []
+    with (tmp_path / "moved" / "predicted" / "adata_real.h5ad").open("ab") as file:
+        file.write(b"other content")
+    assert main([str(tmp_path / "moved"), "--out", str(page)]) == 0
+    assert "no populations" in capsys.readouterr().out
+
+
 def test_refusals(folder, tmp_path, capsys):
     def refuse(*command, expected):
         assert main([str(part) for part in command]) == 2

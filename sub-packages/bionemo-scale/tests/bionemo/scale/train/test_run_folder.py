@@ -47,3 +47,31 @@ def test_a_fused_adam_is_known_by_what_megatron_took(monkeypatch, process_groups
     assert not run_folder._has_fused_adam()
     monkeypatch.setattr(optimizer, "Adam", type("FusedAdam", (torch.optim.Optimizer,), {}))
     assert run_folder._has_fused_adam()
+
+
+class TestStoreOfARun:
+    """A run is on the content of its store, wherever that is."""
+
+    def check(self, tmp_path, earlier, now):
+        from bionemo.scale.train import run_folder
+
+        def described(place, identity):
+            options = {"store": place, "seed": 0, "set_size": 8, "from_checkpoint": None, "freeze": [], "lora": 0}
+            return {"run": options, "model": {}, **({} if identity is None else {"store": identity})}
+
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(described(*earlier)))
+        run_folder.check_same_run(tmp_path, described(*now))
+
+    def test_a_store_that_was_moved_or_copied_goes_on(self, tmp_path, process_groups):
+        self.check(tmp_path, ("/old/store", "a" * 64), ("/new/store", "a" * 64))
+
+    def test_another_store_in_its_place_is_refused(self, tmp_path, process_groups):
+        with pytest.raises(
+            InputError, match=r"a run on other data: expected the store that was /s \(manifest aaaaaaaaaaaa"
+        ):
+            self.check(tmp_path, ("/s", "a" * 64), ("/s", "b" * 64))
+
+    def test_a_run_of_an_earlier_version_noted_the_path(self, tmp_path, process_groups):
+        self.check(tmp_path, ("/s", None), ("/s", "a" * 64))
+        with pytest.raises(InputError, match="expected --store /old, found /new"):
+            self.check(tmp_path, ("/old", None), ("/new", "a" * 64))

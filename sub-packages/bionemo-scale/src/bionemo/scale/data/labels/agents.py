@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a perturbation's label is made of: agents, their doses, and vectors that describe them."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bionemo.scale.files.suggest import suggest
+from bionemo.scale.files.text import read_text
 from bionemo.scale.types import InputError
 
 
@@ -131,8 +133,8 @@ def feature_names(path: Path) -> tuple[str, ...]:
 
 def _read_table(path: Path) -> pd.DataFrame:
     readers = {
-        ".csv": lambda: pd.read_csv(path, index_col=0),
-        ".tsv": lambda: pd.read_csv(path, sep="\t", index_col=0),
+        ".csv": lambda: pd.read_csv(io.StringIO(read_text(path)), index_col=0),
+        ".tsv": lambda: pd.read_csv(io.StringIO(read_text(path)), sep="\t", index_col=0),
         ".parquet": lambda: pd.read_parquet(path),
     }
     if path.suffix not in readers:

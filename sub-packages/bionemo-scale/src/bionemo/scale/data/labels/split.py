@@ -15,7 +15,6 @@ and a perturbation in two splits are errors, and validation never falls back to 
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bionemo.scale.files.suggest import suggest
+from bionemo.scale.files.text import parse_toml, read_json, read_text
 from bionemo.scale.types import Group, InputError, Split
 
 
@@ -124,10 +124,7 @@ def read_split(path: Path) -> SplitSpec:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such split file")
-    try:
-        return parse_split(path.read_text(encoding="utf-8"), source=str(path))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected TOML text, found {error}") from error
+    return parse_split(read_text(path), source=str(path))
 
 
 def parse_split(text: str, *, source: str = "split") -> SplitSpec:
@@ -137,10 +134,7 @@ def parse_split(text: str, *, source: str = "split") -> SplitSpec:
         text: TOML.
         source: File name, for messages.
     """
-    try:
-        return split_from_fields(tomllib.loads(text), source=source)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{source}: expected TOML, found {error}") from error
+    return split_from_fields(parse_toml(text, source=source), source=source)
 
 
 def split_from_fields(fields: Mapping[str, Any], *, source: str) -> SplitSpec:
@@ -216,13 +210,13 @@ def check_trains(split: ResolvedSplit, source: object) -> None:
 
 def read_split_counts(path: Path) -> dict[Condition, int]:
     """Return the cells of every condition of a resolved split, as :meth:`ResolvedSplit.to_json` wrote it."""
-    rows = json.loads(path.read_text(encoding="utf-8"))["conditions"]
+    rows = read_json(path)["conditions"]
     return {Condition(*row[:3]): int(row[4]) for row in rows}
 
 
 def read_split_hash(path: Path) -> str:
     """Return the sha256 of the assignments in a resolved split, computed anew."""
-    rows = json.loads(path.read_text(encoding="utf-8"))["conditions"]
+    rows = read_json(path)["conditions"]
     return _hash_assignments([row[:4] for row in rows])
 
 

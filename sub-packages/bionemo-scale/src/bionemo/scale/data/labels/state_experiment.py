@@ -9,13 +9,13 @@ names that the data does not have are passed over, and data sets that no section
 
 import glob
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bionemo.scale.data.labels.split import SplitSpec, split_from_fields
+from bionemo.scale.files.text import read_toml
 from bionemo.scale.types import InputError
 
 
@@ -41,10 +41,7 @@ def read_state(path: Path) -> StateExperiment:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such experiment file")
-    try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected TOML, found {error}") from error
+    fields = read_toml(path)
     warnings: list[str] = []
     fields = _tidy(fields, warnings)
     spec = split_from_fields(fields, source=str(path))

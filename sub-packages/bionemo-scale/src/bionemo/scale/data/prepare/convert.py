@@ -25,6 +25,7 @@ from bionemo.scale.data.store.manifest import FileEntry, InputEntry
 from bionemo.scale.files.anndata_file import H5adSource
 from bionemo.scale.files.expression_scale import StatedScale, ValueKind
 from bionemo.scale.files.provenance import hash_file, size_of
+from bionemo.scale.files.text import read_json
 from bionemo.scale.files.writing.atomic import atomic, write_text
 from bionemo.scale.types import Codec, ObsKeys, Split
 
@@ -248,7 +249,7 @@ def _labels(file: InputFile, source: H5adSource, progress: Progress = lambda cel
 
 
 def _read_written(path: Path) -> WrittenInput:
-    fields = json.loads(path.read_text(encoding="utf-8"))
+    fields = read_json(path)
     return WrittenInput(
         shards=tuple(FileEntry(**entry) for entry in fields["shards"]),
         obs=FileEntry(**fields["obs"]),

@@ -42,6 +42,7 @@ from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import Manifest
 from bionemo.scale.files.provenance import version_of, versions_of
+from bionemo.scale.files.text import read_text
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, Split
 
@@ -243,7 +244,7 @@ def _command(config: PrepareSettings, what: str) -> dict[str, Any]:
     for name in ("workers", "overwrite", "out", "bucket_entries"):
         fields.pop(name)
     if isinstance(config.split, Path):
-        fields["split"] = config.split.read_text(encoding="utf-8") if config.split.is_file() else None
+        fields["split"] = read_text(config.split) if config.split.is_file() else None
     elif config.split is not None:
         fields["split"] = repr(config.split)
     inputs = [(path, path.stat()) for path in config.inputs if path.exists()]

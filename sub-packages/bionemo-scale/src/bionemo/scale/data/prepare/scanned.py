@@ -14,6 +14,7 @@ import numpy as np
 from bionemo.scale.data.prepare.convert import InputFile
 from bionemo.scale.data.prepare.hvg import GeneMoments
 from bionemo.scale.data.prepare.scan import ScanJournal
+from bionemo.scale.files.text import read_json
 from bionemo.scale.files.writing.atomic import atomic, write_text
 from bionemo.scale.types import InputError
 
@@ -67,7 +68,7 @@ def read_scans(folders: Sequence[Path], options: Mapping[str, Any]) -> tuple[Sca
         path = folder / SCANS_NAME
         if not path.is_file():
             raise InputError(f"{folder}: expected the folder that --scan-only made, found no {SCANS_NAME} in it")
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_json(path)
         different = sorted(name for name in wanted if fields["options"].get(name) != wanted[name])
         if different:
             raise InputError(

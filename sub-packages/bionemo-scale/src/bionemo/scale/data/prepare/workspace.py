@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import lmdb
 
+from bionemo.scale.files.text import read_json
 from bionemo.scale.files.writing.atomic import put_in_place, write_text
 from bionemo.scale.types import InputError
 
@@ -99,7 +100,7 @@ def _check_command(folder: Path, command: Mapping[str, Any]) -> None:
         path.parent.mkdir(exist_ok=True)
         write_text(path, text)
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = read_json(path)
     now = json.loads(text)
     different = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     if different:

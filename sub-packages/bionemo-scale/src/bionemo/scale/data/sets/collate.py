@@ -2,17 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gathered sets to tensors: packed where they are read, dense where they are used."""
 
+import shutil
 from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
 import torch
+import torch.utils.data
 from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
 from bionemo.scale.data.sets.dataset import GatheredSets
 from bionemo.scale.data.store.memory import batch_memory
-from bionemo.scale.types import CellBatch
+from bionemo.scale.types import CellBatch, InputError
 
 
 class PackedSets(TypedDict):
@@ -53,6 +55,37 @@ def pack(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
         num_cells=torch.from_numpy(gathered.num_cells),
         seed=torch.from_numpy(gathered.seed),
     )
+
+
+def pack_in_worker(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
+    """Pack in a worker process, into the shared memory by which tensors reach the trainer.
+
+    Left to the queue between the two, a shared memory that is full would fail in a thread that nobody hears of, and the
+    trainer would wait for ever.
+
+    Raises:
+        InputError: Shared memory is full.
+    """
+    packed = pack(sets)
+    try:
+        for value in packed.values():
+            if isinstance(value, Tensor):
+                value.share_memory_()
+    except RuntimeError as error:
+        worker = torch.utils.data.get_worker_info()
+        option = "--num-workers" if worker is None else f"--num-workers {worker.num_workers}"
+        raise InputError(
+            f"{option}: the memory that processes share, /dev/shm, has no room for a batch "
+            f"({_free_mib('/dev/shm')} MiB free); give it more (docker run --shm-size), or take --num-workers 0"
+        ) from error
+    return packed
+
+
+def _free_mib(folder: str) -> int:
+    try:
+        return shutil.disk_usage(folder).free >> 20
+    except OSError:
+        return 0
 
 
 def unpack(packed: PackedSets, device: torch.device) -> CellBatch:

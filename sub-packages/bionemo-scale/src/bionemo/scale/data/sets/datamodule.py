@@ -11,7 +11,7 @@ from nemo.lightning.data import WrappedDataLoader
 from nemo.lightning.pytorch.plugins import MegatronDataSampler
 
 from bionemo.llm.data.datamodule import MegatronDataModule
-from bionemo.scale.data.sets.collate import pack
+from bionemo.scale.data.sets.collate import pack, pack_in_worker
 from bionemo.scale.data.sets.dataset import CellSetDataset
 from bionemo.scale.data.sets.sampler import PROPORTIONAL, Sampling, SetSampler
 from bionemo.scale.data.store.reader import Store
@@ -138,5 +138,5 @@ class ScaleDataModule(MegatronDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            collate_fn=pack,
+            collate_fn=pack_in_worker if self.num_workers else pack,
         )

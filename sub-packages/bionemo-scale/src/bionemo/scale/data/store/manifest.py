@@ -9,6 +9,7 @@ from typing import Any
 
 from bionemo.scale.data.store.format import CHUNK_ROWS, MANIFEST_NAME, SCHEMA_VERSION
 from bionemo.scale.data.store.groups import GroupTable
+from bionemo.scale.files.text import read_json
 from bionemo.scale.types import DataCard, InputError
 
 
@@ -96,10 +97,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise InputError(f"{folder}: not a store, expected a file {MANIFEST_NAME} in it (bionemo-scale-prepare)")
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: expected JSON, found {error}") from error
+    fields = read_json(path)
     version = fields.get("schema_version") if isinstance(fields, dict) else None
     if version != SCHEMA_VERSION:
         raise InputError(

@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.store.csr import concatenate_ranges
-from bionemo.scale.data.store.format import CHUNK_ROWS, SPLIT_NAME
+from bionemo.scale.data.store.format import CHUNK_ROWS, MANIFEST_NAME, SPLIT_NAME
 from bionemo.scale.data.store.gather import GatheredRows, gather_rows
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry, read_manifest
 from bionemo.scale.data.store.shards import Shards
 from bionemo.scale.files.provenance import hash_file
+from bionemo.scale.files.text import read_text
 from bionemo.scale.types import Codec, DataCard, GroupMeans, InputError, Split
 
 
@@ -83,6 +84,11 @@ class Store:
         return len(self.card.genes)
 
     @property
+    def identity(self) -> str:
+        """Hash of the manifest, which holds the hash of every other file: the same for copies, wherever they are."""
+        return hash_file(self.path / MANIFEST_NAME)
+
+    @property
     def codec(self) -> Codec:
         """How the first block is packed, and so all blocks of its input."""
         return self._open_shards().codec(0)
@@ -91,7 +97,7 @@ class Store:
     def split_json(self) -> str | None:
         """Text of the resolved split; ``None`` when every cell is training data."""
         path = self.path / SPLIT_NAME
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        return read_text(path) if path.is_file() else None
 
     def close(self) -> None:
         """Close the files; the next read opens them again."""

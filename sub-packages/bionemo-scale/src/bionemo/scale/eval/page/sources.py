@@ -3,15 +3,16 @@
 """Find and read what training, inference and evaluation left on disk."""
 
 import csv
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from bionemo.scale.eval.results import GENES, SUMMARY
+from bionemo.scale.files.provenance import hash_file
+from bionemo.scale.files.text import read_json, read_yaml
 from bionemo.scale.types import FileLabels, InputError, ObsKeys
 
 
@@ -68,20 +69,28 @@ def find_scores(path: Path, given: Path | None) -> ScoreFiles:
 
 
 def population_files(scores: ScoreFiles, pred: Path | None, real: Path | None) -> tuple[Path | None, Path | None]:
-    """Return the predicted and the real h5ad: those given, or those that the scores name where they are still there.
+    """Return the predicted and the real h5ad: those given, or those that the scores name, which may have moved with them.
 
     Raises:
         InputError: A given file is not there.
     """
     inputs = scores.summary["inputs"]
-    first = next(iter(inputs["pred"].values()))["path"]
     chosen = []
-    for given, named in ((pred, first), (real, inputs["real"]["path"])):
+    for given, named in ((pred, next(iter(inputs["pred"].values()))), (real, inputs["real"])):
         if given is not None and not given.is_file():
             raise InputError(f"{given}: no such file; expected an h5ad")
-        path = given or Path(named)
-        chosen.append(path if path.is_file() else None)
+        chosen.append(given or _find(named, scores.path.resolve()))
     return chosen[0], chosen[1]
+
+
+def _find(named: Mapping[str, str], scores: Path) -> Path | None:
+    """Return a file where the scores name it, or where it stands to them as it did, if it has the same content."""
+    path = Path(named["path"])
+    if path.is_file():
+        return path
+    tails = [Path(*path.parts[-length:]) for length in range(min(3, len(path.parts)), 0, -1)]
+    places = [folder / tail for folder in (scores, *scores.parents[:3]) for tail in tails if not tail.is_absolute()]
+    return next((place for place in places if place.is_file() and hash_file(place) == named["sha256"]), None)
 
 
 def file_labels(scores: ScoreFiles, target_sum: float | None) -> tuple[FileLabels | None, FileLabels | None]:
@@ -105,22 +114,22 @@ def file_labels(scores: ScoreFiles, target_sum: float | None) -> tuple[FileLabel
 
 def _read_run(folder: Path) -> RunFiles:
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config = read_yaml(folder / "config.yaml")
         split = folder / "split.json"
         return RunFiles(
             path=folder,
             config={"run": dict(config["run"]), "model": dict(config["model"])},
-            split=json.loads(split.read_text()) if split.is_file() else None,
+            split=read_json(split) if split.is_file() else None,
             metrics=_read_metrics(folder / "metrics.csv"),
         )
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: is no run folder of bionemo-scale-train ({error!r})") from error
 
 
 def _read_metrics(path: Path) -> dict[str, list[float | None]]:
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if None not in row.values()]
     columns = rows[0] if rows else {}
     return {name: [float(row[name]) if row[name] else None for row in rows] for name in columns}
@@ -128,7 +137,7 @@ def _read_metrics(path: Path) -> dict[str, list[float | None]]:
 
 def _read_scores(folder: Path) -> ScoreFiles:
     try:
-        summary = json.loads((folder / SUMMARY).read_text())
+        summary = read_json(folder / SUMMARY)
         for key in ("models", "names", "contexts", "inputs", "against_best_baseline", "current_evaluator"):
             summary[key]
         return ScoreFiles(
