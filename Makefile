@@ -6,6 +6,10 @@ STAMP := $(VENV)/.installed
 CONSTRAINTS ?= requirements/cpu.txt
 PACKAGE := sub-packages/bionemo-scale
 
+# Processes that share the tests; a file's tests stay in one of them. JOBS=0 runs all in this process.
+JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile
+
 export OMP_NUM_THREADS ?= 2
 export PYTHONNOUSERSITE := 1
 
@@ -31,10 +35,10 @@ ablation: $(STAMP)
 	    --store papalexi=runs/ablation/papalexi --out benchmarks/ablation
 
 test: $(STAMP) checks
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-unit: $(STAMP)
-	$(BIN)/pytest $(PACKAGE)/tests -m "not slow"
+	$(PYTEST) $(PACKAGE)/tests -m "not slow"
 
 # As root: installs a Slurm of one node and runs the pipeline on it; about ten minutes.
 test-slurm: $(STAMP)
