@@ -23,10 +23,10 @@ from bionemo.scale.eval.metrics.intervals import Difference, Interval, PairBoots
 from bionemo.scale.eval.metrics.ranking import best_of
 from bionemo.scale.eval.metrics.undefined import reasons
 from bionemo.scale.eval.scoring import KEYS, ContextScores, Shift
-from bionemo.scale.files.lock import sole_writer
 from bionemo.scale.files.names import file_name
 from bionemo.scale.files.text import read_json
 from bionemo.scale.files.writing.atomic import remove_leftovers, temporary_name
+from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.types import InputError
 
 

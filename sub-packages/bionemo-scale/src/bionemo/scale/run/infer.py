@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bionemo.scale.files.folder import new_folder
-from bionemo.scale.files.lock import sole_writer
+from bionemo.scale.files.writing.folder import new_folder
+from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.parser import OptionParser, make_settings

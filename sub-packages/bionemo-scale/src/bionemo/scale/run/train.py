@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from bionemo.scale.files.folder import new_folder
-from bionemo.scale.files.lock import sole_writer
+from bionemo.scale.files.writing.folder import new_folder
+from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.fields import path_options
 from bionemo.scale.options.parser import OptionParser, given_fields

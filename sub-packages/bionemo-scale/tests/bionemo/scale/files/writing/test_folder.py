@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from bionemo.scale.files.folder import new_folder
+from bionemo.scale.files.writing.folder import new_folder
 
 
 def test_what_was_made_in_vain_is_gone_with_its_parents(tmp_path):

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from bionemo.scale.files import lock as lock_module
-from bionemo.scale.files.lock import sole_writer
+from bionemo.scale.files.writing import lock as lock_module
+from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.types import InputError
 
 
