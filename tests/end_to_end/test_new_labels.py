@@ -102,6 +102,15 @@ def test_labels_with_commas_and_one_string_instead_of_a_list(predictor, controls
     assert done.returncode == 2 and f"unknown perturbation {tahoe!r}" in done.stderr
 
 
+def test_blanks_at_the_ends_of_labels_change_no_prediction(predictor, controls):
+    expected = predictor.predict(controls, "STAT1").X
+    other = controls.copy()
+    other.obs["batch"] = [f"{name} " for name in other.obs["batch"]]
+    other.obs["perturbation"] = " control"
+    with pytest.warns(UserWarning, match=r"^adata: obs\['(batch|perturbation)'\]: blanks at the ends of 1 labels"):
+        np.testing.assert_array_equal(predictor.predict(other, "STAT1").X, expected)
+
+
 def test_new_batches_are_predicted_where_it_is_asked_for(predictor, controls):
     other = controls.copy()
     other.obs["batch"] = "rep_9"

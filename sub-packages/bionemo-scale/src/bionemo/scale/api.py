@@ -18,8 +18,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -209,6 +211,8 @@ class Predictor:
             names = asked_perturbations(self.card, given_labels(perturbations), features)
         self._loaded = with_new_perturbations(self._loaded, names, features)
         cells = _read_controls(adata, self.card)
+        for note in cells.notes:
+            warnings.warn(note, stacklevel=2)
         loaded = self._loaded
         if allow_unknown:
             loaded = with_unknown_contexts(loaded, cell_types=cells.cell_type, batches=cells.batch)
@@ -335,7 +339,8 @@ def _read_controls(adata: "anndata.AnnData", card: DataCard) -> Any:
             var=adata.var[[]],
         ).write_h5ad(path)
         try:
-            return read_controls(path, card)
+            cells = read_controls(path, card)
+            return replace(cells, notes=tuple(note.replace(str(path), "adata") for note in cells.notes))
         except InputError as error:
             raise InputError(str(error).replace(str(path), "adata")) from error
 

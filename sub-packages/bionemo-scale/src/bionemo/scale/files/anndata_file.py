@@ -5,7 +5,7 @@
 Nothing here holds a whole expression matrix; the rows of a CSC matrix are put together on disk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from scipy.sparse import csr_matrix
 from bionemo.scale.files.checked_anndata import CheckedAnnData
 from bionemo.scale.files.csc_rows import rows_of_csc
 from bionemo.scale.files.expression_scale import read_base
+from bionemo.scale.files.label_column import Labels, read_labels_of
 from bionemo.scale.files.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.types import InputError
@@ -28,15 +29,6 @@ CHUNK_ENTRIES = 1 << 22
 """Stored values read at once: some 50 MB in flight."""
 MAX_CHUNK_CELLS = 1 << 16
 _NAMES_AT_ONCE = 1 << 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labels:
-    """One obs column: every cell has one of a few names."""
-
-    codes: np.ndarray
-    """[cells] int32, row in ``names``."""
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,22 +73,17 @@ class H5adSource:
     ) -> None:
         self._file.close()
 
-    def labels(self, key: str) -> Labels:
+    def labels(self, key: str, *, named: Collection[str] = ()) -> Labels:
         """Return a label column, whatever its type, as text.
+
+        Args:
+            key: The column.
+            named: Labels that the user named; see :func:`bionemo.scale.files.label_column.read_labels_of`.
 
         Raises:
             InputError: There is no such column, or some cells have no label.
         """
-        values = self._file.column("obs", key)
-        column = values if isinstance(values, pd.Categorical) else pd.Categorical(np.asarray(values, dtype=object))
-        missing = int((column.codes < 0).sum())
-        if missing:
-            raise InputError(
-                f"{self.path}: obs[{key!r}] must label every cell, found {missing} of {self.num_cells} without a "
-                "label; remove those cells or name them"
-            )
-        names = tuple(str(name) for name in column.categories)
-        return Labels(codes=column.codes.astype(np.int32), names=names)
+        return read_labels_of(self._file.column("obs", key), where=f"{self.path}: obs[{key!r}]", named=named)
 
     def has_column(self, key: str) -> bool:
         """Return whether obs has a column."""

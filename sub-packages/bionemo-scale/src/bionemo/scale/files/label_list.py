@@ -66,6 +66,17 @@ def settle_labels(given: Iterable[str], known: Collection[str]) -> tuple[str, ..
     return tuple(dict.fromkeys(labels))
 
 
+def check_label(label: str, *, what: str) -> str:
+    """Return a label that a user typed, without blanks at its ends.
+
+    Raises:
+        InputError: Nothing is left.
+    """
+    if not label.strip():
+        raise InputError(f"{what}: expected a label, found {label!r}")
+    return label.strip()
+
+
 def given_paths(
     given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
 ) -> tuple[Path, ...]:

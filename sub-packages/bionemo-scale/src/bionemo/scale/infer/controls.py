@@ -31,6 +31,8 @@ class ControlCells:
     """[cells] strings."""
     names: np.ndarray
     """[cells] obs names."""
+    notes: tuple[str, ...] = ()
+    """What was changed about the labels."""
 
     def take(self, chosen: np.ndarray) -> "ControlCells":
         """Return some of the cells: a mask or positions."""
@@ -39,6 +41,7 @@ class ControlCells:
             cell_type=self.cell_type[chosen],
             batch=self.batch[chosen],
             names=self.names[chosen],
+            notes=self.notes,
         )
 
     def thin_out(self, limit: int, *, seed: int) -> "ControlCells":
@@ -109,7 +112,7 @@ def read_controls(path: Path, card: DataCard, *, cell_types: Sequence[str] = ())
     with H5adSource(path) as source:
         keep = _control_mask(source, card)
         if cell_types:
-            labels = _label_column(source, card.keys.cell_type)
+            labels = source.labels(card.keys.cell_type).of_cells()
             cell_types = settle_labels(cell_types, set(labels))
             _check_cell_types(cell_types, set(labels[keep]), sorted(set(labels)), source=path)
             keep &= np.isin(labels.astype(str), cell_types)
@@ -122,18 +125,20 @@ def read_controls(path: Path, card: DataCard, *, cell_types: Sequence[str] = ())
             inside = keep[first : first + chunk.matrix.shape[0]]
             sizes = None if given is None else given[first : first + len(inside)][inside]
             blocks.append(_log1p(chunk.matrix[inside], sizes, card)[:, columns])
+        cell_type, batch = source.labels(card.keys.cell_type), source.labels(card.keys.batch)
         return ControlCells(
             expression=csr_matrix(vstack(blocks), dtype=np.float32),
-            cell_type=_label_column(source, card.keys.cell_type)[keep],
-            batch=_label_column(source, card.keys.batch)[keep],
+            cell_type=cell_type.of_cells()[keep],
+            batch=batch.of_cells()[keep],
             names=source.cell_names()[keep],
+            notes=tuple(dict.fromkeys((*_control_notes(source, card), *cell_type.notes, *batch.notes))),
         )
 
 
 def _control_mask(source: H5adSource, card: DataCard) -> np.ndarray:
     if not source.has_column(card.keys.perturbation):
         return np.ones(source.num_cells, dtype=bool)
-    labels = _label_column(source, card.keys.perturbation)
+    labels = source.labels(card.keys.perturbation, named=(card.control,)).of_cells()
     keep = labels == card.control
     if not keep.any():
         raise InputError(
@@ -143,9 +148,9 @@ def _control_mask(source: H5adSource, card: DataCard) -> np.ndarray:
     return keep
 
 
-def _label_column(source: H5adSource, key: str) -> np.ndarray:
-    labels = source.labels(key)
-    return np.asarray(labels.names, dtype=object)[labels.codes]
+def _control_notes(source: H5adSource, card: DataCard) -> tuple[str, ...]:
+    key = card.keys.perturbation
+    return source.labels(key, named=(card.control,)).notes if source.has_column(key) else ()
 
 
 def _columns_of(source: H5adSource, card: DataCard) -> np.ndarray:

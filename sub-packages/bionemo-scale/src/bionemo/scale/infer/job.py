@@ -65,7 +65,7 @@ def infer(settings: InferSettings, stream: TextIO) -> Timing:
         with _Progress(stream, plan, shown=is_first) as progress:
             timing = write_predictions(loaded, plan, request, progress=progress)
         if is_first:
-            stream.write(_summary(settings, loaded, timing))
+            stream.write(_summary(settings, loaded, plan, timing))
             if settings.real_path is not None:
                 write_real(plan, settings.real_path, provenance=provenance)
     return timing
@@ -120,8 +120,8 @@ def _short(value: object) -> str:
     return f"{len(value)} entries" if isinstance(value, tuple) else str(value)
 
 
-def _summary(settings: InferSettings, loaded: LoadedModel, timing: Timing) -> str:
-    trained, lines = loaded.model.config.set_size, []
+def _summary(settings: InferSettings, loaded: LoadedModel, plan: Plan, timing: Timing) -> str:
+    trained, lines = loaded.model.config.set_size, [f"note: {note}" for note in getattr(plan, "notes", ())]
     if settings.set_size and settings.set_size != trained:
         lines.append(f"note: predicted in sets of {settings.set_size} cells, trained on sets of {trained}")
     total = f"{timing.num_cells + timing.num_kept:,} predicted cells"

@@ -145,6 +145,8 @@ class ControlsPlan:
             InputError: If a label is not one the model was trained on.
         """
         self._cells, self._set_size, self._seed = cells, set_size, seed
+        self.notes = cells.notes
+        """What was changed about the labels of the cells."""
         check_labels(perturbations, card.perturbations, kind="perturbation", source="--perturbations")
         hint = "; --allow-unknown predicts it under the unknown label"
         check_labels(sorted(set(cells.cell_type)), card.cell_types, kind="cell type", source=str(source), hint=hint)

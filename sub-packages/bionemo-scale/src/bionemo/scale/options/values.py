@@ -58,7 +58,9 @@ def checked(option: Option, value: Any) -> Any:
         value = _listed(option, value)
     if not isinstance(value, Sequence | set | frozenset):
         raise _refusal(option, f"a list of values, each {_NAMES.get(option.kind, option.kind.__name__)}", value)
-    entries = tuple(checked_one(option, entry) for entry in value)
+    # Labels of data have no blanks at their ends either.
+    strip = str.strip if takes_file(option) else lambda entry: entry
+    entries = tuple(strip(checked_one(option, entry)) for entry in value)
     if option.form == "commas":
         for entry in entries:
             if "," in str(entry):

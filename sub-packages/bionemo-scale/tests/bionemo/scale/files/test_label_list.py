@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from bionemo.scale.files.label_list import given_labels, given_paths, settle_labels, split_outside_brackets
+from bionemo.scale.files.label_list import (
+    check_label,
+    given_labels,
+    given_paths,
+    settle_labels,
+    split_outside_brackets,
+)
 from bionemo.scale.types import InputError
 
 
@@ -64,3 +70,9 @@ def test_brackets_keep_what_is_in_them():
     assert split_outside_brackets("(+)-JQ1+[a+b]{+}+C", "+") == ["(+)-JQ1", "[a+b]{+}", "C"]
     assert split_outside_brackets("A(+B", "+") == ["A(+B"]
     assert split_outside_brackets("A)+B", "+") == ["A)", "B"]
+
+
+def test_a_label_that_is_typed():
+    assert check_label(" control ", what="--control") == "control"
+    with pytest.raises(InputError, match=r"--control: expected a label, found ' '"):
+        check_label(" ", what="--control")

@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bionemo.scale.files.label_list import check_label
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.files.text import parse_toml, read_json, read_text
 from bionemo.scale.types import Group, InputError, Split
@@ -285,7 +286,7 @@ def _unknown_names(spec: SplitSpec, conditions: Collection[Condition], control: 
 
 
 def _context(name: str, source: str, section: str) -> Context:
-    dataset, dot, cell_type = name.partition(".")
+    dataset, dot, cell_type = (part.strip() for part in name.partition("."))
     if not (dataset and dot and cell_type):
         raise InputError(f'{source}: [{section}] expected "dataset.cell type", found {name!r}')
     return Context(dataset, cell_type)
@@ -306,7 +307,8 @@ def _held_out(section: Any, where: str) -> dict[str, Split]:
         split = _to_split(name, f"{where} key {name!r}")
         if not _are_strings(perturbations):
             raise InputError(f"{where} {name} must be a list of perturbation names, found {perturbations!r}")
-        for perturbation in perturbations:
+        for label in perturbations:
+            perturbation = check_label(label, what=f"{where} {name}")
             if held_out.setdefault(perturbation, split) != split:
                 raise InputError(
                     f"{where} perturbation {perturbation!r} is in both {held_out[perturbation].value} and "

@@ -76,6 +76,8 @@ class Survey:
     groups: FileGroups
     num_filtered: int
     """Cells without knockdown of their target."""
+    notes: tuple[str, ...]
+    """What was changed about the labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +118,7 @@ def survey(file: InputFile, progress: Progress) -> Survey:
         InputError: A column is missing, or some cells have no label.
     """
     with _open(file) as source:
-        perturbations = source.labels(file.keys.perturbation).names
+        perturbations = source.labels(file.keys.perturbation, named=file.controls).names
         labels = _labels(file, source, progress)
         return Survey(
             genes=source.genes,
@@ -124,6 +126,7 @@ def survey(file: InputFile, progress: Progress) -> Survey:
             perturbations=perturbations,
             groups=count_groups(labels),
             num_filtered=0 if labels.kept is None else int((~labels.kept).sum()),
+            notes=labels.notes,
         )
 
 

@@ -18,7 +18,8 @@ import numpy as np
 from bionemo.scale.data.labels.split import Condition, ResolvedSplit
 from bionemo.scale.data.store.format import CHUNK_ROWS
 from bionemo.scale.data.store.groups import GroupTable
-from bionemo.scale.files.anndata_file import H5adSource, Labels
+from bionemo.scale.files.anndata_file import H5adSource
+from bionemo.scale.files.label_column import Labels
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.types import Group, InputError, ObsKeys
 
@@ -37,6 +38,11 @@ class FileLabels:
     batch: Labels
     kept: np.ndarray | None = None
     """[cells] bool, cells that passed a filter; ``None`` keeps all."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was changed about the labels."""
+        return (*self.cell_type.notes, *self.perturbation.notes, *self.batch.notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +91,7 @@ def read_labels(source: H5adSource, dataset: str, keys: ObsKeys, controls: Seque
     Raises:
         InputError: A column is missing, or some cells have no label.
     """
-    perturbation = source.labels(keys.perturbation)
+    perturbation = source.labels(keys.perturbation, named=controls)
     names = tuple(controls[0] if name in controls else name for name in perturbation.names)
     return FileLabels(
         path=source.path,

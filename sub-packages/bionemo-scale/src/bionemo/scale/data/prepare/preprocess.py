@@ -3,7 +3,7 @@
 """From h5ad files to a store: the one function behind ``bionemo-scale-prepare``."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
 from pathlib import Path
@@ -41,6 +41,7 @@ from bionemo.scale.data.sets.controls import ControlMatcher
 from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import Manifest
+from bionemo.scale.files.label_column import look_alikes
 from bionemo.scale.files.provenance import version_of, versions_of
 from bionemo.scale.files.text import read_text
 from bionemo.scale.files.writing.atomic import write_text
@@ -361,7 +362,9 @@ def _manifest(plan: _Plan, card: DataCard, written: Sequence[WrittenInput]) -> M
 def _warnings(
     config: PrepareSettings, plan: _Plan, statistics: Sequence[FileStatistics], manifest: Manifest
 ) -> tuple[str, ...]:
-    lines = []
+    lines = [note for each in plan.surveys for note in dict.fromkeys(each.notes)]
+    for what, names in _names_of_labels(plan):
+        lines += look_alikes(names, what=what)
     if config.library_size_key and statistics[0].kind == "log1p":
         lines.append(
             f"values are log1p already: library sizes in {config.library_size_key!r} only checked their scale"
@@ -378,6 +381,14 @@ def _warnings(
     if plan.split.unknown:
         lines.append(f"the split has names that the data does not have, the first: {plan.split.unknown[0]}")
     return tuple(lines)
+
+
+def _names_of_labels(plan: _Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
+    groups = plan.groups
+    yield "data sets", groups.datasets
+    yield "cell types", groups.cell_types
+    yield "perturbations", (*groups.perturbations, groups.control)
+    yield "batches", groups.batches
 
 
 def _summarise(

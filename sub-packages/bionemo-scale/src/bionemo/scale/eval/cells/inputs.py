@@ -7,6 +7,7 @@ here, and what is repaired (gene order, labels of other tools) is reported as a 
 """
 
 import difflib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from scipy import sparse
 from bionemo.scale.eval.cells.populations import Expression, Population
 from bionemo.scale.eval.cells.stored import StoredMatrix, value_blocks
 from bionemo.scale.files.checked_anndata import CheckedAnnData
+from bionemo.scale.files.label_column import Labels, look_alikes, read_labels_of
 from bionemo.scale.files.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys
@@ -37,6 +39,8 @@ _ALMOST = 0.7
 """Likeness of names that are meant to be the same: "celltype" and "cell_type", not "cell_line"."""
 ONE_CELL_TYPE = "all cells"
 """Cell type of files that name none."""
+ONE_BATCH = "one batch"
+"""Batch of files that name none."""
 _SHOWN = 3
 
 
@@ -91,6 +95,7 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
             if labels is not None and (labels.keys, labels.control) != (card.keys, card.control):
                 notes.append(f"{path.name} says itself how its cells are labelled; label options are not used for it")
             used = FileLabels(keys=card.keys, control=card.control)
+        used = replace(used, control=used.control.strip())
         matrix = file.matrix("X")
         genes = _gene_names(file)
         _check_base(file)
@@ -99,13 +104,17 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
         has_cell_types = card is not None or _names_cell_types(file, used.keys.cell_type)
         if not has_cell_types:
             note.append(f"{path.name} has no obs column {used.keys.cell_type!r}: taken as one cell type")
-        population = Population(
-            expression=expression,
-            genes=genes,
-            perturbation=_obs_column(file, used.keys.perturbation),
-            cell_type=_obs_column(file, used.keys.cell_type) if has_cell_types else _all_cells(file.num_cells),
-            batch=batch,
-        )
+        perturbation = _obs_column(file, used.keys.perturbation, named=(used.control,))
+        cell_type = _obs_column(file, used.keys.cell_type) if has_cell_types else _same(ONE_CELL_TYPE, file.num_cells)
+    for what, column in (("perturbations", perturbation), ("cell types", cell_type), ("batches", batch)):
+        note += (*column.notes, *look_alikes(column.names, what=f"{path.name}: {what}"))
+    population = Population(
+        expression=expression,
+        genes=genes,
+        perturbation=perturbation.of_cells(),
+        cell_type=cell_type.of_cells(),
+        batch=batch.of_cells(),
+    )
     store, origin = own.get("store"), own.get("checkpoint", own.get("baseline"))
     return PopulationFile(
         path=path,
@@ -285,25 +294,17 @@ def _gene_names(file: CheckedAnnData) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _obs_column(file: CheckedAnnData, key: str) -> np.ndarray:
+def _obs_column(file: CheckedAnnData, key: str, *, named: Collection[str] = ()) -> Labels:
     columns = file.columns("obs")
     if key not in columns:
         raise InputError(f"{file.path}: no obs column {key!r}; {_nearest(key, columns)}found {_some(columns)}")
-    column = pd.Series(file.column("obs", key))
-    if column.isna().any():
-        raise InputError(
-            f"{file.path}: obs[{key!r}] has {int(column.isna().sum())} missing values; expected a label a cell"
-        )
-    labels = pd.Categorical(column.astype(str))
-    return np.asarray(labels.categories, dtype=object)[labels.codes]
+    return read_labels_of(file.column("obs", key), where=f"{file.path}: obs[{key!r}]", named=named)
 
 
-def _batches(file: CheckedAnnData, key: str, *, required: bool) -> tuple[np.ndarray, list[str]]:
+def _batches(file: CheckedAnnData, key: str, *, required: bool) -> tuple[Labels, list[str]]:
     if required or key in file.columns("obs"):
         return _obs_column(file, key), []
-    return np.full(file.num_cells, "", dtype=object), [
-        f"{file.path.name} has no obs column {key!r}: taken as one batch"
-    ]
+    return _same(ONE_BATCH, file.num_cells), [f"{file.path.name} has no obs column {key!r}: taken as one batch"]
 
 
 def _names_cell_types(file: CheckedAnnData, key: str) -> bool:
@@ -314,8 +315,8 @@ def _names_cell_types(file: CheckedAnnData, key: str) -> bool:
     return bool(difflib.get_close_matches(key, [name.lower() for name in columns], cutoff=_ALMOST))
 
 
-def _all_cells(num: int) -> np.ndarray:
-    return np.full(num, ONE_CELL_TYPE, dtype=object)
+def _same(label: str, num: int) -> Labels:
+    return Labels(codes=np.zeros(num, dtype=np.int32), names=(label,))
 
 
 def _with_cell_types(pred: PopulationFile, real: PopulationFile) -> PopulationFile:

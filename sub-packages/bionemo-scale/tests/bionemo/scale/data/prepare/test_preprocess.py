@@ -350,3 +350,41 @@ def test_genes_that_never_vary_are_refused(tmp_path, screen):
     screen.write_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(InputError, match="expected genes that vary"):
         prepare(PrepareSettings(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store", num_hvg=5))
+
+
+def test_blanks_at_the_ends_of_labels_make_no_other_labels(tmp_path, screen, make_store):
+    expected = make_store(screen, out=tmp_path / "plain")
+    spoilt = screen.copy()
+    for column in ("perturbation", "cell_type", "batch"):
+        labels = spoilt.obs[column].astype(str).to_numpy(dtype=object)
+        labels[::2] += " "
+        spoilt.obs[column] = labels
+    spoilt.write_h5ad(tmp_path / "screen0.h5ad")
+    config = PrepareSettings(inputs=(tmp_path / "screen0.h5ad",), out=tmp_path / "store", controls=(" control",))
+    warnings = prepare(config).warnings
+    assert sum("blanks at the ends" in line for line in warnings) == 3
+    store = Store.open(config.out)
+    assert store.card == expected.card and store.groups.to_columns() == expected.groups.to_columns()
+
+
+@pytest.mark.parametrize("label", ["nan", "", " ", "None"])
+@pytest.mark.parametrize("column", ["perturbation", "cell_type", "batch"])
+def test_cells_without_a_label_are_refused(tmp_path, screen, column, label):
+    labels = screen.obs[column].astype(str).to_numpy(dtype=object)
+    labels[3] = label
+    screen.obs[column] = labels
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    with pytest.raises(InputError, match=rf"obs\['{column}'\] must label every cell, found 1 of"):
+        prepare(PrepareSettings(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store"))
+    assert files_in(tmp_path) == ["a.h5ad"]
+
+
+def test_labels_that_differ_in_capitals_are_told_across_files(tmp_path, screen, make_store):
+    other = screen.copy()
+    other.obs["cell_type"] = other.obs["cell_type"].astype(str).str.replace("B c", "b C")
+    for name, adata in (("one", screen), ("two", other)):
+        adata.write_h5ad(tmp_path / f"{name}.h5ad")
+    config = PrepareSettings(inputs=(tmp_path / "one.h5ad", tmp_path / "two.h5ad"), out=tmp_path / "store")
+    assert "cell types: taken as different labels: 'B c' and 'b C'" in prepare(config).warnings
+    with pytest.raises(InputError, match="--dataset must be text, found ' '"):
+        PrepareSettings(inputs=(tmp_path,), out=tmp_path, datasets=(" ",))

@@ -130,7 +130,7 @@ def test_a_missing_batch_column_is_one_batch_unless_named(read, kang):
     other = kang.copy()
     del other.obs["batch"]
     file = read(other)
-    assert set(file.population.batch) == {""}
+    assert set(file.population.batch) == {"one batch"}
     assert "taken as one batch" in file.notes[0]
     with pytest.raises(InputError, match="no obs column 'donor'"):
         read(kang, "b.h5ad", labels=FileLabels(keys=ObsKeys(batch="donor")))
@@ -140,7 +140,9 @@ def test_missing_labels(read, kang):
     other = kang.copy()
     other.obs["cell_type"] = other.obs["cell_type"].astype(object)
     other.obs.iloc[3, other.obs.columns.get_loc("cell_type")] = np.nan
-    with pytest.raises(InputError, match=r"obs\['cell_type'\] has 1 missing values"):
+    with pytest.raises(
+        InputError, match=r"obs\['cell_type'\] must label every cell, found 1 of \d+ without a label \(1 missing\)"
+    ):
         read(other)
 
 
@@ -343,3 +345,11 @@ def test_predicted_controls(read, kang):
     assert line == "102 control cells of pred.h5ad on the predicted side"
     with pytest.raises(InputError, match=r"b.h5ad: control policy 'predicted' needs controls .*'CD8 T', 'NK'"):
         choose_controls(read(perturbed(kang), "b.h5ad"), real, "predicted")
+
+
+def test_blanks_in_labels_are_left_out_and_said(read, kang):
+    other = kang.copy()
+    other.obs["perturbation"] = [f"{name} " for name in other.obs["perturbation"]]
+    file = read(other, labels=FileLabels(control="control ", target_sum=1e4))
+    assert set(file.population.perturbation) == set(kang.obs["perturbation"]) and file.is_control.any()
+    assert any("blanks at the ends of 2 labels" in note for note in file.notes)

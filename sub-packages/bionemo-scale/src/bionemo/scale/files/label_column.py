@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The label of every cell, as one obs column says it: the same care for every column, file and command."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bionemo.scale.types import InputError
+
+
+MISSING = ("", "nan", "NaN", "NA", "<NA>", "NaT", "None")
+"""What becomes of a missing value when a column is turned into text; no label but where it is called the control."""
+_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """One obs column: every cell has one of a few names."""
+
+    codes: np.ndarray
+    """[cells] int32, row in ``names``."""
+    names: tuple[str, ...]
+    """Each once, without blanks at its ends."""
+    notes: tuple[str, ...] = ()
+    """What was changed, a line each."""
+
+    def of_cells(self) -> np.ndarray:
+        """Return the label of each cell, [cells] objects that are str."""
+        return np.asarray(self.names, dtype=object)[self.codes]
+
+
+def read_labels_of(values: Any, *, where: str, named: Collection[str] = ()) -> Labels:
+    """Return a column of any type as labels; blanks at their ends are left out, and said.
+
+    Args:
+        values: A pandas column or array, [cells].
+        where: File and column, for messages.
+        named: Labels that the user named, such as the control: one of them may be called "None" or "NA".
+
+    Raises:
+        InputError: Some cells have no label; their number is said.
+    """
+    column = values if isinstance(values, pd.Categorical) else pd.Categorical(np.asarray(values, dtype=object))
+    counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.categories))
+    written = [str(name) for name in column.categories]
+    stripped = [name.strip() for name in written]
+    without = Counter({"missing": int((column.codes < 0).sum())})
+    for name, count in zip(stripped, counts.tolist(), strict=True):
+        if name in MISSING and name not in named:
+            without[repr(name)] += count
+    if without.total():
+        kinds = ", ".join(f"{count} {name}" for name, count in without.items() if count)
+        raise InputError(
+            f"{where} must label every cell, found {without.total()} of {len(column)} without a label ({kinds}); "
+            "remove those cells or name them"
+        )
+    names = tuple(dict.fromkeys(stripped))
+    row = {name: code for code, name in enumerate(names)}
+    codes = np.array([row[name] for name in stripped], dtype=np.int32)[column.codes]
+    changed = [
+        name for name, plain, count in zip(written, stripped, counts.tolist(), strict=True) if name != plain and count
+    ]
+    notes = (f"{where}: blanks at the ends of {len(changed)} labels left out ({_some(changed)})",) if changed else ()
+    return Labels(codes=codes, names=names, notes=notes)
+
+
+def look_alikes(names: Iterable[str], *, what: str) -> tuple[str, ...]:
+    """Return a line about labels that differ only in capitals and blanks, which may be one label written twice.
+
+    Args:
+        names: Labels.
+        what: What they label.
+    """
+    alike: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        alike.setdefault("".join(name.split()).casefold(), []).append(name)
+    groups = [" and ".join(map(repr, sorted(group))) for group in alike.values() if len(group) > 1]
+    if not groups:
+        return ()
+    more = f", and {len(groups) - _SHOWN} more such" if len(groups) > _SHOWN else ""
+    return (f"{what}: taken as different labels: {'; '.join(groups[:_SHOWN])}{more}",)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more
