@@ -218,8 +218,8 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
     from bionemo.scale.data.sets.collate import collate
     from bionemo.scale.data.sets.dataset import CellSetDataset
     from bionemo.scale.data.sets.sampler import Sampling
-    from bionemo.scale.model.scale_model import ScaleModel
     from bionemo.scale.model.weights import init_weights
+    from bionemo.scale.train.averaged import AveragedModel
     from bionemo.scale.train.settings import TrainSettings
     from bionemo.scale.train.step import forward_step
     from bionemo.scale.train.tables import TABLES_NAME, load_tables, read_perturbations, set_decoder_bias, write_tables
@@ -227,7 +227,7 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
 
     settings = TrainSettings(store=run.store, out=Path())
     config = _config(run, store, settings.set_size)
-    model = ScaleModel(config)
+    model = AveragedModel(config)
     init_weights(model, seed=run.seed)
     with tempfile.TemporaryDirectory() as folder:
         tables = Path(folder) / TABLES_NAME
@@ -235,8 +235,7 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
         write_tables(tables, store.card, store.group_means(Split.TRAIN), perturbations)
         set_decoder_bias(model, str(tables))
         load_tables(model, str(tables))
-    if model.average is not None:
-        model.update_average(step=0)
+    model.update_average(step=0)
     sampling = Sampling(weighting=settings.weighting, control_share=settings.control_share)
     size, total = settings.micro_batch_size, run.steps
     sets = CellSetDataset(store, Split.TRAIN, settings.set_size, run.seed, sampling, num_samples=total * size)
@@ -251,8 +250,7 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         schedule.step()
-        if model.average is not None:
-            model.update_average(step + 1)
+        model.update_average(step + 1)
         spread.append(float(terms["latent_variance"]))
     return model.predictor.eval(), float(np.mean(spread[-20:]))
 

@@ -28,6 +28,7 @@ from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.model.sizes import REFERENCE_DATA, SIZES
 from bionemo.scale.model.weights import init_weights
+from bionemo.scale.train.averaged import AveragedModel
 from bionemo.scale.train.step import forward_step
 from bionemo.scale.types import CellBatch
 
@@ -59,7 +60,7 @@ def make_model(size: str, variant: str, set_size: int) -> ScaleModel:
     precision, _, spec = variant.rpartition("-")
     fields = PRECISIONS[precision].config_fields()
     config = ScaleModelConfig(**SIZES[size], **REFERENCE_DATA, set_size=set_size, layer_spec=spec, **fields)
-    model = ScaleModel(config)
+    model = AveragedModel(config)
     init_weights(model, seed=0)
     model = model.bfloat16() if config.bf16 else model
     return model.to(device())
@@ -82,7 +83,6 @@ def make_batch(num_sets: int, num_cells: int) -> CellBatch:
         "cell_type": labels("cell_types"),
         "perturbation": labels("perturbations"),
         "batch": labels("batches"),
-        "num_cells": torch.full((num_sets,), num_cells, device=device()),
         "seed": torch.arange(num_sets),
     }
 

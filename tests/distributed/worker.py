@@ -32,6 +32,7 @@ from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel, packed_length
 from bionemo.scale.model.sizes import SIZES
 from bionemo.scale.model.weights import init_weights
+from bionemo.scale.train.averaged import AveragedModel
 from bionemo.scale.train.objective import TERMS, stack_terms
 from bionemo.scale.train.step import data_step, forward_step
 from bionemo.scale.types import CellBatch
@@ -73,7 +74,6 @@ class Cells:
             "cell_type": torch.tensor([label[0] for label in labels]),
             "perturbation": torch.zeros(NUM_SETS, dtype=torch.int64),
             "batch": torch.tensor([label[1] for label in labels]),
-            "num_cells": torch.full((NUM_SETS,), NUM_CELLS),
             "seed": torch.from_numpy(rng.integers(2**31, size=NUM_SETS)),
         }
 
@@ -177,7 +177,7 @@ def run(args: argparse.Namespace) -> None:
         pipeline_dtype=torch.float32,
         deallocate_pipeline_outputs=True,
     )
-    model = ScaleModel(
+    model = AveragedModel(
         config,
         pre_process=parallel_state.is_pipeline_first_stage(),
         post_process=parallel_state.is_pipeline_last_stage(),

@@ -50,12 +50,12 @@ def groups():
 def network(size: str, precision: str, spec: str):
     """A network with its initial weights, which are the same for every spec and precision."""
     from bionemo.scale.model.config import ScaleModelConfig
-    from bionemo.scale.model.scale_model import ScaleModel
     from bionemo.scale.model.sizes import REFERENCE_DATA, SIZES
     from bionemo.scale.model.weights import init_weights
+    from bionemo.scale.train.averaged import AveragedModel
 
     fields = PRECISIONS[precision].config_fields()
-    model = ScaleModel(ScaleModelConfig(**SIZES[size], **REFERENCE_DATA, layer_spec=spec, **fields))
+    model = AveragedModel(ScaleModelConfig(**SIZES[size], **REFERENCE_DATA, layer_spec=spec, **fields))
     init_weights(model, seed=0)
     return (model.bfloat16() if fields["bf16"] else model).cuda()
 
@@ -67,8 +67,7 @@ def sets(num_sets: int, num_cells: int):
         return (1.5 * torch.randn(num_sets, num_cells, 2000, generator=generator)).clamp_min(0).cuda()
 
     labels = {name: torch.arange(num_sets).cuda() % 10 for name in ("cell_type", "perturbation", "batch")}
-    counts = torch.full((num_sets,), num_cells).cuda()
-    return dict(control=cells(), perturbed=cells(), num_cells=counts, seed=torch.arange(num_sets), **labels)
+    return dict(control=cells(), perturbed=cells(), seed=torch.arange(num_sets), **labels)
 
 
 def common_names(model) -> dict[str, torch.Tensor]:

@@ -173,7 +173,5 @@ class CellBatch(TypedDict):
     """[B] int64, row in ``DataCard.perturbations``; their number stands for control."""
     batch: Tensor
     """[B] int64, row in ``DataCard.batches``."""
-    num_cells: Tensor
-    """[B] int64, the first ``num_cells`` rows are the set's share of its group, the others fill it up from the group."""
     seed: Tensor
     """[B] int64."""

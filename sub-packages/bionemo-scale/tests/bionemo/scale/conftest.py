@@ -78,15 +78,16 @@ def make_model(make_config: Callable) -> Callable:
     """Tiny network with its initial weights; fields by name replace its configuration's."""
     import torch
 
-    from bionemo.scale.model.scale_model import ScaleModel
     from bionemo.scale.model.weights import init_weights
+    from bionemo.scale.train.averaged import AveragedModel
 
     def make(**fields):
         # Numba, once used by scanpy, leaves OpenMP with every core, and torch's threads then wait for one another.
         torch.set_num_threads(1)
         config = make_config(**fields)
-        model = ScaleModel(config)
+        model = AveragedModel(config)
         init_weights(model, seed=config.seed)
+        model.update_average(step=0)
         return model
 
     return make
@@ -112,7 +113,6 @@ def make_batch() -> Callable:
             "cell_type": labels(CELL_TYPES),
             "perturbation": labels(PERTURBATIONS),
             "batch": labels(BATCHES),
-            "num_cells": torch.full((num_sets,), num_cells),
             "seed": torch.randint(2**31, (num_sets,), generator=generator),
         }
 

@@ -88,7 +88,9 @@ def test_new_labels_join_the_tables_of_the_device(make_model):
     model = make_model(perturbation_source="both", feature_size=5, dose_separator="@", max_agents=2).to("meta")
     encoder = model.condition_encoder.perturbation
     with OneDevice():
-        encoder.append(torch.tensor([[0, 1, 2]]), doses=torch.full((1, 3), 2.0), features=torch.ones(2, 5))
+        encoder = encoder.with_labels(
+            torch.tensor([[0, 1, 2]]), doses=torch.full((1, 3), 2.0), features=torch.ones(2, 5)
+        )
         embedded = encoder(torch.zeros(3, dtype=torch.int64, device="meta"))
     assert embedded.device.type == encoder.members.device.type == encoder.feature_table.device.type == "meta"
 

@@ -58,15 +58,15 @@ def asked_perturbations(card: DataCard, given: Sequence[str], features: Path | N
 
 
 def with_new_perturbations(loaded: LoadedModel, names: Sequence[str], features: Path | None) -> LoadedModel:
-    """Teach a model labels made of agents it knows, or that features describe.
+    """Return a model that also knows labels made of agents it knew, or that features describe.
 
     Args:
-        loaded: The model; its condition encoder gets rows for the new labels.
+        loaded: The model, which stays as it is.
         names: Perturbations; those it knows change nothing.
         features: File of :func:`~bionemo.scale.data.labels.agents.read_features` for agents that it was not trained on.
 
     Returns:
-        The model with a data card that has the new labels at its end.
+        A model with the same weights and a data card that has the new labels at its end.
 
     Raises:
         InputError: A label names an agent that the model does not know and that cannot be described to it.
@@ -88,10 +88,10 @@ def with_new_perturbations(loaded: LoadedModel, names: Sequence[str], features: 
     # Described agents follow the trained ones, control, the unknown one and those described before.
     first = encoder.feature_table.shape[0] if described else 0
     members = np.where(agents.members < len(known), agents.members, agents.members - len(known) + first)
-    encoder.append(torch.from_numpy(members), doses=torch.from_numpy(agents.doses), features=table)
-    effects = loaded.model.effects
-    loaded.model.effects = torch.cat([effects, effects.new_zeros(len(new), effects.shape[1])])
-    return replace(loaded, card=replace(card, perturbations=(*card.perturbations, *new)))
+    model = loaded.model.with_perturbations(
+        torch.from_numpy(members), doses=torch.from_numpy(agents.doses), features=table
+    )
+    return replace(loaded, model=model, card=replace(card, perturbations=(*card.perturbations, *new)))
 
 
 def with_unknown_contexts(loaded: LoadedModel, *, cell_types: Iterable[str], batches: Iterable[str]) -> LoadedModel:

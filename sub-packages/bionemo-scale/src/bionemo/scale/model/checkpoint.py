@@ -111,7 +111,7 @@ def load_network(config: ScaleModelConfig, checkpoint: Path, *, layer_spec: Laye
     if not get_cuda_rng_tracker().is_initialized():
         model_parallel_cuda_manual_seed(config.seed)
     model = ScaleModel(
-        dataclasses.replace(config, **layout, layer_spec=layer_spec, ema_decay=0.0),
+        dataclasses.replace(config, **layout, layer_spec=layer_spec),
         pre_process=parallel_state.is_pipeline_first_stage(),
         post_process=parallel_state.is_pipeline_last_stage(),
     )

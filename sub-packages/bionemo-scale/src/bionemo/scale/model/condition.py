@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.model.layers import Linear
+from bionemo.scale.model.layers import Linear, shallow_copy
 
 
 LABEL_SCALE = 10.0
@@ -47,7 +47,7 @@ class PerturbationEncoder(nn.Module):
     ``e_p = sum_m (E[m] + W f_m + V [log(1 + dose_m), 1])``, the row, the features and the dose of each agent m; terms
     that the configuration does not ask for are left out. With one agent a label, no features and no doses that is the
     label's row. What a label is made of stands in buffers, a row for each training label, then control, then the
-    unknown label; :meth:`append` adds labels that were not trained on.
+    unknown label; :meth:`with_labels` adds labels that were not trained on.
     """
 
     def __init__(self, config: ScaleModelConfig):
@@ -59,15 +59,15 @@ class PerturbationEncoder(nn.Module):
         members = torch.full((config.num_perturbations + 2, config.max_agents), -1)
         members[:, 0] = torch.arange(len(members)) + self.num_agents - config.num_perturbations
         self.register_buffer("members", members)
-        if self.source != "learned":
-            self.feature_linear = nn.Linear(config.feature_size, config.condition_size, bias=False)
-            self.register_buffer("feature_table", torch.zeros(self.num_agents + 2, config.feature_size))
-            # What brought the features of the training agents to mean 0 and standard deviation 1.
-            self.register_buffer("feature_mean", torch.zeros(config.feature_size))
-            self.register_buffer("feature_scale", torch.ones(config.feature_size))
-        if config.dose_separator:
-            self.dose_linear = nn.Linear(2, config.condition_size, bias=False)
-            self.register_buffer("doses", torch.full(members.shape, -1.0))
+        has_features, has_doses = self.source != "learned", bool(config.dose_separator)
+        width, size = config.feature_size, config.condition_size
+        self.feature_linear = nn.Linear(width, size, bias=False) if has_features else None
+        self.register_buffer("feature_table", torch.zeros(self.num_agents + 2, width) if has_features else None)
+        # What brought the features of the training agents to mean 0 and standard deviation 1.
+        self.register_buffer("feature_mean", torch.zeros(width) if has_features else None)
+        self.register_buffer("feature_scale", torch.ones(width) if has_features else None)
+        self.dose_linear = nn.Linear(2, size, bias=False) if has_doses else None
+        self.register_buffer("doses", torch.full(members.shape, -1.0) if has_doses else None)
 
     def forward(self, perturbation: Int64[Tensor, " B"]) -> Float[Tensor, "B E"]:
         """Return the embedding of each label, before :data:`LABEL_SCALE`."""
@@ -79,37 +79,38 @@ class PerturbationEncoder(nn.Module):
         terms = self.embedding(rows)
         if self.source == "features":
             terms = terms * ((agents == self.num_agents) | (agents == self.num_agents + 1))[..., None]
-        if self.source != "learned":
+        if self.feature_linear is not None:
             terms = terms + self.feature_linear(self.feature_table[agents])
-        if hasattr(self, "doses"):
+        if self.dose_linear is not None:
             dose = self.doses[perturbation]
             has_dose = dose >= 0
             given = torch.stack([torch.where(has_dose, dose, 0.0).log1p(), has_dose.to(dose)], dim=-1)
             terms = terms + self.dose_linear(given)
         return (terms * named[..., None]).sum(dim=1)
 
-    def append(
+    def with_labels(
         self,
         members: Int64[Tensor, "L M"],
         *,
         doses: Float[Tensor, "L M"] | None = None,
         features: Float[Tensor, "A F"] | None = None,
-    ) -> None:
-        """Add labels; the first gets the id ``num_perturbations + 2``.
+    ) -> "PerturbationEncoder":
+        """Return an encoder with more labels after those of this one, which stays as it is. They share all weights.
 
         Args:
             members: Agents of each label, -1 where it has fewer; agents of ``features`` follow the unknown one.
             doses: Dose of each agent, -1 for none; without doses in training they are left out.
             features: Features of agents that were not trained on, as they stand in a file.
         """
-        width = max(members.shape[1], self.members.shape[1])
-        self.members = torch.cat([_widen(self.members, width), _widen(members.to(self.members), width)])
-        if hasattr(self, "doses"):
+        encoder, width = shallow_copy(self), max(members.shape[1], self.members.shape[1])
+        encoder.members = torch.cat([_widen(self.members, width), _widen(members.to(self.members), width)])
+        if self.doses is not None:
             doses = torch.full(members.shape, -1.0) if doses is None else doses
-            self.doses = torch.cat([_widen(self.doses, width), _widen(doses.to(self.doses), width)])
+            encoder.doses = torch.cat([_widen(self.doses, width), _widen(doses.to(self.doses), width)])
         if features is not None:
             scaled = (features.to(self.feature_mean) - self.feature_mean) / self.feature_scale
-            self.feature_table = torch.cat([self.feature_table, scaled])
+            encoder.feature_table = torch.cat([self.feature_table, scaled])
+        return encoder
 
 
 def _widen(table: Tensor, width: int) -> Tensor:

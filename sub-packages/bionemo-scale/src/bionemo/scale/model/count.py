@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a configuration comes to, counted on a network that takes no memory."""
 
-import copy
 from dataclasses import dataclass
 
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -33,10 +32,8 @@ def count_tensors(config: ScaleModelConfig) -> TensorCount:
     rank alone.
     """
     # Megatron names its devices, so that torch's meta device cannot stand in by default; fake tensors take any.
-    without_average = copy.copy(config)
-    without_average.ema_decay = 0.0
     with FakeTensorMode():
-        model = ScaleModel(without_average)
+        model = ScaleModel(config)
     parts: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         part = name.split(".")[0]

@@ -6,8 +6,9 @@ Megatron's parallel linears return (output, bias); these return the output. They
 weights, whatever their input's.
 """
 
+import copy
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -76,6 +77,18 @@ class Mlp(nn.Module):
     def read_out(self, hidden: Float[Tensor, "*axes H"]) -> Float[Tensor, "*axes O"]:
         """Map hidden features, linearly."""
         return self.linear_fc2(hidden)[0]
+
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def shallow_copy(module: _Module) -> _Module:
+    """Return a module with the same parts and tensors, any of which can be replaced without a change of the original."""
+    copied = copy.copy(module)
+    for name in ("_parameters", "_buffers", "_modules"):
+        # torch keeps them in dictionaries, which copy.copy shares.
+        copied.__dict__[name] = dict(module.__dict__[name])
+    return copied
 
 
 def run_blocks(blocks: TransformerBlock, x: Float[Tensor, "S B D"], **inputs: Any) -> Float[Tensor, "S B D"]:

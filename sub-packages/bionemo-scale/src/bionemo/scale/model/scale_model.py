@@ -7,7 +7,6 @@ runs its share of the transport blocks; the last has the head and the decoder. W
 [Z_0; Z_1; H; c], stacked along the sequence axis: 3 N + 1 rows of B sets.
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ from bionemo.scale.model.condition import ConditionEncoder
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.decoder import Decoder
 from bionemo.scale.model.gene_encoder import GeneEncoder
-from bionemo.scale.model.layers import Linear
+from bionemo.scale.model.layers import Linear, shallow_copy
 from bionemo.scale.model.set_fusion import SetFusion
 from bionemo.scale.model.transport import TransportBlocks, TransportInput
 from bionemo.scale.types import CellBatch
@@ -60,58 +59,41 @@ class ScaleModel(MegatronModule):
         super().__init__(config)
         self.pre_process, self.post_process = pre_process, post_process
         self._input: Tensor | None = None
-        self.changes: dict[str, Callable[[], Tensor]] = {}
-        """What is trained beside a weight, by the weight's name, and added to it where the average follows it."""
-        if pre_process:
-            self.gene_encoder = GeneEncoder(config)
-            self.set_fusion = SetFusion(config, GeneEncoder.output_size(config))
-            self.condition_encoder = ConditionEncoder(config)
-            self.transport_input = TransportInput(config)
+        # A stage holds the parts that it runs.
+        self.gene_encoder = GeneEncoder(config) if pre_process else None
+        self.set_fusion = SetFusion(config, GeneEncoder.output_size(config)) if pre_process else None
+        self.condition_encoder = ConditionEncoder(config) if pre_process else None
+        self.transport_input = TransportInput(config) if pre_process else None
         # Every stage needs the effects; one of them saves them.
         effects = torch.zeros(config.num_perturbations + 2, config.num_genes)
         self.register_buffer("effects", effects, persistent=pre_process)
         self.transport_blocks = TransportBlocks(config, is_last_stage=post_process)
-        if post_process:
-            self.head = Linear(config, config.hidden_size, config.hidden_size)
-            self.expression_decoder = Decoder(config)
-        self.average = _average_of(self) if config.ema_decay else None
-
-    @property
-    def predictor(self) -> "ScaleModel":
-        """The network that predicts: the running average of the weights where one is kept, else this one."""
-        return self if self.average is None else self.average
-
-    @torch.no_grad()
-    def update_average(self, step: int) -> None:
-        """Let the average follow the weights: ``average = d average + (1 - d) weights``.
-
-        Early on d is smaller, step / (step + 9), so that the average starts as a copy and soon forgets the first weights.
-
-        Args:
-            step: Optimizer steps so far.
-        """
-        decay = min(self.config.ema_decay, step / (step + 9))
-        followed = self._followed()
-        average = {**dict(self.average.named_parameters()), **dict(self.average.named_buffers())}
-        for name, value in average.items():
-            # Not an average of step 0: Megatron leaves new weights as the memory was, and a NaN would never leave.
-            if value.is_floating_point() and decay > 0:
-                value.lerp_(followed[name].to(value.dtype), 1 - decay)
-            else:
-                value.copy_(followed[name])
-
-    def _followed(self) -> dict[str, Tensor]:
-        tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-        # A weight that something is trained beside is wrapped.
-        named = {name.replace(".to_wrap.", "."): value for name, value in tensors.items()}
-        return {**named, **{name: named[name].float() + change() for name, change in self.changes.items()}}
+        self.head = Linear(config, config.hidden_size, config.hidden_size) if post_process else None
+        self.expression_decoder = Decoder(config) if post_process else None
 
     def bfloat16(self) -> "ScaleModel":
-        """Convert what is trained. The average stays float32: its steps are too small for the 8 bits of bfloat16."""
-        for name, child in self.named_children():
-            if name != "average":
-                child.bfloat16()
+        """Convert the parts. The effects stay single precision: they are added to predictions as they are."""
+        for child in self.children():
+            child.bfloat16()
         return self
+
+    def with_perturbations(
+        self,
+        members: Int64[Tensor, "L M"],
+        *,
+        doses: Float[Tensor, "L M"] | None = None,
+        features: Float[Tensor, "A F"] | None = None,
+    ) -> "ScaleModel":
+        """Return a network that knows more perturbations, on a model that is one pipeline stage.
+
+        It shares every weight with this one, which stays as it is. Arguments are those of
+        :meth:`bionemo.scale.model.condition.PerturbationEncoder.with_labels`. The new labels have no mean effect.
+        """
+        network, encoder = shallow_copy(self), shallow_copy(self.condition_encoder)
+        encoder.perturbation = self.condition_encoder.perturbation.with_labels(members, doses=doses, features=features)
+        network.condition_encoder = encoder
+        network.effects = torch.cat([self.effects, self.effects.new_zeros(len(members), self.effects.shape[1])])
+        return network
 
     def sharded_state_dict(self, prefix: str = "", sharded_offsets: tuple = (), metadata: dict | None = None) -> dict:
         """Describe this rank's tensors to Megatron's checkpoints; any layout reads what any other wrote."""
@@ -180,15 +162,6 @@ class ScaleModel(MegatronModule):
 
     def _read_out(self, joint: Float[Tensor, "S B D"]) -> Float[Tensor, "B N D"]:
         return self.head(joint[:-1].transpose(0, 1))
-
-
-def _average_of(model: ScaleModel) -> ScaleModel:
-    """Return a network of the same shape that no gradient reaches."""
-    config = copy.copy(model.config)
-    config.ema_decay = 0.0
-    config.params_dtype, config.bf16, config.fp8 = torch.float32, False, None
-    average = ScaleModel(config, pre_process=model.pre_process, post_process=model.post_process)
-    return average.requires_grad_(False)
 
 
 def _pack(z_0: Float[Tensor, "B N D"], z_1: Float[Tensor, "B N D"], joint: Float[Tensor, "S B D"]) -> Tensor:

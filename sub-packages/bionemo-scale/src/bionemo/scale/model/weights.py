@@ -36,13 +36,11 @@ def init_weights(model: nn.Module, *, seed: int) -> None:
     global_names = _global_names(model)
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
-            # The running average; it starts as a copy.
+            # It follows others, and starts as their copy.
             continue
         full_name = global_names.get(name, name)
         with torch.no_grad():
             parameter.copy_(_slice(_draw(full_name, parameter, model, seed), parameter, gated=_is_gated(model, name)))
-    if getattr(model, "average", None) is not None:
-        model.update_average(step=0)
 
 
 def _draw(name: str, parameter: nn.Parameter, model: nn.Module, seed: int) -> Tensor:

@@ -14,8 +14,8 @@ from bionemo.llm.utils import iomixin_utils as iom
 from bionemo.scale.megatron import roles
 from bionemo.scale.megatron.roles import Role
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.model.weights import init_weights
+from bionemo.scale.train.averaged import AveragedModel
 from bionemo.scale.train.finetune.lora import add_adapters
 from bionemo.scale.train.finetune.transfer import freeze, start_from_checkpoint
 from bionemo.scale.train.loss import ScaleLoss
@@ -25,11 +25,11 @@ from bionemo.scale.types import DataCard
 
 @dataclass
 class ScaleConfig(
-    ScaleModelConfig, MegatronBioNeMoTrainableModelConfig[ScaleModel, ScaleLoss], iom.IOMixinWithGettersSetters
+    ScaleModelConfig, MegatronBioNeMoTrainableModelConfig[AveragedModel, ScaleLoss], iom.IOMixinWithGettersSetters
 ):
     """Architecture, objective and data card of a SCALE model."""
 
-    model_cls: type[ScaleModel] = ScaleModel
+    model_cls: type[AveragedModel] = AveragedModel
     loss_cls: type[ScaleLoss] = roles.layout(ScaleLoss)
     # BionemoLightningModule reads both.
     train_metric: Any = None
@@ -44,7 +44,7 @@ class ScaleConfig(
     """Rank of the adapters on the blocks (:mod:`bionemo.scale.train.finetune.lora`); 0 trains the blocks themselves."""
     override_parent_fields: list[str] = field(default_factory=lambda: fields_of_the_run())
 
-    def configure_model(self) -> ScaleModel:
+    def configure_model(self) -> AveragedModel:
         """Build this rank's stage of the network, from the initial checkpoint where one is named."""
         if not get_cuda_rng_tracker().is_initialized():
             # NeMo seeds Megatron's random states only when it counts a GPU.
@@ -65,8 +65,7 @@ class ScaleConfig(
         if self.tables_file:
             # After a checkpoint too: labels and effects are those of this run's training data.
             load_tables(model, self.tables_file)
-        if self.ema_decay:
-            model.update_average(step=0)
+        model.update_average(step=0)
         if self.start_from:
             start_from_checkpoint(model, Path(self.start_from), DataCard.from_json(self.data_card))
         if self.lora:

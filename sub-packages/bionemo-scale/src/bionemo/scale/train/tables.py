@@ -85,10 +85,10 @@ def load_tables(model: ScaleModel, path: str) -> None:
         encoder = model.condition_encoder.perturbation
         _fill(encoder.members, tables["members"])
         for name, table in (("doses", "doses"), ("feature_table", "features")):
-            if hasattr(encoder, name):
+            if getattr(encoder, name) is not None:
                 _fill(getattr(encoder, name), tables[table])
         for name in ("feature_mean", "feature_scale"):
-            if hasattr(encoder, name):
+            if getattr(encoder, name) is not None:
                 getattr(encoder, name).copy_(tables[name])
 
 

@@ -61,6 +61,18 @@ def test_labels_with_commas_are_asked_for_in_options(load, tmp_path: Path):
     assert asked_perturbations(loaded.card, ["A,beta, gamma"], None) == ("A", "beta", "gamma")
 
 
+def test_a_model_does_not_learn_what_another_of_its_weights_was_taught(load):
+    """Two models of one network, each with a label of its own in the same row."""
+    first = load()
+    one, other = (with_new_perturbations(first, [name], None) for name in ("B+D", "A+C"))
+    single = embed(first, "A", "B", "C", "D")
+    torch.testing.assert_close(embed(one, "B+D")[0], single[1] + single[3])
+    torch.testing.assert_close(embed(other, "A+C")[0], single[0] + single[2])
+    assert first.model.effects.shape[0] == 4 + 2 and one.model.effects.shape[0] == 4 + 2 + 1
+    shared = dict(first.model.named_parameters())
+    assert all(value is shared[name] for name, value in other.model.named_parameters())
+
+
 def test_trained_labels_keep_their_rows(load):
     rows = model_rows(load().card, load().model.config)
     assert rows.perturbation.tolist() == [0, 1, 2, 3]

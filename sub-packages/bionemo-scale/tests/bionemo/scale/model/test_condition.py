@@ -162,7 +162,9 @@ def test_labels_that_were_not_trained_are_made_of_trained_agents_and_of_features
     encoder.feature_scale.fill_(2.0)
     new = torch.tensor([[3.0, 1, 1, 1, 1]])
     # B@5+C, and an agent that only its features describe; agent 5 follows control and unknown.
-    encoder.append(torch.tensor([[1, 2], [5, -1]]), doses=torch.tensor([[5.0, -1], [-1, -1]]), features=new)
+    encoder = encoder.with_labels(
+        torch.tensor([[1, 2], [5, -1]]), doses=torch.tensor([[5.0, -1], [-1, -1]]), features=new
+    )
     found = encoder(torch.tensor([6, 7]))
     torch.testing.assert_close(found[0], agent(encoder, 1, 5) + agent(encoder, 2, None))
     torch.testing.assert_close(found[1], encoder.feature_linear.weight @ torch.tensor([1.0, 0, 0, 0, 0]))
@@ -170,7 +172,7 @@ def test_labels_that_were_not_trained_are_made_of_trained_agents_and_of_features
 
 def test_longer_combinations_than_trained_can_be_appended(drugs):
     encoder = drugs("learned")
-    encoder.append(torch.tensor([[0, 1, 2]]))
+    encoder = encoder.with_labels(torch.tensor([[0, 1, 2]]))
     parts = [encoder.embedding.weight[row] for row in range(3)]
     torch.testing.assert_close(encoder(torch.tensor([6]))[0], sum(parts))
     torch.testing.assert_close(encoder(torch.tensor([0]))[0], agent(encoder, 0, 1))

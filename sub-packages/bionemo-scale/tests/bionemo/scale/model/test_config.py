@@ -1,9 +1,15 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import ast
+from pathlib import Path
+
 import pytest
 import torch
+from megatron.core.transformer.transformer_config import TransformerConfig
 
-from bionemo.scale.model.config import encoder_config
+import bionemo.scale.model.config
+from bionemo.scale.megatron.roles import Role, names_of
+from bionemo.scale.model.config import ScaleModelConfig, encoder_config
 from bionemo.scale.model.sizes import SIZES
 
 
@@ -151,3 +157,19 @@ class TestFp8:
 def test_what_would_fail_later_or_do_nothing_is_refused(fields, message, make_config):
     with pytest.raises(ValueError, match=message):
         make_config(**fields)
+
+
+MODULES = sorted(Path(bionemo.scale.model.config.__file__).parent.glob("*.py"))
+# The first declares the fields and checks them, the second reads whether a checkpoint holds an average.
+READ_ALL = {"config.py", "checkpoint.py"}
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name not in READ_ALL], ids=lambda path: path.name)
+def test_the_network_does_not_read_how_it_is_trained_or_asked(path):
+    """Dropout, which Megatron's layers read, is a field of Megatron's."""
+    others = (
+        names_of(ScaleModelConfig, Role.OBJECTIVE, Role.GENERATION) - TransformerConfig.__dataclass_fields__.keys()
+    )
+    assert {"prior", "ema_decay", "solver"} <= others
+    read = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+    assert read & others == set()

@@ -170,7 +170,6 @@ class Screen:
             "cell_type": cell_type,
             "perturbation": torch.zeros(num_sets, dtype=torch.int64),
             "batch": torch.zeros(num_sets, dtype=torch.int64),
-            "num_cells": torch.full((num_sets,), num_cells),
             "seed": torch.randint(2**31, (num_sets,), generator=self.generator),
         }
 

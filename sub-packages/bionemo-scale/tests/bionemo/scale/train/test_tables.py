@@ -62,7 +62,7 @@ def test_features_are_standardised_and_constant_columns_are_zero(network):
     torch.testing.assert_close(encoder.feature_table[:3, 0], torch.tensor([-1 / spread, 0, 1 / spread]).float())
     assert not encoder.feature_table[:, 1].any() and not encoder.feature_table[3:].any()
     # New agents are brought to the same scale.
-    encoder.append(torch.tensor([[5]]), features=torch.tensor([[3.0, 5]]))
+    encoder = encoder.with_labels(torch.tensor([[5]]), features=torch.tensor([[3.0, 5]]))
     torch.testing.assert_close(encoder.feature_table[5], encoder.feature_table[2])
 
 

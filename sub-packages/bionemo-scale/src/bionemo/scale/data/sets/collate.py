@@ -32,7 +32,6 @@ class PackedSets(TypedDict):
     """[B] int64, as all below."""
     perturbation: Tensor
     batch: Tensor
-    num_cells: Tensor
     seed: Tensor
 
 
@@ -52,7 +51,6 @@ def pack(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
         cell_type=torch.from_numpy(gathered.cell_type),
         perturbation=torch.from_numpy(gathered.perturbation),
         batch=torch.from_numpy(gathered.batch),
-        num_cells=torch.from_numpy(gathered.num_cells),
         seed=torch.from_numpy(gathered.seed),
     )
 
@@ -96,7 +94,7 @@ def unpack(packed: PackedSets, device: torch.device) -> CellBatch:
         device: Where ``control`` and ``perturbed`` go; the labels stay where they are.
 
     Returns:
-        ``control`` and ``perturbed`` [B, N, G] float32, the labels, ``num_cells`` and ``seed`` [B] int64.
+        ``control`` and ``perturbed`` [B, N, G] float32, the labels and ``seed`` [B] int64.
     """
     dense = _dense_on_host(packed) if device.type == "cpu" else dense_on_device(packed, device)
     control, perturbed = dense.view(2, len(packed["seed"]), -1, packed["num_genes"]).unbind(0)
@@ -106,7 +104,6 @@ def unpack(packed: PackedSets, device: torch.device) -> CellBatch:
         cell_type=packed["cell_type"],
         perturbation=packed["perturbation"],
         batch=packed["batch"],
-        num_cells=packed["num_cells"],
         seed=packed["seed"],
     )
 

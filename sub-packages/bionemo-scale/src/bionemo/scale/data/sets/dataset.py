@@ -27,8 +27,6 @@ class GatheredSets(NamedTuple):
     """[B] int64."""
     batch: np.ndarray
     """[B] int64."""
-    num_cells: np.ndarray
-    """[B] int64."""
     seed: np.ndarray
     """[B] int64."""
 
@@ -93,7 +91,6 @@ class CellSetDataset(Dataset[GatheredSets]):
             cell_type=groups.cell_type[group].astype(np.int64),
             perturbation=_perturbation_ids(groups, group),
             batch=groups.batch[group].astype(np.int64),
-            num_cells=np.array([plan.num_cells for plan in plans], dtype=np.int64),
             seed=np.array([plan.seed for plan in plans], dtype=np.int64),
         )
 

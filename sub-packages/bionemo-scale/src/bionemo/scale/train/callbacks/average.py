@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from bionemo.scale.model.scale_model import ScaleModel
+from bionemo.scale.train.averaged import AveragedModel
 
 
 class WeightAverage(pl.Callback):
@@ -15,5 +15,5 @@ class WeightAverage(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Update the average; the network lies under what NeMo and Megatron wrapped it in."""
         for module in pl_module.modules():
-            if isinstance(module, ScaleModel) and module.average is not None:
+            if isinstance(module, AveragedModel):
                 module.update_average(trainer.global_step)

@@ -9,6 +9,7 @@ fine-tuned again. The adapters and W stand beside it, for the run to go on.
 
 import math
 import zlib
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,13 +22,13 @@ from megatron.core.tensor_parallel import (
 from megatron.core.transformer.transformer_block import TransformerBlock
 from torch import Tensor, nn
 
-from bionemo.scale.model.scale_model import ScaleModel
+from bionemo.scale.train.averaged import AveragedModel
 
 
 _LINEARS = ("linear_qkv", "linear_proj", "linear_fc1", "linear_fc2")
 
 
-def add_adapters(model: ScaleModel, *, rank: int, seed: int) -> None:
+def add_adapters(model: AveragedModel, *, rank: int, seed: int) -> None:
     """Freeze the linear maps of all blocks and set an adapter beside each; the network computes what it did before.
 
     Args:
@@ -36,12 +37,12 @@ def add_adapters(model: ScaleModel, *, rank: int, seed: int) -> None:
         seed: Seed of their initial weights.
     """
     for part in ("gene_encoder", "transport_blocks"):
-        for name, block in getattr(model, part, nn.Module()).named_modules():
+        for name, block in (getattr(model, part) or nn.Module()).named_modules():
             if isinstance(block, TransformerBlock):
                 _adapt_block(model, block, f"{part}.{name}", rank=rank, seed=seed)
 
 
-def _adapt_block(model: ScaleModel, block: TransformerBlock, path: str, *, rank: int, seed: int) -> None:
+def _adapt_block(model: AveragedModel, block: TransformerBlock, path: str, *, rank: int, seed: int) -> None:
     found = [(name, module) for name, module in block.named_modules() if name.rpartition(".")[2] in _LINEARS]
     for name, linear in found:
         owner, _, attribute = name.rpartition(".")
@@ -50,7 +51,14 @@ def _adapt_block(model: ScaleModel, block: TransformerBlock, path: str, *, rank:
         # Counted over all stages, as in init_weights, so that every layout begins with the same adapters.
         layer = block.layers[int(name.split(".")[1])].layer_number
         _init(wrapped.adapter, f"{seed}:{path}:{layer}:{attribute}")
-        model.changes[f"{path}.{name}.weight"] = lambda adapter=wrapped.adapter: merged_change(adapter)
+        for tensor in (tensor for tensor, _ in linear.named_parameters()):
+            model.merged[f"{path}.{name}.{tensor}"] = partial(_merged, wrapped, tensor)
+
+
+def _merged(wrapped: nn.Module, name: str) -> Tensor:
+    """Return a tensor of a map as it is without an adapter beside it."""
+    tensor = wrapped.to_wrap.get_parameter(name)
+    return tensor.float() + merged_change(wrapped.adapter) if name == "weight" else tensor
 
 
 def _wrap(linear: nn.Module, attribute: str, *, gated: bool, rank: int) -> nn.Module:

@@ -19,6 +19,7 @@ from bionemo.scale.data.labels.agents import Grammar, take_apart
 from bionemo.scale.model.checkpoint import load_network, read_config
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
+from bionemo.scale.train.averaged import AveragedModel
 from bionemo.scale.train.settings import FREEZABLE
 from bionemo.scale.types import DataCard
 
@@ -89,7 +90,7 @@ def match(old: DataCard, old_config: ScaleModelConfig, new: DataCard, new_config
     )
 
 
-def start_from_checkpoint(model: ScaleModel, checkpoint: Path, card: DataCard) -> None:
+def start_from_checkpoint(model: AveragedModel, checkpoint: Path, card: DataCard) -> None:
     """Give a new network the weights of a checkpoint: those that predict, its running average where it keeps one.
 
     Args:
@@ -129,7 +130,7 @@ def copy_weights(source: ScaleModel, target: ScaleModel, matches: Matches) -> No
             _copy_rows(weights[name], parameter, labels[name], axis=0)
         else:
             parameter.copy_(weights[name])
-    if target.pre_process and hasattr(target.condition_encoder.perturbation, "feature_table"):
+    if target.pre_process and target.condition_encoder.perturbation.feature_table is not None:
         _scale_features_alike(source.condition_encoder.perturbation, target.condition_encoder.perturbation)
 
 
@@ -172,8 +173,10 @@ def freeze(model: ScaleModel, parts: Sequence[str]) -> None:
         parts: Names in :data:`bionemo.scale.train.settings.FREEZABLE`.
     """
     for name in (module for part in parts for module in FREEZABLE[part]):
-        if hasattr(model, name):
-            getattr(model, name).requires_grad_(False)
+        part = getattr(model, name)
+        # Another stage holds it where there is none.
+        if part is not None:
+            part.requires_grad_(False)
 
 
 def count_weights(model: ScaleModel, wanted: Callable[[nn.Parameter], Any] = lambda parameter: True) -> int:

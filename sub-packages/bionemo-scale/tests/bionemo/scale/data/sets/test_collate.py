@@ -12,7 +12,7 @@ from bionemo.scale.types import CellBatch
 def gathered(num_sets, num_cells=3, seed=0):
     rng = np.random.default_rng(seed)
     expression = random_sparse(2 * num_sets * num_cells, 5, 0.4, "csr", dtype=np.float32, random_state=rng)
-    labels = [rng.integers(100, size=num_sets) for _ in range(5)]
+    labels = [rng.integers(100, size=num_sets) for _ in range(4)]
     return GatheredSets(expression, *labels)
 
 
@@ -25,7 +25,7 @@ def test_sets_become_tensors():
     np.testing.assert_array_equal(batch["perturbed"], dense[1])
     for name in ("control", "perturbed"):
         assert batch[name].dtype == torch.float32 and batch[name].is_contiguous()
-    for name in ("cell_type", "perturbation", "batch", "num_cells", "seed"):
+    for name in ("cell_type", "perturbation", "batch", "seed"):
         np.testing.assert_array_equal(batch[name], getattr(sets, name))
         assert batch[name].dtype == torch.int64
 

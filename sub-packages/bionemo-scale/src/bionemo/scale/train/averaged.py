@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The network that is trained: SCALE with a running average of its weights beside them."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.model.scale_model import ScaleModel
+
+
+class AveragedModel(ScaleModel):
+    """A network and, where the configuration asks for one (``ema_decay``), the average that follows its weights.
+
+    The average is the network that predicts. It is saved beside the weights, under ``average.`` and their names.
+    """
+
+    def __init__(self, config: ScaleModelConfig, *, pre_process: bool = True, post_process: bool = True):
+        super().__init__(config, pre_process=pre_process, post_process=post_process)
+        self.merged: dict[str, Callable[[], Tensor]] = {}
+        """By name of a tensor of the average: what it follows where that is not this network's tensor of the same name."""
+        self.average = _average_of(self) if config.ema_decay else None
+
+    @property
+    def predictor(self) -> ScaleModel:
+        """The network that predicts: the running average of the weights where one is kept, else this one."""
+        return self if self.average is None else self.average
+
+    @torch.no_grad()
+    def update_average(self, step: int) -> None:
+        """Let the average follow the weights: ``average = d average + (1 - d) weights``. Without an average do nothing.
+
+        Early on d is smaller, step / (step + 9), so that the average starts as a copy and soon forgets the first weights.
+
+        Args:
+            step: Optimizer steps so far.
+        """
+        if self.average is None:
+            return
+        decay = min(self.config.ema_decay, step / (step + 9))
+        followed = {**_tensors(self), **{name: tensor() for name, tensor in self.merged.items()}}
+        for name, value in _tensors(self.average).items():
+            # Not an average of step 0: Megatron leaves new weights as the memory was, and a NaN would never leave.
+            if value.is_floating_point() and decay > 0:
+                value.lerp_(followed[name].to(value.dtype), 1 - decay)
+            else:
+                value.copy_(followed[name])
+
+
+class _Average(ScaleModel):
+    """A network that no gradient reaches, always in single precision."""
+
+    def bfloat16(self) -> ScaleModel:
+        """Stay as it is: the steps of an average are too small for the 8 bits of bfloat16."""
+        return self
+
+
+def _average_of(model: ScaleModel) -> ScaleModel:
+    config = copy.copy(model.config)
+    config.params_dtype, config.bf16, config.fp8 = torch.float32, False, None
+    average = _Average(config, pre_process=model.pre_process, post_process=model.post_process)
+    return average.requires_grad_(False)
+
+
+def _tensors(model: ScaleModel) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
