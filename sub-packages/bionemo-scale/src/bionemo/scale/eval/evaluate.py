@@ -5,7 +5,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -150,7 +150,7 @@ def prepare(
 def _policies(policy: str) -> tuple[tuple[ControlPolicy, str], ...]:
     if policy == "both":
         return ("same-real", ""), ("predicted", OWN_CONTROLS)
-    return ((policy, ""),)
+    return ((cast(ControlPolicy, policy), ""),)
 
 
 def _batch_weights(real: PopulationFile) -> dict[str, np.ndarray] | None:

@@ -136,9 +136,9 @@ class H5adSource:
             return
         for first, last in _spans(matrix, first_cell):
             rows = matrix.rows(first, last)
-            if matrix.layout == "csr":
+            if not isinstance(rows, np.ndarray):
                 rows.data = _widen(rows.data)
-            yield _chunk(first, csr_matrix(rows if matrix.layout == "csr" else _widen(rows)))
+            yield _chunk(first, csr_matrix(_widen(rows) if isinstance(rows, np.ndarray) else rows))
 
     def _read_genes(self, gene_key: str | None) -> np.ndarray:
         frame = "raw/var" if self.matrix_name == "raw/X" else "var"
@@ -189,10 +189,10 @@ def _spans(matrix: MatrixOnDisk, first: int) -> Iterator[tuple[int, int]]:
     """Yield (first, last) cells, so that a span has at most ``CHUNK_ENTRIES`` values or is one cell."""
     num_cells = matrix.shape[0]
     while first < num_cells:
-        if matrix.indptr is None:
+        if matrix.layout == "dense":
             last = first + CHUNK_ENTRIES // matrix.shape[1]
         else:
-            last = int(np.searchsorted(matrix.indptr, matrix.indptr[first] + CHUNK_ENTRIES, side="right")) - 1
+            last = int(np.searchsorted(matrix.pointers, matrix.pointers[first] + CHUNK_ENTRIES, side="right")) - 1
         last = min(max(last, first + 1), first + MAX_CHUNK_CELLS, num_cells)
         yield first, last
         first = last

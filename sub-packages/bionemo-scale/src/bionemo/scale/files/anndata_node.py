@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
@@ -19,8 +19,8 @@ from bionemo.scale.files.provenance import size_of
 from bionemo.scale.types import InputError
 
 
-Folder = h5py.Group | zarr.Group
-Array = h5py.Dataset | zarr.Array
+Folder: TypeAlias = h5py.Group | zarr.Group
+Array: TypeAlias = h5py.Dataset | zarr.Array
 
 NUMBERS = "biuf"
 """Kinds of numpy types that hold real numbers."""
@@ -74,6 +74,17 @@ class Node:
             raise InputError(
                 f"{self.file}: {inside} {_of_link(self.raw, name) or f'cannot be opened: {error}'}"
             ) from error
+
+    def member(self, name: str) -> "Node":
+        """Return a direct member of a group that must be there.
+
+        Raises:
+            InputError: There is none.
+        """
+        found = self.get(name)
+        if found is None:
+            raise self.refusal(f"must have {name!r}, found none")
+        return found
 
     def find(self, name: str) -> "Node | None":
         """Return a node below this one, by its path; ``None`` where there is none."""
@@ -177,7 +188,7 @@ class Node:
                 self.check_memory()
             _check_filters(self)
         for name in self.members():
-            self.get(name)._check_below(depth + 1)
+            self.member(name)._check_below(depth + 1)
 
     def _check_declared_size(self) -> None:
         declared = self.raw.size * self.raw.dtype.itemsize

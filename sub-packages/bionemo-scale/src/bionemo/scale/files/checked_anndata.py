@@ -95,7 +95,7 @@ class CheckedAnnData:
             return self._values(frame, index)
         if key not in columns:
             raise InputError(f"{self.path}: {frame} has no column {key!r}; {suggest(key, columns)}")
-        return self._values(frame, self._frame(frame).get(key))
+        return self._values(frame, self._frame(frame).member(key))
 
     def element(self, name: str) -> Any:
         """Return anything small by its path, such as ``uns/log1p/base``; ``None`` where there is none, or null."""
@@ -167,9 +167,10 @@ class CheckedAnnData:
         """Read a column of anndata 0.7, which keeps categories apart: reading the whole table puts them together."""
         folder, key = self._frame(frame), node.name.rpartition("/")[2]
         for name in self.columns(frame):
-            _check_column(folder.get(name), length)
-        for name in folder.get("__categories").members():
-            folder.find(f"__categories/{name}").array()
+            _check_column(folder.member(name), length)
+        categories = folder.member("__categories")
+        for name in categories.members():
+            categories.member(name).array()
         with folder.reading():
             table = read_elem(folder.raw)
             return table[key].array if key in table else table.index.to_numpy()

@@ -57,7 +57,7 @@ def rows_of_csc(
 
 def _row_lengths(matrix: MatrixOnDisk, entries_at_once: int) -> np.ndarray:
     lengths = np.zeros(matrix.shape[0], dtype=np.int64)
-    for first in range(0, int(matrix.indptr[-1]), entries_at_once):
+    for first in range(0, int(matrix.pointers[-1]), entries_at_once):
         lengths += np.bincount(matrix.entries(first, first + entries_at_once)[1], minlength=len(lengths))
     return lengths
 
@@ -75,12 +75,12 @@ def _edges(lengths: np.ndarray, first_row: int, entries_at_once: int, max_rows: 
 
 
 def _deal(matrix: MatrixOnDisk, edges: np.ndarray, entry: np.dtype, folder: Path, entries_at_once: int) -> None:
-    for first in range(0, int(matrix.indptr[-1]), entries_at_once):
+    for first in range(0, int(matrix.pointers[-1]), entries_at_once):
         values, rows = matrix.entries(first, first + entries_at_once)
         entries = np.empty(len(rows), dtype=entry)
         entries["row"], entries["value"] = rows, values
         positions = np.arange(first, first + len(rows))
-        entries["column"] = np.searchsorted(matrix.indptr, positions, side="right") - 1
+        entries["column"] = np.searchsorted(matrix.pointers, positions, side="right") - 1
         run = np.searchsorted(edges, rows, side="right") - 1
         for number in np.unique(run[run >= 0]).tolist():
             with (folder / str(number)).open("ab") as file:

@@ -24,10 +24,17 @@ class MatrixOnDisk:
     """Cells, genes."""
     dtype: np.dtype
     """Of the values."""
-    stored: tuple[Node, Node] | None
+    stored: tuple[Node, ...] = ()
     """Values and indices of a sparse matrix."""
-    indptr: np.ndarray | None
+    indptr: np.ndarray | None = None
     """[cells + 1], or [genes + 1] for CSC: int64 from 0 to the number of stored values; ``None`` for a dense matrix."""
+
+    @property
+    def pointers(self) -> np.ndarray:
+        """The index pointers of a sparse matrix."""
+        if self.indptr is None:
+            raise ValueError("a dense matrix has no index pointers")
+        return self.indptr
 
     def dense_rows(self, first: int, last: int) -> np.ndarray:
         """Return rows of a dense matrix."""
@@ -49,7 +56,7 @@ class MatrixOnDisk:
         """Return consecutive cells of a dense or a CSR matrix, with the values' own type."""
         if self.layout == "dense":
             return self.dense_rows(first, last)
-        pointers = self.indptr[first : last + 1]
+        pointers = self.pointers[first : last + 1]
         values, indices = self.entries(int(pointers[0]), int(pointers[-1]))
         return csr_matrix((values, indices, pointers - pointers[0]), shape=(last - first, self.shape[1]))
 
@@ -66,8 +73,8 @@ class MatrixOnDisk:
             node.check_memory()
         if self.layout == "csr":
             return self.rows(0, self.shape[0])
-        values, indices = self.entries(0, int(self.indptr[-1]))
-        return csr_matrix(csc_matrix((values, indices, self.indptr), shape=self.shape))
+        values, indices = self.entries(0, int(self.pointers[-1]))
+        return csr_matrix(csc_matrix((values, indices, self.pointers), shape=self.shape))
 
 
 def open_matrix(node: Node, num_cells: int) -> MatrixOnDisk:
@@ -81,9 +88,10 @@ def open_matrix(node: Node, num_cells: int) -> MatrixOnDisk:
         InputError: It is not dense, CSR or CSC, is empty, has another number of cells, holds no real numbers, or its
             index pointers do not start at 0, fall, or do not end at the number of stored values.
     """
+    layout: Layout = "dense"
     if not node.is_folder:
         array = node.array(kinds=NUMBERS, num_axes=2)
-        layout, shape = "dense", tuple(array.shape)
+        shape = tuple(array.shape)
     else:
         layout, shape = _layout(node), _declared_shape(node)
     if 0 in shape:
@@ -91,7 +99,7 @@ def open_matrix(node: Node, num_cells: int) -> MatrixOnDisk:
     if shape[0] != num_cells:
         raise node.refusal(f"must have a row for each of the {num_cells} cells in obs, found {shape[0]}")
     if layout == "dense":
-        return MatrixOnDisk(node=node, layout=layout, shape=shape, dtype=array.dtype, stored=None, indptr=None)
+        return MatrixOnDisk(node=node, layout=layout, shape=shape, dtype=array.dtype)
     stored = _part(node, "data"), _part(node, "indices")
     values = stored[0].array(kinds=NUMBERS)
     stored[1].array(kinds="iu", length=values.shape[0])
@@ -102,9 +110,11 @@ def open_matrix(node: Node, num_cells: int) -> MatrixOnDisk:
 def _layout(node: Node) -> Layout:
     # anndata before 0.7 called it h5sparse_format.
     name = (node.encoding or str(node.attribute("h5sparse_format", ""))).removesuffix("_matrix")
-    if name not in ("csr", "csc"):
-        raise node.refusal(f"must be dense, CSR or CSC, found a group of the encoding {name!r}")
-    return name
+    if name == "csr":
+        return "csr"
+    if name == "csc":
+        return "csc"
+    raise node.refusal(f"must be dense, CSR or CSC, found a group of the encoding {name!r}")
 
 
 def _declared_shape(node: Node) -> tuple[int, int]:

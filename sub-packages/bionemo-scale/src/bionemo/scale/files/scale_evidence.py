@@ -8,7 +8,7 @@ count is worth in it, whichever genes are left. So each way to undo a transforma
 such a trace is the one that was used.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix, vstack
 
 SAMPLE = 512
 """Cells of a file that are looked at closely, at equal distances."""
-UNDO = {
+UNDO: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "linear": lambda values: values,
     "log1p": np.expm1,
     "log2": lambda values: np.exp2(values) - 1,
@@ -219,7 +219,7 @@ def _trace(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple
     total = np.add.reduceat(values, starts)
     smallest = np.minimum.reduceat(values, starts)
     ratio = values / np.repeat(smallest, lengths)
-    best = None
+    best: np.ndarray
     for divisor in (1, 2, 3):
         # A cell's smallest value may be two or three counts.
         multiple = ratio * divisor
@@ -228,7 +228,7 @@ def _trace(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple
         entries = np.add.reduceat(counted.astype(np.float64), starts)
         whole = np.add.reduceat((counted & (distance < _WHOLE)).astype(np.float64), starts)
         found = np.stack([total, smallest / divisor, whole, np.add.reduceat(distance, starts), entries])
-        if best is None:
+        if divisor == 1:
             best = found
             continue
         share, others = (each[2] / np.maximum(each[4], 1) for each in (found, best))

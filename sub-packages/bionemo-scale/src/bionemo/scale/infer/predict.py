@@ -248,13 +248,13 @@ def _merge(
 def _write_cells(
     loaded: LoadedModel, plan: Plan, request: Request, blocks: Iterator[np.ndarray], uns: dict[str, Any]
 ) -> None:
-    with_controls = request.with_controls and isinstance(plan, SplitPlan)
-    controls = plan.control_rows() if with_controls else np.empty(0, dtype=np.int64)
-    obs = plan.obs if not len(controls) else pd.concat([plan.obs, _real_obs(plan.store, controls)])
+    obs, real = plan.obs, iter(())
+    if request.with_controls and isinstance(plan, SplitPlan) and len(controls := plan.control_rows()):
+        obs, real = pd.concat([plan.obs, _real_obs(plan.store, controls)]), _real_blocks(plan.store, controls)
     with H5adWriter(request.path, obs=_categorical(obs), genes=loaded.card.genes, uns=uns, dense=True) as writer:
         for block in blocks:
             writer.append(block)
-        for block in _real_blocks(plan, controls):
+        for block in real:
             writer.append(block)
 
 
@@ -290,7 +290,7 @@ def write_real(plan: SplitPlan, path: Path, *, provenance: dict[str, Any]) -> No
     obs = _real_obs(plan.store, rows)
     uns = {"bionemo_scale": describe(plan.store.card, provenance)}
     with H5adWriter(path, obs=_categorical(obs), genes=plan.store.card.genes, uns=uns, dense=False) as writer:
-        for block in _real_blocks(plan, rows):
+        for block in _real_blocks(plan.store, rows):
             writer.append(block)
 
 
@@ -312,9 +312,9 @@ def _real_obs(store: Store, rows: np.ndarray) -> pd.DataFrame:
     return obs
 
 
-def _real_blocks(plan: Plan, rows: np.ndarray) -> Iterator[csr_matrix]:
+def _real_blocks(store: Store, rows: np.ndarray) -> Iterator[csr_matrix]:
     for first in range(0, len(rows), READ_ROWS):
-        yield plan.store.read(rows[first : first + READ_ROWS])
+        yield store.read(rows[first : first + READ_ROWS])
 
 
 def _categorical(obs: pd.DataFrame) -> pd.DataFrame:

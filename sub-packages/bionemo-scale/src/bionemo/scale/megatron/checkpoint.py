@@ -10,7 +10,11 @@ from torch import nn
 
 
 def sharded_tensors(
-    module: nn.Module, *, prefix: str = "", sharded_offsets: tuple = (), metadata: dict[str, Any] | None = None
+    module: nn.Module,
+    *,
+    prefix: str = "",
+    sharded_offsets: tuple[Any, ...] = (),
+    metadata: dict[str, Any] | None = None,
 ) -> ShardedStateDict:
     """Describe every tensor of a module: its name and place in the whole network, and what of it is held here.
 
@@ -29,6 +33,6 @@ def sharded_tensors(
     tensors = make_sharded_tensors_for_checkpoint(own, prefix, sharded_offsets=sharded_offsets)
     for name, child in module.named_children():
         describe = getattr(child, "sharded_state_dict", None)
-        place = dict(prefix=f"{prefix}{name}.", sharded_offsets=sharded_offsets, metadata=metadata)
+        place: dict[str, Any] = dict(prefix=f"{prefix}{name}.", sharded_offsets=sharded_offsets, metadata=metadata)
         tensors.update(describe(**place) if describe is not None else sharded_tensors(child, **place))
     return tensors

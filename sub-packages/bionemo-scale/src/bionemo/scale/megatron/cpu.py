@@ -23,7 +23,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils import cpp_extension
@@ -49,7 +49,7 @@ def _names_cuda(device: Any) -> bool:
     if isinstance(device, bool):
         return False
     if isinstance(device, torch.device):
-        return device.type == "cuda"
+        return bool(device.type == "cuda")
     # An int is what torch.cuda.current_device() returned.
     return isinstance(device, int) or (isinstance(device, str) and device.startswith("cuda"))
 
@@ -57,7 +57,9 @@ def _names_cuda(device: Any) -> bool:
 class _CudaOnCpu(torch.overrides.TorchFunctionMode):
     """Answers calls that name a CUDA device with the CPU."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         if function is torch.Tensor.cuda:
             return args[0]
         if function is torch.Tensor.type and len(args) == 1 and not kwargs:
@@ -112,7 +114,7 @@ def _hide_kernels() -> None:
     """
     for package in ("transformer_engine", "apex"):
         # Python's own way to say that there is no such module.
-        sys.modules.setdefault(package, None)
+        cast(dict[str, Any], sys.modules).setdefault(package, None)
 
 
 @contextlib.contextmanager

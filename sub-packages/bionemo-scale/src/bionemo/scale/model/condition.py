@@ -3,6 +3,7 @@
 """From labels to one condition token (paper, section 3.4, equations 31 to 33 and 38)."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int64
@@ -179,4 +180,9 @@ def _similarity(queries: Float[Tensor, "*B Q D"], keys: Float[Tensor, "B C D"], 
     return queries @ keys.transpose(1, 2) / math.sqrt(keys.shape[-1])
 
 
-POOLINGS = {"mean": MeanPool, "token": TokenPool, "attention": AttentionPool, "seed": SeedPool}
+POOLINGS: dict[str, Callable[[ScaleModelConfig], nn.Module]] = {
+    "mean": MeanPool,
+    "token": TokenPool,
+    "attention": AttentionPool,
+    "seed": SeedPool,
+}

@@ -45,8 +45,8 @@ class ScaleModelConfig(TransformerConfig):
     use_cpu_initialization: bool = roles.layout(
         default_factory=lambda: not torch.cuda.is_available(), decided_by="this machine"
     )
-    init_method: Callable | None = roles.layout(leave_as_is, decided_by="the model")
-    output_layer_init_method: Callable | None = roles.layout(leave_as_is, decided_by="the model")
+    init_method: Callable[[Tensor], Tensor] | None = roles.layout(leave_as_is, decided_by="the model")
+    output_layer_init_method: Callable[[Tensor], Tensor] | None = roles.layout(leave_as_is, decided_by="the model")
 
     num_genes: int = roles.data(2000)
     """Genes of a cell, G."""
@@ -169,7 +169,7 @@ class ScaleModelConfig(TransformerConfig):
     seed: int = roles.data(0, decided_by="--seed")
     """Seed of the initial weights."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         # Megatron's own checks come second: they fail on some of what is refused here, in their own words.
         roles.check_heeded(self)
         _check_whole_layers(self)

@@ -9,6 +9,7 @@ multiply in FP8. Both save their weights under the same names.
 """
 
 import contextlib
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -35,7 +36,7 @@ class TorchAttention(nn.Module):
     Megatron's own unfused core asks for a CUDA memory buffer and a mask; torch's kernel needs neither.
     """
 
-    def __init__(self, config: TransformerConfig, layer_number: int, attn_mask_type: AttnMaskType, **kwargs):
+    def __init__(self, config: TransformerConfig, layer_number: int, attn_mask_type: AttnMaskType, **kwargs: Any):
         super().__init__()
         if attn_mask_type != AttnMaskType.no_mask:
             raise ValueError(f"sets have no order: expected no mask, found {attn_mask_type}")
@@ -47,7 +48,7 @@ class TorchAttention(nn.Module):
         key: Float[Tensor, "S B Q K"],
         value: Float[Tensor, "S B Q K"],
         attention_mask: None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> Float[Tensor, "S B E"]:
         """Attend within each sequence; S tokens, H heads and Q query groups on this rank, E = H * K."""
         query, key, value = (x.permute(1, 2, 0, 3) for x in (query, key, value))
@@ -137,7 +138,9 @@ class TransportLayer(TransformerLayer):
     thrown away: the next block sees the condition as it was.
     """
 
-    def forward(self, hidden_states: Float[Tensor, "S B D"], attention_mask=None, **kwargs):
+    def forward(
+        self, hidden_states: Float[Tensor, "S B D"], attention_mask: None = None, **kwargs: Any
+    ) -> tuple[Float[Tensor, "S B D"], None]:
         """Update the cells; return (hidden_states, None) as Megatron's block expects."""
         attention, attention_bias = self.self_attention(self.input_layernorm(hidden_states), attention_mask=None)
         mlp, mlp_bias = self.mlp(self.pre_mlp_layernorm(hidden_states))

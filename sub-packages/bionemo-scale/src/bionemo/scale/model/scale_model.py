@@ -9,12 +9,13 @@ runs its share of the transport blocks; the last has the head and the decoder. W
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int64
 from megatron.core.enums import ModelType
 from megatron.core.transformer.module import MegatronModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from bionemo.scale.megatron.checkpoint import sharded_tensors
 from bionemo.scale.model.condition import ConditionEncoder
@@ -89,13 +90,15 @@ class ScaleModel(MegatronModule):
         It shares every weight with this one, which stays as it is. Arguments are those of
         :meth:`bionemo.scale.model.condition.PerturbationEncoder.with_labels`. The new labels have no mean effect.
         """
-        network, encoder = shallow_copy(self), shallow_copy(self.condition_encoder)
-        encoder.perturbation = self.condition_encoder.perturbation.with_labels(members, doses=doses, features=features)
+        network, encoder = shallow_copy(self), shallow_copy(_held(self.condition_encoder))
+        encoder.perturbation = encoder.perturbation.with_labels(members, doses=doses, features=features)
         network.condition_encoder = encoder
         network.effects = torch.cat([self.effects, self.effects.new_zeros(len(members), self.effects.shape[1])])
         return network
 
-    def sharded_state_dict(self, prefix: str = "", sharded_offsets: tuple = (), metadata: dict | None = None) -> dict:
+    def sharded_state_dict(
+        self, prefix: str = "", sharded_offsets: tuple[Any, ...] = (), metadata: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Describe this rank's tensors to Megatron's checkpoints; any layout reads what any other wrote."""
         return sharded_tensors(self, prefix=prefix, sharded_offsets=sharded_offsets, metadata=metadata)
 
@@ -111,17 +114,17 @@ class ScaleModel(MegatronModule):
 
     def encode(self, x: Float[Tensor, "B N G"]) -> Float[Tensor, "B N D"]:
         """Encode populations of log1p expression (equation 11)."""
-        return self.set_fusion(self.gene_encoder(x / self.config.expression_divisor))
+        return _held(self.set_fusion)(_held(self.gene_encoder)(x / self.config.expression_divisor))
 
     def decode(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B N G"]:
         """Decode latent cells to log1p expression (equation 12)."""
-        return self.expression_decoder(z).float() * self.config.expression_divisor
+        return _held(self.expression_decoder)(z).float() * self.config.expression_divisor
 
     def condition(
         self, cell_type: Int64[Tensor, " B"], perturbation: Int64[Tensor, " B"], batch: Int64[Tensor, " B"]
     ) -> Float[Tensor, "B D"]:
         """Return the condition token of each set (equation 33)."""
-        return self.condition_encoder(cell_type, perturbation, batch)
+        return _held(self.condition_encoder)(cell_type, perturbation, batch)
 
     def transport(
         self, z_t: Float[Tensor, "B N D"], t: Float[Tensor, " B"], condition: Float[Tensor, "B D"]
@@ -155,13 +158,23 @@ class ScaleModel(MegatronModule):
         return ScaleOutput(z_0=z_0.float(), z_1=z_1.float(), head=self._read_out(joint).float(), x_0=x_0, x_1=x_1)
 
     def _join(self, z_t: Tensor, t: Tensor, condition: Tensor) -> Float[Tensor, "S B D"]:
-        cells = self.transport_input(z_t, t).transpose(0, 1)
+        cells = _held(self.transport_input)(z_t, t).transpose(0, 1)
         if self.config.condition_injection == "token+cells":
             cells = cells + condition[None]
         return torch.cat([cells, condition[None]])
 
     def _read_out(self, joint: Float[Tensor, "S B D"]) -> Float[Tensor, "B N D"]:
-        return self.head(joint[:-1].transpose(0, 1))
+        return _held(self.head)(joint[:-1].transpose(0, 1))
+
+
+_Part = TypeVar("_Part", bound=nn.Module)
+
+
+def _held(part: _Part | None) -> _Part:
+    """Return a part that this stage must hold."""
+    if part is None:
+        raise RuntimeError("another pipeline stage holds this part of the network")
+    return part
 
 
 def _pack(z_0: Float[Tensor, "B N D"], z_1: Float[Tensor, "B N D"], joint: Float[Tensor, "S B D"]) -> Tensor:

@@ -159,8 +159,9 @@ def field_docs(settings_class: type) -> dict[str, str]:
 
 def _own_docs(settings_class: type) -> dict[str, str]:
     (tree,) = ast.parse(dedent(inspect.getsource(settings_class))).body
-    docs = {}
-    for before, node in zip(tree.body, tree.body[1:], strict=False):
+    docs: dict[str, str] = {}
+    body = tree.body if isinstance(tree, ast.ClassDef) else []
+    for before, node in zip(body, body[1:], strict=False):
         match before, node:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
                 docs[name] = " ".join(text.replace("``", "").split()).removesuffix(".")

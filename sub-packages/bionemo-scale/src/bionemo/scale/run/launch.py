@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bionemo.scale.run.command import run_command
 
@@ -77,7 +77,7 @@ def _launch(pipeline: "Pipeline", where: Where, site: Path | None, argv: Sequenc
         executors.run_here(steps, place_of_run)
 
 
-def _describe(placed: object, where: Where, site: object) -> str:
+def _describe(placed: Any, where: Where, site: Any) -> str:
     import shlex
 
     from bionemo.scale.recipes import executors

@@ -3,6 +3,7 @@
 """What happens to a batch: fetched, moved to the device, run through this stage, scored on the last one."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from megatron.core.utils import get_attr_wrapped_model
@@ -25,7 +26,8 @@ def data_step(iterator: Iterator) -> CellBatch:
     if "pointers" in batch:
         batch = unpack(batch, device)
     # Seeds stay where they are: they are read as numbers.
-    return {name: x if name == "seed" else x.to(device, non_blocking=True) for name, x in batch.items()}
+    placed = {name: x if name == "seed" else x.to(device, non_blocking=True) for name, x in batch.items()}
+    return cast(CellBatch, placed)
 
 
 def forward_step(model: nn.Module, batch: CellBatch) -> dict[str, Tensor] | Tensor:

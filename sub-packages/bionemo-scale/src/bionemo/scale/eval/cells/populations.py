@@ -3,6 +3,7 @@
 """Labelled cells, the one thing that metrics, baselines and cell-eval are fed with."""
 
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import anndata as ad
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import sparse
 from bionemo.scale.eval.cells.stored import StoredMatrix
 
 
-Expression = np.ndarray | sparse.csr_matrix | StoredMatrix
+Expression: TypeAlias = np.ndarray | sparse.csr_matrix | StoredMatrix
 
 PERTURBATION = "perturbation"
 """obs column of the AnnData made by :func:`to_anndata`."""
