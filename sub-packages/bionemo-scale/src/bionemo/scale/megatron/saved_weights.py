@@ -191,7 +191,7 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, data: bytes, allowed: Mapping[str, frozenset[str]]) -> None:
         # The place of a remembered object is a number in the pickle, and memory is taken up to it.
         for operation, argument, _ in pickletools.genops(data):
-            if operation.name in ("PUT", "LONG_BINPUT") and argument > len(data):
+            if operation.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(data):
                 raise InputError("asks for more memory than a description can need")
         super().__init__(io.BytesIO(data))
         self._allowed = allowed

@@ -45,8 +45,8 @@ class ScaleModelConfig(TransformerConfig):
     use_cpu_initialization: bool = roles.layout(
         default_factory=lambda: not torch.cuda.is_available(), decided_by="this machine"
     )
-    init_method: Callable[[Tensor], Tensor] | None = roles.layout(leave_as_is, decided_by="the model")
-    output_layer_init_method: Callable[[Tensor], Tensor] | None = roles.layout(leave_as_is, decided_by="the model")
+    init_method: Callable | None = roles.layout(leave_as_is, decided_by="the model")
+    output_layer_init_method: Callable | None = roles.layout(leave_as_is, decided_by="the model")
 
     num_genes: int = roles.data(2000)
     """Genes of a cell, G."""

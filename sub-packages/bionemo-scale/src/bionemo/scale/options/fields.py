@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Collection, Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, Literal
@@ -161,7 +162,7 @@ def _own_docs(settings_class: type) -> dict[str, str]:
     (tree,) = ast.parse(dedent(inspect.getsource(settings_class))).body
     docs: dict[str, str] = {}
     body = tree.body if isinstance(tree, ast.ClassDef) else []
-    for before, node in zip(body, body[1:], strict=False):
+    for before, node in pairwise(body):
         match before, node:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
                 docs[name] = " ".join(text.replace("``", "").split()).removesuffix(".")

@@ -130,7 +130,7 @@ def join(*, model: Any, data: Any, optim: Any, trainer: Any) -> TrainSettings:
     return TrainSettings.make(size=size, overrides=overrides, **values)
 
 
-def restore(source: type, group: Any) -> Any:
+def restore(source: type[Any], group: Any) -> Any:
     """Return the settings of a class that a group was made of.
 
     Raises:

@@ -23,11 +23,11 @@ from bionemo.scale.data.prepare.writer import ShardJob, write_obs, write_shards
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry, InputEntry
 from bionemo.scale.files.anndata_file import H5adSource
-from bionemo.scale.files.expression_scale import StatedScale, ValueKind
+from bionemo.scale.files.expression_scale import StatedScale
 from bionemo.scale.files.provenance import hash_file, size_of
 from bionemo.scale.files.text import read_json
 from bionemo.scale.files.writing.atomic import atomic, write_text
-from bionemo.scale.types import Codec, ObsKeys, Split
+from bionemo.scale.types import Codec, ObsKeys, Split, ValueKind
 
 
 Progress = Callable[[int], None]

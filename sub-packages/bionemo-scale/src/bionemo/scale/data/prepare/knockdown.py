@@ -11,7 +11,7 @@ from bionemo.scale.data.prepare.layout import FileLabels
 from bionemo.scale.data.prepare.scan import check_values, kind_of, size_factors
 from bionemo.scale.data.prepare.settings import Knockdown
 from bionemo.scale.files.anndata_file import H5adSource
-from bionemo.scale.files.expression_scale import ValueKind
+from bionemo.scale.types import ValueKind
 
 
 def cells_with_knockdown(

@@ -12,10 +12,10 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.prepare.hvg import GeneMoments
 from bionemo.scale.files.anndata_file import CellChunk, H5adSource
-from bionemo.scale.files.expression_scale import StatedScale, ValueKind, check_range, find_scale
+from bionemo.scale.files.expression_scale import StatedScale, check_range, find_scale
 from bionemo.scale.files.scale_evidence import ScaleEvidence, is_whole
 from bionemo.scale.files.writing.atomic import atomic
-from bionemo.scale.types import InputError
+from bionemo.scale.types import InputError, ValueKind
 
 
 _CELL = np.dtype([("num_entries", "<i4"), ("total", "<f8")])

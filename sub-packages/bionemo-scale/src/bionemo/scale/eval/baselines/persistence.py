@@ -66,7 +66,7 @@ def fit_persistence(by_context: Mapping[str, Mapping[tuple[str, str], ContextMea
     products = _products(by_context)
     if not products:
         return Persistence(rho=1.0, rho_of_gene=np.ones(num_genes), means=means)
-    cross, square = (sum(values) for values in zip(*products.values(), strict=True))
+    cross, square = (np.sum(values, axis=0) for values in zip(*products.values(), strict=True))
     rho = _ratio(cross.sum(), square.sum())
     strength = min(SHRINKAGE, key=lambda value: _left_out_error(products, value))
     return Persistence(rho=rho, rho_of_gene=_shrunk(cross, square, strength), means=means)

@@ -68,7 +68,7 @@ class H5adWriter:
     def append(self, block: np.ndarray | sparse.csr_matrix) -> None:
         """Write the next rows."""
         if self._dense:
-            rows = block.toarray() if sparse.issparse(block) else block
+            rows = block if isinstance(block, np.ndarray) else block.toarray()
             self._file["X"][self._num_written : self._num_written + rows.shape[0]] = rows
         else:
             anndata.io.sparse_dataset(self._file["X"]).append(sparse.csr_matrix(block, dtype=np.float32))
