@@ -28,7 +28,7 @@ second = "train"
 
 
 def run(step: Step, task: int | None = None) -> None:
-    words = script(Placed(step=step), quoted=True).to_command()[:-3]
+    words = script(Placed(step=step), held_by="bash").to_command()[:-3]
     assert {type(word) for word in words} == {str}, "NeMo-Run refuses others when it submits"
     command = "\n".join([*shell_arrays(step), " ".join(["set -eu;", sys.executable, *words])])
     environment = {**os.environ, **({} if task is None else {"SLURM_ARRAY_TASK_ID": str(task)})}

@@ -2,15 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The launch scripts: what Slurm and Docker would get, what is refused before that, and a real run on this machine."""
 
-import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
@@ -25,11 +24,10 @@ INPUTS = [
 ]
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"launch_{name}", REPOSITORY / "recipes" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+KANG = (
+    *("--inputs", INPUTS[0], "--split", REPOSITORY / "examples" / "splits" / "kang.toml"),
+    *("--dataset", "kang", "--library-size-key", "n_counts_full", "--max-steps", 400, "--devices", 2),
+)
 
 
 @pytest.fixture
@@ -38,7 +36,7 @@ def launch(capsys) -> Callable[..., tuple[int, str, str]]:
     from bionemo.scale.run.launch import main
 
     def call(where: str, *words: object, site: Path | None = None) -> tuple[int, str, str]:
-        code = main(load(where).PIPELINE, where, site=site, argv=list(map(str, words)))
+        code = main(["--on", where, *map(str, (*KANG, *words))], site=site)
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -84,7 +82,7 @@ def shellcheck() -> str:
     ("name", "changes", "words"),
     [
         ("array", {}, ("--array", "--inputs", *INPUTS)),
-        ("container", {}, ("--size", "small", "--devices", 8, "--num-nodes", 2)),
+        ("container", {}, ("--size", "small", "--devices", 8, "--num-nodes", 2, "--infer-tasks", 2)),
         ("node", {"image": None, "mounts": [], "gpus_per_node": 0, "setup": ["source /opt/scale/bin/activate"]}, ()),
     ],
 )
@@ -128,7 +126,15 @@ def test_golden_docker(launch, site, golden, tmp_path):
         ({"requeues": -1}, (), "requeues: expected 0 or more"),
         ({}, ("--array",), "--array converts each file in a job of its own: expected at least two files, found 1"),
         ({}, ("--inputs", "/no/screen.h5ad"), "/no/screen.h5ad: expected a file, found none"),
-        ({}, ("--size", "smal"), "unknown size 'smal'; did you mean 'small'"),
+        ({}, ("--size", "smal"), "--size must be one of tiny, small, base, 184m, 280m, found 'smal'"),
+        ({}, ("--set-size", 3), "unknown option --set-size; did you mean '--train.set-size'"),
+        ({}, ("--lr", -1), "--lr must be above 0, found -1"),
+        ({}, ("--wandb", "a$b"), "a launched command takes no '$'"),
+        ({"partition": "gpu\n#SBATCH --exclusive"}, (), "partition: expected letters, digits"),
+        ({"account": "`id`"}, (), "account: expected letters, digits"),
+        ({"srun_args": ["--x\ny"]}, (), "srun_args: expected words with closed quotes"),
+        ({"env": {"A B": "x"}}, (), "env: expected a name and one line of text"),
+        ({"env": {"A": "x\ny"}}, (), "env: expected a name and one line of text"),
         ({}, ("--devices", 3, "--tensor-parallel", 2), "must be a multiple"),
     ],
 )
@@ -141,7 +147,7 @@ def test_refusals_before_anything_is_submitted(changes, words, found, launch, si
 
 
 def test_a_site_that_is_not_there(launch, tmp_path):
-    code, _, error = launch("docker", "--site", tmp_path / "no.yaml", site=tmp_path / "site.yaml")
+    code, _, error = launch("docker", "--out", tmp_path, "--site", tmp_path / "no.yaml", site=tmp_path / "site.yaml")
     assert code == 2 and "no.yaml: expected the site's settings, found no such file" in error
 
 
@@ -151,12 +157,126 @@ def test_the_site_file_of_the_repository_can_be_read():
     assert read_site(REPOSITORY / "recipes" / "site.yaml").gpus_per_node == 8
 
 
+def test_a_size_keeps_its_own_defaults(launch, tmp_path, capsys):
+    from bionemo.scale.recipes.defaults import DEFAULTS
+    from bionemo.scale.run.launch import main
+    from bionemo.scale.run.train import settings_from
+
+    words = [*KANG[:4], "--out", tmp_path / "run", "--size", "184m", "--train.seed", 7, "--dryrun"]
+    assert main(list(map(str, words))) == 0
+    prepare, train, _, _ = map(shlex.split, capsys.readouterr().out.splitlines())
+    settings = settings_from(train[3:])
+    expected = DEFAULTS["184m"].settings
+    assert {name: getattr(settings, name) for name in expected} == expected and settings.seed == 7
+    assert "--dataset" not in prepare and "--library-size-key" not in prepare
+
+
+def test_every_step_takes_the_options_of_its_command(launch, tmp_path):
+    words = [
+        "--cell-type-key",
+        "line",
+        "--control",
+        "DMSO",
+        "--infer.split",
+        "val",
+        "--infer.seed",
+        3,
+        "--set",
+        "prior=control",
+    ]
+    code, out, error = launch("local", "--out", tmp_path / "run", "--control-policy", "both", *words, "--dryrun")
+    assert code == 0, error
+    prepare, train, infer, evaluate = map(shlex.split, out.splitlines())
+    for line, pairs in (
+        (prepare, [("--cell-type-key", "line"), ("--control", "DMSO")]),
+        (train, [("--set", "prior=control"), ("--max-steps", "400")]),
+        (infer, [("--split", "val"), ("--seed", "3")]),
+        (evaluate, [("--control-policy", "both"), ("--seed", "0")]),
+    ):
+        for option, value in pairs:
+            assert line[line.index(option) + 1] == value
+
+
+HOSTILE = [
+    "a b",
+    "it's",
+    '"quoted"',
+    "`touch HERE`",
+    "back\\slash",
+    "a;touch HERE",
+    "#SBATCH --exclusive",
+    "*",
+    "~",
+    "--x",
+    "&& id",
+    '\\"',
+]
+
+
+def stubs(folder: Path) -> dict[str, str]:
+    """Programs that write what they are given to a file instead of running it."""
+    folder.mkdir()
+    for name in ("srun", "scontrol", "python"):
+        program = folder / name
+        record = "import json, os, sys; json.dump([sys.argv[1:], dict(os.environ)], open(os.environ['RECORD'], 'w'))"
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{record}" "$@"\n')
+        program.chmod(0o755)
+    return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "RECORD": str(folder / "record.json")}
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_values_reach_the_command_through_a_batch_script(value, site, tmp_path):
+    from bionemo.scale.recipes.executors import Placed, sbatch_text
+    from bionemo.scale.recipes.site import read_site
+    from bionemo.scale.recipes.steps import Step
+
+    place = read_site(
+        site(image=None, mounts=[], env={"HOSTILE": value}, srun_args=[f"--comment={shlex.quote(value)}"])
+    )
+    text = sbatch_text(Placed(step=Step(name="train", arguments=("--wandb", value))), place)
+    flags = [line for line in text.splitlines() if line.startswith("#SBATCH")]
+    assert len(flags) == len({flag.partition("=")[0] for flag in flags}) and not any(
+        "exclusive" in flag for flag in flags
+    )
+    environment = stubs(tmp_path / "bin")
+    subprocess.run(["bash", "-c", text], cwd=tmp_path, env=environment, capture_output=True, timeout=60)
+    words, seen = json.loads((tmp_path / "bin" / "record.json").read_text())
+    assert words[-2:] == ["--wandb", value] and f"--comment={value}" in words
+    assert seen["HOSTILE"] == value and not (tmp_path / "HERE").exists()
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_values_reach_the_command_through_docker(value, tmp_path):
+    """Docker's client splits the text as a shell does; a shell in the container reads what is between its quotes."""
+    from bionemo.scale.recipes.executors import Placed, script
+    from bionemo.scale.recipes.steps import Step
+
+    held = script(Placed(step=Step(name="train", arguments=("--wandb", value))), held_by="docker")
+    command = shlex.split(f'bash -c "{" ".join(["python", *held.to_command()])}"')
+    environment = stubs(tmp_path / "bin")
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=60)
+    words, _ = json.loads((tmp_path / "bin" / "record.json").read_text())
+    assert words[-2:] == ["--wandb", value] and not (tmp_path / "HERE").exists()
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_values_reach_a_process_of_this_machine(value):
+    from torchx.specs import Role, macros
+
+    from bionemo.scale.recipes.executors import Placed, script
+    from bionemo.scale.recipes.steps import Step
+
+    words = script(Placed(step=Step(name="train", arguments=("--wandb", value)))).to_command()
+    values = macros.Values(img_root="root", app_id="app", replica_id="0", rank0_env="HOST")
+    assert values.apply(Role(name="train", image="", args=words)).args[-1] == value
+
+
 @pytest.mark.slow
 def test_the_local_script_runs_every_step(tmp_path):
     """On real data: two processes train, two predict, and there are scores."""
     words = ["--size", "tiny", "--max-steps", "4", "--out", str(tmp_path / "run")]
     done = subprocess.run(
-        [sys.executable, REPOSITORY / "recipes" / "local.py", *words], capture_output=True, text=True, timeout=500,
+        [sys.executable, REPOSITORY / "recipes" / "local.py", *map(str, KANG), *words], capture_output=True, text=True, timeout=500,
         env={**os.environ, "NEMORUN_HOME": str(tmp_path / "nemorun"), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -171,7 +291,7 @@ def test_a_step_that_fails_stops_the_ones_after_it(tmp_path):
     broken = tmp_path / "broken.h5ad"
     broken.write_text("no h5ad")
     done = subprocess.run(
-        [sys.executable, REPOSITORY / "recipes" / "local.py", "--inputs", broken, "--out", tmp_path / "run"],
+        [sys.executable, REPOSITORY / "recipes" / "local.py", *map(str, KANG), "--inputs", broken, "--out", tmp_path / "run"],
         capture_output=True, text=True, timeout=300, env={**os.environ, "NEMORUN_HOME": str(tmp_path / "nemorun")},
     )  # fmt: skip
     assert done.returncode == 1

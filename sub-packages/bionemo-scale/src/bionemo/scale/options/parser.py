@@ -17,6 +17,7 @@ from bionemo.scale.types import InputError
 
 
 T = TypeVar("T", bound=Settings)
+Names = Callable[[str], tuple[str, ...]]
 
 
 class OptionParser(argparse.ArgumentParser):
@@ -39,22 +40,26 @@ class OptionParser(argparse.ArgumentParser):
         for option in options_of(settings_class):
             self.add_option(option)
 
-    def add_option(self, option: Option, *flags: str, dest: str = "") -> None:
+    def add_option(self, option: Option, *, dest: str = "", names: Names = lambda flag: (flag,)) -> None:
         """Add one option.
 
         Args:
             option: The option.
-            flags: Its names, where they are not its own.
             dest: Where the parsed value goes; without one the name of the field.
+            names: All that the option may be called, for the flag of its own.
         """
-        place = self._heading(option.group)
+        place, dest = self._heading(option.group), dest or option.name
         if option.form == "columns":
-            _add_columns(place, option, dest or option.name)
+            docs = field_docs(option.kind)
+            for part in dataclasses.fields(option.kind):
+                text = f"{docs[part.name]} (default: {part.default})"
+                flags = names(column_flag(part.name))
+                place.add_argument(*flags, dest=f"{dest}.{part.name}", metavar="COLUMN", help=text)
+        elif option.form == "positional":
+            place.add_argument(dest, **_positional(option), help=help_text(option))
         elif option.form != "hidden":
             how = _HOW[option.form](option)
-            names = (dest or option.name,) if option.form == "positional" else flags or (option.flag,)
-            more = {} if option.form == "positional" else {"dest": dest or option.name}
-            place.add_argument(*names, **how, **more, help=help_text(option))
+            place.add_argument(*names(option.flag), **how, dest=dest, help=help_text(option))
 
     def _heading(self, group: str) -> Any:
         if group and group not in self._headings:
@@ -166,13 +171,5 @@ _HOW: dict[str, Callable[[Option], dict[str, Any]]] = {
     "labels": lambda option: {**_labels(option), "metavar": option.metavar or "A,B"},
     "commas": lambda option: {"type": _names_reader(option), "metavar": option.metavar or "A,B"},
     "words": lambda option: {"nargs": "+", **_value(option)},
-    "positional": _positional,
     "pairs": lambda option: {"action": "append", "metavar": option.metavar or "KEY=VALUE"},
 }
-
-
-def _add_columns(place: Any, option: Option, dest: str) -> None:
-    docs = field_docs(option.kind)
-    for part in dataclasses.fields(option.kind):
-        text = f"{docs[part.name]} (default: {part.default})"
-        place.add_argument(column_flag(part.name), dest=f"{dest}.{part.name}", metavar="COLUMN", help=text)

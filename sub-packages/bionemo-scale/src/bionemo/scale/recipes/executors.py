@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import nemo_run as run
 from nemo_run.config import set_nemorun_home
@@ -16,6 +17,7 @@ from bionemo.scale.recipes.arrays import ShellWord
 from bionemo.scale.recipes.pipeline import Placed, StepFailed
 from bionemo.scale.recipes.site import Site, check_docker, check_gpus, check_slurm, check_visible
 from bionemo.scale.recipes.steps import Step
+from bionemo.scale.types import InputError
 
 
 # Only what was stopped is worth another try: training that saved itself (75), and what a signal ended (128 and more).
@@ -23,23 +25,46 @@ from bionemo.scale.recipes.steps import Step
 _STOPPED = 'stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; fi; return "$1"; }'
 
 
-def script(placed: Placed, *, quoted: bool = False) -> run.Script:
+Holder = Literal["process", "bash", "docker"]
+
+
+def script(placed: Placed, *, held_by: Holder = "process") -> run.Script:
     """Return the command of a step for NeMo-Run.
 
     Args:
         placed: The step.
-        quoted: Whether a batch script will hold the words: Slurm's executor joins them by blanks.
+        held_by: Who reads the words: a process takes them as they are; Slurm's executor joins them by blanks in a batch
+            script; Docker's puts them between the double quotes of ``bash -c "..."``.
     """
     words = list(placed.step.arguments)
-    if quoted:
+    if held_by != "process":
         # NeMo-Run keeps plain strings alone.
         words = [str(word) if isinstance(word, ShellWord) else shlex.quote(word) for word in words]
+    if held_by == "docker":
+        words = [word.replace("\\", "\\\\").replace('"', '\\"') for word in words]
+    if held_by == "bash":
         words += ["||", "stopped", "$?"]
     return run.Script(path=placed.step.module, args=words, entrypoint="python", m=True)
 
 
+def check_words(step: Step) -> None:
+    """Refuse what TorchX would replace (``$NAME``), and what a line of a script cannot hold.
+
+    Raises:
+        InputError: A value would not reach the command as it is.
+    """
+    for word in (*step.arguments, *(value for values in step.each.values() for value in values)):
+        if not isinstance(word, ShellWord) and ("$" in word or not word.isprintable()):
+            raise InputError(f"a launched command takes no '$' and no control character, found {word!r}")
+
+
 def local(placed: Placed) -> run.LocalExecutor:
-    """Return the executor of this machine; training starts its own processes, prediction is started by torchrun."""
+    """Return the executor of this machine; training starts its own processes, prediction is started by torchrun.
+
+    Raises:
+        InputError: A value would not reach the command as it is.
+    """
+    check_words(placed.step)
     # `python` and `torchrun` are those of this environment, also where nobody activated it.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     executor = run.LocalExecutor(packager=run.Packager(), env_vars={"PATH": path})
@@ -96,10 +121,11 @@ def slurm(placed: Placed, site: Site) -> run.SlurmExecutor:
         additional_parameters={"kill_on_invalid_dep": "yes"},
         container_image=site.image,
         container_mounts=list(site.mounts),
-        srun_args=list(site.srun_args),
+        srun_args=[shlex.quote(word) for entry in site.srun_args for word in shlex.split(entry)],
         array=array_tasks(placed.step),
         setup_lines="\n".join([*site.setup, _STOPPED, *shell_arrays(placed.step)]),
-        env_vars={"PYTHONUNBUFFERED": "1", **site.env},
+        # NeMo-Run writes "export NAME=" and the value as it is.
+        env_vars={"PYTHONUNBUFFERED": "1", **{name: shlex.quote(value) for name, value in site.env.items()}},
         # Where NeMo-Run writes an experiment; a local tunnel copies nothing to any other place.
         tunnel=run.LocalTunnel(job_dir=str(site.job_dir / "experiments")),
         packager=run.Packager(),
@@ -119,6 +145,7 @@ def shell_arrays(step: Step) -> list[str]:
 
 
 def _check_placed(placed: Placed, site: Site) -> None:
+    check_words(placed.step)
     if placed.uses_gpus:
         check_gpus(site, placed.tasks)
     words = [word.partition("=")[2] if word.startswith("--") else word for word in placed.step.arguments]
@@ -137,7 +164,7 @@ def sbatch_text(placed: Placed, site: Site) -> str:
     executor = slurm(placed, site)
     name = placed.step.name
     executor.assign("scale_ID", str(site.job_dir / "experiments" / "scale" / "scale_ID"), name, name)
-    command = " ".join(["python", *script(placed, quoted=True).to_command()])
+    command = " ".join(["python", *script(placed, held_by="bash").to_command()])
     return SlurmBatchRequest(
         launch_cmd=["sbatch", "--requeue", "--parsable"],
         jobs=[name],
@@ -160,7 +187,7 @@ def submit_slurm(steps: Sequence[Placed], site: Site) -> None:
         before: list[str] = []
         for placed, executor in zip(steps, executors, strict=True):
             job = experiment.add(
-                script(placed, quoted=True), executor=executor, name=placed.step.name, dependencies=before
+                script(placed, held_by="bash"), executor=executor, name=placed.step.name, dependencies=before
             )
             before = [job]
         experiment.run(detach=True)
@@ -177,7 +204,8 @@ def run_here(steps: Sequence[Placed], site: Site | None = None) -> None:
     for placed, executor in zip(steps, executors, strict=True):
         name = placed.step.name
         with run.Experiment(f"scale-{name}", enable_goodbye_message=False, skip_status_at_exit=True) as experiment:
-            experiment.add(script(placed), executor=executor, name=name, tail_logs=True)
+            holder = "process" if site is None else "docker"
+            experiment.add(script(placed, held_by=holder), executor=executor, name=name, tail_logs=True)
             experiment.run(detach=False)
         # Not experiment.status(): it may not have heard of the end yet.
         (job,) = experiment.jobs

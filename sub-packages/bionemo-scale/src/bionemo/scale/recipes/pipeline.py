@@ -9,9 +9,7 @@ from typing import Any
 
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings
-from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.settings import InferSettings
-from bionemo.scale.model.sizes import SIZES
 from bionemo.scale.recipes.arrays import conversion_steps
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.recipes.steps import Step, evaluate_step, infer_step, prepare_step, train_step
@@ -33,14 +31,18 @@ class Pipeline:
     """Split file; its test part is predicted and scored."""
     out: Path
     """Folder for store, run, predicted and scores."""
-    size: str = "small"
-    """Of the model."""
+    size: str | None = None
+    """Of the model; ``None`` is small, or the network of ``from_checkpoint``."""
     prepare: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of PrepareSettings."""
     train: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of TrainSettings."""
-    infer_tasks: int = 1
-    """Processes of a node that share the prediction."""
+    infer: Mapping[str, Any] = field(default_factory=dict)
+    """Other fields of InferSettings."""
+    evaluate: Mapping[str, Any] = field(default_factory=dict)
+    """Other fields of EvaluateSettings."""
+    infer_tasks: int | None = None
+    """Processes of a node that share the prediction; ``None`` is as many as train."""
     array: bool = False
     """Convert each file in a job of its own, on Slurm."""
 
@@ -50,8 +52,6 @@ class Pipeline:
         Raises:
             InputError: A value is not possible.
         """
-        if self.size not in SIZES:
-            raise InputError(f"size: unknown size {self.size!r}; {suggest(self.size, SIZES)}")
         out = self.out.absolute()
         return train_settings(self.size, store=out / "store", out=out / "run", **self.train)
 
@@ -85,19 +85,23 @@ def place(pipeline: Pipeline) -> tuple[Placed, ...]:
         # A requeued job starts again; half a store is never left behind, a whole one may be.
         **{"overwrite": True, **pipeline.prepare},
     )
-    prediction = InferSettings(checkpoint=settings.out, store=settings.store, out=predicted, with_controls=True)
-    scores = EvaluateSettings(
-        pred=(predicted / "adata_pred.h5ad",),
-        name=("SCALE",),
-        real=predicted / "adata_real.h5ad",
+    prediction = InferSettings.make(
+        checkpoint=settings.out,
+        store=settings.store,
+        out=predicted,
+        **{"with_controls": True, **pipeline.infer},
+    )
+    scores = EvaluateSettings.make(
+        pred=prediction.pred_path,
+        real=prediction.real_path,
         out=out / "scores",
         store=settings.store,
-        plot=True,
+        **{"name": "SCALE", "plot": True, **pipeline.evaluate},
     )
     conversions = conversion_steps(conversion, out / "conversion") if pipeline.array else (prepare_step(conversion),)
     return (
         *(Placed(step=step) for step in conversions),
         Placed(step=train_step(settings), nodes=settings.num_nodes, tasks=settings.devices, uses_gpus=True),
-        Placed(step=infer_step(prediction), tasks=pipeline.infer_tasks, uses_gpus=True),
+        Placed(step=infer_step(prediction), tasks=pipeline.infer_tasks or settings.devices, uses_gpus=True),
         Placed(step=evaluate_step(scores)),
     )

@@ -4,6 +4,7 @@
 
 import dataclasses
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class Site:
     mounts: tuple[str, ...] = ()
     """HOST:CONTAINER folders; data, runs and the job folder must be under one of them."""
     srun_args: tuple[str, ...] = ()
-    """More options of srun."""
+    """More options of srun; quotes in an entry keep blanks together."""
     setup: tuple[str, ...] = ()
     """Shell lines before the command, on the first node of a job."""
     env: dict[str, str] = field(default_factory=dict)
@@ -51,6 +52,9 @@ class Site:
     """Shared memory of a Docker container."""
 
 
+# What reaches a line of a batch script outside of quotes: an "#SBATCH" option, or a list that commas join.
+_PLAIN = ("job_dir", "account", "partition", "memory", "image", "shm_size", "mounts")
+_PLAIN_TEXT = re.compile(r"[\w./:@%+=~-]+")
 _LISTS = ("mounts", "srun_args", "setup")
 _NUMBERS = ("gpus_per_node", "signal_seconds", "requeues", "cpus_per_task")
 
@@ -69,6 +73,7 @@ def read_site(path: Path) -> Site:
         if name not in known:
             raise InputError(f"{path}: unknown key {name!r}; {suggest(str(name), known)}")
         _check_type(path, name, value)
+    _check_text(path, values)
     given = {name: value for name, value in values.items() if value is not None}
     lists = {name: tuple(map(str, given.pop(name))) for name in _LISTS if name in given}
     if "job_dir" in given:
@@ -90,6 +95,29 @@ def _check_type(path: Path, name: str, value: Any) -> None:
         raise InputError(f"{path}: {name}: expected 0 or more, found {value}")
     if name == "time" and value is not None and not re.fullmatch(r"(\d+-)?\d{1,2}:\d{2}:\d{2}", value):
         raise InputError(f"{path}: time: expected [days-]hours:minutes:seconds, found {value!r}")
+
+
+def _check_text(path: Path, values: dict[str, Any]) -> None:
+    """Refuse text that a batch script would read as more than text."""
+    for name in _PLAIN:
+        value = values.get(name)
+        for text in value if isinstance(value, list) else [] if value is None else [value]:
+            if not _PLAIN_TEXT.fullmatch(str(text)):
+                raise InputError(f"{path}: {name}: expected letters, digits and ./:@%+=~-_ alone, found {str(text)!r}")
+    for text in values.get("srun_args") or []:
+        if not _is_words(str(text)):
+            raise InputError(f"{path}: srun_args: expected words with closed quotes, in one line, found {str(text)!r}")
+    for name, value in (values.get("env") or {}).items():
+        if not re.fullmatch(r"[A-Za-z_]\w*", str(name)) or not str(value).isprintable():
+            raise InputError(f"{path}: env: expected a name and one line of text, found {name!r}: {str(value)!r}")
+
+
+def _is_words(text: str) -> bool:
+    try:
+        shlex.split(text)
+    except ValueError:
+        return False
+    return text.isprintable()
 
 
 def _check_mounts(site: Site) -> None:

@@ -1,93 +1,181 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the scripts in recipes/ share: options over a pipeline, and where it runs."""
-
-from bionemo.scale.run import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+"""The script recipes/launch.py: from h5ad files to scores, on this machine, in Docker or on Slurm."""
 
 import argparse
+import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bionemo.scale.data.prepare.settings import PrepareSettings
+from bionemo.scale.eval.settings import EvaluateSettings
+from bionemo.scale.infer.settings import InferSettings
+from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.options.fields import Option, option, options_of
+from bionemo.scale.options.limits import COUNT
+from bionemo.scale.options.parser import OptionParser, given_fields, make_settings
+from bionemo.scale.options.settings import Settings
+from bionemo.scale.options.values import column_flag
 from bionemo.scale.run.command import run_command
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import ObsKeys
 
 
 if TYPE_CHECKING:
-    from bionemo.scale.recipes.pipeline import Pipeline
+    from bionemo.scale.recipes.pipeline import Pipeline, Placed
+    from bionemo.scale.recipes.site import Site
 
-_OF_PIPELINE = ("inputs", "split", "out", "size", "infer_tasks", "array")
 Where = Literal["local", "docker", "slurm"]
 
 
-def parser(where: Where, site: Path | None) -> argparse.ArgumentParser:
-    """Return the options of a launch script."""
-    options = argparse.ArgumentParser(
-        description=f"prepare -> train -> infer -> evaluate, {where}. What is not given is as the script says.",
-        argument_default=argparse.SUPPRESS,
+@dataclass(frozen=True, kw_only=True)
+class LaunchSettings(Settings):
+    """What is launched, and where."""
+
+    on: Where = "local"
+    """This machine, containers on this machine, or a Slurm cluster."""
+    inputs: tuple[Path, ...] = option(form="words", metavar="IN.h5ad")
+    """h5ad files of the screen."""
+    split: Path = option(metavar="SPLIT.toml")
+    """Split file; its test part is predicted and scored."""
+    out: Path
+    """Folder for store, run, predicted and scores."""
+    size: str | None = option(None, choices=SIZES)
+    """Size of the network, which has defaults of its own (default: small, or the network of --from-checkpoint)."""
+    infer_tasks: int | None = option(None, limits=COUNT)
+    """Processes of a node that share the prediction (default: as many as train)."""
+    array: bool = False
+    """Convert each file in a job of its own, and merge; Slurm only."""
+    dryrun: bool = False
+    """Print what would be run or submitted, and do nothing."""
+    site: Path | None = option(None, metavar="SITE.yaml")
+    """Settings of the site, for Docker and Slurm (default: site.yaml beside the script)."""
+
+
+_COMMANDS: dict[str, tuple[type[Settings], tuple[str, ...]]] = {
+    "prepare": (PrepareSettings, ("inputs", "out", "split", "scanned")),
+    "train": (TrainSettings, ("store", "out", "size")),
+    "infer": (
+        InferSettings,
+        (
+            *("checkpoint", "out", "store", "adata", "perturbations", "all_perturbations"),
+            *("cell_types", "cells_per_condition", "output"),
+        ),
+    ),
+    "evaluate": (
+        EvaluateSettings,
+        ("pred", "real", "out", "store", "write_baselines", "keys", "control", "target_sum"),
+    ),
+}
+"""Settings of each step, and the fields that the pipeline decides."""
+
+
+def parser() -> OptionParser:
+    """Return the options of the script: its own, and those of the four commands.
+
+    An option of one command has its name there; where several commands have it, ``--COMMAND.NAME`` says which is meant.
+    """
+    options = OptionParser(
+        LaunchSettings,
+        prog="launch.py",
+        description="Prepare, train, predict and score: four commands, each waiting for the one before.",
     )
-    add = options.add_argument
-    add("--inputs", type=Path, nargs="+", metavar="IN.h5ad", help="screens")
-    add("--split", type=Path, help="split file")
-    add("--out", type=Path, help="folder for store, run, predicted and scores")
-    add("--size", help="size of the model")
-    add("--infer-tasks", type=int, help="processes that share the prediction")
-    for name in ("max_steps", "devices", "num_nodes", "tensor_parallel"):
-        add(f"--{name.replace('_', '-')}", type=int, help="of the training")
-    if where == "slurm":
-        add("--array", action="store_true", help="convert each file in a job of its own, and merge")
-    add("--dryrun", action="store_true", help="print what would be run or submitted, and do nothing")
-    if site is not None:
-        add("--site", type=Path, default=site, help=f"settings of the site (default: {site.name} beside the script)")
+    own = [flag for each in options_of(LaunchSettings) for flag in _flags(each)]
+    counts = Counter([*own, *(flag for _, each in _options() for flag in _flags(each))])
+    for command, each in _options():
+
+        def names(flag: str, command: str = command) -> tuple[str, ...]:
+            full = f"--{command}.{flag.removeprefix('--')}"
+            return (flag, full) if counts[flag] == 1 else (full,)
+
+        group = f"options of bionemo-scale-{command}"
+        options.add_option(replace(each, group=group), dest=f"{command}.{each.name}", names=names)
     return options
 
 
-def main(pipeline: "Pipeline", where: Where, *, site: Path | None = None, argv: Sequence[str] | None = None) -> int:
-    """Run a launch script and return its exit code: 0 done or submitted, 1 a step failed, 2 refused."""
+def _options() -> Iterator[tuple[str, Option]]:
+    for command, (settings_class, decided) in _COMMANDS.items():
+        for each in options_of(settings_class):
+            # Of an evaluation: predictions of this pipeline say themselves how their cells are labelled.
+            if each.name not in decided and not each.name.startswith("pred_"):
+                yield command, each
+
+
+def _flags(each: Option) -> list[str]:
+    return [column_flag(part) for part in vars(ObsKeys())] if each.form == "columns" else [each.flag]
+
+
+def main(argv: Sequence[str] | None = None, *, site: Path | None = None) -> int:
+    """Run the script and return its exit code: 0 done or submitted, 1 a step failed, 2 refused.
+
+    Args:
+        argv: Command line.
+        site: Settings of the site where no option names others.
+    """
     from bionemo.scale.recipes.pipeline import StepFailed
 
     try:
-        return run_command(lambda given: _launch(pipeline, where, site, given), argv)
+        return run_command(lambda given: _launch(parser().parse_args(given), site), argv)
     except StepFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _launch(pipeline: "Pipeline", where: Where, site: Path | None, argv: Sequence[str] | None) -> None:
-    options = vars(parser(where, site).parse_args(argv))
-    dryrun, site_path = options.pop("dryrun", False), options.pop("site", None)
-    chosen = {name: options.pop(name) for name in _OF_PIPELINE if name in options}
-    if "inputs" in chosen:
-        chosen["inputs"] = tuple(chosen["inputs"])
+def _launch(given: argparse.Namespace, site_path: Path | None) -> None:
+    settings = make_settings(LaunchSettings, given)
     from bionemo.scale.recipes.pipeline import place
     from bionemo.scale.recipes.site import read_site
 
     # First what can be wrong, then NeMo-Run, whose import takes seconds.
-    steps = place(replace(pipeline, **chosen, train={**pipeline.train, **options}))
-    place_of_run = None if site_path is None else read_site(site_path)
+    steps = place(pipeline_of(settings, given))
+    site = None if settings.on == "local" else read_site(settings.site or site_path or Path("site.yaml"))
     from bionemo.scale.recipes import executors
 
-    if dryrun:
+    if settings.dryrun:
         for placed in steps:
-            print(_describe(placed, where, place_of_run), flush=True)
-    elif where == "slurm":
-        executors.submit_slurm(steps, place_of_run)
+            print(_describe(placed, settings.on, site), flush=True)
+    elif settings.on == "slurm":
+        executors.submit_slurm(steps, site)
     else:
-        executors.run_here(steps, place_of_run)
+        executors.run_here(steps, site)
 
 
-def _describe(placed: Any, where: Where, site: Any) -> str:
-    import shlex
+def pipeline_of(settings: LaunchSettings, given: argparse.Namespace) -> "Pipeline":
+    """Return the pipeline that a command line asks for."""
+    from bionemo.scale.recipes.pipeline import Pipeline
 
+    return Pipeline(
+        inputs=settings.inputs,
+        split=settings.split,
+        out=settings.out,
+        size=settings.size,
+        infer_tasks=settings.infer_tasks,
+        array=settings.array,
+        **{command: _given(command, given) for command in _COMMANDS},
+    )
+
+
+def _given(command: str, given: argparse.Namespace) -> dict[str, Any]:
+    start = f"{command}."
+    values = {name.removeprefix(start): value for name, value in vars(given).items() if name.startswith(start)}
+    return given_fields(_COMMANDS[command][0], values)
+
+
+def _describe(placed: "Placed", where: Where, site: "Site | None") -> str:
     from bionemo.scale.recipes import executors
 
     if where == "slurm":
         return executors.sbatch_text(placed, site)
-    words = executors.script(placed).to_command(with_entrypoint=True)
+    words = ["python", *executors.script(placed).to_command()]
     if where == "docker":
         executor = executors.docker(placed, site)
         volumes = [word for volume in executor.volumes for word in ("--volume", volume)]
+        environment = [word for name, value in site.env.items() for word in ("--env", f"{name}={value}")]
         gpus = ["--gpus", "all"] if executor.num_gpus else []
-        words = ["docker", "run", "--rm", *gpus, "--shm-size", executor.shm_size, *volumes, site.image, *words]
+        options = [*gpus, "--shm-size", executor.shm_size, *environment, *volumes]
+        words = ["docker", "run", "--rm", *options, site.image, *words]
     return shlex.join(words)
