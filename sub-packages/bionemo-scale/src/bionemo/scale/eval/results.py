@@ -9,20 +9,15 @@ new one has not are removed, files of others are left alone.
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import polars as pl
 
-from bionemo.scale.eval.metrics.catalogue import BY_COLUMN
-from bionemo.scale.eval.metrics.intervals import Difference, Interval, PairBootstrap
-from bionemo.scale.eval.metrics.ranking import best_of
-from bionemo.scale.eval.metrics.undefined import reasons
-from bionemo.scale.eval.scoring import KEYS, ContextScores, Shift
+from bionemo.scale.eval.scoring import ContextScores, Shift
+from bionemo.scale.eval.summarise import metric_names
 from bionemo.scale.files.names import file_name
 from bionemo.scale.files.text import read_json
 from bionemo.scale.files.writing.atomic import remove_leftovers, temporary_name
@@ -33,112 +28,6 @@ from bionemo.scale.types import InputError
 SUMMARY = "summary.json"
 GENES = "genes.parquet"
 """Predicted and observed change, and adjusted p-values, of every gene, pair and model."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricSummary:
-    """One metric of one model over all (context, perturbation) pairs."""
-
-    mean: float | None
-    """Mean of the defined values, every pair weighing the same; ``None`` without any."""
-    n: int
-    """Pairs with a value."""
-    undefined: int
-    """Pairs without."""
-    why: dict[str, int]
-    """Reason to the number of pairs that have no value for it."""
-    interval: Interval | None = None
-    """Bootstrap over perturbations or contexts; ``None`` where there are too few."""
-    batch_interval: Interval | None = None
-    """Jackknife over batches (donors, plates); ``None`` where there are too few, or for metrics that cannot be."""
-
-
-def summarise(
-    scores: pl.DataFrame,
-    *,
-    trained: frozenset[str] = frozenset(),
-    batch_intervals: Mapping[str, Mapping[str, Interval]] | None = None,
-    seed: int = 0,
-) -> dict[str, dict[str, MetricSummary]]:
-    """Return model to metric to its summary, models in order of appearance.
-
-    Args:
-        scores: The results table.
-        trained: Perturbations whose change training data show.
-        batch_intervals: Model to metric to its interval over batches.
-        seed: Of the bootstrap.
-    """
-    names = metric_names(scores)
-    bootstrap = PairBootstrap(scores, seed=seed)
-    summaries = {}
-    for (model,), frame in scores.group_by("model", maintain_order=True):
-        why = reasons(frame, trained=trained)
-        batches = (batch_intervals or {}).get(str(model), {})
-        summaries[str(model)] = {
-            name: MetricSummary(
-                mean=frame[name].mean(),
-                n=frame.height - frame[name].null_count(),
-                undefined=frame[name].null_count(),
-                why=why.get(name, {}),
-                interval=bootstrap.interval(frame, name),
-                batch_interval=batches.get(name),
-            )
-            for name in names
-        }
-    return summaries
-
-
-def only_fallbacks(fallback_cells: Mapping[str, int], *, num_cells: int) -> tuple[str, ...]:
-    """Return the baselines that used their fallback for every cell: their definition predicted nothing.
-
-    They are shown, but never ranked: what beats them has beaten their fallback.
-
-    Args:
-        fallback_cells: Cells for which each baseline used its fallback; ``matching`` is no baseline.
-        num_cells: Cells that were predicted.
-    """
-    return tuple(name for name, count in fallback_cells.items() if name != "matching" and count == num_cells > 0)
-
-
-def ranked_baselines(summary: Mapping[str, Any]) -> list[str]:
-    """Return the baselines of a ``summary.json`` that a model is compared with."""
-    unranked = unranked_baselines(summary)
-    return [name for name in summary["names"]["baselines"] if name not in unranked]
-
-
-def unranked_baselines(summary: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the baselines of a ``summary.json`` that only fell back."""
-    counts = summary["baselines"]
-    return only_fallbacks(counts.get("fallback_cells", {}), num_cells=counts.get("cells", 0))
-
-
-def why_unranked(names: Sequence[str]) -> str:
-    """Return the footnote about baselines that only fell back."""
-    return f"not ranked, for every cell is its fallback (training says nothing of the label): {', '.join(names)}"
-
-
-def compare_with_baselines(
-    scores: pl.DataFrame, *, models: Sequence[str], baselines: Sequence[str], seed: int = 0
-) -> dict[str, dict[str, Difference]]:
-    """Return model to metric to its difference from the best baseline, for metrics that have a best."""
-    bootstrap = PairBootstrap(scores, seed=seed)
-    frames = {str(model): frame for (model,), frame in scores.group_by("model", maintain_order=True)}
-    means = {name: {metric: frames[name][metric].mean() for metric in metric_names(scores)} for name in baselines}
-    found: dict[str, dict[str, Difference]] = {}
-    for metric in metric_names(scores):
-        if metric not in BY_COLUMN or BY_COLUMN[metric].best not in ("high", "low"):
-            continue
-        rival = best_of(baselines, BY_COLUMN[metric], means)
-        for model in models:
-            difference = None if rival is None else bootstrap.difference(frames[model], frames[rival], metric)
-            if difference is not None:
-                found.setdefault(model, {})[metric] = difference
-    return found
-
-
-def metric_names(scores: pl.DataFrame) -> list[str]:
-    """Return the metric columns of a results table."""
-    return [name for name in scores.columns if name not in KEYS]
 
 
 def aggregate(scores: pl.DataFrame) -> pl.DataFrame:

@@ -3,16 +3,35 @@
 """The table a user reads first: one row per model, the paper's headline metrics, the best of each marked."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
+from bionemo.scale.eval.cell_eval.newest import PREFIX
 from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, Metric
 from bionemo.scale.eval.metrics.ranking import BEST, BEYOND, CONSTANT, is_constant, marks
-from bionemo.scale.eval.results import MetricSummary, why_unranked
+from bionemo.scale.eval.summary import MetricSummary, Summary, why_unranked
+from bionemo.scale.eval.task import CEILING
 
 
 _FALLBACK = "[-]"
 """Mark of a baseline that only fell back."""
 
 Summaries = Mapping[str, Mapping[str, MetricSummary]]
+
+
+def tables(summary: Summary) -> str:
+    """Return the table of headline metrics, and a second one where another cell-eval scored the cells too."""
+    fallbacks = summary.unranked_baselines
+    first = render_table(summary.models, ceiling=CEILING, fallbacks=fallbacks)
+    if summary.current_evaluator is None:
+        return first
+    version = summary.current_evaluator.versions["cell-eval"]
+    second = render_table(summary.models, newest_columns(), ceiling=CEILING, fallbacks=fallbacks)
+    return f"{first}\n\nthe same cells scored by cell-eval {version}\n{second}"
+
+
+def newest_columns() -> tuple[Metric, ...]:
+    """Return the headline metrics that cell-eval computes, in the columns of the newest one."""
+    return tuple(replace(metric, column=PREFIX + metric.column, chance="") for metric in HEADLINE if metric.cell_eval)
 
 
 def render_table(

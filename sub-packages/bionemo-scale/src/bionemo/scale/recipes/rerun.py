@@ -4,16 +4,19 @@
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bionemo.scale.eval.page.provenance import file_notes
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 from bionemo.scale.eval.settings import EvaluateSettings
+from bionemo.scale.eval.summary import InputFile, Inputs
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.arguments import arguments_of
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import FileLabels
 
 
 def commands(run: RunFiles | None, scores: ScoreFiles, pred: Path | None) -> list[str]:
@@ -33,25 +36,29 @@ def _line(command: str, settings_class: type[Settings], values: Mapping[str, Any
 
 
 def _evaluation(scores: ScoreFiles) -> dict[str, Any]:
-    summary, inputs = scores.summary, scores.summary["inputs"]
+    summary, inputs = scores.summary, scores.summary.inputs
     return {
-        "pred": [file["path"] for file in inputs["pred"].values()],
-        "name": list(inputs["pred"]),
-        "real": inputs["real"]["path"],
-        "store": None if inputs["store"] is None else inputs["store"]["path"],
-        "control_policy": summary["control_policy"],
-        "seed": summary["baselines"]["seed"],
-        "evaluator": None if summary["current_evaluator"] is None else "current",
+        "pred": [file.path for file in inputs.pred.values()],
+        "name": list(inputs.pred),
+        "real": inputs.real.path,
+        "store": None if inputs.store is None else inputs.store.path,
+        "control_policy": summary.control_policy,
+        "seed": summary.baselines.seed,
+        "evaluator": None if summary.current_evaluator is None else "current",
         "out": scores.path,
-        **inputs["real"].get("labels", {}),
+        **_fields(inputs.real.labels),
         **_labels_of_predictions(inputs),
     }
 
 
-def _labels_of_predictions(inputs: Mapping[str, Any]) -> dict[str, list]:
+def _fields(labels: FileLabels | None) -> dict[str, Any]:
+    return {} if labels is None else asdict(labels)
+
+
+def _labels_of_predictions(inputs: Inputs) -> dict[str, list]:
     """Return what labels the cells of each prediction, where that is not what labels the real file's."""
-    real = _labels(inputs["real"])
-    predicted = [_labels(file) or real for file in inputs["pred"].values()]
+    real = _labels(inputs.real)
+    predicted = [_labels(file) or real for file in inputs.pred.values()]
     found = {}
     for name in dict.fromkeys(name for labels in predicted for name in labels):
         values = [labels.get(name, real.get(name)) for labels in predicted]
@@ -60,9 +67,8 @@ def _labels_of_predictions(inputs: Mapping[str, Any]) -> dict[str, list]:
     return found
 
 
-def _labels(file: Mapping[str, Any]) -> dict[str, Any]:
-    if "labels" not in file:
+def _labels(file: InputFile) -> dict[str, Any]:
+    if file.labels is None:
         return {}
-    labels = file["labels"]
-    keys = {f"{name}_key": column for name, column in labels["keys"].items()}
-    return {**keys, "control": labels["control"], "target_sum": labels["target_sum"]}
+    keys = {f"{name}_key": column for name, column in asdict(file.labels.keys).items()}
+    return {**keys, "control": file.labels.control, "target_sum": file.labels.target_sum}

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
     from bionemo.scale.eval.cells.inputs import PopulationFile
     from bionemo.scale.eval.evaluate import Prepared, TrainingData
+    from bionemo.scale.eval.metrics.intervals import Difference
     from bionemo.scale.eval.progress import Progress
+    from bionemo.scale.eval.summary import Summary
 
 
 def parser() -> OptionParser:
@@ -106,7 +108,7 @@ def _score(
             announce=partial(_announce, progress),
             progress=progress.step,
         )
-    _show(evaluation.summary, evaluation.table, args.out)
+    _show(evaluation.result, evaluation.table, args.out)
 
 
 def _current(evaluator: str) -> "contextlib.AbstractContextManager[CurrentCellEval | None]":
@@ -133,7 +135,7 @@ def _baselines(args: EvaluateSettings) -> tuple[str, ...]:
 def _write_baselines(
     folder: Path, real: "PopulationFile", training: "TrainingData | None", options: ScoringSettings
 ) -> None:
-    from bionemo.scale.eval.baselines.baseline_files import write_baselines
+    from bionemo.scale.eval.baseline_files import write_baselines
     from bionemo.scale.eval.evaluate import prepare
 
     if folder.exists() and not folder.is_dir():
@@ -184,28 +186,28 @@ def _announce(progress: "Progress", prepared: "Prepared") -> None:
     progress.start(prepared.steps)
 
 
-def _show(summary: dict, table: str, out: Path) -> None:
-    baselines = summary["baselines"]
-    for name, count in baselines["fallback_cells"].items():
+def _show(summary: "Summary", table: str, out: Path) -> None:
+    baselines = summary.baselines
+    for name, count in baselines.fallback_cells.items():
         if count:
             what = "cells without a control of their batch" if name == "matching" else f"baseline {name}: its fallback"
-            print(f"note: {what}: {count} of {baselines['cells']} cells")
-    print(f"\ncontrols: {summary['control_policy']}; means over {summary['pairs']} (cell type, perturbation) pairs")
+            print(f"note: {what}: {count} of {baselines.cells} cells")
+    print(f"\ncontrols: {summary.control_policy}; means over {summary.pairs} (cell type, perturbation) pairs")
     print(table)
-    for line in _against(summary["against_best_baseline"]):
+    for line in _against(summary.against_best_baseline):
         print(line)
     print(f"\nresults in {out}")
 
 
-def _against(differences: dict[str, dict[str, dict]]) -> list[str]:
+def _against(differences: "dict[str, dict[str, Difference]]") -> list[str]:
     """Say for the headline metrics whether a model is better than the best baseline, beyond chance."""
     from bionemo.scale.eval.metrics.catalogue import HEADLINE
 
     lines = []
     for model, found in differences.items():
         texts = [
-            f"{metric.name} {item['verdict']} than {item['baseline']} ({item['difference']:+.{metric.digits}f}, "
-            f"{item['low']:+.{metric.digits}f} to {item['high']:+.{metric.digits}f})"
+            f"{metric.name} {item.verdict} than {item.baseline} ({item.difference:+.{metric.digits}f}, "
+            f"{item.low:+.{metric.digits}f} to {item.high:+.{metric.digits}f})"
             for metric in HEADLINE
             if (item := found.get(metric.column)) is not None
         ]

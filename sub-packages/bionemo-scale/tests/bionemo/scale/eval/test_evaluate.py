@@ -13,13 +13,13 @@ import polars as pl
 import pytest
 from scipy import sparse
 
+from bionemo.scale.eval import sides
 from bionemo.scale.eval.baselines.estimators import BASELINES
-from bionemo.scale.eval.cells import sides
 from bionemo.scale.eval.cells.inputs import PopulationFile, read_population
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.evaluate import TrainingData, evaluate, prepare, split_mismatch
-from bionemo.scale.eval.results import unranked_baselines
 from bionemo.scale.eval.settings import ScoringSettings
+from bionemo.scale.eval.summary import Summary
 from bionemo.scale.types import DataCard, ExpressionScale, FileLabels, Group, GroupMeans, InputError, ObsKeys
 
 
@@ -84,6 +84,8 @@ def test_models_and_baselines_side_by_side(files, training, tmp_path):
         "batch_interval": None,
     }
     assert stored["models"]["mine"]["pearson_delta"]["n"] == 1
+    assert Summary.from_dict(stored) == found.result
+    assert found.summary == {name: value for name, value in stored.items() if name != "files"}
     assert stored["control_policy"] == "same-real"
     assert stored["paper_names"]["PDCorr"] == "pearson_delta"
     assert stored["inputs"]["real"]["sha256"] == real.sha256
@@ -230,7 +232,7 @@ def test_a_baseline_that_only_falls_back_is_never_the_best(spoilt, tmp_path):
     assert not any("*" in line for line in marked)
     rivals = {item["baseline"] for item in found.summary["against_best_baseline"]["m"].values()}
     assert rivals and not rivals & silent
-    assert set(unranked_baselines(found.summary)) == silent
+    assert set(found.result.unranked_baselines) == silent
 
 
 @pytest.mark.parametrize("form", ["dense", "csr", "csc", "chunked"])

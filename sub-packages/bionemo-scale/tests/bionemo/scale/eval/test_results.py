@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bionemo.scale.eval.results import ResultFolder, aggregate, check_out, summarise
+from bionemo.scale.eval.results import ResultFolder, aggregate, check_out
 from bionemo.scale.eval.scoring import ContextScores, Shift
+from bionemo.scale.eval.summarise import summarise
 from bionemo.scale.types import InputError
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bionemo.scale.eval import scoring
+from bionemo.scale.eval import prediction_scores, sides
 from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError, metric_columns
-from bionemo.scale.eval.cells import sides
 from bionemo.scale.eval.metrics.catalogue import EXTRA_METRICS
-from bionemo.scale.eval.scoring import KEYS, Model, Task, score_contexts
+from bionemo.scale.eval.scoring import score_contexts
+from bionemo.scale.eval.task import KEYS, Model, Task
 
 
 def split(population):
@@ -136,6 +136,18 @@ def test_a_failure_names_model_and_context(task, monkeypatch):
     def fail(**kwargs):
         raise MetricError("cell-eval failed")
 
-    monkeypatch.setattr(scoring, "run_cell_eval", fail)
+    monkeypatch.setattr(prediction_scores, "run_cell_eval", fail)
     with pytest.raises(MetricError, match=r"model 'model', context 'CD8 T'"):
         list(score_contexts(task))
+
+
+def test_chance_and_split_controls_are_those_of_the_cells(papalexi_population):
+    cells, controls = split(papalexi_population)
+    model = Model(name="model", cells=shrunk(cells), controls=controls)
+    scores = next(
+        iter(score_contexts(Task(cells=cells, controls=controls, control="control", models=(model,))))
+    ).scores
+    smaller = scores.select(pl.min_horizontal("de_nsig_counts_real", "de_nsig_counts_pred") / len(cells.genes))
+    assert scores["de_chance"].to_list() == smaller.to_series().to_list() and scores["de_chance"].max() > 0
+    assert (scores["pearson_delta_split"] < scores["pearson_delta"]).all()
+    assert scores["pearson_delta_split"].min() > -1

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 from bionemo.scale.eval.metrics.catalogue import HEADLINE, PAPER_NAMES, Metric
-from bionemo.scale.eval.results import MetricSummary
+from bionemo.scale.eval.summary import MetricSummary
 from bionemo.scale.eval.table import render_table
 
 

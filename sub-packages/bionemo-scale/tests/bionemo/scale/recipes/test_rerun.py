@@ -7,6 +7,7 @@ import polars as pl
 
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 from bionemo.scale.eval.settings import EvaluateSettings
+from bionemo.scale.eval.summary import Summary
 from bionemo.scale.options.parser import make_settings
 from bionemo.scale.recipes.rerun import commands
 from bionemo.scale.run import evaluate
@@ -21,19 +22,32 @@ LABELS = {
 }
 
 
+def file(path: str, **fields) -> dict:
+    return {"path": path, "sha256": "0", **fields}
+
+
 def recorded(**inputs) -> ScoreFiles:
+    empty = ("models", "against_best_baseline", "paper_names", "paper_metrics", "contexts")
     summary = {
+        **{name: {} for name in empty},
+        "names": {"models": ["m", "n"], "baselines": [], "ceiling": False},
+        "pairs": 1,
+        "pairs_without_significant_real_gene": 0,
+        "notes": [],
+        "evaluator": {"versions": {}, "de_engine": "fast", "conventions": {}},
         "inputs": {
-            "pred": {"m": {"path": "a b/pred.h5ad"}, "n": {"path": "n.h5ad"}},
-            "real": {"path": "real.h5ad"},
-            "store": {"path": "store"},
+            "pred": {"m": file("a b/pred.h5ad"), "n": file("n.h5ad")},
+            "real": file("real.h5ad"),
+            "store": {"path": "store", "split_sha256": None},
             **inputs,
         },
-        "baselines": {"seed": 4},
+        "baselines": {"fitted_on": None, "ridge_penalty": None, "cells": 1, "seed": 4, "fallback_cells": {}},
         "control_policy": "both",
-        "current_evaluator": {},
+        "current_evaluator": {"columns": "current_*", "versions": {}, "conventions": {}},
     }
-    return ScoreFiles(path=Path("out"), summary=summary, results=pl.DataFrame(), genes=pl.DataFrame())
+    return ScoreFiles(
+        path=Path("out"), summary=Summary.from_dict(summary), results=pl.DataFrame(), genes=pl.DataFrame()
+    )
 
 
 def evaluation(scores: ScoreFiles) -> EvaluateSettings:
@@ -62,8 +76,8 @@ def test_an_evaluation_is_that_of_the_scores():
 
 def test_labels_of_files_that_name_none_come_back():
     other = {**LABELS, "control": "ctrl"}
-    pred = {"m": {"path": "m.h5ad", "labels": other}, "n": {"path": "n.h5ad", "labels": LABELS}}
-    settings = evaluation(recorded(real={"path": "real.h5ad", "labels": LABELS}, pred=pred))
+    pred = {"m": file("m.h5ad", labels=other), "n": file("n.h5ad", labels=LABELS)}
+    settings = evaluation(recorded(real=file("real.h5ad", labels=LABELS), pred=pred))
     expected = FileLabels(keys=ObsKeys(perturbation="gene"), control="non-targeting", target_sum=1e4)
     assert settings.labels == settings.pred_labels[1] == expected
     assert settings.pred_labels[0].control == "ctrl"

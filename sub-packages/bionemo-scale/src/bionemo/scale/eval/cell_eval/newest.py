@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import venv
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -24,7 +24,6 @@ import polars as pl
 
 from bionemo.scale.eval.cell_eval.adapter import SKIPPED, MetricError
 from bionemo.scale.eval.cells.populations import PERTURBATION
-from bionemo.scale.eval.metrics.catalogue import HEADLINE, Metric
 from bionemo.scale.files.writing.atomic import atomic
 from bionemo.scale.types import InputError
 
@@ -40,11 +39,6 @@ CONVENTIONS = {
 }
 _WORKER = Path(__file__).with_name("newest_worker.py")
 _LIST = "import importlib.metadata as m, json; print(json.dumps({n: m.version(n) for n in ('cell-eval', 'pdex', 'numpy')}))"
-
-
-def newest_columns() -> tuple[Metric, ...]:
-    """Return the headline metrics that cell-eval computes, in the columns of the newest one."""
-    return tuple(replace(metric, column=PREFIX + metric.column, chance="") for metric in HEADLINE if metric.cell_eval)
 
 
 @dataclass(frozen=True, kw_only=True)

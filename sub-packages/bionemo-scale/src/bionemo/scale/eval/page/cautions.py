@@ -2,12 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a reader must know before believing the page."""
 
-from typing import Any
-
 from bionemo.scale.eval.metrics.catalogue import HEADLINE, Metric, loss
 from bionemo.scale.eval.metrics.ranking import best_of
 from bionemo.scale.eval.page.sources import RunFiles
-from bionemo.scale.eval.results import ranked_baselines, unranked_baselines, why_unranked
+from bionemo.scale.eval.summary import Summary, why_unranked
 
 
 _NARROW = 0.5
@@ -15,32 +13,32 @@ _NARROW = 0.5
 _FEW_PAIRS = 10
 
 
-def cautions(run: RunFiles | None, summary: dict[str, Any]) -> list[str]:
+def cautions(run: RunFiles | None, summary: Summary) -> list[str]:
     """Return one line for everything that weakens the scores, the evaluator's own warnings first."""
-    found = [note.removeprefix("warning: ") for note in summary["notes"] if note.startswith("warning: ")]
-    if summary["pairs"] < _FEW_PAIRS:
+    found = [note.removeprefix("warning: ") for note in summary.notes if note.startswith("warning: ")]
+    if summary.pairs < _FEW_PAIRS:
         found.append(
-            f"Only {summary['pairs']} (cell type, perturbation) pairs: means and ranks may change with any other."
+            f"Only {summary.pairs} (cell type, perturbation) pairs: means and ranks may change with any other."
         )
-    silent = summary["pairs_without_significant_real_gene"]
+    silent = summary.pairs_without_significant_real_gene
     if silent:
         found.append(
-            f"{silent} of {summary['pairs']} pairs have no significant real gene: DEOver and DEPrec count them as 0."
+            f"{silent} of {summary.pairs} pairs have no significant real gene: DEOver and DEPrec count them as 0."
         )
-    if not summary["names"]["baselines"] or summary["inputs"]["store"] is None:
+    if not summary.names.baselines or summary.inputs.store is None:
         found.append("No training data was given to the evaluation: baselines that learn are missing.")
-    unranked = unranked_baselines(summary)
+    unranked = summary.unranked_baselines
     if unranked:
         found.append(f"Baselines {why_unranked(unranked)}.")
-    for name in summary["names"]["models"]:
+    for name in summary.names.models:
         found += _of_model(name, summary)
     if run is not None and not run.metrics:
         found.append("The run folder has no metrics.csv: training curves are missing.")
     return found
 
 
-def _of_model(name: str, summary: dict[str, Any]) -> list[str]:
-    means = {model: {key: item["mean"] for key, item in row.items()} for model, row in summary["models"].items()}
+def _of_model(name: str, summary: Summary) -> list[str]:
+    means = summary.means
     spread = means[name]["sd_ratio"]
     lines = []
     if spread is not None and spread < _NARROW:
@@ -48,11 +46,11 @@ def _of_model(name: str, summary: dict[str, Any]) -> list[str]:
     behind = [metric.name for metric in HEADLINE if _is_behind(metric, name, summary, means)]
     if behind:
         lines.append(f"{name} is behind the best baseline in: {', '.join(behind)}.")
-    if not any(item["interval"] for item in summary["models"][name].values()):
+    if not any(item.interval for item in summary.models[name].values()):
         lines.append(f"{name}: too few perturbations and contexts for intervals; differences may be chance.")
     return lines
 
 
-def _is_behind(metric: Metric, name: str, summary: dict[str, Any], means: dict[str, dict[str, float | None]]) -> bool:
-    mine, rival = means[name].get(metric.column), best_of(ranked_baselines(summary), metric, means)
+def _is_behind(metric: Metric, name: str, summary: Summary, means: dict[str, dict[str, float | None]]) -> bool:
+    mine, rival = means[name].get(metric.column), best_of(summary.ranked_baselines, metric, means)
     return None not in (mine, rival) and loss(mine, metric.best) > loss(means[rival][metric.column], metric.best)

@@ -6,21 +6,20 @@ import json
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from bionemo.scale.eval.cell_eval.newest import newest_columns
 from bionemo.scale.eval.metrics.catalogue import FURTHER, HEADLINE, PAPER_METRICS, Metric
+from bionemo.scale.eval.metrics.intervals import Difference
 from bionemo.scale.eval.metrics.ranking import BEST, marks
 from bionemo.scale.eval.page.cautions import cautions
 from bionemo.scale.eval.page.embedding import Clouds
 from bionemo.scale.eval.page.payload import figures
 from bionemo.scale.eval.page.provenance import file_notes
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
-from bionemo.scale.eval.results import unranked_baselines
-from bionemo.scale.eval.scoring import CEILING
-from bionemo.scale.eval.table import legend
+from bionemo.scale.eval.summary import MetricSummary, Summary
+from bionemo.scale.eval.table import legend, newest_columns
+from bionemo.scale.eval.task import CEILING
 from bionemo.scale.files.writing.atomic import write_text
 
 
@@ -72,7 +71,7 @@ def render(
 ) -> str:
     """Return the page as text."""
     summary = scores.summary
-    models = ", ".join(summary["names"]["models"])
+    models = ", ".join(summary.names.models)
     bodies = {
         "run": _facts(_run_facts(run, summary)) + _warnings(cautions(run, summary)),
         "scores": _scores(summary),
@@ -94,7 +93,7 @@ def render(
         f"<style>{_read('report.css')}</style>\n</head>\n<body>\n<header><h1>{escape(models)}</h1>"
         f'<p class="note">{escape(_subtitle(summary))}</p><nav>{"".join(links)}</nav></header>\n'
         f"<main>{''.join(sections)}</main>\n<footer>Written by bionemo-scale-report "
-        f"{escape(summary['evaluator']['versions']['bionemo-scale'])}; everything it shows is inside this file.</footer>\n"
+        f"{escape(summary.evaluator.versions['bionemo-scale'])}; everything it shows is inside this file.</footer>\n"
         f'<script type="application/json" id="data">{data}</script>\n<script>{get_plotlyjs()}</script>\n'
         f"<script>{_read('report.js')}</script>\n</body>\n</html>\n"
     )
@@ -104,11 +103,11 @@ def _read(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
 
 
-def _subtitle(summary: dict[str, Any]) -> str:
-    contexts = len(summary["contexts"])
+def _subtitle(summary: Summary) -> str:
+    contexts = len(summary.contexts)
     return (
-        f"{summary['pairs']} (cell type, perturbation) pairs in {contexts} context{'s' if contexts != 1 else ''}; "
-        f"controls: {summary['control_policy']}; cell-eval {summary['evaluator']['versions']['cell-eval']}"
+        f"{summary.pairs} (cell type, perturbation) pairs in {contexts} context{'s' if contexts != 1 else ''}; "
+        f"controls: {summary.control_policy}; cell-eval {summary.evaluator.versions['cell-eval']}"
     )
 
 
@@ -117,10 +116,10 @@ def _facts(rows: Iterable[tuple[str, str]]) -> str:
     return f'<table class="facts"><tbody>{lines}</tbody></table>'
 
 
-def _run_facts(run: RunFiles | None, summary: dict[str, Any]) -> list[tuple[str, str]]:
+def _run_facts(run: RunFiles | None, summary: Summary) -> list[tuple[str, str]]:
     facts = [
-        ("Models", ", ".join(summary["names"]["models"])),
-        ("Held-out cells", f"{summary['baselines']['cells']:,}"),
+        ("Models", ", ".join(summary.names.models)),
+        ("Held-out cells", f"{summary.baselines.cells:,}"),
     ]
     if run is None:
         return [*facts, ("Training", "no run folder: the prediction is another tool's, or the run is elsewhere")]
@@ -153,7 +152,7 @@ def _warnings(lines: list[str]) -> str:
     return f'<div class="warnings" id="warnings"><strong>Read first</strong><ul>{items}</ul></div>'
 
 
-def _scores(summary: dict[str, Any]) -> str:
+def _scores(summary: Summary) -> str:
     parts = [
         '<p class="note">Means over pairs; in small type the 95 % interval over '
         "perturbations, or over contexts where there are too few (p), and over batches (b), and how many pairs are without "
@@ -162,23 +161,23 @@ def _scores(summary: dict[str, Any]) -> str:
         "<h3>Beyond the headline</h3>",
         _table(summary, FURTHER),
     ]
-    against = summary["against_best_baseline"]
+    against = summary.against_best_baseline
     if against:
         parts += ["<h3>Against the best baseline of each metric</h3>", _against(against)]
-    current = summary["current_evaluator"]
+    current = summary.current_evaluator
     if current is not None:
         columns = newest_columns()
-        parts += [f"<h3>The same cells, cell-eval {escape(current['versions']['cell-eval'])}</h3>"]
+        parts += [f"<h3>The same cells, cell-eval {escape(current.versions['cell-eval'])}</h3>"]
         parts += [_table(summary, columns)]
     return "".join(parts)
 
 
-def _table(summary: dict[str, Any], columns: tuple[Metric, ...]) -> str:
+def _table(summary: Summary, columns: tuple[Metric, ...]) -> str:
     heads = "".join(f'<th title="{escape(column.formula)}">{escape(column.name)}</th>' for column in columns)
     marked = {metric.column: _marks(summary, metric) for metric in columns}
-    rows, before, unranked = [], "", unranked_baselines(summary)
-    for name, found in summary["models"].items():
-        kind = "model" if name in summary["names"]["models"] else "ceiling" if name == CEILING else "baseline"
+    rows, before, unranked = [], "", summary.unranked_baselines
+    for name, found in summary.models.items():
+        kind = "model" if name in summary.names.models else "ceiling" if name == CEILING else "baseline"
         cells = "".join(_cell(found.get(c.column), c, marked[c.column].get(name, "")) for c in columns)
         style = kind + (" first" if kind != before and before else "")
         rows.append(
@@ -194,40 +193,37 @@ def _used(marked: dict[str, dict[str, str]]) -> set[str]:
     return {mark for found in marked.values() for mark in found.values()}
 
 
-def _marks(summary: dict[str, Any], metric: Metric) -> dict[str, str]:
-    means = {name: {key: item["mean"] for key, item in row.items()} for name, row in summary["models"].items()}
-    unranked = (CEILING, *unranked_baselines(summary))
-    return marks([name for name in means if name not in unranked], metric, means, ceiling=CEILING)
+def _marks(summary: Summary, metric: Metric) -> dict[str, str]:
+    unranked = (CEILING, *summary.unranked_baselines)
+    return marks([n for n in summary.models if n not in unranked], metric, summary.means, ceiling=CEILING)
 
 
-def _cell(item: dict[str, Any] | None, column: Metric, mark: str) -> str:
-    if item is None or item["mean"] is None:
-        why = "; ".join((item or {"why": {}})["why"]) or "no value"
+def _cell(item: MetricSummary | None, column: Metric, mark: str) -> str:
+    if item is None or item.mean is None:
+        why = "; ".join(() if item is None else item.why) or "no value"
         return f'<td title="{escape(why)}">-</td>'
     lines = []
-    for key, mark in (("interval", "p"), ("batch_interval", "b")):
-        if item[key] is not None:
-            low, high = (
-                f"{item[key][end]:.{min(column.digits, 3 if column.digits < 5 else 4)}f}" for end in ("low", "high")
-            )
-            lines.append(f"{low}, {high} {mark}")
-    if item["undefined"]:
-        lines.append(f"{item['undefined']} without")
-    why = "; ".join(f"{count}: {reason}" for reason, count in item["why"].items())
+    digits = min(column.digits, 3 if column.digits < 5 else 4)
+    for interval, unit in ((item.interval, "p"), (item.batch_interval, "b")):
+        if interval is not None:
+            lines.append(f"{interval.low:.{digits}f}, {interval.high:.{digits}f} {unit}")
+    if item.undefined:
+        lines.append(f"{item.undefined} without")
+    why = "; ".join(f"{count}: {reason}" for reason, count in item.why.items())
     small = "".join(f"<small>{line}</small>" for line in lines)
     style = ' class="best"' if mark == BEST else ""
-    return f'<td{style} title="{escape(why)}">{item["mean"]:.{column.digits}f}{mark}{small}</td>'
+    return f'<td{style} title="{escape(why)}">{item.mean:.{column.digits}f}{mark}{small}</td>'
 
 
-def _against(against: dict[str, dict[str, Any]]) -> str:
+def _against(against: dict[str, dict[str, Difference]]) -> str:
     rows = []
     for model, found in against.items():
         for column in (*HEADLINE, *FURTHER):
             if (item := found.get(column.column)) is not None:
                 digits = column.digits
-                interval = f"{item['low']:+.{digits}f} to {item['high']:+.{digits}f}"
-                verdict = {"open": "cannot be told"}.get(item["verdict"], item["verdict"])
-                cells = [column.name, item["baseline"], f"{item['difference']:+.{digits}f}", interval, verdict]
+                interval = f"{item.low:+.{digits}f} to {item.high:+.{digits}f}"
+                verdict = {"open": "cannot be told"}.get(item.verdict, item.verdict)
+                cells = [column.name, item.baseline, f"{item.difference:+.{digits}f}", interval, verdict]
                 rows.append(
                     f"<tr><th>{escape(model)}</th>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>"
                 )
@@ -257,38 +253,38 @@ def _split(run: RunFiles | None) -> str:
     )
 
 
-def _methods(summary: dict[str, Any]) -> str:
+def _methods(summary: Summary) -> str:
     heads = "".join(f"<th>{h}</th>" for h in ("paper", "column", "as appendix A writes it", "equals cell-eval"))
     rows = "".join(
         f"<tr><th>{escape(m.name)}</th><td>{escape(m.column)}</td><td>{escape(m.equation)}</td>"
-        f"<td>{escape(summary['paper_metrics'][m.name]['equals cell-eval'])}</td></tr>"
+        f"<td>{escape(summary.paper_metrics[m.name]['equals cell-eval'])}</td></tr>"
         for m in PAPER_METRICS
     )
     parts = [
         "<details><summary>Metrics of the paper, and where cell-eval differs</summary>"
         f'<div class="scroll"><table class="facts"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></details>',
         "<details><summary>Conventions behind the numbers</summary>"
-        + _facts(summary["evaluator"]["conventions"].items())
+        + _facts(summary.evaluator.conventions.items())
         + "</details>",
     ]
-    if summary["current_evaluator"] is not None:
-        conventions = summary["current_evaluator"]["conventions"].items()
+    if summary.current_evaluator is not None:
+        conventions = summary.current_evaluator.conventions.items()
         parts.append(f"<details><summary>Conventions of the newest cell-eval</summary>{_facts(conventions)}</details>")
     return "".join(parts)
 
 
 def _provenance(scores: ScoreFiles, pred: Path | None, commands: Sequence[str]) -> str:
     summary = scores.summary
-    inputs = summary["inputs"]
-    facts = [(f"Prediction {name}", f"{f['path']} sha256 {f['sha256'][:16]}") for name, f in inputs["pred"].items()]
-    facts.append(("Real cells", f"{inputs['real']['path']} sha256 {inputs['real']['sha256'][:16]}"))
-    if inputs["store"] is not None:
-        facts.append(("Store", f"{inputs['store']['path']}, split {(inputs['store']['split_sha256'] or 'none')[:12]}"))
+    inputs = summary.inputs
+    facts = [(f"Prediction {name}", f"{f.path} sha256 {f.sha256[:16]}") for name, f in inputs.pred.items()]
+    facts.append(("Real cells", f"{inputs.real.path} sha256 {inputs.real.sha256[:16]}"))
+    if inputs.store is not None:
+        facts.append(("Store", f"{inputs.store.path}, split {(inputs.store.split_sha256 or 'none')[:12]}"))
     if pred is not None:
         facts += [(f"Prediction file: {name}", value) for name, value in file_notes(pred).items()]
-    facts.append(("Evaluated with", ", ".join(f"{n} {v}" for n, v in summary["evaluator"]["versions"].items())))
+    facts.append(("Evaluated with", ", ".join(f"{n} {v}" for n, v in summary.evaluator.versions.items())))
     lines = escape("\n\n".join(commands))
-    notes = "".join(f"<li>{escape(note)}</li>" for note in summary["notes"])
+    notes = "".join(f"<li>{escape(note)}</li>" for note in summary.notes)
     return (
         f"{_facts(facts)}<h3>How to rerun</h3><pre>{lines}</pre>"
         f"<details><summary>Notes of the evaluation</summary><ul>{notes}</ul></details>"

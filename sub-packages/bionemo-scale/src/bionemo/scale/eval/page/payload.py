@@ -25,8 +25,8 @@ def figures(run: RunFiles | None, scores: ScoreFiles, clouds: list[Clouds]) -> d
     """Return everything that is drawn, ready for JSON."""
     genes = _genes(scores.genes)
     return {
-        "models": scores.summary["names"]["models"],
-        "baselines": scores.summary["names"]["baselines"],
+        "models": scores.summary.names.models,
+        "baselines": scores.summary.names.baselines,
         "metrics": [
             {"column": metric.column, "title": title(metric), "formula": metric.formula}
             for metric in METRICS

@@ -3,7 +3,6 @@
 """Find and read what training, inference and evaluation left on disk."""
 
 import csv
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ from typing import Any
 import polars as pl
 
 from bionemo.scale.eval.results import GENES, SUMMARY
+from bionemo.scale.eval.summary import InputFile, Summary
 from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.files.text import read_json, read_yaml
-from bionemo.scale.types import FileLabels, InputError, ObsKeys
+from bionemo.scale.types import FileLabels, InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class ScoreFiles:
     """What a result folder of bionemo-scale-evaluate holds."""
 
     path: Path
-    summary: dict[str, Any]
+    summary: Summary
     results: pl.DataFrame
     genes: pl.DataFrame
 
@@ -74,23 +74,23 @@ def population_files(scores: ScoreFiles, pred: Path | None, real: Path | None) -
     Raises:
         InputError: A given file is not there.
     """
-    inputs = scores.summary["inputs"]
+    inputs = scores.summary.inputs
     chosen = []
-    for given, named in ((pred, next(iter(inputs["pred"].values()))), (real, inputs["real"])):
+    for given, named in ((pred, next(iter(inputs.pred.values()))), (real, inputs.real)):
         if given is not None and not given.is_file():
             raise InputError(f"{given}: no such file; expected an h5ad")
         chosen.append(given or _find(named, scores.path.resolve()))
     return chosen[0], chosen[1]
 
 
-def _find(named: Mapping[str, str], scores: Path) -> Path | None:
+def _find(named: InputFile, scores: Path) -> Path | None:
     """Return a file where the scores name it, or where it stands to them as it did, if it has the same content."""
-    path = Path(named["path"])
+    path = Path(named.path)
     if path.is_file():
         return path
     tails = [Path(*path.parts[-length:]) for length in range(min(3, len(path.parts)), 0, -1)]
     places = [folder / tail for folder in (scores, *scores.parents[:3]) for tail in tails if not tail.is_absolute()]
-    return next((place for place in places if place.is_file() and hash_file(place) == named["sha256"]), None)
+    return next((place for place in places if place.is_file() and hash_file(place) == named.sha256), None)
 
 
 def file_labels(scores: ScoreFiles, target_sum: float | None) -> tuple[FileLabels | None, FileLabels | None]:
@@ -100,15 +100,10 @@ def file_labels(scores: ScoreFiles, target_sum: float | None) -> tuple[FileLabel
         scores: The results.
         target_sum: Scale of files that do not record it, if it is to be another than the scores say.
     """
-    inputs = scores.summary["inputs"]
-    found = []
-    for file in (next(iter(inputs["pred"].values())), inputs["real"]):
-        labels = None
-        if "labels" in file:
-            labels = FileLabels(**{**file["labels"], "keys": ObsKeys(**file["labels"]["keys"])})
-        if target_sum is not None:
-            labels = replace(labels or FileLabels(), target_sum=target_sum)
-        found.append(labels)
+    inputs = scores.summary.inputs
+    found = [next(iter(inputs.pred.values())).labels, inputs.real.labels]
+    if target_sum is not None:
+        found = [replace(labels or FileLabels(), target_sum=target_sum) for labels in found]
     return found[0], found[1]
 
 
@@ -137,16 +132,13 @@ def _read_metrics(path: Path) -> dict[str, list[float | None]]:
 
 def _read_scores(folder: Path) -> ScoreFiles:
     try:
-        summary = read_json(folder / SUMMARY)
-        for key in ("models", "names", "contexts", "inputs", "against_best_baseline", "current_evaluator"):
-            summary[key]
         return ScoreFiles(
             path=folder,
-            summary=summary,
+            summary=Summary.from_dict(read_json(folder / SUMMARY)),
             results=pl.read_csv(folder / "results.csv", infer_schema_length=None),
             genes=pl.read_parquet(folder / GENES),
         )
-    except (OSError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError) as error:
         raise InputError(
             f"{folder}: is no result folder of this version of bionemo-scale-evaluate ({error!r}); evaluate again"
         ) from error

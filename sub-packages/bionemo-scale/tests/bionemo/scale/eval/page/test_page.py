@@ -9,37 +9,55 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bionemo.scale.eval.page import payload
+from bionemo.scale.eval.metrics.catalogue import HEADLINE
+from bionemo.scale.eval.metrics.intervals import Interval
+from bionemo.scale.eval.page import page, payload
 from bionemo.scale.eval.page.cautions import cautions
 from bionemo.scale.eval.page.sources import RunFiles, find_run
+from bionemo.scale.eval.summary import (
+    BaselineNotes,
+    Evaluator,
+    InputFile,
+    Inputs,
+    InputStore,
+    MetricSummary,
+    Names,
+    OtherEvaluator,
+    Summary,
+)
 
 
 def row(**means):
-    return {name: {"mean": mean, "interval": None} for name, mean in means.items()}
+    return {name: MetricSummary(mean=mean, n=1, undefined=0, why={}) for name, mean in means.items()}
 
 
-def make_summary(**fields):
-    headline = ("mse", "mae", "overlap_at_N", "precision_at_N", "de_spearman_lfc_sig", "de_direction_match")
-    rest = dict.fromkeys((*headline, "discrimination_score_l1"))
+def make_summary(*, baselines=None, sd_ratio=0.9, **fields) -> Summary:
+    rest = {metric.column: None for metric in HEADLINE}
+    notes = {"fitted_on": None, "ridge_penalty": None, "cells": 9, "seed": 4, "fallback_cells": {}}
     plain = {
         "notes": ["a note", "warning: something is odd"],
         "pairs": 40,
         "pairs_without_significant_real_gene": 0,
-        "names": {"models": ["m"], "baselines": ["additive"]},
+        "names": Names(models=["m"], baselines=["additive"], ceiling=False),
         "models": {
-            "m": row(pearson_delta=0.5, sd_ratio=0.9, **rest),
-            "additive": row(pearson_delta=0.6, sd_ratio=0.5, **rest),
+            "m": row(**{**rest, "pearson_delta": 0.5, "sd_ratio": sd_ratio}),
+            "additive": row(**{**rest, "pearson_delta": 0.6, "sd_ratio": 0.5}),
         },
-        "inputs": {
-            "pred": {"m": {"path": "a b/pred.h5ad"}},
-            "real": {"path": "real.h5ad"},
-            "store": {"path": "store"},
-        },
-        "baselines": {"seed": 4},
+        "against_best_baseline": {},
+        "inputs": Inputs(
+            pred={"m": InputFile(path="a b/pred.h5ad", sha256="1")},
+            real=InputFile(path="real.h5ad", sha256="2"),
+            store=InputStore(path="store", split_sha256=None),
+        ),
+        "baselines": BaselineNotes(**{**notes, **(baselines or {})}),
         "control_policy": "both",
-        "current_evaluator": {},
+        "evaluator": Evaluator(versions={}, de_engine="fast", conventions={}),
+        "current_evaluator": OtherEvaluator(columns="current_*", versions={}, conventions={}),
+        "paper_names": {},
+        "paper_metrics": {},
+        "contexts": {"T": "T"},
     }
-    return plain | fields
+    return Summary(**{**plain, **fields})
 
 
 def make_run(metrics):
@@ -54,20 +72,31 @@ def test_cautions():
         "m is behind the best baseline in: PDCorr.",
         "m: too few perturbations and contexts for intervals; differences may be chance.",
     ]
-    collapsed = make_summary(pairs=2, pairs_without_significant_real_gene=1, notes=[])
-    collapsed["models"]["m"]["sd_ratio"]["mean"] = 0.1
+    collapsed = make_summary(pairs=2, pairs_without_significant_real_gene=1, notes=[], sd_ratio=0.1)
     text = "\n".join(cautions(make_run({}), collapsed))
     for expected in ("Only 2", "1 of 2 pairs have no significant", "too little spread: 0.10", "no metrics.csv"):
         assert expected in text
 
 
 def test_a_baseline_that_only_fell_back_is_no_rival():
-    summary = make_summary(baselines={"seed": 4, "cells": 9, "fallback_cells": {"matching": 9, "additive": 9}})
+    summary = make_summary(baselines={"fallback_cells": {"matching": 9, "additive": 9}})
     lines = cautions(make_run({"step": [1.0]}), summary)
     assert not any("behind" in line for line in lines)
     assert any(line.startswith("Baselines not ranked") and line.endswith("additive.") for line in lines)
-    summary["baselines"]["fallback_cells"]["additive"] = 8
+    summary = make_summary(baselines={"fallback_cells": {"matching": 9, "additive": 8}})
     assert any("behind" in line for line in cautions(make_run({"step": [1.0]}), summary))
+
+
+def test_a_best_value_is_marked_beside_its_interval():
+    interval = Interval(low=0.4, high=0.6, unit="batch", units=3)
+    item = MetricSummary(mean=0.5, n=2, undefined=1, why={"too few": 1}, interval=interval, batch_interval=interval)
+    pdcorr = HEADLINE[0]
+    assert page._cell(item, pdcorr, "*") == (
+        '<td class="best" title="1: too few">0.500*<small>0.400, 0.600 p</small><small>0.400, 0.600 b</small>'
+        "<small>1 without</small></td>"
+    )
+    assert ">0.500^<" in page._cell(item, pdcorr, "^") and ">0.500<" in page._cell(item, pdcorr, "")
+    assert page._cell(None, pdcorr, "") == '<td title="no value">-</td>'
 
 
 def test_long_arrays_keep_float32():

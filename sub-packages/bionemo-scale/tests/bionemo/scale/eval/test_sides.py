@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bionemo.scale.eval.cells.sides import Side, make_side, share_batches
+from bionemo.scale.eval.sides import Side, make_side, share_batches
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pandas as pd
 
 from bionemo.scale.eval.baselines.estimators import BASELINES
 from bionemo.scale.eval.cells.populations import Population
-from bionemo.scale.eval.scoring import Task, baseline_targets, context_matches
+from bionemo.scale.eval.scoring import baseline_targets, context_matches
+from bionemo.scale.eval.task import Task
 from bionemo.scale.files.writing.h5ad_writer import H5adWriter
 from bionemo.scale.types import ObsKeys
 

@@ -8,8 +8,8 @@ import anndata as ad
 import numpy as np
 import pytest
 
-from bionemo.scale.eval.baselines.baseline_files import write_baselines
-from bionemo.scale.eval.scoring import Task
+from bionemo.scale.eval.baseline_files import write_baselines
+from bionemo.scale.eval.task import Task
 from bionemo.scale.types import ObsKeys
 
 

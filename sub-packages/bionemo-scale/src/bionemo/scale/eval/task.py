@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is scored together: real cells, predictions of them, and what baselines learn from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bionemo.scale.eval.baselines.training_means import TrainingMeans
+from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
+from bionemo.scale.eval.cells.populations import Population
+from bionemo.scale.eval.metrics.differential import DEEngine
+
+
+KEYS = ("model", "context", "perturbation", "cells_real", "cells_pred")
+"""Columns of the results that are no metrics."""
+CEILING = "ceiling"
+"""Name in the tables of the real cells that predict one another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model's prediction, aligned with the real cells."""
+
+    name: str
+    cells: Population
+    """Predicted perturbed cells."""
+    controls: Population
+    """Control cells of the predicted side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Everything that is scored together."""
+
+    cells: Population
+    """Real perturbed cells."""
+    controls: Population
+    """Real control cells of the same cell types."""
+    control: str
+    """Label of the controls."""
+    models: tuple[Model, ...]
+    baselines: tuple[str, ...] = ()
+    training: TrainingMeans | None = None
+    ceiling: bool = False
+    """Whether to score one half of the real cells as a prediction of the other half, too."""
+    engine: DEEngine = "fast"
+    seed: int = 0
+    current: CurrentCellEval | None = None
+    """Another cell-eval that scores everything too."""
+    batch_weights: dict[str, np.ndarray] | None = None
+    """Of :func:`bionemo.scale.eval.metrics.intervals.batch_weights`; ``None`` where there are too few batches."""
+
+    def contexts(self) -> list[str]:
+        """Return the cell types, sorted."""
+        return sorted(set(self.cells.cell_type.tolist()))
