@@ -232,6 +232,33 @@ def test_an_input_that_is_cut_off_is_one_line(tmp_path, config, storage):
         prepare(config)
     assert str(config.inputs[0]) in str(error.value) or str(config.out) in str(error.value)
     assert "\n" not in str(error.value) and not config.out.exists()
+    # Nothing could continue: the file will be another one when it is mended.
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5ad"] and "continue" not in str(error.value)
+    screen.write_h5ad(config.inputs[0])
+    prepare(config)
+    assert verify_store(config.out, lambda *told: None) == 20_000
+
+
+@pytest.mark.parametrize("data", [b"\xff\x00\x81", b"a = " + b"[" * 5000, b"[training]\nd = " + b"9" * 5000])
+def test_a_split_that_is_no_toml_is_one_line(tmp_path, config, data, capsys):
+    split = tmp_path / "split.toml"
+    split.write_bytes(data)
+    options = ["--out", str(config.out), "--dataset", "d", "--split", str(split)]
+    assert main([str(config.inputs[0]), *options]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"error: {split}: expected ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5ad", "split.toml"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2", '{"conditions": [1]}'])
+def test_a_split_of_a_store_that_is_cut_off_is_one_line(tmp_path, config, text, capsys):
+    (tmp_path / "split.toml").write_text('[training]\nd = "train"\n')
+    prepare(PrepareSettings(**{**vars(config), "split": tmp_path / "split.toml"}))
+    (config.out / "split.json").write_text(text)
+    capsys.readouterr()
+    assert main(["--verify", str(config.out)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"error: {config.out / 'split.json'}: expected ")
 
 
 @pytest.mark.parametrize("name", ["perturbed-00000.lmdb", "control-00000.lmdb", "obs-00000.parquet"])

@@ -97,6 +97,7 @@ def _parsed(parse: Callable[[str], Any], text: str, source: str, kind: str) -> A
     try:
         return parse(text)
     except ValueError as error:
-        raise InputError(f"{source}: expected {kind}, found {error}") from error
+        # A YAML error has several lines.
+        raise InputError(f"{source}: expected {kind}, found {' '.join(str(error).split())[:200]}") from error
     except RecursionError as error:
         raise InputError(f"{source}: expected {kind}, found values too deep within one another") from error

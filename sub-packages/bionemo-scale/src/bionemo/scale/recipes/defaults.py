@@ -8,6 +8,7 @@ from typing import Any
 
 from bionemo.scale.files.text import read_yaml
 from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,9 @@ def _settings_of_run(path: Path) -> dict[str, Any]:
     """Return the defaults of the size that a run has, and the set size it was trained on, where its folder says so."""
     for folder in (path, path.parent.parent):
         if (folder / "config.yaml").is_file():
-            run = read_yaml(folder / "config.yaml")["run"]
+            run = read_yaml(folder / "config.yaml").get("run")
+            if not isinstance(run, dict) or not {"size", "set_size"} <= run.keys():
+                raise InputError(f"{folder / 'config.yaml'}: expected the settings of a run, found none")
             defaults = (
                 size_defaults(run["size"]).settings if run["size"] else _settings_of_run(Path(run["from_checkpoint"]))
             )

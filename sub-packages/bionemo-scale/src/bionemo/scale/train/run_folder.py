@@ -52,7 +52,7 @@ def check_same_run(out: Path, described: dict[str, Any]) -> None:
     path = out / CONFIG_NAME
     if not path.exists():
         return
-    earlier = read_yaml(path)
+    earlier = {"model": {}, "run": {}, **read_yaml(path)}
     may_differ = names_of(ScaleModelConfig, Role.LAYOUT)
     for name, value in described["model"].items():
         # A run of an earlier version says nothing of some fields.

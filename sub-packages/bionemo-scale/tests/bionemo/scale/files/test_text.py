@@ -80,5 +80,13 @@ def test_values_are_read(read, text, value, file):
 )
 def test_what_is_no_such_format_is_refused(read, text, found, file):
     path = file(text.encode())
-    with pytest.raises(InputError, match=f"^{path}: {found}"):
+    with pytest.raises(InputError, match=f"^{path}: {found}") as error:
         read(path)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_yaml_makes_no_objects(file, tmp_path):
+    path = file(f"a: !!python/object/apply:os.system ['touch {tmp_path}/marker']".encode())
+    with pytest.raises(InputError, match="expected YAML, found could not determine a constructor"):
+        read_yaml(path)
+    assert not (tmp_path / "marker").exists()

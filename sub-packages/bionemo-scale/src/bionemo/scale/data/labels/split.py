@@ -8,7 +8,7 @@ A split assigns each condition (dataset, cell type, perturbation) as a whole. Se
     [zeroshot]                      "dataset.cell type" = "train", "val" or "test": every perturbation of it
     [fewshot."dataset.cell type"]   val = [...], test = [...]: those perturbations; the others are training data
 
-Names are split at the first dot. A dataset that is not in [training] contributes only the cell types named below it.
+Names are split at the first dot, or where the data set's name ends if it has dots itself. A dataset that is not in [training] contributes only the cell types named below it.
 Control cells of every cell type in use are training data and are matched in every split. Unlike STATE, unknown names
 and a perturbation in two splits are errors, and validation never falls back to test.
 """
@@ -16,7 +16,7 @@ and a perturbation in two splits are errors, and validation never falls back to 
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,6 +55,30 @@ class SplitSpec:
     training: tuple[str, ...]
     zeroshot: Mapping[Context, Split]
     fewshot: Mapping[Context, Mapping[str, Split]]
+
+    def with_names_of(self, datasets: Collection[str], contexts: Collection[Context] = ()) -> "SplitSpec":
+        """Return the same sections, their names cut where the data say that a data set's name ends.
+
+        Args:
+            datasets: Names of the data sets.
+            contexts: Data sets with their cell types, as far as they are known: a name that is one of them is that one.
+        """
+
+        def cut(context: Context) -> Context:
+            whole = ".".join(context)
+            same = sorted(known for known in contexts if ".".join(known) == whole)
+            if same:
+                return context if context in same else same[0]
+            longest = max(
+                (name for name in datasets if whole.startswith(f"{name}.")), key=len, default=context.dataset
+            )
+            return Context(longest, whole[len(longest) + 1 :])
+
+        return replace(
+            self,
+            zeroshot={cut(context): split for context, split in self.zeroshot.items()},
+            fewshot={cut(context): held_out for context, held_out in self.fewshot.items()},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +204,8 @@ def resolve_split(
         assignments: dict[Condition, Split | None] = dict.fromkeys(num_cells, Split.TRAIN)
         absent: tuple[Condition, ...] = ()
     else:
+        contexts = {Context(condition.dataset, condition.cell_type) for condition in num_cells}
+        spec = spec.with_names_of({context.dataset for context in contexts}, contexts)
         # Looking for what else was meant takes a while; a few names tell enough.
         unknown = tuple(islice(_unknown_names(spec, num_cells, control), _REPORTED_NAMES))
         if unknown and not allow_unknown_names:
@@ -211,14 +237,22 @@ def check_trains(split: ResolvedSplit, source: object) -> None:
 
 def read_split_counts(path: Path) -> dict[Condition, int]:
     """Return the cells of every condition of a resolved split, as :meth:`ResolvedSplit.to_json` wrote it."""
-    rows = read_json(path)["conditions"]
-    return {Condition(*row[:3]): int(row[4]) for row in rows}
+    return {Condition(*row[:3]): int(row[4]) for row in _read_conditions(path)}
 
 
 def read_split_hash(path: Path) -> str:
     """Return the sha256 of the assignments in a resolved split, computed anew."""
-    rows = read_json(path)["conditions"]
-    return _hash_assignments([row[:4] for row in rows])
+    return _hash_assignments([row[:4] for row in _read_conditions(path)])
+
+
+def _read_conditions(path: Path) -> list[list[Any]]:
+    """Return rows of data set, cell type, perturbation, split and number of cells."""
+    fields = read_json(path)
+    rows = fields.get("conditions") if isinstance(fields, dict) else None
+    kinds = [str, str, str, str, int]
+    if not isinstance(rows, list) or any(not isinstance(row, list) or list(map(type, row)) != kinds for row in rows):
+        raise InputError(f"{path}: expected a resolved split, found no table of conditions in it")
+    return rows
 
 
 def check_leakage(labels: Iterable[tuple[Group, Split]], *, control: str) -> None:

@@ -44,7 +44,7 @@ def read_state(path: Path) -> StateExperiment:
     fields = read_toml(path)
     warnings: list[str] = []
     fields = _tidy(fields, warnings)
-    spec = split_from_fields(fields, source=str(path))
+    spec = split_from_fields(fields, source=str(path)).with_names_of(tuple(fields.get("datasets", {})))
     named = (*spec.training, *(context.dataset for context in (*spec.zeroshot, *spec.fewshot)))
     inputs: list[tuple[Path, str]] = []
     places = fields.get("datasets", {})

@@ -106,7 +106,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
     try:
         return _from_fields(fields)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: incomplete manifest, {error!r}") from error
 
 

@@ -64,8 +64,15 @@ class Shards:
         return block
 
     def codec(self, group: int) -> Codec:
-        """Return how the first block of a group is packed."""
-        return codec_of(self._value(group, 0))
+        """Return how the first block of a group is packed.
+
+        Raises:
+            InputError: The shard is damaged.
+        """
+        try:
+            return codec_of(self._value(group, 0))
+        except (OSError, ValueError, lmdb.Error) as error:
+            raise self._damaged(group, error) from error
 
     def close(self) -> None:
         """Let go of blocks and files."""
@@ -86,7 +93,10 @@ class Shards:
             placed = place_block(block)
             return placed, 0 if codec_of(value) == "none" else block.indices.nbytes + block.values.nbytes
         except (OSError, ValueError, lmdb.Error) as error:
-            raise InputError(f"{self._paths[self._number[group]]}: damaged shard, {error}") from error
+            raise self._damaged(group, error) from error
+
+    def _damaged(self, group: int, error: Exception) -> InputError:
+        return InputError(f"{self._paths[self._number[group]]}: damaged shard, {error}")
 
     def _value(self, group: int, chunk: int) -> memoryview:
         number = self._number[group]

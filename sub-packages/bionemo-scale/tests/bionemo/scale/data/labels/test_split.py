@@ -148,3 +148,24 @@ def test_conditions_are_partitioned(zeroshot):
     for condition, part in split.assignments.items():
         if condition.dataset == "one" and condition.perturbation != "control":
             assert part == zeroshot.get(condition.cell_type, "train")
+
+
+def test_names_of_data_sets_may_have_dots():
+    """The first dot does not tell then where the name ends; the data do."""
+    spec = parse_split(
+        '[training]\n"kang.v1" = "train"\nkang = "train"\n'
+        '[zeroshot]\n"kang.v1.NK" = "test"\n[fewshot."kang.v1.CD4"]\nval = ["p"]\n[fewshot."kang.B.1"]\ntest = ["p"]\n'
+    )
+    contexts = [("kang.v1", "NK"), ("kang.v1", "CD4"), ("kang.v1", "B"), ("kang", "B.1"), ("kang", "NK")]
+    counts = {Condition(*context, label): 5 for context in contexts for label in ("control", "p", "q")}
+    found = resolve_split(spec, counts, control="control").assignments
+    held_out = {condition: split for condition, split in found.items() if split != Split.TRAIN}
+    assert held_out == {
+        Condition("kang.v1", "NK", "p"): Split.TEST,
+        Condition("kang.v1", "NK", "q"): Split.TEST,
+        Condition("kang.v1", "CD4", "p"): Split.VAL,
+        Condition("kang", "B.1", "p"): Split.TEST,
+    }
+    wrong = parse_split('[training]\n"kang.v1" = "train"\n[fewshot."kang.v1.CD5"]\nval = ["p"]\n')
+    with pytest.raises(InputError, match=r"dataset 'kang.v1' has no cell type 'CD5'; did you mean 'CD4'"):
+        resolve_split(wrong, counts, control="control")

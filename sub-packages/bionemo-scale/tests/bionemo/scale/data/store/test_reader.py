@@ -255,6 +255,7 @@ def cut(path):
         ("manifest.json", lambda path: path.unlink(), "not a store"),
         ("manifest.json", lambda path: path.write_text(path.read_text()[:100]), "expected JSON"),
         ("manifest.json", lambda path: path.write_text("[]"), "expected schema_version 2, found None"),
+        ("manifest.json", lambda path: path.write_text("{}"), "expected schema_version 2, found None"),
         (
             "manifest.json",
             lambda path: path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3')),
