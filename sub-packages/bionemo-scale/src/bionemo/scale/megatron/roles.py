@@ -30,6 +30,11 @@ class Role(StrEnum):
     """Where and with what a run computes: processes, precision, kernels, files. Each run decides it for itself."""
 
 
+OF_A_LAYOUT = frozenset({"expert_tensor_parallel_size", "microbatch_group_size_per_vp_stage"})
+"""Fields without a use here that Megatron sets to the size of a layout. A configuration that is copied for another layout
+still holds the old size, so that a value of theirs is no choice."""
+
+
 class Kind(NamedTuple):
     """What is said of a field."""
 
@@ -126,6 +131,7 @@ def _names() -> set[str]:
 
 def _unheeded(config: TransformerConfig) -> list[dataclasses.Field[Any]]:
     """Return the fields without a role that do not have their default."""
-    fields = [field for field in dataclasses.fields(config) if field.name in _names() and kind_of(field) is None]
+    names = _names() - OF_A_LAYOUT
+    fields = [field for field in dataclasses.fields(config) if field.name in names and kind_of(field) is None]
     values = [(field, getattr(config, field.name)) for field in fields]
     return [field for field, value in values if value != field.default and not callable(value)]

@@ -11,7 +11,7 @@ from typing import Any
 from bionemo.scale.data.labels.agents import Grammar
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
-from bionemo.scale.megatron.roles import Role, kinds
+from bionemo.scale.megatron.roles import OF_A_LAYOUT, Role, kinds
 from bionemo.scale.megatron.saved_weights import check_weights
 from bionemo.scale.model.checkpoint import newest_whole
 from bionemo.scale.model.config import ScaleModelConfig
@@ -144,6 +144,8 @@ def read_overrides(settings: TrainSettings, *, decided: frozenset[Role] = frozen
         InputError: If there is no such field, a value is not of its type, or an option or the data decide the field.
     """
     overrides = parse_overrides(ScaleModelConfig, settings.overrides)
+    for name in sorted(overrides.keys() & OF_A_LAYOUT):
+        raise InputError(f"--set {name}: a field of Megatron's that SCALE does not use; leave it out")
     for name, kind in kinds(ScaleModelConfig).items():
         if name in overrides and kind.decided_by and kind.role in decided:
             option = kind.decided_by.startswith("--")

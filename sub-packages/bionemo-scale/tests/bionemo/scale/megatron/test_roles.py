@@ -9,7 +9,7 @@ import torch
 from megatron.core.transformer.enums import AttnBackend
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from bionemo.scale.megatron.roles import MEGATRON_FIELDS, Role, kinds, names_of
+from bionemo.scale.megatron.roles import MEGATRON_FIELDS, OF_A_LAYOUT, Role, kinds, names_of
 from bionemo.scale.model.config import ScaleModelConfig
 
 
@@ -58,9 +58,10 @@ def test_there_are_many_fields_that_are_not_heeded():
     }
 
 
-@pytest.mark.parametrize(
-    "field", [field for field in IGNORED if another(field) is not None], ids=lambda field: field.name
-)
+REFUSED = [field for field in IGNORED if another(field) is not None and field.name not in OF_A_LAYOUT]
+
+
+@pytest.mark.parametrize("field", REFUSED, ids=lambda field: field.name)
 def test_a_field_that_the_network_does_not_read_is_refused(field, make_config):
     value = another(field)
     with pytest.raises(ValueError, match=f"^{field.name} is a field of Megatron's that SCALE does not use: ") as error:
@@ -74,6 +75,13 @@ def test_what_megatron_derives_and_the_trainer_sets_passes(make_config):
     config.grad_scale_func = torch.nn.Identity()
     copied = dataclasses.replace(config, num_layers=3)
     assert (copied.num_layers, copied.grad_scale_func) == (3, config.grad_scale_func)
+
+
+def test_a_configuration_is_copied_for_another_layout_and_back(make_config):
+    one = make_config(pipeline_dtype=torch.float32)
+    two = dataclasses.replace(one, tensor_model_parallel_size=2, pipeline_model_parallel_size=2)
+    assert (two.tensor_model_parallel_size, two.pipeline_model_parallel_size) == (2, 2)
+    assert dataclasses.replace(two, tensor_model_parallel_size=1, pipeline_model_parallel_size=1) == one
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,11 @@ def test_fields_that_the_network_ignores_are_refused(name, value, expected, conf
     )
 
 
+def test_sizes_that_megatron_derives_are_not_set(config_of):
+    found = refusal(config_of, {"expert_tensor_parallel_size": "2"})
+    assert found == ("--set expert_tensor_parallel_size: a field of Megatron's that SCALE does not use; leave it out")
+
+
 def test_a_layout_that_does_not_fit_names_the_field(config_of):
     found = refusal(config_of, {"num_layers": "3"}, devices=2, pipeline_parallel=2)
     assert found.startswith("model configuration: num_layers=3 must spread evenly over 2 pipeline stages")
