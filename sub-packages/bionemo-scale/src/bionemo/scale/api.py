@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from bionemo.scale.data.prepare.preprocess import PrepareSummary
     from bionemo.scale.eval.evaluate import Evaluation
     from bionemo.scale.infer.checkpoint import LoadedModel
+    from bionemo.scale.infer.settings import GivenScale
 
 __all__ = ("FileLabels", "InputError", "ObsKeys", "Predictor", "evaluate", "prepare", "train")
 
@@ -179,6 +180,7 @@ class Predictor:
         allow_unknown: bool = False,
         set_size: int | None = None,
         seed: int = 0,
+        **scale: Any,
     ) -> "anndata.AnnData":
         """Predict how control cells look under perturbations.
 
@@ -190,6 +192,8 @@ class Predictor:
             allow_unknown: Whether cell types and batches that were not trained are predicted under the unknown label.
             set_size: Cells of a set; ``None`` as trained.
             seed: Randomness of stochastic priors and of the zeros of counts.
+            **scale: Fields of :class:`bionemo.scale.infer.settings.GivenScale`, for values that do not show what they
+                are: values, target_sum, library_size_key, sum_as_library_size.
 
         Returns:
             [controls x perturbations, genes] log1p expression, with labels in obs, ``control_cell`` naming the cell
@@ -204,13 +208,15 @@ class Predictor:
         from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations, with_unknown_contexts
         from bionemo.scale.infer.plan import ControlsPlan
         from bionemo.scale.infer.predict import describe, predict_all
+        from bionemo.scale.infer.settings import GivenScale
 
         features = None if perturbation_features is None else Path(perturbation_features)
         names = self.card.perturbations
         if perturbations is not None:
             names = asked_perturbations(self.card, given_labels(perturbations), features)
         self._loaded = with_new_perturbations(self._loaded, names, features)
-        cells = _read_controls(adata, self.card)
+        given = GivenScale.make(**scale)
+        cells = _read_controls(adata, self.card, given)
         for note in cells.notes:
             warnings.warn(note, stacklevel=2)
         loaded = self._loaded
@@ -256,7 +262,8 @@ def evaluate(
         control: Perturbation label of control cells of such files.
         target_sum: Library size behind the log1p values of such files.
         pred_labels: The same for predictions that differ from ``real``: of all, or by name.
-        **options: Fields of :class:`bionemo.scale.eval.settings.ScoringSettings`: control_policy, baselines, ceiling, seed, plot.
+        **options: Fields of :class:`bionemo.scale.eval.settings.ScoringSettings`: control_policy, baselines, ceiling, seed, plot;
+            and ``values="log1p"`` where the values of ``real`` do not show what they are.
 
     Returns:
         ``scores`` (one row per model, cell type and perturbation), ``table`` and ``summary``.
@@ -275,9 +282,10 @@ def evaluate(
     from bionemo.scale.eval.settings import ScoringSettings
 
     check_out(Path(out))
+    values = options.pop("values", None)
     scoring = ScoringSettings.make(**options)
     named = pred if isinstance(pred, Mapping) else {Path(pred).stem: pred}
-    labels = FileLabels(keys=keys, control=control, target_sum=target_sum)
+    labels = FileLabels(keys=keys, control=control, target_sum=target_sum, values=values)
     if labels == FileLabels():
         labels = None
     labels_of = _labels_by_name(pred_labels, list(named), labels)
@@ -326,20 +334,24 @@ def _join_process_group() -> None:
     atexit.register(groups.close)
 
 
-def _read_controls(adata: "anndata.AnnData", card: DataCard) -> Any:
+def _read_controls(adata: "anndata.AnnData", card: DataCard, given: "GivenScale") -> Any:
     """Read cells of a notebook through a file, so that they meet every check that a file meets."""
     from bionemo.scale.infer.controls import read_controls
 
-    columns = [card.keys.perturbation, card.keys.cell_type, card.keys.batch, card.scale.library_size_key]
+    keys, sizes = card.keys, (card.scale.library_size_key, given.library_size_key)
+    columns = [keys.perturbation, keys.cell_type, keys.batch, *sizes]
+    note = adata.uns.get("log1p")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "adata.h5ad"
         type(adata)(
             X=adata.X,
             obs=adata.obs[[name for name in dict.fromkeys(columns) if name in adata.obs]],
             var=adata.var[[]],
+            # Of uns nothing else is asked for, and it may hold what no file can.
+            uns={"log1p": {"base": note.get("base")}} if isinstance(note, Mapping) else {},
         ).write_h5ad(path)
         try:
-            cells = read_controls(path, card)
+            cells = read_controls(path, card, given=given)
             return replace(cells, notes=tuple(note.replace(str(path), "adata") for note in cells.notes))
         except InputError as error:
             raise InputError(str(error).replace(str(path), "adata")) from error

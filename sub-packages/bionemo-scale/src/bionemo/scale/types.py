@@ -96,6 +96,8 @@ class FileLabels:
     """Perturbation label of unperturbed cells."""
     target_sum: float | None = None
     """Library size that counts were scaled to before log1p; ``None`` where nobody says."""
+    values: Literal["log1p"] | None = None
+    """What the values are, where they do not show it."""
 
 
 @dataclass(frozen=True, kw_only=True)

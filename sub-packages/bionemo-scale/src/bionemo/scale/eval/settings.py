@@ -72,6 +72,8 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
     """Perturbation label of control cells (default: control)."""
     target_sum: float | None = option(None, limits=LIBRARY_SIZE, group=_OWN)
     """Library size that counts were scaled to before log1p, such as 10000."""
+    values: Literal["log1p"] | None = option(None, group=_OWN)
+    """What the values of --real are, where they do not show it."""
     pred_perturbation_key: tuple[str, ...] = option((), metavar="COLUMN", group=_OTHERS)
     """obs column with the perturbation."""
     pred_cell_type_key: tuple[str, ...] = option((), metavar="COLUMN", group=_OTHERS)
@@ -116,7 +118,7 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
 
     def _given(self) -> dict[str, Any]:
         keys = {} if self.keys is None else {part: getattr(self.keys, part) for part in _COLUMNS}
-        found = {**keys, "control": self.control, "target_sum": self.target_sum}
+        found = {**keys, "control": self.control, "target_sum": self.target_sum, "values": self.values}
         return {name: value for name, value in found.items() if value is not None}
 
     def _given_of(self, index: int) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def _labels(given: dict[str, Any]) -> FileLabels | None:
     if not given:
         return None
     keys = ObsKeys(**{part: given[part] for part in _COLUMNS if part in given})
-    rest = {name: given[name] for name in ("control", "target_sum") if name in given}
+    rest = {name: given[name] for name in ("control", "target_sum", "values") if name in given}
     return FileLabels(keys=keys, **rest)
 
 

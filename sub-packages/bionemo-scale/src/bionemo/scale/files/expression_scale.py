@@ -23,10 +23,11 @@ _ROUNDING = 1e-4
 _SAME_LIBRARY = 0.1
 
 _OTHERS = {
-    "linear": ("normalised counts without a logarithm", "x", "apply log1p, give --values counts"),
+    "linear": ("normalised counts without a logarithm", "x", "apply log1p"),
     "log2": ("log2(1 + x)", "2^x - 1", "multiply by ln 2 = 0.693147"),
     "log10": ("log10(1 + x)", "10^x - 1", "multiply by ln 10 = 2.302585"),
     "log1p twice": ("log1p taken twice", "expm1(expm1(x))", "apply expm1 once"),
+    "tenth": ("log1p divided by 10", "expm1(10 x)", "multiply by 10"),
     "sqrt": ("square roots", "x^2", "apply log1p to the squares"),
 }
 
@@ -43,8 +44,20 @@ class StatedScale:
     """Whether somebody says of this very file that its values were scaled to ``target_sum``."""
     base: float | None = None
     """Of the logarithm, as the file notes it; ``None`` is the natural one."""
+    takes_counts: bool = True
+    """Whether the reader takes counts too, or log1p values alone."""
     way_out: str = ""
     """What the user can do about values scaled to another library size; ``{found}`` is that one."""
+
+    @property
+    def wanted(self) -> str:
+        """What the reader takes."""
+        return "counts or natural log1p values" if self.takes_counts else "natural log1p values of scaled counts"
+
+    @property
+    def instead(self) -> str:
+        """What the user can give instead."""
+        return "give raw counts" if self.takes_counts else "give log1p of scaled counts"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,19 +101,16 @@ def find_scale(
             must be, or do not show what they are while nobody says it.
     """
     if evidence.highest == 0:
-        raise InputError(f"{where}: expected counts or log1p values, every value is 0")
+        raise InputError(f"{where}: expected {stated.wanted}, every value is 0")
     if evidence.is_whole:
         return _counts(evidence, where, stated)
     if stated.values == "counts":
         return FoundScale(kind="counts", target_sum=None)
-    check_range(evidence, where)
+    check_range(evidence, where, stated)
     if stated.base is not None:
-        raise InputError(
-            f"{where}: expected the natural logarithm, found uns['log1p']['base'] = {stated.base:g}; multiply by its "
-            "natural logarithm, or give raw counts"
-        )
-    check_transformation(evidence, where)
-    shown = _shown_sum(evidence, where, library_size)
+        raise base_refusal(where, stated)
+    check_transformation(evidence, where, stated)
+    shown = _shown_sum(evidence, where, stated, library_size)
     if shown is None:
         _ask(evidence, where, stated)
     elif stated.target_sum is not None and abs(shown / stated.target_sum - 1) > SAME_SUM:
@@ -111,7 +121,15 @@ def find_scale(
     return FoundScale(kind="log1p", target_sum=shown)
 
 
-def check_transformation(evidence: ScaleEvidence, where: str) -> None:
+def base_refusal(where: str, stated: StatedScale) -> InputError:
+    """Return the refusal of a file that notes another base than e."""
+    return InputError(
+        f"{where}: expected the natural logarithm, found uns['log1p']['base'] = {stated.base:g}; multiply by its "
+        f"natural logarithm, or {stated.instead}"
+    )
+
+
+def check_transformation(evidence: ScaleEvidence, where: str, stated: StatedScale) -> None:
     """Refuse values that plainly are something else than natural log1p: what is left open passes.
 
     Raises:
@@ -127,13 +145,14 @@ def check_transformation(evidence: ScaleEvidence, where: str) -> None:
         if trace.common_sum is not None
         else f"{undone} gives whole multiples of one number in each cell"
     )
+    if name == "linear" and stated.takes_counts:
+        repair += ", give --values counts"
     raise InputError(
-        f"{where}: expected counts or natural log1p values, found what looks like {what} ({shown}); {repair}, or give "
-        "raw counts"
+        f"{where}: expected {stated.wanted}, found what looks like {what} ({shown}); {repair}, or {stated.instead}"
     )
 
 
-def check_range(evidence: ScaleEvidence, where: str) -> None:
+def check_range(evidence: ScaleEvidence, where: str, stated: StatedScale) -> None:
     """Refuse fractions that are too large for a logarithm, and files of two kinds of cells.
 
     Raises:
@@ -149,27 +168,32 @@ def check_range(evidence: ScaleEvidence, where: str) -> None:
         return
     name = _transformation(evidence)
     if name not in (None, "linear"):
-        check_transformation(evidence, where)
+        check_transformation(evidence, where, stated)
         raise InputError(
             f"{where}: expected log1p values below {LOG1P_LIMIT:g}, found values up to {evidence.highest:g}"
         )
     if name == "linear":
         total = evidence.trace("linear").common_sum
         what = "normalised without a logarithm" + ("" if total is None else f": every cell has the sum {total:.6g}")
-    else:
+    elif stated.takes_counts:
         what = "fractional counts, as of SoupX or an aligner: round them"
+    else:
+        what = "normalised without a logarithm, or fractional counts"
     raise InputError(
-        f"{where}: expected integer counts or log1p values below {LOG1P_LIMIT:g}, found fractional values up to "
-        f"{evidence.highest:g} ({what}); give raw counts, or --values counts to use them as counts"
+        f"{where}: expected {'integer counts or ' * stated.takes_counts}log1p values below {LOG1P_LIMIT:g}, found "
+        f"fractional values up to {evidence.highest:g} ({what}); {stated.instead}"
+        + ", or --values counts to use them as counts"
+        * stated.takes_counts
     )
 
 
 def _counts(evidence: ScaleEvidence, where: str, stated: StatedScale) -> FoundScale:
     if evidence.highest >= MOST_COUNTS:
         raise InputError(f"{where}: expected counts below 2**32, found {evidence.highest:g}")
-    if stated.values == "log1p":
+    if stated.values == "log1p" or not stated.takes_counts:
         raise InputError(
-            f"{where}: expected log1p values, as --values says, found whole numbers only, up to {evidence.highest:g}"
+            f"{where}: expected natural log1p values of scaled counts, found whole numbers only (up to "
+            f"{evidence.highest:g}): raw counts"
         )
     return FoundScale(kind="counts", target_sum=None)
 
@@ -196,7 +220,9 @@ def _clearest(distance: dict[str, float]) -> str | None:
     return best
 
 
-def _shown_sum(evidence: ScaleEvidence, where: str, library_size: np.ndarray | None) -> float | None:
+def _shown_sum(
+    evidence: ScaleEvidence, where: str, stated: StatedScale, library_size: np.ndarray | None
+) -> float | None:
     """What natural log1p values were scaled to, by their sums, or by the library sizes of their cells.
 
     Raises:
@@ -214,7 +240,7 @@ def _shown_sum(evidence: ScaleEvidence, where: str, library_size: np.ndarray | N
     if total is not None and abs(middle / total - 1) > _SAME_LIBRARY:
         raise InputError(
             f"{where}: expected log1p of counts scaled by the given library sizes, found values scaled by the sums of "
-            f"the file's genes (to {total:.6g}; by the library sizes it would be about {middle:.6g}); give raw counts"
+            f"the file's genes (to {total:.6g}; by the library sizes it would be about {middle:.6g}); {stated.instead}"
         )
     return total
 
@@ -229,37 +255,38 @@ def _ask(evidence: ScaleEvidence, where: str, stated: StatedScale) -> None:
     if without is not None:
         raise InputError(
             f"{where}: expected all genes of a cell scaled to one sum, found the sum {without[0]:.6g} before the "
-            f"logarithm without {without[1]} genes (normalize_total with exclude_highly_expressed); give raw counts"
+            f"logarithm without {without[1]} genes (normalize_total with exclude_highly_expressed); {stated.instead}"
         )
     if stated.values is None:
-        doubt = _doubt(evidence.trace("log1p"))
+        doubt = _doubt(evidence.trace("log1p"), stated)
         if doubt is not None:
-            raise InputError(f"{where}: expected counts or natural log1p values, found {doubt}")
+            raise InputError(f"{where}: expected {stated.wanted}, found {doubt}, or {_IF_LOG1P}")
     if stated.target_sum is None or not stated.is_target_stated:
         expected = 10_000 if stated.target_sum is None else stated.target_sum
         raise InputError(
             f"{where}: scale unknown: log1p values of some of the genes do not show which library size counts were "
-            f"scaled to; expected --target-sum, such as --target-sum {expected:g}, or raw counts"
+            f"scaled to; expected --target-sum, such as --target-sum {expected:g}{', or raw counts' * stated.takes_counts}"
         )
 
 
 _IF_LOG1P = "give --values log1p with --target-sum if they are log1p of scaled counts"
 
 
-def _doubt(trace: Trace) -> str | None:
+def _doubt(trace: Trace, stated: StatedScale) -> str | None:
     """Why values may not be log1p of scaled counts."""
     clusters = trace.clusters()
     if clusters:
         shown = ", ".join(f"{total:.6g} in {share:.0%}" for total, share in clusters[:3])
         return (
             f"cells with different sums before the logarithm ({shown} of the cells), as after scaling with "
-            f"exclude_highly_expressed or joining files; give raw counts, or {_IF_LOG1P}"
+            f"exclude_highly_expressed or joining files; {stated.instead}"
         )
     if not trace.on_lattice:
         return (
             "fractions with neither one sum in all cells before the logarithm nor whole multiples of one count in each, "
-            f"as fractional counts (SoupX) have; round counts, or give --values counts, or {_IF_LOG1P}"
+            "as fractional counts (SoupX) have; "
+            + ("round counts, or give --values counts" if stated.takes_counts else stated.instead)
         )
     if (np.abs(trace.unit - np.maximum(np.rint(trace.unit), 1)) < SAME_SUM).mean() > 1 - SAME_SUM:
-        return f"log1p of counts that were scaled to no library size; give raw counts, or {_IF_LOG1P}"
+        return f"log1p of counts that were scaled to no library size; {stated.instead}"
     return None

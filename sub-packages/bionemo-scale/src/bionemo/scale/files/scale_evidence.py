@@ -23,6 +23,7 @@ UNDO: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "log2": lambda values: np.exp2(values) - 1,
     "log10": lambda values: np.power(10.0, values) - 1,
     "log1p twice": lambda values: np.expm1(np.expm1(values)),
+    "tenth": lambda values: np.expm1(10.0 * values),
     "sqrt": np.square,
 }
 """How each transformation is undone."""
@@ -39,6 +40,8 @@ _WHOLE = 0.02
 _ON_LATTICE = 0.9
 _MIN_ENTRIES = 30
 _ENTRIES_FOR_DIVISORS = 6
+_HIGHEST = 1e9
+"""No gene of a cell has so much expression, whatever counts are scaled to."""
 _MOST_LEFT_OUT = 100
 _MOST_WITHOUT = 0.9
 _FIELDS = ("sum", "unit", "whole", "residual", "entries")
@@ -136,7 +139,9 @@ class ScaleEvidence:
         start = _FIRST + list(UNDO).index(name) * len(_FIELDS)
         total, unit, whole, residual, counted = self._rows[:, start : start + len(_FIELDS)].T
         entries = float(counted.sum())
-        is_known = bool(len(total)) and bool(np.isfinite(total).all())
+        with np.errstate(over="ignore"):
+            is_possible = name in ("linear", "sqrt") or bool(UNDO[name](np.float64(self.highest)) < _HIGHEST)
+        is_known = is_possible and bool(len(total)) and bool(np.isfinite(total).all())
         middle = float(np.median(total)) if is_known else 1.0
         distance = np.abs(total / middle - 1) if is_known else np.array([np.inf])
         is_common = is_known and bool((distance < SAME_SUM).mean() > _MOST)

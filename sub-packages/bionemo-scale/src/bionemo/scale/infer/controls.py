@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix, diags, vstack
+from scipy.sparse import csr_matrix
 
-from bionemo.scale.data.prepare.scan import check_values, read_library_size, size_factors
+from bionemo.scale.data.prepare.scan import check_values
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.anndata_file import H5adSource
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.suggest import suggest
+from bionemo.scale.infer.control_scale import ControlValues
+from bionemo.scale.infer.settings import GivenScale
 from bionemo.scale.types import DataCard, InputError
 
 
@@ -32,7 +34,7 @@ class ControlCells:
     names: np.ndarray
     """[cells] obs names."""
     notes: tuple[str, ...] = ()
-    """What was changed about the labels."""
+    """What was changed about the labels, and what the user should know of the cells."""
 
     def take(self, chosen: np.ndarray) -> "ControlCells":
         """Return some of the cells: a mask or positions."""
@@ -96,7 +98,9 @@ def _check_cell_types(asked: Sequence[str], found: set[str], known: Sequence[str
             )
 
 
-def read_controls(path: Path, card: DataCard, *, cell_types: Sequence[str] = ()) -> ControlCells:
+def read_controls(
+    path: Path, card: DataCard, *, cell_types: Sequence[str] = (), given: GivenScale | None = None
+) -> ControlCells:
     """Read the control cells of a file.
 
     Cells whose perturbation is the control label are controls; a file without that column holds nothing else.
@@ -105,9 +109,11 @@ def read_controls(path: Path, card: DataCard, *, cell_types: Sequence[str] = ())
         path: An h5ad of raw counts, or of log1p values on the model's scale.
         card: The model's genes, labels and scale.
         cell_types: Only these; all where none is named.
+        given: What the user says of the values.
 
     Raises:
-        InputError: If a column, the control label, a cell type or genes are missing, or values are not expression.
+        InputError: If a column, the control label, a cell type or genes are missing, or values are not expression, not
+            on the model's scale, or do not show what they are.
     """
     with H5adSource(path) as source:
         keep = _control_mask(source, card)
@@ -117,22 +123,35 @@ def read_controls(path: Path, card: DataCard, *, cell_types: Sequence[str] = ())
             _check_cell_types(cell_types, set(labels[keep]), sorted(set(labels)), source=path)
             keep &= np.isin(labels.astype(str), cell_types)
         columns = _columns_of(source, card)
-        given = _given_library_size(source, card)
-        blocks = []
+        values = ControlValues(source, card, columns, given or GivenScale())
         for chunk in source.chunks():
             check_values(source, chunk)
             first = chunk.first_cell
-            inside = keep[first : first + chunk.matrix.shape[0]]
-            sizes = None if given is None else given[first : first + len(inside)][inside]
-            blocks.append(_log1p(chunk.matrix[inside], sizes, card)[:, columns])
+            values.add(chunk, keep[first : first + chunk.matrix.shape[0]])
+        expression = values.on_scale(keep)
         cell_type, batch = source.labels(card.keys.cell_type), source.labels(card.keys.batch)
+        notes = (*_control_notes(source, card), *cell_type.notes, *batch.notes, *_empty_cells(expression, path))
         return ControlCells(
-            expression=csr_matrix(vstack(blocks), dtype=np.float32),
+            expression=expression,
             cell_type=cell_type.of_cells()[keep],
             batch=batch.of_cells()[keep],
             names=source.cell_names()[keep],
-            notes=tuple(dict.fromkeys((*_control_notes(source, card), *cell_type.notes, *batch.notes))),
+            notes=tuple(dict.fromkeys(notes)),
         )
+
+
+def _empty_cells(expression: csr_matrix, path: Path) -> tuple[str, ...]:
+    """Say how many cells express none of the model's genes; refuse if none does.
+
+    Raises:
+        InputError: Every value is 0.
+    """
+    empty = int((expression.getnnz(axis=1) == 0).sum())
+    if empty == expression.shape[0]:
+        raise InputError(f"{path}: expected control cells with expression of the model's genes, every value is 0")
+    return (f"{path}: {empty} of {expression.shape[0]} control cells have no counts of the model's genes",) * (
+        empty > 0
+    )
 
 
 def _control_mask(source: H5adSource, card: DataCard) -> np.ndarray:
@@ -162,18 +181,3 @@ def _columns_of(source: H5adSource, card: DataCard) -> np.ndarray:
             f"{', '.join(missing[:5])}"
         )
     return np.array([position[gene] for gene in card.genes])
-
-
-def _given_library_size(source: H5adSource, card: DataCard) -> np.ndarray | None:
-    key = card.scale.library_size_key
-    return read_library_size(source, key) if key is not None and source.has_column(key) else None
-
-
-def _log1p(matrix: csr_matrix, library_size: np.ndarray | None, card: DataCard) -> csr_matrix:
-    """Normalise counts; leave values that are no counts as the log1p they must be."""
-    if not (matrix.data == np.rint(matrix.data)).all():
-        return matrix
-    sizes = np.asarray(matrix.sum(axis=1)).ravel() if library_size is None else library_size
-    scaled = csr_matrix(diags(size_factors(sizes, card.scale.target_sum)) @ matrix)
-    np.log1p(scaled.data, out=scaled.data)
-    return scaled

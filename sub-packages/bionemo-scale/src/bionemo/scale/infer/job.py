@@ -85,7 +85,7 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
         limit = settings.cells_per_condition or SCREEN_CELLS
         cells = controls_of_store(store, settings.cell_types, limit=limit, seed=settings.seed)
     else:
-        cells = read_controls(settings.adata, loaded.card, cell_types=settings.cell_types)
+        cells = read_controls(settings.adata, loaded.card, cell_types=settings.cell_types, given=settings)
         if settings.allow_unknown:
             loaded = with_unknown_contexts(loaded, cell_types=cells.cell_type, batches=cells.batch)
         if settings.cells_per_condition is not None:

@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user asks of a prediction; everything else follows from the checkpoint and the cells."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bionemo.scale.options.fields import option
-from bionemo.scale.options.limits import COUNT, SEED, SHARE
+from bionemo.scale.options.limits import COUNT, LIBRARY_SIZE, SEED, SHARE
 from bionemo.scale.options.settings import Settings
-from bionemo.scale.types import InputError
+from bionemo.scale.types import InputError, ValueKind
 
 
 Generation = Literal["decode", "displace", "contrast"]
@@ -20,7 +21,30 @@ SpecName = Literal["auto", "local", "te"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferSettings(Settings):
+class GivenScale(Settings):
+    """What the user says of the values of control cells, beyond what they show and the model's data card knows."""
+
+    values: ValueKind | None = None
+    """What the values of --adata are, where they do not show it."""
+    target_sum: float | None = option(None, limits=LIBRARY_SIZE, metavar="SUM")
+    """Library size that log1p values of --adata were scaled to, where they do not show it; it must be the model's."""
+    library_size_key: str | None = option(None, metavar="COLUMN")
+    """obs column of --adata with library sizes (default: the one the model was trained with, or the sum of counts)."""
+    sum_as_library_size: bool = False
+    """Take the sums of counts in --adata for library sizes although the model was trained with a column of them."""
+
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: Naming the options.
+        """
+        if self.library_size_key is not None and self.sum_as_library_size:
+            raise InputError("expected one of --library-size-key and --sum-as-library-size, found both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferSettings(GivenScale):
     """One prediction: the held-out groups of a store, or control cells under chosen perturbations."""
 
     checkpoint: Path
@@ -75,6 +99,7 @@ class InferSettings(Settings):
         Raises:
             InputError: Naming the options.
         """
+        super().check()
         if (self.store is None) == (self.adata is None):
             raise InputError(
                 "expected one of --store and --adata, found " + ("none" if self.store is None else "both")
@@ -85,6 +110,9 @@ class InferSettings(Settings):
             raise InputError(
                 "--cell-types goes with --perturbations, --all-perturbations or --adata: a split is whole"
             )
+        for each in dataclasses.fields(GivenScale):
+            if getattr(self, each.name) and self.adata is None:
+                raise InputError(f"--{each.name.replace('_', '-')} goes with --adata: a store knows its scale")
         if self.with_controls and (self.is_screen or self.output == "pseudobulk"):
             raise InputError("--with-controls goes with --store, --split and whole cells: other controls are yours")
         if self.out.suffix != ".h5ad" and self.is_screen:

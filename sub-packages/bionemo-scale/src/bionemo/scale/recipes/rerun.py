@@ -71,4 +71,4 @@ def _labels(file: InputFile) -> dict[str, Any]:
     if file.labels is None:
         return {}
     keys = {f"{name}_key": column for name, column in asdict(file.labels.keys).items()}
-    return {**keys, "control": file.labels.control, "target_sum": file.labels.target_sum}
+    return {**keys, **{name: getattr(file.labels, name) for name in ("control", "target_sum", "values")}}

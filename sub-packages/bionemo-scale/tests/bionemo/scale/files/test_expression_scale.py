@@ -96,6 +96,7 @@ def test_other_transformations_are_named(counts, is_subset):
         (lambda x: np.log2(1 + x), r"log2(1 + x)"),
         (lambda x: np.log10(1 + x), r"log10(1 + x)"),
         (lambda x: np.log1p(np.log1p(x)), "log1p taken twice"),
+        (lambda x: np.log1p(x) / 10, "log1p divided by 10"),
         (lambda x: x / 1e4, "normalised counts without a logarithm"),
         (lambda x: np.sqrt(x / 100), "square roots"),
     ):
@@ -103,7 +104,7 @@ def test_other_transformations_are_named(counts, is_subset):
         if found.max() < 15:
             assert f"found what looks like {name}" in refusal(found)
             with pytest.raises(InputError):
-                check_transformation(evidence_of(found), "a.h5ad")
+                check_transformation(evidence_of(found), "a.h5ad", MODEL)
 
 
 @PROPERTY

@@ -249,7 +249,7 @@ def _other_scale(adata):
     ("change", "expected"),
     [
         (_integers, "whole numbers only"),
-        (_unlogged, "normalised without log1p?"),
+        (_unlogged, "normalised without a logarithm"),
         (_negative, "negative values down to -1"),
         (_nan, "1 NaN or infinite"),
         (_other_genes, "1 unknown ('NOVEL')"),

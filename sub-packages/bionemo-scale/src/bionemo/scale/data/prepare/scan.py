@@ -125,7 +125,7 @@ def scan(
         journal.kind = _same_kind(source, chunk, journal.kind, stated.values)
         if journal.kind == "log1p":
             # Known before the rest of a large file is read.
-            check_range(journal.evidence, str(source.path))
+            check_range(journal.evidence, str(source.path), stated)
         cells = slice(chunk.first_cell, chunk.first_cell + chunk.matrix.shape[0])
         linear = _linear(chunk.matrix, journal.kind)
         total = np.asarray(linear.sum(axis=1, dtype=np.float64)).ravel()

@@ -19,16 +19,23 @@ from scipy import sparse
 from bionemo.scale.eval.cells.populations import Expression, Population
 from bionemo.scale.eval.cells.stored import StoredMatrix, value_blocks
 from bionemo.scale.files.checked_anndata import CheckedAnnData
+from bionemo.scale.files.expression_scale import (
+    StatedScale,
+    base_refusal,
+    check_range,
+    check_transformation,
+    find_scale,
+    read_base,
+)
 from bionemo.scale.files.label_column import Labels, look_alikes, read_labels_of
 from bionemo.scale.files.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.provenance import hash_file
+from bionemo.scale.files.scale_evidence import ScaleEvidence
 from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys
 
 
 ControlPolicy = Literal["same-real", "predicted"]
 
-MAX_LOG1P = 15.0
-"""cell-eval takes values from here on as no log1p data; log1p(1e4) is 9.2."""
 _MIN_FRACTION = 1e-3
 """What cell-eval takes for more than the rounding of a whole number."""
 IN_MEMORY = 1 << 28
@@ -62,6 +69,8 @@ class PopulationFile:
     """``False`` where all cells are taken for one cell type, because no column names any."""
     origin: str | None = None
     """Checkpoint or baseline that predicted the cells, as the file names it."""
+    evidence: ScaleEvidence | None = None
+    """What the values show of their scale; ``None`` where nobody looked."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -98,8 +107,8 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
         used = replace(used, control=used.control.strip())
         matrix = file.matrix("X")
         genes = _gene_names(file)
-        _check_base(file)
-        expression, row_sums = _read_expression(matrix, path, in_memory)
+        seen = _Values(matrix.shape[0], path, read_base(file.element("uns/log1p/base")))
+        expression = _read_expression(matrix, seen, in_memory)
         batch, note = _batches(file, used.keys.batch, required=used.keys.batch != ObsKeys().batch)
         has_cell_types = card is not None or _names_cell_types(file, used.keys.cell_type)
         if not has_cell_types:
@@ -123,60 +132,85 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
         card=card,
         store=None if store is None else str(store),
         sha256=hash_file(path),
-        row_sums=row_sums,
+        row_sums=seen.sums,
+        evidence=seen.evidence,
         has_cell_types=has_cell_types,
         origin=None if origin is None else str(origin),
         notes=tuple(notes + note),
     )
 
 
-def check_log1p(x: np.ndarray | sparse.csr_matrix | MatrixOnDisk, path: Path) -> np.ndarray:
-    """Refuse values that cannot be log1p of normalised counts.
+class _Values:
+    """Looks at all values of a file, and refuses what plainly is no log1p of scaled counts."""
 
-    Returns:
-        [cells] float64, the sum of each cell's values.
+    def __init__(self, num_cells: int, path: Path, base: float | None) -> None:
+        self.sums = np.zeros(num_cells)
+        """[cells] float64, the sum of each cell's values."""
+        self.evidence = ScaleEvidence(num_cells)
+        self.path, self._where, self._base = path, str(path), base
+
+    def look(self, x: np.ndarray | sparse.csr_matrix | MatrixOnDisk) -> None:
+        """Look at every value.
+
+        Raises:
+            InputError: NaN or infinite, negative, too large, whole numbers only, or another transformation.
+        """
+        lowest, bad, fractions = np.inf, 0, False
+        for block in value_blocks(x, x.shape[1]):
+            values = block.values
+            if not np.issubdtype(values.dtype, np.number):
+                raise InputError(f"{self._where}: X must be numeric, found {values.dtype}")
+            if not values.size:
+                continue
+            bad += int(values.size - np.isfinite(values).sum())
+            lowest = min(lowest, float(values.min()))
+            if not bad and lowest >= 0:
+                fractions = fractions or bool((np.modf(values)[0] > _MIN_FRACTION).any())
+                self.sums[block.rows] = block.row_sums()
+                self.evidence.add(block.expressed(x.shape[1]), block.rows.start)
+        expected = f"{self._where}: X must hold log1p of normalised counts"
+        if bad:
+            raise InputError(f"{expected}, found {bad} NaN or infinite values")
+        if lowest < 0:
+            raise InputError(f"{expected}, found negative values down to {lowest:.4g}")
+        self._check(expected, fractions)
+
+    def _check(self, expected: str, fractions: bool) -> None:
+        if self.evidence.highest == 0:
+            raise InputError(f"{expected}, every value is 0")
+        if not fractions:
+            raise InputError(f"{expected}, found whole numbers only (up to {self.evidence.highest:g}): raw counts")
+        stated = StatedScale(takes_counts=False, base=self._base)
+        check_range(self.evidence, self._where, stated)
+        if self._base is not None:
+            raise base_refusal(self._where, stated)
+        check_transformation(self.evidence, self._where, stated)
+
+
+def check_scale(file: PopulationFile, *, is_measured: bool = True) -> None:
+    """Refuse values of an unknown scale, or of another than is said of them.
+
+    Args:
+        file: The file.
+        is_measured: Whether its cells were measured, so that their values show how they were scaled; predictions do not.
 
     Raises:
-        InputError: NaN or infinite, negative, :data:`MAX_LOG1P` or larger, or whole numbers only.
-    """
-    shape = x.shape
-    sums = np.zeros(shape[0])
-    lowest, highest, bad, fractions = np.inf, -np.inf, 0, False
-    for block in value_blocks(x, shape[1]):
-        values = block.values
-        if not np.issubdtype(values.dtype, np.number):
-            raise InputError(f"{path}: X must be numeric, found {values.dtype}")
-        if not values.size:
-            continue
-        finite = np.isfinite(values)
-        bad += int(values.size - finite.sum())
-        if not bad:
-            lowest, highest = min(lowest, float(values.min())), max(highest, float(values.max()))
-            fractions = fractions or bool((np.modf(values)[0] > _MIN_FRACTION).any())
-            sums[block.rows] = block.row_sums()
-    expected = f"{path}: X must hold log1p of normalised counts in [0, {MAX_LOG1P:g})"
-    if bad:
-        raise InputError(f"{expected}, found {bad} NaN or infinite values")
-    if lowest < 0:
-        raise InputError(f"{expected}, found negative values down to {lowest:.4g}")
-    if not fractions:
-        raise InputError(f"{expected}, found whole numbers only (up to {max(highest, 0.0):g}): raw counts?")
-    if highest >= MAX_LOG1P:
-        raise InputError(f"{expected}, found values up to {highest:.4g}: normalised without log1p?")
-    return sums
-
-
-def check_scale(file: PopulationFile) -> None:
-    """Refuse a file that does not say, and for which nobody says, to which library size its counts were scaled.
-
-    Raises:
-        InputError: Naming the option that says it.
+        InputError: Naming the option that says it, or what was found.
     """
     if file.target_sum is None:
         raise InputError(
             f"{file.path}: scale unknown: no card in uns['bionemo_scale'] says which library size its counts were "
             "scaled to before log1p; expected --target-sum, such as --target-sum 10000 (in Python target_sum=10000)"
         )
+    if is_measured and file.evidence is not None:
+        stated = StatedScale(
+            # A file with a card was judged when its store was made.
+            values=file.labels.values if file.card is None else "log1p",
+            target_sum=file.target_sum,
+            takes_counts=False,
+            way_out="; give --target-sum {found} if all files have it",
+        )
+        find_scale(file.evidence, str(file.path), stated)
 
 
 def check_controls(real: PopulationFile) -> None:
@@ -257,24 +291,16 @@ def choose_controls(pred: PopulationFile, real: PopulationFile, policy: ControlP
     return own, f"{len(own)} control cells of {pred.path.name} on the predicted side"
 
 
-def _read_expression(matrix: MatrixOnDisk, path: Path, in_memory: int) -> tuple[Expression, np.ndarray]:
-    """Return X, in memory where it is small, and the sum of each cell's values."""
+def _read_expression(matrix: MatrixOnDisk, seen: _Values, in_memory: int) -> Expression:
+    """Return X, in memory where it is small, after a look at every value."""
     num_cells, num_genes = matrix.shape
     if num_cells * num_genes * 4 > in_memory and matrix.layout != "csc":
-        row_sums = check_log1p(matrix, path)
+        seen.look(matrix)
         rows = np.arange(num_cells, dtype=np.int64)
-        return StoredMatrix(path=path, num_stored=num_cells, num_columns=num_genes, rows=rows), row_sums
+        return StoredMatrix(path=seen.path, num_stored=num_cells, num_columns=num_genes, rows=rows)
     whole = matrix.whole()
-    row_sums = check_log1p(whole, path)
-    if sparse.issparse(whole):
-        return whole.astype(np.float32), row_sums
-    return np.ascontiguousarray(whole, dtype=np.float32), row_sums
-
-
-def _check_base(file: CheckedAnnData) -> None:
-    base = file.element("uns/log1p/base")
-    if base is not None:
-        raise InputError(f"{file.path}: uns['log1p'] says logarithm to base {base}; expected the natural log1p")
+    seen.look(whole)
+    return whole.astype(np.float32) if sparse.issparse(whole) else np.ascontiguousarray(whole, dtype=np.float32)
 
 
 def _read_card(own: dict, path: Path) -> DataCard | None:
@@ -346,8 +372,8 @@ def _check_genes(pred: PopulationFile, real: PopulationFile) -> None:
 
 
 def _check_scale(pred: PopulationFile, real: PopulationFile) -> None:
-    for file in (pred, real):
-        check_scale(file)
+    check_scale(pred, is_measured=False)
+    check_scale(real)
     if pred.target_sum != real.target_sum:
         raise InputError(f"{_scale(pred)} is not that of {_scale(real)}")
     if pred.card is not None and real.card is not None and pred.card.scale.source != real.card.scale.source:

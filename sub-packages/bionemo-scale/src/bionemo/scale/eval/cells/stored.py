@@ -80,6 +80,19 @@ class ValueBlock:
     """[rows, G], or the nonzero values of CSR rows."""
     pointers: np.ndarray | None
     """[rows + 1] where each CSR row begins in ``values``; ``None`` for dense rows."""
+    indices: np.ndarray | None = None
+    """Columns of the values of CSR rows."""
+
+    def expressed(self, num_columns: int) -> sparse.csr_matrix:
+        """Return the rows without stored zeros, [rows, G]."""
+        # scipy does not compute with half precision.
+        values = self.values.astype(np.float32) if self.values.dtype.itemsize < 4 else self.values
+        if self.pointers is None:
+            return sparse.csr_matrix(values)
+        shape = (len(self.pointers) - 1, num_columns)
+        matrix = sparse.csr_matrix((values, self.indices, self.pointers), shape=shape, copy=not values.all())
+        matrix.eliminate_zeros()
+        return matrix
 
     def row_sums(self) -> np.ndarray:
         """[rows] float64."""
@@ -104,5 +117,6 @@ def value_blocks(x: MatrixOnDisk | np.ndarray | sparse.csr_matrix, num_columns: 
             rows=slice(start, stop),
             values=np.asarray(rows) if pointers is None else rows.data,
             pointers=None if pointers is None else rows.indptr,
+            indices=None if pointers is None else rows.indices,
         )
         start = stop
