@@ -3,10 +3,57 @@
 """What takes long to make is made once for all tests, also where several workers run them."""
 
 import fcntl
-from collections.abc import Callable
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+
+JOBS = Path(__file__).parent / "distributed" / "jobs.py"
+# Ranks of whoever runs the tests.
+RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+class Commands:
+    """Runs commands as forks of a process that has imported NeMo, which takes longer than most of what they do."""
+
+    def __init__(self, log: Path):
+        environment = {name: value for name, value in os.environ.items() if name not in RANKS}
+        # gloo on the CPU, whatever the machine has.
+        environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
+        with log.open("w") as file:
+            self._server = subprocess.Popen(
+                [sys.executable, JOBS, "--serve"],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+            )
+
+    def run(self, command: str, *arguments: object, code: int = 0) -> str:
+        """Run a command by its ``main`` and return what it wrote to the screen."""
+        job = {"command": command, "arguments": [*map(str, arguments)], "processes": 1}
+        print(json.dumps(job), file=self._server.stdin, flush=True)
+        result = json.loads(self._server.stdout.readline())
+        assert result["codes"] == [code], result["screen"]
+        return result["screen"]
+
+    def close(self) -> None:
+        """End the process."""
+        self._server.communicate()
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """A process that runs commands one after the other."""
+    server = Commands(tmp_path_factory.mktemp("commands") / "log.txt")
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

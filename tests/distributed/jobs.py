@@ -6,10 +6,11 @@ Importing NeMo takes longer than training ten steps. So this process imports it,
 of this process that has torchrun's environment and calls the command's own ``main``.
 
     python jobs.py JOBS.json RESULTS.json
+    python jobs.py --serve
 
 JOBS.json is a list of {"command", "arguments", "processes", "crash_at"}; RESULTS.json the list of {"codes", "screen"}.
 ``crash_at`` ends every rank, without any clean-up, after that training step. A job with "call" instead of "command"
-runs that function of this file.
+runs that function of this file. ``--serve`` reads a job a line from standard input and answers its result in a line.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -66,6 +68,7 @@ def rank_main(job: dict, rank: int, port: int, screen: Path) -> None:
     code = 1
     os.setsid()
     file = os.open(screen, os.O_WRONLY | os.O_CREAT)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(file, 1)
     os.dup2(file, 2)
     try:
@@ -86,6 +89,8 @@ def rank_main(job: dict, rank: int, port: int, screen: Path) -> None:
             code = 0
         else:
             code = importlib.import_module(f"bionemo.scale.run.{job['command']}").main(job["arguments"])
+    except SystemExit as end:
+        code = end.code
     except BaseException:
         traceback.print_exc()
     finally:
@@ -127,12 +132,21 @@ def predict_once(*, checkpoint: str, out: str, tensor_parallel: int) -> None:
         np.save(Path(out) / f"rank{rank}.npy", model.decode(end).numpy())
 
 
+def serve(replies: TextIO) -> None:
+    """Run the jobs that come in on standard input until it ends."""
+    for line in sys.stdin:
+        print(json.dumps(run(json.loads(line))), file=replies, flush=True)
+
+
 def main() -> None:
     from bionemo.scale.megatron import cpu
 
     cpu.install()
     from bionemo.scale.train import training  # noqa: F401
 
+    if sys.argv[1:] == ["--serve"]:
+        serve(os.fdopen(os.dup(1), "w"))
+        return
     jobs, results = json.loads(Path(sys.argv[1]).read_text()), []
     for job in jobs:
         started = time.monotonic()

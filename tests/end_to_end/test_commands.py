@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The four commands one after the other, on real data, as a user runs them."""
+"""The four commands one after the other, on real data, each in a process of its own; what follows, in forks of one."""
 
 import csv
 import json
@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -36,7 +38,7 @@ def run(command: str, *arguments: object, code: int = 0) -> str:
     return screen
 
 
-def train(store: Path, out: Path, max_steps: int, *more: object, code: int = 0) -> str:
+def train(store: Path, out: Path, max_steps: int, *more: object, code: int = 0, run: Callable[..., str] = run) -> str:
     options = ("--size", "tiny", "--max-steps", max_steps, "--val-interval", 6, "--log-interval", 3, "--set-size", 16)
     return run("train", "--store", store, "--out", out, *options, *more, code=code)
 
@@ -88,18 +90,18 @@ def test_run_folder_holds_what_is_promised(trained: Path, store: Path):
     assert any(path.name.endswith("-last") for path in checkpoints)
 
 
-def test_training_continues_where_it_stopped(trained: Path, store: Path, tmp_path: Path):
+def test_training_continues_where_it_stopped(trained: Path, store: Path, commands: Any, tmp_path: Path):
     copy = tmp_path / "run"
     shutil.copytree(trained, copy)
-    train(store, copy, STEPS + 6)
+    train(store, copy, STEPS + 6, run=commands.run)
     rows = metrics(copy)
     assert [int(row["step"]) for row in rows if row["loss"]] == [3, 6, 9, 12, 15, 18]
     assert rows[:4] == metrics(trained)[:4], "rows of the first part are kept"
 
 
-def test_a_run_folder_keeps_other_runs_out(trained: Path, store: Path):
+def test_a_run_folder_keeps_other_runs_out(trained: Path, store: Path, commands: Any):
     before = (trained / "config.yaml").read_bytes()
-    screen = train(store, trained, STEPS, "--seed", 1, code=2)
+    screen = train(store, trained, STEPS, "--seed", 1, code=2, run=commands.run)
     assert "holds another run" in screen and screen.count("\n") <= 2
     assert (trained / "config.yaml").read_bytes() == before
 
@@ -122,20 +124,20 @@ def test_predictions_carry_genes_labels_and_provenance(predicted: Path, store: P
     assert manifest
 
 
-def test_predictions_repeat(predicted: Path, trained: Path, store: Path, tmp_path: Path):
-    run("infer", "--checkpoint", trained, "--store", store, "--out", tmp_path / "again.h5ad")
+def test_predictions_repeat(predicted: Path, trained: Path, store: Path, commands: Any, tmp_path: Path):
+    commands.run("infer", "--checkpoint", trained, "--store", store, "--out", tmp_path / "again.h5ad")
     first = anndata.read_h5ad(predicted / "adata_pred.h5ad")
     again = anndata.read_h5ad(tmp_path / "again.h5ad")
     np.testing.assert_array_equal(first.X[: again.n_obs], again.X)
 
 
-def test_any_controls_can_be_predicted(trained: Path, tmp_path: Path):
+def test_any_controls_can_be_predicted(trained: Path, commands: Any, tmp_path: Path):
     cells = anndata.read_h5ad(EXAMPLES / "data" / "kang2018_pbmc_ifnb.h5ad")
     cells = cells[(cells.obs["cell_type"].astype(str) == "B").to_numpy()].copy()
     # Genes in another order: they are matched by name.
     cells = cells[:, cells.var_names[::-1]].copy()
     cells.write_h5ad(tmp_path / "b.h5ad")
-    run(
+    commands.run(
         "infer", "--checkpoint", trained, "--adata", tmp_path / "b.h5ad", "--perturbations", "IFN-beta",
         "--out", tmp_path / "b_pred.h5ad",
     )  # fmt: skip
@@ -159,8 +161,12 @@ def test_scores_stand_beside_baselines(predicted: Path, store: Path, folder: Pat
 class TestRefusals:
     """Each is one line on the screen, exit code 2, and no file left."""
 
+    @pytest.fixture(autouse=True)
+    def use(self, commands: Any) -> None:
+        self.run = commands.run
+
     def refuse(self, *arguments: object, out: Path) -> str:
-        screen = run("infer", *arguments, "--out", out, code=2)
+        screen = self.run("infer", *arguments, "--out", out, code=2)
         lines = [line for line in screen.splitlines() if line]
         assert len(lines) == 1 and lines[0].startswith("error: "), screen
         assert not out.exists()
@@ -208,7 +214,7 @@ class TestRefusals:
 
     def test_store_of_another_split(self, trained: Path, tmp_path: Path):
         data = EXAMPLES / "data" / "kang2018_pbmc_ifnb.h5ad"
-        run(
+        self.run(
             "prepare", data, "--out", tmp_path / "other", "--dataset", "kang", "--hvg", 200,
             "--library-size-key", "n_counts_full",
         )  # fmt: skip
@@ -228,8 +234,10 @@ class TestRefusals:
         (("--spec", "x"), "--spec must be one of"),
     ],
 )
-def test_training_refuses_what_it_cannot_use(store: Path, tmp_path: Path, arguments: tuple[str, ...], found: str):
-    screen = run("train", "--store", store, "--out", tmp_path / "run", *arguments, code=2)
+def test_training_refuses_what_it_cannot_use(
+    store: Path, commands: Any, tmp_path: Path, arguments: tuple[str, ...], found: str
+):
+    screen = commands.run("train", "--store", store, "--out", tmp_path / "run", *arguments, code=2)
     errors = [line for line in screen.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and found in errors[0], screen
     assert not (tmp_path / "run" / "config.yaml").exists()

@@ -3,11 +3,10 @@
 """From a run on a half of a screen to one on its other half: other genes in another order, other knock-outs."""
 
 import csv
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -58,19 +57,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def run(folder: Path, out: str, *words: object, start: str = "first", code: int = 0) -> str:
-    """Fine-tune in a process of its own and return what it writes to the screen."""
+def fine_tune(commands: Any, folder: Path, out: str, *words: object) -> str:
+    """Return what the command writes to the screen."""
     options = ["--store", folder / "store-second", "--out", folder / out, "--val-interval", 4, "--log-interval", 1]
-    options += ["--from-checkpoint", folder / start, *words]
-    command = [sys.executable, "-m", "bionemo.scale.run.train", *map(str, options)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return commands.run("train", *options, "--from-checkpoint", folder / "first", *words)
 
 
 @pytest.fixture(scope="module")
-def report(folder: Path) -> str:
-    return run(folder, "second", "--max-steps", 4, *KEPT)
+def report(commands: Any, folder: Path) -> str:
+    return fine_tune(commands, folder, "second", "--max-steps", 4, *KEPT)
 
 
 def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
@@ -165,11 +160,11 @@ def test_a_run_begins_where_the_checkpoint_predicts(folder: Path, monkeypatch: p
     np.testing.assert_array_equal(found, expected)
 
 
-def test_a_fine_tuned_run_continues_also_without_its_beginning(folder: Path, report: str):
+def test_a_fine_tuned_run_continues_also_without_its_beginning(commands: Any, folder: Path, report: str):
     moved = folder / "moved"
     (folder / "first").rename(moved)
     try:
-        screen = run(folder, "second", "--max-steps", 6, *KEPT)
+        screen = fine_tune(commands, folder, "second", "--max-steps", 6, *KEPT)
     finally:
         moved.rename(folder / "first")
     checkpoints = {path.name for path in (folder / "second" / "checkpoints").iterdir()}

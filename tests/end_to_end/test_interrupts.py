@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from bionemo.scale.model.checkpoint import newest_whole
+
 
 pytestmark = pytest.mark.slow
 
@@ -83,9 +85,9 @@ def test_training(api_store: Path, tmp_path: Path):
     second, _ = train(api_store, out, *often).communicate(timeout=100)
     pattern = rf"error: {out}: another command is writing it \(process {first.pid} on \S+\); [^\n]*\n"
     assert re.fullmatch(pattern, second), second
-    interrupt(first, when=lambda: any(out.glob("checkpoints/*-last")))
+    interrupt(first, when=lambda: newest_whole(out / "checkpoints") is not None)
     assert not (out / ".lock").exists()
-    step = max(int(re.search(r"step=(\d+)", path.name).group(1)) for path in out.glob("checkpoints/*-last")) + 1
+    step = int(re.search(r"step=(\d+)", newest_whole(out / "checkpoints").name).group(1)) + 1
     again = train(api_store, out, "--max-steps", step + 2, "--val-interval", 4)
     screen, _ = again.communicate(timeout=200)
     assert again.returncode == 0, screen

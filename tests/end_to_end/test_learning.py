@@ -3,10 +3,8 @@
 """What training on real data must and must not do."""
 
 import csv
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,28 +15,17 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 NOT_OF_THE_RUN = "cells_per_second"
 
 
-def run(command: str, *arguments: object) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", f"bionemo.scale.run.{command}", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=500,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-
-
 @pytest.fixture(scope="module")
-def histories(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, float]]]:
+def histories(commands: Any, tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, float]]]:
     """metrics.csv of two runs of 200 steps that differ in nothing."""
     folder = tmp_path_factory.mktemp("learning")
     data, split = EXAMPLES / "data" / "kang2018_pbmc_ifnb.h5ad", EXAMPLES / "splits" / "kang.toml"
     options = ("--dataset", "kang", "--library-size-key", "n_counts_full", "--hvg", 200)
-    run("prepare", data, "--out", folder / "store", "--split", split, *options)
+    commands.run("prepare", data, "--out", folder / "store", "--split", split, *options)
     histories = []
     for name in ("first", "second"):
         size = ("--size", "tiny", "--max-steps", 200, "--val-interval", 200, "--log-interval", 1, "--set-size", 16)
-        run("train", "--store", folder / "store", "--out", folder / name, *size, "--seed", 3)
+        commands.run("train", "--store", folder / "store", "--out", folder / name, *size, "--seed", 3)
         with (folder / name / "metrics.csv").open() as file:
             histories.append([_numbers(row) for row in csv.DictReader(file)])
     return histories

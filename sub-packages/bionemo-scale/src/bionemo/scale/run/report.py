@@ -32,11 +32,14 @@ def _report(argv: Sequence[str] | None) -> None:
     out = args.out or args.run / "report.html"
     if out.is_dir():
         raise InputError(f"{out}: expected an HTML file to write, found a folder")
+    from bionemo.scale.data.store.format import MANIFEST_NAME
     from bionemo.scale.eval.page.embedding import embed_populations
     from bionemo.scale.eval.page.page import write_page
     from bionemo.scale.eval.page.sources import file_labels, find_run, find_scores, population_files
     from bionemo.scale.recipes.rerun import commands
 
+    if (args.run / MANIFEST_NAME).is_file():
+        raise InputError(f"{args.run}: expected a run folder or a result folder, found a store")
     run = find_run(args.run)
     scores = find_scores(args.run, args.scores)
     pred, real = population_files(scores, args.pred, args.real)
