@@ -128,7 +128,7 @@ def test_golden_docker(launch, site, golden, tmp_path):
         ({}, ("--inputs", "/no/screen.h5ad"), "/no/screen.h5ad: expected a file, found none"),
         ({}, ("--size", "smal"), "--size must be one of tiny, small, base, 184m, 280m, found 'smal'"),
         ({}, ("--set-size", 3), "unknown option --set-size; did you mean '--train.set-size'"),
-        ({}, ("--lr", -1), "--lr must be above 0, found -1"),
+        ({}, ("--lr", -1), "--lr must be at least 0, found -1"),
         ({}, ("--wandb", "a$b"), "a launched command takes no '$'"),
         ({"partition": "gpu\n#SBATCH --exclusive"}, (), "partition: expected letters, digits"),
         ({"account": "`id`"}, (), "account: expected letters, digits"),

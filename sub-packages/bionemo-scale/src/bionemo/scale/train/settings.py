@@ -48,7 +48,7 @@ class TrainSettings(Settings):
     """Sets that one process takes at once."""
     accumulate: int = option(1, limits=COUNT)
     """Micro-batches of an optimizer step."""
-    lr: float = option(1e-3, limits=Limits(above=0))
+    lr: float = option(1e-3, limits=Limits(at_least=0))
     """Highest learning rate."""
     warmup_steps: int = option(50, limits=NOT_NEGATIVE)
     """Steps to reach it; at most a tenth of the run is used."""
