@@ -11,7 +11,7 @@ bionemo-scale-prepare "$here/data/papalexi2021_thp1_eccite.h5ad" --out "$out/sto
 
 bionemo-scale-train --store "$out/store" --out "$out/run" --size small --max-steps "$max_steps" --seed 0
 
-bionemo-scale-infer --checkpoint "$out/run" --store "$out/store" --split test --out "$out/predicted" --with-controls
+bionemo-scale-infer --checkpoint "$out/run" --store "$out/store" --split test --out "$out/predicted" --with-controls --overwrite
 
 bionemo-scale-evaluate --pred "$out/predicted/adata_pred.h5ad" --real "$out/predicted/adata_real.h5ad" \
     --name SCALE --store "$out/store" --out "$out/scores" --plot

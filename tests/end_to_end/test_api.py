@@ -106,6 +106,25 @@ def test_no_rank_is_left_in_the_environment(predictor: api.Predictor):
     assert not {"RANK", "WORLD_SIZE", "MASTER_PORT"} & set(os.environ)
 
 
+def test_cells_of_pandas_strings_and_other_layers(predictor: api.Predictor, cells: anndata.AnnData, tmp_path: Path):
+    expected = predictor.predict(cells)
+    for frame in (cells.obs, cells.var):
+        frame.index = frame.index.astype("string")
+    other = cells.copy()
+    for name in ("perturbation", "cell_type", "batch"):
+        other.obs[name] = other.obs[name].astype("string")
+    other.var["name"] = other.var_names.astype("string")
+    other.var_names = [f"ENSG{number}" for number in range(other.n_vars)]
+    other.layers["counts"], other.X = other.X, None
+    with pytest.warns(UserWarning, match="control means of fewer than 50 cells"):
+        found = predictor.predict(other, matrix="layers/counts", gene_key="name")
+    np.testing.assert_array_equal(found.X, expected.X)
+    donors = dict(zip(cells.obs_names, cells.obs["donor"].astype(str), strict=True))
+    assert [donors[name] for name in found.obs["control_cell"]] == found.obs["donor"].astype(str).tolist()
+    assert list(found.var.columns) == list(other.var.columns)
+    found.write_h5ad(tmp_path / "found.h5ad")
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [

@@ -256,7 +256,7 @@ stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; f
 
 # Command 1
 
-srun --output /site/jobs/experiments/scale/scale_ID/infer/log-scale-infer_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/infer:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.infer --checkpoint '/site/data/a run/run' --out '/site/data/a run/predicted' --store '/site/data/a run/store' --split test --output cells --with-controls --precision fp32 --spec auto --seed 0 || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/infer/log-scale-infer_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/infer:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.infer --checkpoint '/site/data/a run/run' --out '/site/data/a run/predicted' --store '/site/data/a run/store' --split test --output cells --with-controls --overwrite --precision fp32 --spec auto --seed 0 || stopped $?
 
 exitcode=$?
 

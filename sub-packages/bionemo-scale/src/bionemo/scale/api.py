@@ -178,6 +178,8 @@ class Predictor:
         *,
         perturbation_features: PathLike | None = None,
         allow_unknown: bool = False,
+        matrix: str | None = None,
+        gene_key: str | None = None,
         set_size: int | None = None,
         seed: int = 0,
         **scale: Any,
@@ -190,6 +192,9 @@ class Predictor:
             perturbations: Labels, or a text as ``--perturbations`` takes it; ``None`` is every one the model knows.
             perturbation_features: File with one vector per perturbation, for those the model was not trained on.
             allow_unknown: Whether cell types and batches that were not trained are predicted under the unknown label.
+            matrix: Expression of ``adata``: "X", "layers/NAME", "raw/X" or "obsm/NAME"; ``None`` as the training data was
+                prepared, or X where ``adata`` does not have that.
+            gene_key: var column with gene names; ``None`` as the training data was prepared, or the index likewise.
             set_size: Cells of a set; ``None`` as trained.
             seed: Randomness of stochastic priors and of the zeros of counts.
             **scale: Fields of :class:`bionemo.scale.infer.settings.GivenScale`, for values that do not show what they
@@ -197,15 +202,16 @@ class Predictor:
 
         Returns:
             [controls x perturbations, genes] log1p expression, with labels in obs, ``control_cell`` naming the cell
-            that each began as, and provenance in ``uns["bionemo_scale"]``.
+            that each began as, beside them the other obs columns of that cell and the var columns of the genes, and
+            provenance in ``uns["bionemo_scale"]``.
 
         Raises:
             InputError: Genes, columns or labels are missing or unknown, or values are no expression.
         """
         import anndata
-        import pandas as pd
 
         from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations, with_unknown_contexts
+        from bionemo.scale.infer.notebook_cells import keep_obs, keep_var, matrix_of
         from bionemo.scale.infer.plan import ControlsPlan
         from bionemo.scale.infer.predict import describe, predict_all
         from bionemo.scale.infer.settings import GivenScale
@@ -216,9 +222,8 @@ class Predictor:
             names = asked_perturbations(self.card, given_labels(perturbations), features)
         self._loaded = with_new_perturbations(self._loaded, names, features)
         given = GivenScale.make(**scale)
-        cells = _read_controls(adata, self.card, given)
-        for note in cells.notes:
-            warnings.warn(note, stacklevel=2)
+        matrix = matrix_of(adata, self.card, matrix)
+        cells = _read_controls(adata, self.card, given, matrix=matrix, gene_key=gene_key)
         loaded = self._loaded
         if allow_unknown:
             loaded = with_unknown_contexts(loaded, cell_types=cells.cell_type, batches=cells.batch)
@@ -230,10 +235,12 @@ class Predictor:
             set_size=set_size or self._loaded.model.config.set_size,
             seed=seed,
         )
+        for note in plan.notes:
+            warnings.warn(note, stacklevel=2)
         return anndata.AnnData(
             X=predict_all(loaded, plan),
-            obs=plan.obs,
-            var=pd.DataFrame(index=list(self.card.genes)),
+            obs=keep_obs(plan.obs, adata.obs),
+            var=keep_var(self.card.genes, adata, matrix=matrix, gene_key=gene_key or self.card.gene_key),
             uns={"bionemo_scale": describe(self.card, {"checkpoint": self._loaded.path, "seed": seed})},
         )
 
@@ -334,24 +341,20 @@ def _join_process_group() -> None:
     atexit.register(groups.close)
 
 
-def _read_controls(adata: "anndata.AnnData", card: DataCard, given: "GivenScale") -> Any:
+def _read_controls(
+    adata: "anndata.AnnData", card: DataCard, given: "GivenScale", *, matrix: str, gene_key: str | None
+) -> Any:
     """Read cells of a notebook through a file, so that they meet every check that a file meets."""
     from bionemo.scale.infer.controls import read_controls
+    from bionemo.scale.infer.notebook_cells import plain_cells
 
     keys, sizes = card.keys, (card.scale.library_size_key, given.library_size_key)
     columns = [keys.perturbation, keys.cell_type, keys.batch, *sizes]
-    note = adata.uns.get("log1p")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "adata.h5ad"
-        type(adata)(
-            X=adata.X,
-            obs=adata.obs[[name for name in dict.fromkeys(columns) if name in adata.obs]],
-            var=adata.var[[]],
-            # Of uns nothing else is asked for, and it may hold what no file can.
-            uns={"log1p": {"base": note.get("base")}} if isinstance(note, Mapping) else {},
-        ).write_h5ad(path)
+        plain_cells(adata, columns, matrix=matrix, gene_key=gene_key or card.gene_key).write_h5ad(path)
         try:
-            cells = read_controls(path, card, given=given)
+            cells = read_controls(path, card, given=given, matrix=matrix, gene_key=gene_key)
             return replace(cells, notes=tuple(note.replace(str(path), "adata") for note in cells.notes))
         except InputError as error:
             raise InputError(str(error).replace(str(path), "adata")) from error

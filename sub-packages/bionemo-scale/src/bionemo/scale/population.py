@@ -7,6 +7,8 @@ taken from the controls, moved until their mean is the predicted one, and given 
 Baselines that predict a mean change go the same way, so that a comparison with them is one of the means.
 """
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +20,9 @@ _MOST_COUNTS = 4
 """Most counts that the smallest value of a cell is taken for."""
 _WHOLE, _LARGEST_RATIO = 0.05, 64
 """How near a ratio of two values must be to a whole number; larger ratios are not exact enough to tell."""
+ENOUGH_CONTROLS = 50
+"""Fewer cells have a mean whose sampling error is as large as many effects."""
+_MOST_NAMED = 5
 
 
 def with_mean(cells: Float[Tensor, "B N G"], mean: Float[Tensor, "B G"]) -> Float[Tensor, "B N G"]:
@@ -123,3 +128,20 @@ def _lower_one(counted: Float[Tensor, "B N G"], surplus: Float[Tensor, "B G"]) -
     which, gene = (surplus > 0).nonzero(as_tuple=True)
     largest, holder = counted[which, :, gene].max(dim=1)
     counted[which, holder, gene] -= torch.minimum(surplus[which, gene], largest)
+
+
+def note_few_controls(counts: Mapping[tuple[str, str], int]) -> str | None:
+    """Return a line that names groups with few control cells; ``None`` where all have enough.
+
+    Args:
+        counts: Control cells of each (cell type, batch) whose mean predictions are counted from.
+    """
+    few = sorted((count, group) for group, count in counts.items() if count < ENOUGH_CONTROLS)
+    if not few:
+        return None
+    named = ", ".join(f"{' / '.join(dict.fromkeys(group))} ({count})" for count, group in few[:_MOST_NAMED])
+    rest = f" and {len(few) - _MOST_NAMED} more" if len(few) > _MOST_NAMED else ""
+    return (
+        f"control means of fewer than {ENOUGH_CONTROLS} cells in {len(few)} of {len(counts)} groups (cell type / batch): "
+        f"{named}{rest}; predictions there carry their sampling error"
+    )

@@ -120,6 +120,17 @@ class DataCard:
     """Hash of the resolved split; ``None`` when every cell is training data."""
     untrained_cell_types: tuple[str, ...] = ()
     """Cell types that a model saw no perturbed training cell of; it predicts them under the unknown label."""
+    matrix: str = "X"
+    """Where the inputs had their expression: X, layers/NAME, raw/X or obsm/NAME."""
+    gene_key: str | None = None
+    """var column of the inputs with the gene names; ``None`` is the index."""
+    control_labels: tuple[str, ...] = ()
+    """What unperturbed cells are called in the inputs, where they have more names than ``control``."""
+
+    @property
+    def all_controls(self) -> tuple[str, ...]:
+        """Every label of unperturbed cells."""
+        return tuple(dict.fromkeys((self.control, *self.control_labels)))
 
     def to_json(self) -> str:
         """Return the card as one line of JSON."""
@@ -133,7 +144,7 @@ class DataCard:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> DataCard:
         """Build a card from plain dicts and lists, as JSON gives them."""
-        names = ("genes", "cell_types", "perturbations", "batches", "untrained_cell_types")
+        names = ("genes", "cell_types", "perturbations", "batches", "untrained_cell_types", "control_labels")
         lists = {name: tuple(fields.get(name, ())) for name in names}
         return cls(
             **lists,
@@ -141,6 +152,8 @@ class DataCard:
             scale=ExpressionScale(**fields["scale"]),
             keys=ObsKeys(**fields["keys"]),
             split_sha256=fields["split_sha256"],
+            matrix=fields.get("matrix", "X"),
+            gene_key=fields.get("gene_key"),
         )
 
 

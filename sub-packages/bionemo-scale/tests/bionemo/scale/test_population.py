@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bionemo.scale.population import one_count, with_counted_zeros, with_mean
+from bionemo.scale.population import note_few_controls, one_count, with_counted_zeros, with_mean
 
 
 @pytest.fixture
@@ -127,3 +127,18 @@ def test_one_count_is_told_by_what_values_are_multiples_of(counts, expected):
 
 def test_one_count_of_values_that_are_no_counts_is_the_smallest():
     torch.testing.assert_close(one_count(torch.tensor([0.0, 0.31, 0.47, 1.13])), torch.tensor(0.31))
+
+
+def test_enough_controls_are_not_mentioned():
+    assert note_few_controls({("NK", "b1"): 50, ("B", "b1"): 800}) is None
+
+
+def test_groups_with_few_controls_are_named_fewest_first():
+    note = note_few_controls({("NK", "b1"): 12, ("NK", "b2"): 1, ("B", "b1"): 50, ("r1", "r1"): 49})
+    assert "fewer than 50 cells in 3 of 4 groups" in note
+    assert "NK / b2 (1), NK / b1 (12), r1 (49);" in note
+
+
+def test_the_line_stays_short():
+    note = note_few_controls({("NK", str(number)): 3 for number in range(2000)})
+    assert "and 1995 more" in note and len(note) < 250

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From read files to a result folder."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from bionemo.scale.eval.cells.inputs import (
     check_scale,
     choose_controls,
 )
+from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.metrics.intervals import (
     MIN_UNITS,
     BatchDraws,
@@ -33,6 +35,7 @@ from bionemo.scale.eval.summarise import input_file, make_summary
 from bionemo.scale.eval.summary import Inputs, InputStore, Summary
 from bionemo.scale.eval.table import tables
 from bionemo.scale.eval.task import CEILING, Model, Task
+from bionemo.scale.population import note_few_controls
 from bionemo.scale.types import DataCard, GroupMeans, InputError
 
 
@@ -116,11 +119,13 @@ def prepare(
         if file.sha256 == real.sha256:
             notes.append(f"warning: {file.path} is the real file: it is scored against itself")
         for policy, suffix in _policies(options.control_policy):
-            controls, line = choose_controls(pred, real, policy)
+            chosen, line = choose_controls(pred, real, policy)
             notes.append(f"control policy {policy}, {name}: {line}")
-            cells = pred.population.select(~pred.is_control)
-            models.append(Model(name=name + suffix, cells=cells, controls=controls))
-    cells = real.population.select(~real.is_control)
+            predicted = pred.population.select(~pred.is_control)
+            models.append(Model(name=name + suffix, cells=predicted, controls=chosen))
+    cells, controls = (real.population.select(chosen) for chosen in (~real.is_control, real.is_control))
+    few = note_few_controls(_num_controls(cells, controls))
+    notes += [] if few is None else [f"warning: {few}"]
     learnt = None
     if training is not None and named:
         learnt, training_notes = _learn(training, real, cells.pairs())
@@ -131,7 +136,7 @@ def prepare(
         notes.append(f"no training data: baselines left out: {', '.join(left_out)}; --store gives them")
     task = Task(
         cells=cells,
-        controls=real.population.select(real.is_control),
+        controls=controls,
         control=real.labels.control,
         models=tuple(models),
         baselines=baselines,
@@ -143,6 +148,14 @@ def prepare(
         batch_weights=_batch_weights(real),
     )
     return Prepared(task=task, notes=tuple(notes))
+
+
+def _num_controls(cells: Population, controls: Population) -> dict[tuple[str, str], int]:
+    """Return of how many control cells the mean is that changes of each (cell type, batch) are counted from."""
+    in_batch = Counter(zip(controls.cell_type.tolist(), controls.batch.tolist(), strict=True))
+    in_cell_type = Counter(controls.cell_type.tolist())
+    groups = sorted(set(zip(cells.cell_type.tolist(), cells.batch.tolist(), strict=True)))
+    return {group: in_batch.get(group) or in_cell_type[group[0]] for group in groups}
 
 
 def _policies(policy: str) -> tuple[tuple[ControlPolicy, str], ...]:

@@ -14,6 +14,7 @@ from bionemo.scale.data.prepare.scan import check_values
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.anndata_file import H5adSource
+from bionemo.scale.files.checked_anndata import CheckedAnnData
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.control_scale import ControlValues
@@ -99,7 +100,13 @@ def _check_cell_types(asked: Sequence[str], found: set[str], known: Sequence[str
 
 
 def read_controls(
-    path: Path, card: DataCard, *, cell_types: Sequence[str] = (), given: GivenScale | None = None
+    path: Path,
+    card: DataCard,
+    *,
+    cell_types: Sequence[str] = (),
+    given: GivenScale | None = None,
+    matrix: str | None = None,
+    gene_key: str | None = None,
 ) -> ControlCells:
     """Read the control cells of a file.
 
@@ -110,12 +117,14 @@ def read_controls(
         card: The model's genes, labels and scale.
         cell_types: Only these; all where none is named.
         given: What the user says of the values.
+        matrix: Where the expression is; ``None`` is where the training data had it, or X where the file has no such.
+        gene_key: var column with the gene names; ``None`` is that of the training data, or the index likewise.
 
     Raises:
         InputError: If a column, the control label, a cell type or genes are missing, or values are not expression, not
             on the model's scale, or do not show what they are.
     """
-    with H5adSource(path) as source:
+    with _open(path, card, matrix, gene_key) as source:
         keep = _control_mask(source, card)
         if cell_types:
             labels = source.labels(card.keys.cell_type).of_cells()
@@ -154,14 +163,27 @@ def _empty_cells(expression: csr_matrix, path: Path) -> tuple[str, ...]:
     )
 
 
+def _open(path: Path, card: DataCard, matrix: str | None, gene_key: str | None) -> H5adSource:
+    """Open a file at what the user names, else at what the training data had, if the file has it."""
+    with CheckedAnnData(path) as file:
+        place, _, name = card.matrix.partition("/")
+        if matrix is None:
+            matrix = card.matrix if not name or name in file.names(place) else "X"
+        frame = "raw/var" if matrix == "raw/X" else "var"
+        if gene_key is None and card.gene_key in file.columns(frame):
+            gene_key = card.gene_key
+    return H5adSource(path, matrix=matrix, gene_key=gene_key)
+
+
 def _control_mask(source: H5adSource, card: DataCard) -> np.ndarray:
     if not source.has_column(card.keys.perturbation):
         return np.ones(source.num_cells, dtype=bool)
-    labels = source.labels(card.keys.perturbation, named=(card.control,)).of_cells()
-    keep = labels == card.control
+    labels = source.labels(card.keys.perturbation, named=card.all_controls).of_cells()
+    keep = np.isin(labels.astype(str), card.all_controls)
     if not keep.any():
+        wanted = " or ".join(map(repr, card.all_controls))
         raise InputError(
-            f"{source.path}: expected control cells, obs[{card.keys.perturbation!r}] = {card.control!r}, found none; "
+            f"{source.path}: expected control cells, obs[{card.keys.perturbation!r}] = {wanted}, found none; "
             f"{suggest(card.control, set(labels))}"
         )
     return keep
@@ -169,7 +191,7 @@ def _control_mask(source: H5adSource, card: DataCard) -> np.ndarray:
 
 def _control_notes(source: H5adSource, card: DataCard) -> tuple[str, ...]:
     key = card.keys.perturbation
-    return source.labels(key, named=(card.control,)).notes if source.has_column(key) else ()
+    return source.labels(key, named=card.all_controls).notes if source.has_column(key) else ()
 
 
 def _columns_of(source: H5adSource, card: DataCard) -> np.ndarray:

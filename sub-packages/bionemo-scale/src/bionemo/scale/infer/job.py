@@ -17,7 +17,7 @@ from bionemo.scale.infer.checkpoint import LoadedModel, load_model
 from bionemo.scale.infer.controls import controls_of_store, read_controls
 from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations, with_unknown_contexts
 from bionemo.scale.infer.plan import ControlsPlan, Plan, SplitPlan
-from bionemo.scale.infer.predict import Request, Timing, num_own_cells, write_predictions, write_real
+from bionemo.scale.infer.predict import Request, Timing, num_own_cells, write_predictions
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.types import InputError, Split
@@ -58,16 +58,17 @@ def infer(settings: InferSettings, stream: TextIO) -> Timing:
             provenance["split"] = settings.split
         request = Request(
             path=settings.pred_path,
+            real_path=settings.real_path,
             provenance={**provenance, "seed": settings.seed, "output": settings.output},
             output=settings.output,
             with_controls=settings.with_controls,
         )
+        if is_first:
+            stream.writelines(f"note: {line}\n" for line in plan.notes)
         with _Progress(stream, plan, shown=is_first) as progress:
             timing = write_predictions(loaded, plan, request, progress=progress)
         if is_first:
-            stream.write(_summary(settings, loaded, plan, timing))
-            if settings.real_path is not None:
-                write_real(plan, settings.real_path, provenance=provenance)
+            stream.write(_summary(settings, loaded, timing))
     return timing
 
 
@@ -85,7 +86,14 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
         limit = settings.cells_per_condition or SCREEN_CELLS
         cells = controls_of_store(store, settings.cell_types, limit=limit, seed=settings.seed)
     else:
-        cells = read_controls(settings.adata, loaded.card, cell_types=settings.cell_types, given=settings)
+        cells = read_controls(
+            settings.adata,
+            loaded.card,
+            cell_types=settings.cell_types,
+            given=settings,
+            matrix=settings.matrix,
+            gene_key=settings.gene_key,
+        )
         if settings.allow_unknown:
             loaded = with_unknown_contexts(loaded, cell_types=cells.cell_type, batches=cells.batch)
         if settings.cells_per_condition is not None:
@@ -120,8 +128,8 @@ def _short(value: object) -> str:
     return f"{len(value)} entries" if isinstance(value, tuple) else str(value)
 
 
-def _summary(settings: InferSettings, loaded: LoadedModel, plan: Plan, timing: Timing) -> str:
-    trained, lines = loaded.model.config.set_size, [f"note: {note}" for note in getattr(plan, "notes", ())]
+def _summary(settings: InferSettings, loaded: LoadedModel, timing: Timing) -> str:
+    trained, lines = loaded.model.config.set_size, []
     if settings.set_size and settings.set_size != trained:
         lines.append(f"note: predicted in sets of {settings.set_size} cells, trained on sets of {trained}")
     total = f"{timing.num_cells + timing.num_kept:,} predicted cells"

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which populations to predict, from which control cells."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -17,6 +18,7 @@ from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.controls import ControlCells
 from bionemo.scale.infer.parts import cut
+from bionemo.scale.population import note_few_controls
 from bionemo.scale.types import DataCard, InputError, Split
 
 
@@ -53,6 +55,8 @@ class Plan(Protocol):
     """[sets] int64, the number of the control set that each begins as."""
     perturbation: np.ndarray
     """[sets] int64, rows of the data card's perturbations."""
+    notes: tuple[str, ...]
+    """What the user should know of the control cells."""
     population: np.ndarray
     """[sets] int64, never falling: sets of one number are neighbours of one cell type, perturbation and batch, and get
     their zeros together."""
@@ -88,6 +92,7 @@ class SplitPlan:
         self.obs = named_obs(store.obs(self.rows), store.card)
         self.obs.index = [f"predicted-{i}" for i in range(len(self.obs))]
         self.obs["control_cell"] = controls["cell"].to_numpy()
+        self.notes = _note_few(self._num_controls())
 
     def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
         """Yield some of the control sets, reading their cells as they are needed."""
@@ -100,6 +105,14 @@ class SplitPlan:
                 seed=item.seed,
                 population_mean=self._control_mean(self._matcher.pool(item.group)),
             )
+
+    def _num_controls(self) -> dict[tuple[str, str], int]:
+        """Return how many control cells the mean of each predicted (cell type, batch) is of."""
+        counts = {}
+        for group in sorted({item.group for item in self._sets}):
+            label = self.store.groups.label(group)
+            counts[label.cell_type, label.batch] = len(self._matcher.pool_rows(self._matcher.pool(group)))
+        return counts
 
     def _control_mean(self, pool: int) -> np.ndarray:
         if pool not in self._control_means:
@@ -145,7 +158,6 @@ class ControlsPlan:
             InputError: If a label is not one the model was trained on.
         """
         self._cells, self._set_size, self._seed = cells, set_size, seed
-        self.notes = cells.notes
         """What was changed about the labels of the cells."""
         check_labels(perturbations, card.perturbations, kind="perturbation", source="--perturbations")
         hint = "; --allow-unknown predicts it under the unknown label"
@@ -166,6 +178,8 @@ class ControlsPlan:
         self.sizes = lengths[self.control_set]
         self.population = _number_runs(together[self.control_set] * len(asked) + turn)
         self.obs = self._labels(card)
+        few = _note_few(Counter(zip(cells.cell_type.tolist(), cells.batch.tolist(), strict=True)))
+        self.notes = (*cells.notes, *few)
 
     def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
         """Yield some of the control sets."""
@@ -217,6 +231,11 @@ def _populations(labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def _number_runs(values: np.ndarray) -> np.ndarray:
     """Number runs of equal neighbours from 0 on."""
     return np.cumsum(np.diff(values, prepend=values[0]) != 0)
+
+
+def _note_few(counts: Mapping[tuple[str, str], int]) -> tuple[str, ...]:
+    note = note_few_controls(counts)
+    return () if note is None else (note,)
 
 
 def check_labels(names: Sequence[str], known: Sequence[str], *, kind: str, source: str, hint: str = "") -> None:

@@ -45,6 +45,8 @@ class Request:
     """h5ad that appears when it is complete."""
     provenance: dict[str, Any]
     """More entries for uns["bionemo_scale"]."""
+    real_path: Path | None = None
+    """h5ad of the measured cells (split plans only)."""
     output: Literal["cells", "pseudobulk"] = "cells"
     """Every predicted cell, or one row for each condition."""
     with_controls: bool = False
@@ -219,6 +221,10 @@ def write_predictions(
         folder.write(part, make)
     torch.distributed.barrier()
     if rank == 0:
+        if request.real_path is not None:
+            source = {name: value for name, value in request.provenance.items() if name in ("store", "split")}
+            write_real(plan, request.real_path, provenance=source)
+        # Last: that the predictions are there says that all is done.
         _merge(loaded, plan, request, folder, conditions)
     num_new = sum(part.num_cells for part in missing)
     return Timing(num_cells=num_new, num_kept=int(plan.sizes.sum()) - num_new, seconds=time.perf_counter() - begin)

@@ -55,6 +55,11 @@ class InferSettings(GivenScale):
     """Store whose split is predicted, or whose controls are carried to chosen perturbations."""
     adata: Path | None = None
     """h5ad whose control cells are carried to the perturbations."""
+    matrix: str | None = None
+    """Expression of the h5ad: X, layers/NAME, raw/X or obsm/NAME (default: as the training data was prepared, or X where
+    the file does not have that)."""
+    gene_key: str | None = None
+    """var column of the h5ad with gene names (default: as the training data was prepared, or the index)."""
     split: SplitName = "test"
     """Split of the store that is predicted."""
     perturbations: tuple[str, ...] = option((), form="labels")
@@ -86,6 +91,8 @@ class InferSettings(GivenScale):
     was changed)."""
     set_size: int | None = option(None, limits=COUNT)
     """Cells of a set (default: as in training)."""
+    overwrite: bool = False
+    """Replace predictions that are there; inputs are never replaced."""
     precision: Precision = "fp32"
     """Precision of matrix products; fp8 and mxfp8 are for the blocks, on GPUs that have it, and bfloat16 elsewhere."""
     spec: SpecName = "auto"
@@ -104,6 +111,8 @@ class InferSettings(GivenScale):
             raise InputError(
                 "expected one of --store and --adata, found " + ("none" if self.store is None else "both")
             )
+        if self.adata is None and (self.matrix or self.gene_key):
+            raise InputError("--matrix and --gene-key go with --adata: a store holds one matrix")
         if self.perturbations and self.all_perturbations:
             raise InputError("expected one of --perturbations and --all-perturbations, found both")
         if self.cell_types and not self.is_screen:

@@ -89,7 +89,7 @@ def place(pipeline: Pipeline) -> tuple[Placed, ...]:
         checkpoint=settings.out,
         store=settings.store,
         out=predicted,
-        **{"with_controls": True, **pipeline.infer},
+        **{"with_controls": True, "overwrite": True, **pipeline.infer},
     )
     scores = EvaluateSettings.make(
         pred=prediction.pred_path,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bionemo.scale.eval.settings import EvaluateSettings, ScoringSettings, model_names
+from bionemo.scale.options.outputs import check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.command import run_command
 from bionemo.scale.types import FileLabels, InputError, Split
@@ -58,6 +59,8 @@ def _read_and_score(args: EvaluateSettings, progress: "Progress") -> None:
     baselines = _baselines(args)
     if args.out is not None:
         check_out(args.out)
+    if args.write_baselines is not None:
+        check_not_inputs([args.write_baselines / f"{name}.h5ad" for name in baselines], [args.real, *args.pred])
     names = model_names(args.pred, args.name)
 
     def read(path: Path, labels: FileLabels | None) -> "PopulationFile":

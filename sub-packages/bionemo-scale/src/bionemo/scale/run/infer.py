@@ -13,6 +13,7 @@ from bionemo.scale.files.writing.folder import new_folder
 from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.megatron.ranks import Ranks, take_ranks
+from bionemo.scale.options.outputs import check_absent, check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.command import EXIT_REFUSED, run_command
 from bionemo.scale.types import InputError
@@ -37,12 +38,25 @@ def _infer(argv: Sequence[str] | None) -> None:
     settings = make_settings(InferSettings, parser().parse_args(argv))
     ranks = take_ranks(os.environ)
     try:
+        _check_outputs(settings)
         _infer_alone(settings, ranks)
     except InputError:
         if ranks.local_rank:
             # Every process of a machine finds the same; the first one says it.
             sys.exit(EXIT_REFUSED)
         raise
+
+
+def _check_outputs(settings: InferSettings) -> None:
+    """Refuse to replace an input, or predictions where that was not asked for."""
+    outputs = [path for path in (settings.pred_path, settings.real_path) if path is not None]
+    inputs = [settings.adata, settings.perturbation_features, settings.store, settings.checkpoint]
+    check_not_inputs(outputs, inputs)
+    if not settings.overwrite:
+        from bionemo.scale.infer.parts import parts_path
+
+        # An interrupted run that left its parts may have written the measured cells already.
+        check_absent(outputs[:1] if parts_path(settings.pred_path).exists() else outputs)
 
 
 def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from bionemo.scale.eval.settings import ReportSettings
+from bionemo.scale.options.outputs import check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.command import run_command
 from bionemo.scale.types import InputError
@@ -43,6 +44,11 @@ def _report(argv: Sequence[str] | None) -> None:
     run = find_run(args.run)
     scores = find_scores(args.run, args.scores)
     pred, real = population_files(scores, args.pred, args.real)
+    folders = {
+        folder for folder in (args.run, args.scores, run, scores) if isinstance(folder, Path) and folder.is_dir()
+    }
+    read = [path for folder in folders for path in folder.iterdir() if path.suffix != ".html"]
+    check_not_inputs([out], [pred, real, *read])
     clouds = []
     if pred is None or real is None:
         print("note: the h5ad files of the scores are gone: no populations; --pred and --real say where they are")

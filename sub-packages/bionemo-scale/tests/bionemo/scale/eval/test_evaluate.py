@@ -138,7 +138,8 @@ def test_evaluated_pairs_in_the_training_split_are_told(files, training):
     notes = prepare(real=files[0], predictions={"m": files[1]}, training=leaky).notes
     assert any(note.startswith("warning: 1 of 1 evaluated") for note in notes)
     notes = prepare(real=files[0], predictions={"m": files[1]}, training=training).notes
-    assert not any(note.startswith("warning") for note in notes)
+    assert not any(note.startswith("warning: 1 of 1 evaluated") for note in notes)
+    assert any("control means of fewer than 50 cells in" in note for note in notes)
 
 
 def test_a_store_of_another_split_genes_or_scale(files, training):

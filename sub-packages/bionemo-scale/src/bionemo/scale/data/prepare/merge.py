@@ -61,7 +61,7 @@ def merge_stores(
     Raises:
         InputError: Stores differ in genes, scale or split, or some cells are in two of them.
     """
-    check_out(out, overwrite=overwrite)
+    check_out(out, overwrite=overwrite, inputs=stores)
     if len(stores) < 2:
         raise InputError(f"expected at least two stores to merge, found {len(stores)}")
     manifests = [read_manifest(store) for store in stores]

@@ -45,6 +45,7 @@ from bionemo.scale.files.label_column import look_alikes
 from bionemo.scale.files.provenance import version_of, versions_of
 from bionemo.scale.files.text import read_text
 from bionemo.scale.files.writing.atomic import write_text
+from bionemo.scale.options.outputs import check_not_inputs
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, Split
 
 
@@ -114,7 +115,7 @@ def prepare(config: PrepareSettings, progress: Progress = _no_progress) -> Prepa
     Raises:
         InputError: The input cannot be used, or nothing can be written; one line says why.
     """
-    check_out(config.out, overwrite=config.overwrite)
+    check_out(config.out, overwrite=config.overwrite, inputs=_inputs(config))
     with workspace(config.out, _command(config, "store")) as folder:
         plan = _look(config, folder, progress, is_part=bool(config.scanned))
         scans = read_scans(config.scanned, _scan_options(config))
@@ -149,7 +150,7 @@ def scan_only(config: PrepareSettings, progress: Progress = _no_progress) -> tup
     Raises:
         InputError: The input cannot be used, or nothing can be written.
     """
-    check_out(config.out, overwrite=config.overwrite)
+    check_out(config.out, overwrite=config.overwrite, inputs=_inputs(config))
     with workspace(config.out, _command(config, "scan")) as folder:
         plan = _look(config, folder, progress, is_part=True)
         statistics = _scan_all(config, plan, progress)
@@ -226,17 +227,23 @@ def check_groups(groups: GroupTable) -> None:
     )
 
 
-def check_out(out: Path, *, overwrite: bool) -> None:
+def _inputs(config: PrepareSettings) -> tuple[Path, ...]:
+    split = (config.split,) if isinstance(config.split, Path) else ()
+    return (*config.inputs, *config.scanned, *split)
+
+
+def check_out(out: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:
     """Check that a store may be made here.
 
     Raises:
-        InputError: Something else is in the way.
+        InputError: Something else is in the way, or one of the inputs would be replaced.
     """
     if out.exists() and not _is_empty_folder(out):
         if not overwrite:
             raise InputError(f"{out}: exists already; choose another folder or give --overwrite")
         if not (out / MANIFEST_NAME).is_file():
             raise InputError(f"{out}: only a store is overwritten, found no {MANIFEST_NAME} in it")
+        check_not_inputs([out], inputs)
 
 
 def _command(config: PrepareSettings, what: str) -> dict[str, Any]:
@@ -343,6 +350,9 @@ def _card(config: PrepareSettings, plan: _Plan, statistics: Sequence[FileStatist
         ),
         keys=config.keys,
         split_sha256=plan.split.sha256 if plan.spec else None,
+        matrix=config.matrix,
+        gene_key=config.gene_key,
+        control_labels=config.controls,
     )
 
 

@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Control cells of a file that is laid out as the training data was, or as the user says."""
+
+import json
+from dataclasses import replace
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_matrix
+
+from bionemo.scale.data.prepare.preprocess import prepare
+from bionemo.scale.data.prepare.settings import PrepareSettings
+from bionemo.scale.data.store.reader import Store
+from bionemo.scale.infer.controls import read_controls
+from bionemo.scale.types import DataCard, InputError
+
+
+@pytest.fixture
+def layered(screen, tmp_path):
+    """Counts in a layer, log1p at another scale in X, symbols in a var column, two names of controls."""
+    screen.layers["counts"] = screen.X.copy()
+    total = np.asarray(screen.X.sum(axis=1)).ravel()
+    screen.X = csr_matrix(np.log1p(screen.X.toarray() / total[:, None] * 1e6))
+    screen.var["symbol"] = [f"S{number}" for number in range(screen.n_vars)]
+    is_control = (screen.obs["perturbation"] == "control").to_numpy()
+    names = np.where(is_control, np.where(np.arange(screen.n_obs) % 2, "NT1", "NT2"), screen.obs["perturbation"])
+    screen.obs["perturbation"] = pd.Categorical(names)
+    path = tmp_path / "cells.h5ad"
+    screen.write_h5ad(path)
+    return path, is_control
+
+
+@pytest.fixture
+def store(layered, tmp_path) -> Store:
+    path, _ = layered
+    told = dict(matrix="layers/counts", gene_key="symbol", controls=("NT1", "NT2"), num_hvg=0)
+    prepare(PrepareSettings(inputs=(path,), out=tmp_path / "store", **told))
+    with Store.open(tmp_path / "store") as opened:
+        yield opened
+
+
+def test_the_card_remembers_how_the_inputs_were_read(store):
+    card = store.card
+    assert (card.matrix, card.gene_key, card.control, card.all_controls) == (
+        "layers/counts",
+        "symbol",
+        "NT1",
+        ("NT1", "NT2"),
+    )
+    assert DataCard.from_json(card.to_json()) == card
+
+
+def test_the_same_file_gives_the_same_controls(layered, store):
+    path, is_control = layered
+    cells = read_controls(path, store.card)
+    assert len(cells.names) == is_control.sum()
+    rows = np.concatenate([store.groups.rows(i) for i in np.flatnonzero(store.groups.is_control).tolist()])
+    stored = dict(zip(store.obs(rows)["cell"], store.read(rows).toarray(), strict=True))
+    np.testing.assert_allclose(cells.expression.toarray(), [stored[name] for name in cells.names], rtol=1e-5)
+
+
+def test_a_card_of_an_earlier_version_reads_x_and_the_index(store):
+    fields = json.loads(store.card.to_json())
+    for name in ("matrix", "gene_key", "control_labels"):
+        del fields[name]
+    card = DataCard.from_dict(fields)
+    assert (card.matrix, card.gene_key, card.all_controls) == ("X", None, ("NT1",))
+
+
+def test_a_file_without_the_layer_and_the_column_is_read_as_files_are(layered, store, tmp_path):
+    path, _ = layered
+    plain = ad.read_h5ad(path)
+    plain.X, plain.var_names = plain.layers.pop("counts"), plain.var.pop("symbol").astype(str)
+    plain.write_h5ad(tmp_path / "plain.h5ad")
+    expected = read_controls(path, store.card).expression.toarray()
+    np.testing.assert_array_equal(read_controls(tmp_path / "plain.h5ad", store.card).expression.toarray(), expected)
+
+
+def test_what_the_user_says_goes_before_the_card(layered, store):
+    path, _ = layered
+    card = replace(store.card, matrix="X", gene_key=None)
+    found = read_controls(path, card, matrix="layers/counts", gene_key="symbol").expression.toarray()
+    np.testing.assert_array_equal(found, read_controls(path, store.card).expression.toarray())
+    with pytest.raises(InputError, match="no layer 'count'; did you mean 'counts'"):
+        read_controls(path, card, matrix="layers/count", gene_key="symbol")
+
+
+def test_every_control_label_is_in_the_refusal(layered, store, tmp_path):
+    path, is_control = layered
+    ad.read_h5ad(path)[~is_control].copy().write_h5ad(tmp_path / "treated.h5ad")
+    with pytest.raises(InputError, match="= 'NT1' or 'NT2', found none"):
+        read_controls(tmp_path / "treated.h5ad", store.card)

@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from bionemo.scale.infer.notebook_cells import keep_obs, keep_var, matrix_of, plain_cells
+from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
+
+
+CARD = DataCard(
+    genes=("b", "a"), cell_types=("T",), perturbations=("p",), batches=("1",), control="control",
+    scale=ExpressionScale(), keys=ObsKeys(), matrix="layers/counts", gene_key="symbol",
+)  # fmt: skip
+
+
+@pytest.fixture
+def cells() -> ad.AnnData:
+    """Text of every type that pandas has."""
+    obs = pd.DataFrame(
+        {
+            "cell_type": pd.array(["T", "T", "T"], dtype="string"),
+            "batch": pd.Categorical(pd.array(["1", "1", "2"], dtype="string")),
+            "donor": np.array(["x", "y", "x"], dtype=object),
+            "size": [1.5, 2.5, 3.5],
+        },
+        index=pd.Index(["c0", "c1", "c2"], dtype="string"),
+    )
+    var = pd.DataFrame({"symbol": pd.array(["a", "b"], dtype="string"), "rank": [1, 2]}, index=["ENSG1", "ENSG2"])
+    return ad.AnnData(np.eye(3, 2, dtype=np.float32), obs=obs, var=var, layers={"counts": np.ones((3, 2))})
+
+
+def test_pandas_strings_can_be_written_and_read(cells, tmp_path):
+    small = plain_cells(cells, ["cell_type", "batch", "size", None], matrix="X", gene_key="symbol")
+    small.write_h5ad(tmp_path / "cells.h5ad")
+    found = ad.read_h5ad(tmp_path / "cells.h5ad")
+    assert found.obs["cell_type"].astype(str).tolist() == ["T", "T", "T"]
+    assert found.obs["batch"].astype(str).tolist() == ["1", "1", "2"] and found.obs["size"].tolist() == [1.5, 2.5, 3.5]
+    assert list(found.obs_names) == ["c0", "c1", "c2"] and list(found.obs.columns) == ["cell_type", "batch", "size"]
+    np.testing.assert_array_equal(found.X, cells.X)
+
+
+def test_a_missing_label_stays_missing(cells):
+    cells.obs["cell_type"] = pd.array(["T", pd.NA, "T"], dtype="string")
+    small = plain_cells(cells, ["cell_type"], matrix="X", gene_key=None)
+    assert small.obs["cell_type"].isna().tolist() == [False, True, False]
+
+
+def test_expression_is_where_the_training_data_had_it_or_in_x(cells):
+    assert matrix_of(cells, CARD, None) == "layers/counts"
+    assert matrix_of(cells, CARD, "X") == "X"
+    assert plain_cells(cells, [], matrix="layers/counts", gene_key=None).X is None
+    cells.raw = cells
+    assert plain_cells(cells, [], matrix="raw/X", gene_key="symbol").raw.shape == (3, 2)
+    del cells.layers["counts"]
+    assert matrix_of(cells, CARD, None) == "X"
+    cells.layers["count"] = cells.X
+    with pytest.raises(InputError, match="adata: no layers 'counts'; did you mean 'count'"):
+        matrix_of(cells, CARD, "layers/counts")
+
+
+def test_predicted_cells_keep_what_is_known_of_their_controls(cells):
+    predicted = pd.DataFrame({"cell_type": ["T", "T"], "control_cell": ["c2", "c0"]}, index=["p0", "p1"])
+    kept = keep_obs(predicted, cells.obs)
+    assert list(kept.columns) == ["cell_type", "control_cell", "batch", "donor", "size"]
+    assert kept.loc["p0", ["batch", "donor", "size"]].tolist() == ["2", "x", 3.5]
+    twice = cells.obs.set_axis(["c0", "c0", "c2"])
+    assert keep_obs(predicted, twice) is predicted
+
+
+def test_genes_keep_what_is_known_of_them(cells):
+    var = keep_var(CARD.genes, cells, matrix="X", gene_key="symbol")
+    assert list(var.index) == ["b", "a"] and var["rank"].tolist() == [2, 1]

@@ -1,0 +1,57 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the command refuses before it imports a network."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bionemo.scale.infer.parts import parts_path
+from bionemo.scale.infer.settings import InferSettings
+from bionemo.scale.run.infer import _check_outputs, main
+from bionemo.scale.types import InputError
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    path = tmp_path / "cells.h5ad"
+    path.write_bytes(b"cells")
+    return path
+
+
+def infer(capsys, *options: object) -> str:
+    assert main(["--checkpoint", "run", *map(str, options)]) == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [(), ("--overwrite",)])
+def test_an_input_is_never_replaced(capsys, cells, tmp_path, more):
+    link = tmp_path / "link.h5ad"
+    link.symlink_to(cells)
+    for out in (cells, link):
+        assert f"error: {out}: would replace the input {cells}" in infer(capsys, "--adata", cells, "--out", out, *more)
+    assert cells.read_bytes() == b"cells" and sorted(tmp_path.iterdir()) == [cells, link]
+
+
+def test_predictions_are_replaced_only_where_that_is_asked_for(cells, tmp_path):
+    out = tmp_path / "out.h5ad"
+    out.write_bytes(b"mine")
+    chosen = InferSettings(checkpoint=Path("run"), adata=cells, out=out)
+    with pytest.raises(InputError, match="exists already; choose another --out or give --overwrite"):
+        _check_outputs(chosen)
+    _check_outputs(replace(chosen, overwrite=True))
+
+
+def test_measured_cells_that_an_interrupted_run_wrote_are_no_hindrance(tmp_path):
+    chosen = InferSettings(checkpoint=Path("run"), store=Path("store"), out=tmp_path)
+    (tmp_path / "adata_real.h5ad").write_bytes(b"real")
+    with pytest.raises(InputError, match="adata_real.h5ad: exists already"):
+        _check_outputs(chosen)
+    parts_path(tmp_path / "adata_pred.h5ad").mkdir()
+    _check_outputs(chosen)
+
+
+@pytest.mark.parametrize("option", ["--matrix", "--gene-key"])
+def test_a_store_has_one_matrix(capsys, option):
+    assert "go with --adata" in infer(capsys, "--store", "store", "--out", "out.h5ad", option, "X")
