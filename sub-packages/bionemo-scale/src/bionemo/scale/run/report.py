@@ -44,9 +44,7 @@ def _report(argv: Sequence[str] | None) -> None:
     run = find_run(args.run)
     scores = find_scores(args.run, args.scores)
     pred, real = population_files(scores, args.pred, args.real)
-    folders = {
-        folder for folder in (args.run, args.scores, run, scores) if isinstance(folder, Path) and folder.is_dir()
-    }
+    folders = {scores.path, args.run} if run is None else {scores.path, args.run, run.path}
     read = [path for folder in folders for path in folder.iterdir() if path.suffix != ".html"]
     check_not_inputs([out], [pred, real, *read])
     clouds = []

@@ -259,3 +259,10 @@ def test_refusals(folder, tmp_path, capsys):
     (tmp_path / "run" / "config.yaml").write_text("run: 3")
     refuse(tmp_path, *out, expected="is no run folder of bionemo-scale-train")
     assert not (tmp_path / "page.html").exists()
+
+
+def test_no_input_is_replaced(folder, capsys):
+    for name in ("predicted/adata_pred.h5ad", "scores/summary.json", "run/metrics.csv"):
+        before = (folder / name).read_bytes()
+        assert main([str(folder), "--out", str(folder / name)]) == 2
+        assert "would replace the input" in capsys.readouterr().err and (folder / name).read_bytes() == before
