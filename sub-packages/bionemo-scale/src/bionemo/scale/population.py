@@ -44,15 +44,15 @@ def with_mean(cells: Float[Tensor, "B N G"], mean: Float[Tensor, "B G"]) -> Floa
 def one_count(measured: Float[Tensor, "*cells G"]) -> Float[Tensor, " *cells"]:
     """Return what one count is worth in each measured cell, as log1p expression.
 
-    Before the logarithm the values of a cell are whole multiples of that. The smallest is one count, unless none of the
-    cell's genes has a single count: the values are then multiples of a half, a third or a quarter of the smallest.
+    Before the logarithm the values of a cell are whole multiples of that. The smallest is one count, unless none of
+    the cell's genes has a single count: the values are then multiples of a half, a third or a quarter of the smallest.
 
     Args:
         measured: log1p expression of cells whose counts were scaled to a library size.
 
     Returns:
-        0 for a cell without any count, which does not say what one is worth. The smallest value of a cell that holds no
-        scaled counts.
+        0 for a cell without any count, which does not say what one is worth. The smallest value of a cell that holds
+        no scaled counts.
     """
     linear = torch.expm1(measured)
     smallest = linear.masked_fill(linear <= 0, torch.inf).amin(dim=-1)
@@ -74,12 +74,13 @@ def with_counted_zeros(
     """Give populations the zeros that counting makes, and keep the mean of each gene.
 
     A value below one count becomes one count with probability value / count, else zero; the draws of a gene are spread
-    evenly over the cells of a population (systematic sampling). Rank tests see zeros as ties: without this, adding 0.001
-    to every cell makes any gene significant.
+    evenly over the cells of a population (systematic sampling). Rank tests see zeros as ties: without this, adding
+    0.001 to every cell makes any gene significant.
 
-    Then the mean of each gene is made what it was; zeros stay zeros. What the draw took is added to all values that are
-    not zero, in proportion. What it added is taken from what lies above one count. Where nothing does, or the whole sum
-    of a gene is less than one count, one cell gets a value below one count: the mean could not be exact without.
+    Then the mean of each gene is made what it was; zeros stay zeros. What the draw took is added to all values that
+    are not zero, in proportion. What it added is taken from what lies above one count. Where nothing does, or the
+    whole sum of a gene is less than one count, one cell gets a value below one count: the mean could not be exact
+    without.
 
     Args:
         cells: Predicted log1p expression, not negative.

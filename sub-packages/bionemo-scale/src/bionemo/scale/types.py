@@ -36,7 +36,8 @@ class InputError(Exception):
 
 
 Codec = Literal["none", "zstd"]
-"""How the cells of a store are packed: ``none`` is read where it lies in the memory map, ``zstd`` takes about a quarter."""
+"""How the cells of a store are packed: ``none`` is read where it lies in the memory map, ``zstd`` takes about a
+quarter."""
 
 
 ValueKind = Literal["counts", "log1p"]

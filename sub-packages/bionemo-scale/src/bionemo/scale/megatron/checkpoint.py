@@ -19,8 +19,8 @@ def sharded_tensors(
     """Describe every tensor of a module: its name and place in the whole network, and what of it is held here.
 
     Megatron's own default stops at the first submodule that is not one of Megatron's: it takes everything below it for
-    replicated. A tensor parallel slice would then be saved as if it were the whole tensor, and the first block of every
-    pipeline stage under the same name. This walks on until it meets Megatron's modules.
+    replicated. A tensor parallel slice would then be saved as if it were the whole tensor, and the first block of
+    every pipeline stage under the same name. This walks on until it meets Megatron's modules.
 
     Args:
         module: Any module; its own tensors are replicated.

@@ -15,8 +15,8 @@ What is replaced, and why:
     Tensor.cuda, device="cuda", pin_memory            buffers of schedules, gradients, logged values
     Tensor.type()                                     clip_grads compares it with "torch.cuda.FloatTensor"
     torch.compile, while Megatron is imported         its kernels are not used, and the compiler takes seconds to load
-    torch's load_inline, meanwhile too                Megatron builds a CUDA extension; with nvcc and no device it fails
-    transformer_engine, apex                          cannot be imported: Megatron takes their CUDA kernels where it can
+    torch's load_inline, meanwhile too                Megatron builds a CUDA extension, which fails without a device
+    transformer_engine, apex                          cannot be imported: Megatron takes their kernels where it can
 """
 
 import contextlib
@@ -109,8 +109,8 @@ def install() -> bool:
 def _hide_kernels() -> None:
     """Let Megatron and NeMo find no Transformer Engine and no Apex.
 
-    Both can be installed where no device is, as in a container without GPUs. Megatron then clips gradients and scales them with
-    their kernels whatever the layers are, and the first step fails.
+    Both can be installed where no device is, as in a container without GPUs. Megatron then clips gradients and scales
+    them with their kernels whatever the layers are, and the first step fails.
     """
     for package in ("transformer_engine", "apex"):
         # Python's own way to say that there is no such module.
@@ -121,8 +121,9 @@ def _hide_kernels() -> None:
 def _without_compiling() -> Iterator[None]:
     """Compile nothing while Megatron is imported.
 
-    It hands its fused kernels to torch.compile, and builds an allocator for CUDA: where the CUDA toolkit is installed and no
-    device is (a login node, a container without GPUs) torch fails then with an error that Megatron does not expect.
+    It hands its fused kernels to torch.compile, and builds an allocator for CUDA: where the CUDA toolkit is installed
+    and no device is (a login node, a container without GPUs) torch fails then with an error that Megatron does not
+    expect.
     """
     compile_function, load_inline = torch.compile, cpp_extension.load_inline
     torch.compile = lambda function=None, **options: function if function else (lambda later: later)

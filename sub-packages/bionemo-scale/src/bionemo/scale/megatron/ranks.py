@@ -35,13 +35,13 @@ class Ranks:
 def take_ranks(environment: MutableMapping[str, str]) -> Ranks:
     """Decide how many processes share this command's work: the one answer for every command.
 
-    torchrun's variables count first. Without them the tasks of a Slurm job *step* of several tasks share the work, since
-    srun has started each of them. A batch script or a shell of salloc is one process, however many tasks its job may
-    start; so is a step of one task.
+    torchrun's variables count first. Without them the tasks of a Slurm job *step* of several tasks share the work,
+    since srun has started each of them. A batch script or a shell of salloc is one process, however many tasks its job
+    may start; so is a step of one task.
 
     Args:
-        environment: ``os.environ``, changed in place: a task of a step gets the variables that torch.distributed reads, and
-            a process alone loses those by which Lightning would count on others.
+        environment: ``os.environ``, changed in place: a task of a step gets the variables that torch.distributed
+            reads, and a process alone loses those by which Lightning would count on others.
 
     Raises:
         InputError: The variables of torchrun are there in part, or one is no number.

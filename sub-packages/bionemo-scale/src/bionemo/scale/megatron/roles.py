@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The role of each field of a configuration, and the fields of Megatron's that a SCALE network heeds.
 
-A role is stated once: where a class of this package declares the field, or in :data:`MEGATRON_FIELDS` for a field that it
-inherits. Everything that treats fields by kind asks :func:`names_of`: what fine-tuning may change, what a checkpoint
-hands on, what a recipe offers.
+A role is stated once: where a class of this package declares the field, or in :data:`MEGATRON_FIELDS` for a field that
+it inherits. Everything that treats fields by kind asks :func:`names_of`: what fine-tuning may change, what a
+checkpoint hands on, what a recipe offers.
 """
 
 import dataclasses
@@ -31,8 +31,8 @@ class Role(StrEnum):
 
 
 OF_A_LAYOUT = frozenset({"expert_tensor_parallel_size", "microbatch_group_size_per_vp_stage"})
-"""Fields without a use here that Megatron sets to the size of a layout. A configuration that is copied for another layout
-still holds the old size, so that a value of theirs is no choice."""
+"""Fields without a use here that Megatron sets to the size of a layout. A configuration that is copied for another
+layout still holds the old size, so that a value of theirs is no choice."""
 
 
 class Kind(NamedTuple):
@@ -80,8 +80,8 @@ MEGATRON_FIELDS = {
     "sequence_parallel": Kind(Role.LAYOUT),
     "virtual_pipeline_model_parallel_size": Kind(Role.LAYOUT),
 }
-"""Fields of Megatron's that the network heeds and this package does not declare. Megatron has more than a hundred others:
-of experts, of language models, of kernels that the layers here do not use."""
+"""Fields of Megatron's that the network heeds and this package does not declare. Megatron has more than a hundred
+others: of experts, of language models, of kernels that the layers here do not use."""
 
 
 def kind_of(field: dataclasses.Field[Any]) -> Kind | None:
@@ -105,8 +105,8 @@ def names_of(config_class: type, *roles: Role) -> frozenset[str]:
 def check_heeded(config: TransformerConfig) -> None:
     """Refuse fields of Megatron's that would change nothing, before Megatron acts on them.
 
-    What Megatron derives from other fields, as a copied configuration holds it, is no choice and passes. So do functions,
-    which the trainer puts into a configuration.
+    What Megatron derives from other fields, as a copied configuration holds it, is no choice and passes. So do
+    functions, which the trainer puts into a configuration.
 
     Raises:
         ValueError: Naming the field, what was expected and what was found.

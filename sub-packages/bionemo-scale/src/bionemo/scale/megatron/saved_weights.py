@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the weights folder of a checkpoint may hold: Megatron and torch unpickle parts of it, and a pickle can run anything.
+"""What the weights folder of a checkpoint may hold: parts of it are unpickled, and a pickle can run anything.
 
-:func:`check_weights` reads every pickle of the folder with names of classes allowed one by one, before Megatron opens it.
-This is the only module that unpickles.
+:func:`check_weights` reads every pickle of the folder with names of classes allowed one by one, before Megatron opens
+it. This is the only module that unpickles.
 """
 
 import contextlib
@@ -226,7 +226,8 @@ def _unknown(module: str, name: str) -> str:
     if module.startswith(("megatron.core.", "torch.distributed.")) and "." not in name:
         # The weights are described by classes of Megatron and torch, and newer releases have more of them.
         return (
-            f"names {module}.{name}: expected what megatron-core {megatron.core.__version__} can read, found a description "
+            f"names {module}.{name}: expected what megatron-core {megatron.core.__version__} can read, found "
+            "a description "
             "by another release, probably a newer one"
         )
     return f"names {module}.{name}, which no checkpoint of bionemo-scale needs; it was not opened"

@@ -79,8 +79,8 @@ def read_config(checkpoint: Path) -> tuple[ScaleModelConfig, DataCard]:
         raise InputError(f"{path}: cannot be read as the configuration of a model: {error!r}") from error
     if not fields.get("data_card"):
         raise InputError(f"{checkpoint}: expected a SCALE checkpoint, found {target.rpartition('.')[2]}")
-    # A checkpoint says what the network is; how it was spread and multiplied in training says nothing of it. Nor does what
-    # earlier versions let pass and did not use.
+    # A checkpoint says what the network is; how it was spread and multiplied in training says nothing of it. Nor does
+    # what earlier versions let pass and did not use.
     wanted = names_of(ScaleModelConfig) - names_of(ScaleModelConfig, Role.LAYOUT)
     # What is no plain value is a function, which follows from other fields.
     plain = {name: value for name, value in fields.items() if name in wanted and not isinstance(value, dict)}

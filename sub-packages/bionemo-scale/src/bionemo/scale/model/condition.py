@@ -22,8 +22,8 @@ class ConditionEncoder(nn.Module):
     """Embeds cell type, perturbation and batch, projects them to the latent width and pools them to one token.
 
     A label's embedding is the row that its one-hot vector selects (equation 31). The last row of each table is the
-    unknown label; perturbations have a row for control before it, which teaches the network what a cell type looks like
-    when nothing is done to it, also where no perturbation of that cell type was ever seen.
+    unknown label; perturbations have a row for control before it, which teaches the network what a cell type looks
+    like when nothing is done to it, also where no perturbation of that cell type was ever seen.
     """
 
     def __init__(self, config: ScaleModelConfig):

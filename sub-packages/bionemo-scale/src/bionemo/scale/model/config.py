@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every choice that makes a SCALE network, as fields on top of Megatron's TransformerConfig.
 
-Megatron's own fields describe the transport blocks: ``hidden_size`` is the latent width D, ``num_layers`` the number of
-blocks. The fields here say the rest, each with its role (:class:`bionemo.scale.megatron.roles.Role`). Sizes live in
+Megatron's own fields describe the transport blocks: ``hidden_size`` is the latent width D, ``num_layers`` the number
+of blocks. The fields here say the rest, each with its role (:class:`bionemo.scale.megatron.roles.Role`). Sizes live in
 :mod:`bionemo.scale.model.sizes`.
 """
 
@@ -83,8 +83,8 @@ class ScaleModelConfig(TransformerConfig):
     condition_size: int = roles.architecture(64)
     """Width of a label embedding, d_c."""
     perturbation_source: Literal["learned", "features", "both"] = roles.architecture("learned")
-    """What a perturbation is known by: a learned row (equation 31), given features, or their sum. Features let a network
-    predict perturbations that it was not trained on."""
+    """What a perturbation is known by: a learned row (equation 31), given features, or their sum. Features let a
+    network predict perturbations that it was not trained on."""
     feature_size: int = roles.data(0)
     """Width of the features of an agent."""
     combination_separator: str = roles.objective("")
@@ -98,9 +98,9 @@ class ScaleModelConfig(TransformerConfig):
     condition_pooling: Literal["mean", "token", "attention", "seed"] = roles.architecture("seed")
     """How the condition tokens become one (equations 32, 33, 38)."""
     condition_qk_norm: bool = roles.architecture(True)
-    """Whether the condition tokens are weighed by cosines rather than by scaled inner products (equation 33). Beyond the
-    paper: inner products grow until the token that varies least has all the weight, and the others, the perturbation
-    among them, no gradient."""
+    """Whether the condition tokens are weighed by cosines rather than by scaled inner products (equation 33). Beyond
+    the paper: inner products grow until the token that varies least has all the weight, and the others, the
+    perturbation among them, no gradient."""
     condition_injection: Literal["token", "token+cells"] = roles.architecture("token+cells")
     """Where the blocks see the condition: as a row of the sequence (equation 34), or also added to every cell as the
     time is. Beyond the paper: one row among N + 1 has little weight in attention."""
@@ -111,8 +111,8 @@ class ScaleModelConfig(TransformerConfig):
     batch_dropout: float = roles.objective(0.1)
     """Likewise for the batch, so that controls of a batch that was not trained can be predicted from."""
     anchor: Literal["none", "additive"] = roles.architecture("none")
-    """"additive": controls are first moved by the mean effect of their perturbation over the training contexts, and the
-    network transports them from there. Beyond the paper."""
+    """"additive": controls are first moved by the mean effect of their perturbation over the training contexts, and
+    the network transports them from there. Beyond the paper."""
 
     parameterization: Literal["x", "v"] = roles.architecture("x")
     """What the head predicts: endpoint or displacement (equations 27 to 30)."""
@@ -121,8 +121,8 @@ class ScaleModelConfig(TransformerConfig):
     prior: Literal["control", "gaussian_mix", "gaussian_mix_masked", "control_masked"] = roles.objective("control")
     """Where the path starts."""
     start_share: float = roles.objective(0.5)
-    """Share of the sets that are trained at t = 0, the others at a uniform time. Beyond the paper: at t > 0 the network
-    reads the answer off Z_t, which holds the summary of the perturbed population, and need not learn what the
+    """Share of the sets that are trained at t = 0, the others at a uniform time. Beyond the paper: at t > 0 the
+    network reads the answer off Z_t, which holds the summary of the perturbed population, and need not learn what the
     perturbation's label means; at inference it starts at t = 0."""
     coupling: Literal["random", "ot"] = roles.objective("random")
     """Which control cell is paired with which perturbed cell of its set: any, or by optimal transport. Beyond the
@@ -143,11 +143,11 @@ class ScaleModelConfig(TransformerConfig):
 
     generation: Literal["decode", "displace", "contrast"] = roles.generation("contrast")
     """Decode the endpoint (equation 37); or add to the observed controls a decoded change: that from the start of the
-    path to its end (displace), or that less the same change under the control label (contrast). The last two are beyond
-    the paper."""
+    path to its end (displace), or that less the same change under the control label (contrast). The last two are
+    beyond the paper."""
     additive_share: float = roles.generation(0.4)
-    """Weight of the perturbation's mean effect over its training contexts in the mean change that contrast predicts; the
-    network's change has the rest, and all of it where a perturbation was not trained. Beyond the paper."""
+    """Weight of the perturbation's mean effect over its training contexts in the mean change that contrast predicts;
+    the network's change has the rest, and all of it where a perturbation was not trained. Beyond the paper."""
     counted_zeros: bool = roles.generation(True)
     """Whether contrast gives predicted cells the zeros that counting makes
     (:func:`bionemo.scale.population.with_counted_zeros`)."""

@@ -28,8 +28,8 @@ def count_tensors(config: ScaleModelConfig) -> TensorCount:
     """Count the tensors of a network.
 
     The modules are built as for training, with tensors that have a shape and no storage; process groups must be there
-    (:func:`bionemo.scale.megatron.layout.model_parallel`). What tensor and pipeline parallelism split is counted on this
-    rank alone.
+    (:func:`bionemo.scale.megatron.layout.model_parallel`). What tensor and pipeline parallelism split is counted on
+    this rank alone.
     """
     # Megatron names its devices, so that torch's meta device cannot stand in by default; fake tensors take any.
     with FakeTensorMode():

@@ -29,5 +29,5 @@ class Decoder(nn.Module):
         return self.mlp.read_out(features)
 
     def change(self, features: Float[Tensor, "B N H"]) -> Float[Tensor, "B N G"]:
-        """Map a difference of features to the difference of expression, by one map of the width of the genes, not two."""
+        """Map a difference of features to the difference of expression, by one wide map instead of two."""
         return self.mlp.read_out(features) - self.mlp.linear_fc2.bias

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a block is made of: the parts of an encoder block and of a transport block, for each layer spec.
 
-Megatron builds its blocks from a spec. Ours differ from its GPT specs in two ways: there is no mask (the cells of a set
-and the gene tokens of a cell have no order), and in the "local" spec attention goes through torch's scaled dot product
-attention. The "te" spec takes Transformer Engine's modules, which fuse each norm with the linear map after it and can
-multiply in FP8. Both save their weights under the same names.
+Megatron builds its blocks from a spec. Ours differ from its GPT specs in two ways: there is no mask (the cells of a
+set and the gene tokens of a cell have no order), and in the "local" spec attention goes through torch's scaled dot
+product attention. The "te" spec takes Transformer Engine's modules, which fuse each norm with the linear map after it
+and can multiply in FP8. Both save their weights under the same names.
 """
 
 import contextlib

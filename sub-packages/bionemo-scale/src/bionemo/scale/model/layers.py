@@ -83,7 +83,7 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 
 def shallow_copy(module: _Module) -> _Module:
-    """Return a module with the same parts and tensors, any of which can be replaced without a change of the original."""
+    """Return a module with the same parts and tensors, which can be replaced without changing the original."""
     copied = copy.copy(module)
     for name in ("_parameters", "_buffers", "_modules"):
         # torch keeps them in dictionaries, which copy.copy shares.

@@ -3,8 +3,8 @@
 """The SCALE network: encoder, conditional transport and decoder as one Megatron module.
 
 Pipeline stages: the first encodes both populations, places them on the path and makes the condition token; every stage
-runs its share of the transport blocks; the last has the head and the decoder. What travels between stages is one tensor
-[Z_0; Z_1; H; c], stacked along the sequence axis: 3 N + 1 rows of B sets.
+runs its share of the transport blocks; the last has the head and the decoder. What travels between stages is one
+tensor [Z_0; Z_1; H; c], stacked along the sequence axis: 3 N + 1 rows of B sets.
 """
 
 from collections.abc import Callable

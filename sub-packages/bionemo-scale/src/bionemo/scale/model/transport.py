@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The conditional transport backbone g_theta: a stack of blocks over the cells of a set (paper, equations 19, 34-36)."""
+"""The conditional transport backbone g_theta: blocks over the cells of a set (paper, equations 19, 34-36)."""
 
 import math
 

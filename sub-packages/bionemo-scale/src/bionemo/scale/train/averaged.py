@@ -21,7 +21,8 @@ class AveragedModel(ScaleModel):
     def __init__(self, config: ScaleModelConfig, *, pre_process: bool = True, post_process: bool = True):
         super().__init__(config, pre_process=pre_process, post_process=post_process)
         self.merged: dict[str, Callable[[], Tensor]] = {}
-        """By name of a tensor of the average: what it follows where that is not this network's tensor of the same name."""
+        """By name of a tensor of the average: what it follows where that is not this network's tensor of the same
+        name."""
         self.average = _average_of(self) if config.ema_decay else None
 
     @property
@@ -31,9 +32,10 @@ class AveragedModel(ScaleModel):
 
     @torch.no_grad()
     def update_average(self, step: int) -> None:
-        """Let the average follow the weights: ``average = d average + (1 - d) weights``. Without an average do nothing.
+        """Let the average follow the weights: ``average = d average + (1 - d) weights``.
 
-        Early on d is smaller, step / (step + 9), so that the average starts as a copy and soon forgets the first weights.
+        Early on d is smaller, step / (step + 9), so that the average starts as a copy and soon forgets the first
+        weights. Without an average nothing is done.
 
         Args:
             step: Optimizer steps so far.

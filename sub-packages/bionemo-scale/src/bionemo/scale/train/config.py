@@ -41,7 +41,8 @@ class ScaleConfig(
     frozen: str = roles.layout("")
     """Names in :data:`bionemo.scale.train.settings.FREEZABLE`, with commas between them."""
     lora: int = roles.layout(0)
-    """Rank of the adapters on the blocks (:mod:`bionemo.scale.train.finetune.lora`); 0 trains the blocks themselves."""
+    """Rank of the adapters on the blocks (:mod:`bionemo.scale.train.finetune.lora`); 0 trains the blocks
+    themselves."""
     override_parent_fields: list[str] = field(default_factory=lambda: fields_of_the_run())
 
     def configure_model(self) -> AveragedModel:
@@ -79,5 +80,5 @@ class ScaleConfig(
 
 
 def fields_of_the_run() -> list[str]:
-    """Return what BioNeMo does not read from a checkpoint: the layout and the generation are those of the run that loads it."""
+    """Return what BioNeMo does not read from a checkpoint: layout and generation are the loading run's."""
     return [*OVERRIDE_BIONEMO_CONFIG_DEFAULTS, *sorted(roles.names_of(ScaleConfig, Role.GENERATION, Role.LAYOUT))]

@@ -82,13 +82,15 @@ def _check_same_store(path: Path, earlier: dict[str, Any], described: dict[str, 
     place, before = described["run"]["store"], earlier["run"].get("store")
     if "store" not in earlier and place != before:
         raise InputError(
-            f"{path}: the run folder holds another run: expected --store {before}, found {place}; choose another --out, "
+            f"{path}: the run folder holds another run: expected --store {before}, found {place}; choose "
+            "another --out, "
             "or remove the folder"
         )
     if earlier.get("store", described["store"]) != described["store"]:
         raise InputError(
             f"{path}: the run folder holds a run on other data: expected the store that was {before} (manifest "
-            f"{earlier['store'][:12]}), found {place} ({described['store'][:12]}); choose another --out, or remove the folder"
+            f"{earlier['store'][:12]}), found {place} ({described['store'][:12]}); "
+            "choose another --out, or remove the folder"
         )
 
 
@@ -113,10 +115,10 @@ def write_run_folder(
 
 
 def shards_optimizer(run_dir: Path) -> bool:
-    """Return whether a run's optimizer state is sharded over its data parallel ranks: as it began, else where it can be.
+    """Return whether data parallel ranks share a run's optimizer state: as it began, else where they can.
 
-    Megatron's distributed optimizer needs a fused Adam, of Transformer Engine or Apex. Where Megatron has to take torch's,
-    it saves a checkpoint and cannot load it: torch's Adam knows no step before its first one.
+    Megatron's distributed optimizer needs a fused Adam, of Transformer Engine or Apex. Where Megatron has to take
+    torch's, it saves a checkpoint and cannot load it: torch's Adam knows no step before its first one.
 
     Raises:
         InputError: The run began with shards, and this machine has no fused Adam.

@@ -107,7 +107,8 @@ class TrainSettings(Settings):
         model_parallel = self.tensor_parallel * self.pipeline_parallel
         if (self.devices * self.num_nodes) % model_parallel:
             raise InputError(
-                f"--devices times --num-nodes must be a multiple of tensor times pipeline parallel = {model_parallel}, "
+                f"--devices times --num-nodes must be a multiple of tensor times pipeline parallel = "
+                f"{model_parallel}, "
                 f"found {self.devices * self.num_nodes}"
             )
 

@@ -53,7 +53,8 @@ def write_tables(path: Path, card: DataCard, training: GroupMeans, perturbations
         path: File to write.
         card: Labels and genes.
         training: Pseudobulks of the training split.
-        perturbations: Their agents and features; each column of features is brought to mean 0 and standard deviation 1.
+        perturbations: Their agents and features; each column of features is brought to mean 0 and standard deviation
+            1.
     """
     tables = {
         "mean_expression": np.average(training.means, axis=0, weights=training.counts).astype(np.float32),

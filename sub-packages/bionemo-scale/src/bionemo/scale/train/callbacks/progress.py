@@ -207,7 +207,8 @@ class RunMonitor(pl.Callback):
         if isinstance(exception, RuntimeError) and "in local grad norm" in str(exception):
             step = trainer.global_step + 1
             raise TrainingStopped(
-                f"the gradient is no number at step {step}; its sets: {sets_of_step(trainer, step)}; try a lower --lr, "
+                f"the gradient is no number at step {step}; its sets: {sets_of_step(trainer, step)}; try a "
+                "lower --lr, "
                 "or look at metrics.csv"
             ) from exception
 

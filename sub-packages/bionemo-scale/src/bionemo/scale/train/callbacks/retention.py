@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which checkpoints a run keeps, always the last one and beside it the best or the newest, and from which it goes on."""
+"""Which checkpoints a run keeps (the last, and the best or the newest), and from which it goes on."""
 
 import re
 from pathlib import Path
@@ -15,8 +15,8 @@ from bionemo.scale.train.settings import TrainSettings
 class KeptCheckpoints(ModelCheckpoint):
     """NeMo's checkpoints, which a run that goes on counts rightly.
 
-    NeMo looks for the monitored value in the whole path, where a folder may be called as the value is, and cannot go on
-    at all where nothing is monitored.
+    NeMo looks for the monitored value in the whole path, where a folder may be called as the value is, and cannot go
+    on at all where nothing is monitored.
     """
 
     def nemo_topk_check_previous_run(self) -> None:
@@ -41,8 +41,8 @@ class KeptCheckpoints(ModelCheckpoint):
 class ResumeFromNewest(AutoResume):
     """Goes on from the newest checkpoint that is whole.
 
-    NeMo looks at those called last alone, and refuses to go on where none of them is whole: after a kill while the first
-    was written.
+    NeMo looks at those called last alone, and refuses to go on where none of them is whole: after a kill while the
+    first was written.
     """
 
     def _find_trainer_ckpt_path(self) -> Path | None:

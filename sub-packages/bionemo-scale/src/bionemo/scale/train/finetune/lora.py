@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Low-rank adapters on the blocks of a network that is fine-tuned, made by NeMo and merged by the running average.
 
-A linear map W of a block becomes W + B A with W frozen and A, B of a small rank (Hu et al. 2021, arXiv:2106.09685). The
-average of the weights, which is what predicts, follows W + B A: a checkpoint needs no adapters to predict, nor to be
-fine-tuned again. The adapters and W stand beside it, for the run to go on.
+A linear map W of a block becomes W + B A with W frozen and A, B of a small rank (Hu et al. 2021, arXiv:2106.09685).
+The average of the weights, which is what predicts, follows W + B A: a checkpoint needs no adapters to predict, nor to
+be fine-tuned again. The adapters and W stand beside it, for the run to go on.
 """
 
 import math

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fine-tuning: what a run takes over from the checkpoint it starts from, what it may not change, and what it reports."""
+"""Fine-tuning: what a run takes from the checkpoint it starts from, what it may not change, what it reports."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -80,7 +80,8 @@ def check_architecture(settings: TrainSettings, overrides: dict[str, Any], start
             expected = getattr(start.config, name)
             if value != expected:
                 raise InputError(
-                    f"{option}: the network is that of {start.path}: expected {name}={expected}, found {value}; {advice}"
+                    f"{option}: the network is that of {start.path}: expected {name}={expected}, "
+                    f"found {value}; {advice}"
                 )
 
 
@@ -94,7 +95,8 @@ def check_features(start: Start, feature_size: int) -> None:
     if feature_size != expected:
         described = [f"{width} numbers a perturbation" if width else "none" for width in (expected, feature_size)]
         raise InputError(
-            f"--perturbation-features: expected what {start.path} was trained with, {described[0]}; found {described[1]}"
+            f"--perturbation-features: expected what {start.path} was trained with, {described[0]}; "
+            f"found {described[1]}"
         )
 
 
@@ -107,13 +109,15 @@ def compare(settings: TrainSettings, start: Start, config: ScaleModelConfig, car
     matches = match(start.card, start.config, card, config)
     if not matches.genes.known:
         raise InputError(
-            f"{settings.store}: genes are matched by name, and none of its {len(card.genes)} ({card.genes[0]}, ...) is "
+            f"{settings.store}: genes are matched by name, and none of its {len(card.genes)} ({card.genes[0]}, ...) "
+            "is "
             f"among the {len(start.card.genes)} of {start.path} ({start.card.genes[0]}, ...)"
         )
     expected, found = start.card.scale.target_sum, card.scale.target_sum
     if expected != found:
         raise InputError(
-            f"{settings.store}: expected cells scaled to a library size of {expected:g} as {start.path} was trained on, "
+            f"{settings.store}: expected cells scaled to a library size of {expected:g} as {start.path} was "
+            "trained on, "
             f"found {found:g}; prepare it with --target-sum {expected:g}"
         )
     new = [*matches.cell_types.added, *matches.agents.added, *matches.batches.added]

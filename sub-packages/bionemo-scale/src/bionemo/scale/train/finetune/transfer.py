@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of one network in another whose genes and labels are not the same.
 
-What stands for a gene or a label is found by name. Genes and labels of tensors are never split over ranks, so that this
-is the same under every layout.
+What stands for a gene or a label is found by name. Genes and labels of tensors are never split over ranks, so that
+this is the same under every layout.
 """
 
 from collections.abc import Callable, Sequence
@@ -114,8 +114,8 @@ def copy_weights(source: ScaleModel, target: ScaleModel, matches: Matches) -> No
     """Copy every weight; of those that belong to genes or labels, the rows of known names.
 
     A gene that the source does not have begins unread and is predicted as its mean: the columns of the encoder's
-    projection and the rows of the decoder are zero, the decoder's bias stays as it is. So a new network with more genes
-    begins where the old one stood, frozen or not.
+    projection and the rows of the decoder are zero, the decoder's bias stays as it is. So a new network with more
+    genes begins where the old one stood, frozen or not.
     """
     weights = dict(source.named_parameters())
     genes, labels = matches.genes.rows(), _label_rows(matches)
