@@ -140,7 +140,7 @@ class ScaleEvidence:
         total, unit, whole, residual, counted = self._rows[:, start : start + len(_FIELDS)].T
         entries = float(counted.sum())
         with np.errstate(over="ignore"):
-            is_possible = name in ("linear", "sqrt") or bool(UNDO[name](np.float64(self.highest)) < _HIGHEST)
+            is_possible = name in ("linear", "sqrt") or bool(UNDO[name](np.asarray(self.highest)) < _HIGHEST)
         is_known = is_possible and bool(len(total)) and bool(np.isfinite(total).all())
         middle = float(np.median(total)) if is_known else 1.0
         distance = np.abs(total / middle - 1) if is_known else np.array([np.inf])
