@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Golden files, and the package's entry points for a process that runs from the source tree."""
 
+import inspect
 import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import nemo_run as run
 import pytest
 
 
@@ -43,3 +46,32 @@ def entry_points(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     paths = [str(REPOSITORY / "sub-packages" / "bionemo-scale" / "src"), str(folder)]
     before = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, *([before] if before else [])])}
+
+
+@pytest.fixture
+def render() -> Callable[[run.Partial], str]:
+    """Return a recipe as sorted ``path: value`` lines: what a review compares when a default changes."""
+    return lambda recipe: "".join(f"{line}\n" for line in sorted(_lines(recipe, "")))
+
+
+def _lines(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, run.Partial | run.Config):
+        target = value.__fn_or_cls__
+        yield f"{path or 'task'}: {target.__module__}.{target.__qualname__}"
+        for name, entry in {**_defaults(target), **value.__arguments__}.items():
+            yield from _lines(entry, f"{path}.{name}" if path else name)
+    elif isinstance(value, Mapping):
+        for name, entry in value.items():
+            yield from _lines(entry, f"{path}.{name}")
+    else:
+        yield f"{path}: {value!r}"
+
+
+def _defaults(target: Any) -> dict[str, Any]:
+    parameters = inspect.signature(target).parameters.values()
+    # A default that is made anew for each instance has no value to show.
+    return {
+        each.name: each.default
+        for each in parameters
+        if each.default is not inspect.Parameter.empty and "factory" not in repr(each.default)
+    }

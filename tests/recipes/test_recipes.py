@@ -13,21 +13,20 @@ from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.sizes import SIZES
 from bionemo.scale.options.arguments import arguments
 from bionemo.scale.options.parser import make_settings
-from bionemo.scale.recipes import parts, tasks
+from bionemo.scale.recipes import groups, tasks
 from bionemo.scale.recipes.defaults import train_settings
-from bionemo.scale.recipes.render import render
 from bionemo.scale.run.train import settings_from
 from bionemo.scale.types import InputError
 
 
 @pytest.mark.parametrize("size", sorted(SIZES))
-def test_golden_training(size: str, golden):
+def test_golden_training(size: str, golden, render):
     text = render(tasks.pretrain_recipe(size))
     assert text == golden(f"pretrain_{size}.txt", text)
 
 
 @pytest.mark.parametrize("name", ["prepare", "finetune", "infer", "evaluate"])
-def test_golden_step(name: str, golden):
+def test_golden_step(name: str, golden, render):
     text = render(getattr(tasks, f"{name}_recipe")())
     assert text == golden(f"{name}.txt", text)
 
@@ -50,7 +49,7 @@ def test_changed_fields_reach_the_command(tmp_path: Path):
 
 def test_a_part_of_a_recipe_can_be_of_another_size(tmp_path: Path):
     recipe = tasks.pretrain_recipe("tiny", tmp_path, tmp_path / "run")
-    recipe.model = parts.model("small")
+    recipe.model = groups.model("small")
     settings = settings_from(tasks.step_of(recipe).arguments)
     assert (settings.size, settings.overrides, settings.max_steps) == ("small", {}, 100)
 

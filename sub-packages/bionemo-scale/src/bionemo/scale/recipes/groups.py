@@ -7,13 +7,16 @@ what every run must name is ``None`` until it is named, and types are those that
 rather than ``X | None``, lists rather than tuples).
 
 The settings of a training run come in the four groups of a recipe: model, data, optim, trainer. What is in no other
-group belongs to the trainer.
+group belongs to the trainer. The functions at the end make the groups of a size, which a command line then changes.
 """
 
 import dataclasses
 import types
 import typing
+from pathlib import Path
 from typing import Any
+
+import nemo_run as run
 
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings
@@ -21,6 +24,7 @@ from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.megatron.roles import kinds
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.recipes.defaults import size_defaults
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
@@ -147,3 +151,47 @@ def restore(source: type[Any], group: Any) -> Any:
 
 def _values(group: Any) -> dict[str, Any]:
     return {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}
+
+
+def model(size: str = "small") -> run.Config[Model]:
+    """Return the network of a size, with every field that a run may change.
+
+    Raises:
+        InputError: There is no such size.
+    """
+    return run.Config(Model, size=size, **architecture(size))
+
+
+def model_of_checkpoint() -> run.Config[Model]:
+    """Return the network of whatever checkpoint a run starts from; a field that is not ``None`` changes it."""
+    return run.Config(Model, **{field.name: None for field in dataclasses.fields(Model)})
+
+
+def data(size: str = "small", store: Path | None = None) -> run.Config[Data]:
+    """Return how cell sets are drawn from a store."""
+    return _of_size(Data, size, store=store)
+
+
+def optim(size: str = "small") -> run.Config[Optim]:
+    """Return the optimizer and its schedule."""
+    return _of_size(Optim, size)
+
+
+def trainer(
+    size: str = "small", out: Path | None = None, num_nodes: int | None = None, devices: int | None = None
+) -> run.Config[Trainer]:
+    """Return the length and the layout of a run; ``None`` takes what the size does by default."""
+    chosen = {"num_nodes": num_nodes, "devices": devices}
+    return _of_size(Trainer, size, out=out, **{name: value for name, value in chosen.items() if value is not None})
+
+
+def _of_size(group: type, size: str, **chosen: object) -> run.Config:
+    """Return a group with every value written out: a recipe that is read says all of what it does."""
+    values = {**size_defaults(size).settings, **chosen}
+    return run.Config(
+        group, **{field.name: values.get(field.name, _default(field)) for field in dataclasses.fields(group)}
+    )
+
+
+def _default(field: dataclasses.Field) -> object:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()

@@ -22,7 +22,7 @@ from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.sizes import SIZES
-from bionemo.scale.recipes import parts
+from bionemo.scale.recipes import groups
 from bionemo.scale.recipes.defaults import size_defaults
 from bionemo.scale.recipes.groups import Data, Evaluate, Infer, Model, Optim, Prepare, Trainer, join, restore
 from bionemo.scale.recipes.steps import (
@@ -156,10 +156,10 @@ def pretrain_recipe(
     """
     return run.Partial(
         pretrain,
-        model=parts.model(size),
-        data=parts.data(size, store),
-        optim=parts.optim(size),
-        trainer=parts.trainer(size, out, num_nodes, devices),
+        model=groups.model(size),
+        data=groups.data(size, store),
+        optim=groups.optim(size),
+        trainer=groups.trainer(size, out, num_nodes, devices),
     )
 
 
@@ -184,8 +184,8 @@ def finetune_recipe(
     """
     recipe = pretrain_recipe(size, store, out, num_nodes, devices)
     recipe.trainer.from_checkpoint = checkpoint
-    groups = {**recipe.__arguments__, "model": parts.model_of_checkpoint()}
-    return run.Partial(finetune, **groups)
+    arguments = {**recipe.__arguments__, "model": groups.model_of_checkpoint()}
+    return run.Partial(finetune, **arguments)
 
 
 def infer_recipe(checkpoint: Path | None = None, store: Path | None = None, out: Path | None = None) -> run.Partial:
@@ -216,7 +216,7 @@ def _register(size: str) -> None:
 
     tuned.__doc__ = f"Fine-tune a {size} model. Needs {size_defaults(size).needs}."
     run.cli.factory(name=name, target=finetune)(tuned)
-    made: dict[type, Callable] = {Model: parts.model, Data: parts.data, Optim: parts.optim, Trainer: parts.trainer}
+    made: dict[type, Callable] = {Model: groups.model, Data: groups.data, Optim: groups.optim, Trainer: groups.trainer}
     for group, make in made.items():
 
         def part(make: Callable = make) -> run.Config:
