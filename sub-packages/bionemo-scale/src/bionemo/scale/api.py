@@ -152,17 +152,27 @@ class Predictor:
             InputError: There is no whole checkpoint, it has no noise to draw several times or no share of the mean
                 effect, or this machine does not have the precision.
         """
+        from bionemo.scale.infer.settings import InferSettings
+
+        checked = InferSettings.checked(
+            checkpoint=path,
+            precision=precision,
+            generation=generation,
+            additive_share=additive_share,
+            num_steps=num_steps,
+            samples=samples,
+        )
         _join_process_group()
         from bionemo.scale.infer.checkpoint import load_model
 
         return cls(
             load_model(
-                Path(path),
-                precision=precision,
-                generation=generation,
-                additive_share=additive_share,
-                num_generation_steps=num_steps,
-                num_generation_samples=samples,
+                checked["checkpoint"],
+                precision=checked["precision"],
+                generation=checked["generation"],
+                additive_share=checked["additive_share"],
+                num_generation_steps=checked["num_steps"],
+                num_generation_samples=checked["samples"],
             )
         )
 
@@ -214,8 +224,9 @@ class Predictor:
         from bionemo.scale.infer.notebook_cells import keep_obs, keep_var, matrix_of
         from bionemo.scale.infer.plan import ControlsPlan
         from bionemo.scale.infer.predict import describe, predict_all
-        from bionemo.scale.infer.settings import GivenScale
+        from bionemo.scale.infer.settings import GivenScale, InferSettings
 
+        InferSettings.checked(set_size=set_size, seed=seed, allow_unknown=allow_unknown)
         features = None if perturbation_features is None else Path(perturbation_features)
         names = self.card.perturbations
         if perturbations is not None:
@@ -286,11 +297,12 @@ def evaluate(
     from bionemo.scale.eval.evaluate import evaluate as evaluate_files
     from bionemo.scale.eval.progress import Progress
     from bionemo.scale.eval.results import check_out
-    from bionemo.scale.eval.settings import ScoringSettings
+    from bionemo.scale.eval.settings import EvaluateSettings, ScoringSettings
 
     check_out(Path(out))
     values = options.pop("values", None)
     scoring = ScoringSettings.make(**options)
+    EvaluateSettings.checked(keys=keys, control=control, target_sum=target_sum)
     named = pred if isinstance(pred, Mapping) else {Path(pred).stem: pred}
     labels = FileLabels(keys=keys, control=control, target_sum=target_sum, values=values)
     if labels == FileLabels():

@@ -33,11 +33,21 @@ class Settings:
         Raises:
             InputError: A name is no field, a value is missing or not possible.
         """
-        given = known_fields(cls, fields)
+        given = cls.checked(**fields)
         missing = [each.flag for each in options_of(cls) if each.is_required and each.name not in given]
         if missing:
             raise InputError(f"the following arguments are required: {', '.join(missing)}")
-        return cls(**{each.name: checked(each, given[each.name]) for each in options_of(cls) if each.name in given})
+        return cls(**given)
+
+    @classmethod
+    def checked(cls, **fields: Any) -> dict[str, Any]:
+        """Return values of some fields, each in its type and range; what goes with what is not looked at.
+
+        Raises:
+            InputError: A name is no field, or a value is not possible.
+        """
+        given = known_fields(cls, fields)
+        return {each.name: checked(each, given[each.name]) for each in options_of(cls) if each.name in given}
 
     def __post_init__(self):
         for option in options_of(type(self)):

@@ -18,7 +18,7 @@ from bionemo.scale.types import InputError
 _NAMES: dict[type, str] = {
     int: "a whole number",
     float: "a number",
-    str: "text",
+    str: "text that is not empty",
     Path: "a path",
     bool: "true or false",
 }

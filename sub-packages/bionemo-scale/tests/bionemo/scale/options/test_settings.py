@@ -21,3 +21,9 @@ def test_a_value_is_checked_however_settings_are_made(example):
             make(inputs=(Path("a"),), out=Path("b"), steps=0)
     with pytest.raises(InputError, match="the following arguments are required: INPUT"):
         example.make(out="b")
+
+
+def test_some_values_can_be_checked_alone(example):
+    assert example.checked(steps=4, out="b") == {"out": Path("b"), "steps": 4}
+    with pytest.raises(InputError, match="--rate must be above 0 and below 1, found 2.0"):
+        example.checked(rate=2)
