@@ -8,7 +8,7 @@ Results that take long are kept in the work folder, so that the same call with t
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import lmdb
@@ -139,7 +139,21 @@ def scan_input(task: ScanTask, progress: Progress) -> FileStatistics:
         is_training = np.repeat(task.groups.split[members] == Split.TRAIN, task.groups.num_cells[members])
         chosen = rows >= 0
         chosen[chosen] = is_training[rows[chosen]]
-        return _scan(file, source, chosen, progress)
+        return _with_empty_cells(_scan(file, source, chosen, progress), rows, task.groups, members)
+
+
+def _with_empty_cells(
+    found: FileStatistics, rows: np.ndarray, groups: GroupTable, members: np.ndarray
+) -> FileStatistics:
+    """Count the cells of the store without counts, and find the cell types whose controls have none."""
+    used = rows >= 0
+    is_empty = found.num_entries[used] == 0
+    group = np.repeat(members, groups.num_cells[members])[rows[used]]
+    control = groups.is_control[group]
+    all_types, bare = groups.cell_type[group[control]], is_empty[control]
+    empty = sorted(set(all_types[bare].tolist()) - set(all_types[~bare].tolist()))
+    names = tuple(groups.cell_types[code] for code in empty)
+    return replace(found, num_empty=int(is_empty.sum()), empty_controls=names)
 
 
 def write_input(task: WriteTask, progress: Progress) -> WrittenInput:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bionemo.scale.data.labels.shared_genes import few_shared, join_genes
 from bionemo.scale.data.labels.split import (
     ResolvedSplit,
     SplitSpec,
@@ -282,18 +283,8 @@ def _scan_options(config: PrepareSettings) -> dict[str, Any]:
 
 
 def _join_genes(config: PrepareSettings, named: Sequence[tuple[object, np.ndarray]]) -> np.ndarray:
-    """Genes that every file has, or that any has, in the order of their first appearance."""
-    counts: dict[str, int] = {}
-    for _, genes in named:
-        for gene in genes.tolist():
-            counts[gene] = counts.get(gene, 0) + 1
-    needed = len(named) if config.join == "inner" else 1
-    kept = np.array([gene for gene, count in counts.items() if count >= needed])
-    if not len(kept):
-        names = ", ".join(str(name) for name, _ in named)
-        first = ", ".join(repr(str(genes[0])) for _, genes in named)
-        raise InputError(f"{names}: expected genes in common, found none; the first names are {first}")
-    return kept
+    files = [(str(name), genes) for name, genes in named]
+    return join_genes(files, join=config.join, least_shared=config.least_shared_genes)
 
 
 def _scan_all(config: PrepareSettings, plan: _Plan, progress: Progress) -> list[FileStatistics]:
@@ -382,6 +373,9 @@ def _warnings(
     below = sum(file.num_below_total for file in statistics)
     if below:
         lines.append(f"{below} cells have a library size in {config.library_size_key!r} below the sum of their counts")
+    few = few_shared([(file.path.name, each.genes) for file, each in zip(plan.files, plan.surveys, strict=True)])
+    lines += [few] if few else []
+    lines += _empty_cells(statistics)
     for entry in manifest.inputs:
         if entry.num_missing_genes:
             lines.append(f"{entry.name} lacks {entry.num_missing_genes} genes of the store: they are 0 in its cells")
@@ -399,6 +393,19 @@ def _names_of_labels(plan: _Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
     yield "cell types", groups.cell_types
     yield "perturbations", (*groups.perturbations, groups.control)
     yield "batches", groups.batches
+
+
+def _empty_cells(statistics: Sequence[FileStatistics]) -> list[str]:
+    """Say how many cells have no counts, and whose controls all are so."""
+    empty = sum(file.num_empty for file in statistics)
+    lines = [f"{empty} cells have no counts at all: they are kept as zeros"] if empty else []
+    bare = [name for file in statistics for name in file.empty_controls]
+    if bare:
+        more = f" and {len(bare) - 3} more" if len(bare) > 3 else ""
+        lines.append(
+            f"every control cell of {', '.join(map(repr, bare[:3]))}{more} is empty: nothing is known of its state"
+        )
+    return lines
 
 
 def _summarise(

@@ -36,6 +36,10 @@ class FileStatistics:
     """Cells whose given library size is smaller than the sum of their counts in the file."""
     target_sum: float | None = None
     """What log1p values were scaled to, as far as they show it."""
+    num_empty: int = 0
+    """Cells of the store without any counts."""
+    empty_controls: tuple[str, ...] = ()
+    """Cell types whose control cells all are empty."""
     is_whole: bool = True
     """Whether every value is a whole number, as counts mostly are."""
 

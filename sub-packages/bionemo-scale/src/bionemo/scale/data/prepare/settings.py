@@ -69,6 +69,8 @@ class PrepareSettings(Settings):
     """var column with gene names (default: the var index)."""
     join: Literal["inner", "outer"] = option("inner", group=_VALUES)
     """Genes that all files have, or that any has; those that a file lacks are 0 in its cells."""
+    least_shared_genes: float = option(0.1, limits=Limits(at_least=0, at_most=1), metavar="SHARE", group=_VALUES)
+    """Share of the smaller file's genes that files must have in common by name; 0 takes any."""
     knockdown: Knockdown | None = option(None, form="words", metavar="SHARE", group=_VALUES)
     """Keep perturbations, and cells of them, with less than this share of the target's expression in controls; a second
     number is for the cells."""

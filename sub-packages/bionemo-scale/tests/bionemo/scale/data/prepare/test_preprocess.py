@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.prepare import preprocess, writer
 from bionemo.scale.data.prepare.inspection import verify_store
@@ -388,3 +389,48 @@ def test_labels_that_differ_in_capitals_are_told_across_files(tmp_path, screen, 
     assert "cell types: taken as different labels: 'B c' and 'b C'" in prepare(config).warnings
     with pytest.raises(InputError, match="--dataset must be text, found ' '"):
         PrepareSettings(inputs=(tmp_path,), out=tmp_path, datasets=(" ",))
+
+
+def _named_files(tmp_path, screen, *names):
+    """Files of the screen with genes of these names; the second has other batches."""
+    paths = []
+    for number, genes in enumerate(names):
+        part = screen.copy()
+        part.var_names = genes
+        part.obs["batch"] = [f"{number}{batch}" for batch in part.obs["batch"]]
+        paths.append(tmp_path / f"file{number}.h5ad")
+        part.write_h5ad(paths[-1])
+    return tuple(paths)
+
+
+@pytest.mark.parametrize("join", ["inner", "outer"])
+def test_files_with_few_genes_in_common_are_refused(tmp_path, screen, join):
+    symbols = list(screen.var_names)
+    for shared, found in ((0, "found none"), (4, r"found 4 of 60; .* --least-shared-genes 0")):
+        others = symbols[:shared] + [f"ENSG{i}" for i in range(60 - shared)]
+        settings = PrepareSettings(
+            inputs=_named_files(tmp_path, screen, symbols, others), out=tmp_path / "store", join=join, num_hvg=0
+        )
+        with pytest.raises(InputError, match=found):
+            prepare(settings)
+    summary = prepare(replace(settings, least_shared_genes=0.0))
+    assert summary.num_genes == (4 if join == "inner" else 116)
+    assert "the files have 4 genes in common by name, 7% of the 60 of file0.h5ad" in summary.warnings
+
+
+def test_files_may_be_joined_through_a_third(tmp_path, screen):
+    first, last = [f"a{i}" for i in range(60)], [f"b{i}" for i in range(60)]
+    inputs = _named_files(tmp_path, screen, first, last, first[:30] + last[:30])
+    assert prepare(PrepareSettings(inputs=inputs, out=tmp_path / "store", join="outer", num_hvg=0)).num_genes == 120
+
+
+def test_empty_cells_and_empty_controls_are_told(tmp_path, screen):
+    counts = screen.X.toarray()
+    is_control = ((screen.obs["perturbation"] == "control") & (screen.obs["cell_type"] == "B c")).to_numpy()
+    counts[is_control] = 0
+    counts[np.flatnonzero(~is_control)[:2]] = 0
+    screen.X = csr_matrix(counts)
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    warnings = prepare(PrepareSettings(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store")).warnings
+    assert f"{is_control.sum() + 2} cells have no counts at all: they are kept as zeros" in warnings
+    assert "every control cell of 'B c' is empty: nothing is known of its state" in warnings
