@@ -284,9 +284,9 @@ def score(run: Run, store: Any, model: Any, **fields: Any) -> dict[str, float]:
     """Predict the held-out populations and score them with the package's commands' own functions."""
     import anndata
 
-    from bionemo.scale.infer.checkpoint import LoadedModel
     from bionemo.scale.infer.plan import SplitPlan
     from bionemo.scale.infer.predict import describe, predict_all, write_real
+    from bionemo.scale.infer.trained_model import LoadedModel
     from bionemo.scale.run import evaluate
     from bionemo.scale.train.tables import card_of_training
     from bionemo.scale.types import Split

@@ -119,7 +119,7 @@ def predict_once(*, checkpoint: str, out: str, tensor_parallel: int) -> None:
     import torch
     from megatron.core import parallel_state
 
-    from bionemo.scale.infer.checkpoint import load_model
+    from bionemo.scale.infer.trained_model import load_model
     from bionemo.scale.megatron.layout import model_parallel
 
     with model_parallel(tensor_parallel=tensor_parallel), torch.no_grad():

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from bionemo.scale.data.prepare.preprocess import PrepareSummary
     from bionemo.scale.eval.evaluate import Evaluation
-    from bionemo.scale.infer.checkpoint import LoadedModel
     from bionemo.scale.infer.settings import GivenScale
+    from bionemo.scale.infer.trained_model import LoadedModel
 
 __all__ = ("FileLabels", "InputError", "ObsKeys", "Predictor", "evaluate", "prepare", "train")
 
@@ -163,7 +163,7 @@ class Predictor:
             samples=samples,
         )
         _join_process_group()
-        from bionemo.scale.infer.checkpoint import load_model
+        from bionemo.scale.infer.trained_model import load_model
 
         return cls(
             load_model(
@@ -357,7 +357,7 @@ def _read_controls(
     adata: "anndata.AnnData", card: DataCard, given: "GivenScale", *, matrix: str, gene_key: str | None
 ) -> Any:
     """Read cells of a notebook through a file, so that they meet every check that a file meets."""
-    from bionemo.scale.infer.controls import read_controls
+    from bionemo.scale.infer.control_cells import read_controls
     from bionemo.scale.infer.notebook_cells import plain_cells
 
     keys, sizes = card.keys, (card.scale.library_size_key, given.library_size_key)

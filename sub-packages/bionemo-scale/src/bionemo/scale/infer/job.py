@@ -13,12 +13,12 @@ import torch
 from tqdm import tqdm
 
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.infer.checkpoint import LoadedModel, load_model
-from bionemo.scale.infer.controls import controls_of_store, read_controls
+from bionemo.scale.infer.control_cells import controls_of_store, read_controls
 from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations, with_unknown_contexts
 from bionemo.scale.infer.plan import ControlsPlan, Plan, SplitPlan
 from bionemo.scale.infer.predict import Request, Timing, num_own_cells, write_predictions
 from bionemo.scale.infer.settings import InferSettings
+from bionemo.scale.infer.trained_model import LoadedModel, load_model
 from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.types import InputError, Split
 

@@ -12,7 +12,7 @@ import torch
 from bionemo.scale.data.labels.agents import Grammar, feature_names, read_features, take_apart
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.suggest import suggest
-from bionemo.scale.infer.checkpoint import LoadedModel
+from bionemo.scale.infer.trained_model import LoadedModel
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.types import DataCard, InputError
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bionemo.scale.infer.checkpoint import LoadedModel
 from bionemo.scale.infer.labels import asked_perturbations, model_rows, with_new_perturbations, with_unknown_contexts
+from bionemo.scale.infer.trained_model import LoadedModel
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
 
 
