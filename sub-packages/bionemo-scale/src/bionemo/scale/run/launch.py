@@ -64,11 +64,13 @@ _COMMANDS: dict[str, tuple[type[Settings], tuple[str, ...]]] = {
         (
             *("checkpoint", "out", "store", "adata", "perturbations", "all_perturbations"),
             *("cell_types", "cells_per_condition", "output"),
+            # Of a file of controls, where the pipeline has a store.
+            *("values", "target_sum", "library_size_key", "sum_as_library_size", "matrix", "gene_key"),
         ),
     ),
     "evaluate": (
         EvaluateSettings,
-        ("pred", "real", "out", "store", "write_baselines", "keys", "control", "target_sum"),
+        ("pred", "real", "out", "store", "write_baselines", "keys", "control", "target_sum", "values"),
     ),
 }
 """Settings of each step, and the fields that the pipeline decides."""
