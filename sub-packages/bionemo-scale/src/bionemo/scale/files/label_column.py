@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bionemo.scale.files.suggest import some
 from bionemo.scale.types import InputError
 
 
@@ -65,7 +66,7 @@ def read_labels_of(values: Any, *, where: str, named: Collection[str] = ()) -> L
     changed = [
         name for name, plain, count in zip(written, stripped, counts.tolist(), strict=True) if name != plain and count
     ]
-    notes = (f"{where}: blanks at the ends of {len(changed)} labels left out ({_some(changed)})",) if changed else ()
+    notes = (f"{where}: blanks at the ends of {len(changed)} labels left out ({some(changed)})",) if changed else ()
     return Labels(codes=codes, names=names, notes=notes)
 
 
@@ -84,8 +85,3 @@ def look_alikes(names: Iterable[str], *, what: str) -> tuple[str, ...]:
         return ()
     more = f", and {len(groups) - _SHOWN} more such" if len(groups) > _SHOWN else ""
     return (f"{what}: taken as different labels: {'; '.join(groups[:_SHOWN])}{more}",)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more

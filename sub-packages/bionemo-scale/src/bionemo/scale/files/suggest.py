@@ -3,7 +3,7 @@
 """How refusals name what was found instead."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 MAX_NAMES = 5
@@ -14,16 +14,25 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
     Args:
         name: What was asked for.
-        known: What there is.
+        known: What there is; names in a list are shown in their order, others sorted.
     """
-    names = sorted(set(known))
+    names = list(dict.fromkeys(known)) if isinstance(known, Sequence) else sorted(set(known))
     if not names:
         return "there is none"
+    return did_you_mean(name, names) or f"found {some(names, most=MAX_NAMES)}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``"did you mean 'a', 'b'?"``, or nothing when no name is close."""
+    names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     lowered = {other.lower(): other for other in names}
     if not close and name.lower() in lowered:
         close = [lowered[name.lower()]]
-    if close:
-        return "did you mean " + ", ".join(repr(other) for other in close) + "?"
-    shown = ", ".join(repr(other) for other in names[:MAX_NAMES])
-    return f"found {shown}" + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
+    return "did you mean " + ", ".join(repr(other) for other in close) + "?" if close else ""
+
+
+def some(names: Sequence[str], *, most: int = 3) -> str:
+    """Return ``"'a', 'b' and 7 more"``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more

@@ -3,11 +3,11 @@
 """Configuration fields as a user names them on a command line: sizes and key=value overrides."""
 
 import dataclasses
-import difflib
 import types
 import typing
 from typing import Any
 
+from bionemo.scale.files.suggest import did_you_mean
 from bionemo.scale.model.sizes import SIZES
 from bionemo.scale.types import InputError
 
@@ -36,9 +36,8 @@ def parse_overrides(config_class: type, overrides: dict[str, str]) -> dict[str, 
 
 def _parse(name: str, text: str, names: set[str], hints: dict[str, Any]) -> Any:
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=3)
-        hint = f"; near: {', '.join(near)}" if near else ""
-        raise InputError(f"--set {name}={text}: there is no such field{hint}")
+        near = did_you_mean(name, names)
+        raise InputError(f"--set {name}={text}: there is no such field{'; ' if near else ''}{near}")
     hint = hints[name]
     choices = [arg for arg in _alternatives(hint) if not isinstance(arg, type) and arg is not None]
     if choices:

@@ -53,7 +53,7 @@ def test_all_overrides_are_read():
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("num_layer", "4", r"--set num_layer=4: there is no such field; near: .*num_layers"),
+        ("num_layer", "4", r"--set num_layer=4: there is no such field; did you mean 'num_layers'"),
         ("zzzzqqq", "4", r"^--set zzzzqqq=4: there is no such field$"),
         ("num_layers", "four", r"--set num_layers: expected int, found 'four'"),
         ("num_layers", "4.5", r"--set num_layers: expected int, found '4.5'"),

@@ -31,6 +31,7 @@ from bionemo.scale.files.label_column import Labels, look_alikes, read_labels_of
 from bionemo.scale.files.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.files.scale_evidence import ScaleEvidence
+from bionemo.scale.files.suggest import some, suggest
 from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys
 
 
@@ -48,7 +49,6 @@ ONE_CELL_TYPE = "all cells"
 """Cell type of files that name none."""
 ONE_BATCH = "one batch"
 """Batch of files that name none."""
-_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,15 +228,13 @@ def check_controls(real: PopulationFile) -> None:
     is_control = real.is_control
     if not is_control.any():
         found = sorted(set(real.population.perturbation.tolist()))
-        raise InputError(
-            f"{real.path}: obs[{key!r}] has no control cells {control!r}; {_nearest(control, found)}found {_some(found)}"
-        )
+        raise InputError(f"{real.path}: obs[{key!r}] has no control cells {control!r}; {suggest(control, found)}")
     if is_control.all():
         raise InputError(f"{real.path}: every cell is a control ({control!r}); expected perturbed cells too")
     bare = sorted(set(real.population.cell_type[~is_control]) - set(real.population.cell_type[is_control]))
     if bare:
         raise InputError(
-            f"{real.path}: no control cells ({control!r}) in {real.labels.keys.cell_type} {_some(bare)}; "
+            f"{real.path}: no control cells ({control!r}) in {real.labels.keys.cell_type} {some(bare)}; "
             "effects are measured against the controls of the same cell type"
         )
 
@@ -286,7 +284,7 @@ def choose_controls(pred: PopulationFile, real: PopulationFile, policy: ControlP
     if missing:
         raise InputError(
             f"{pred.path}: control policy 'predicted' needs controls ({pred.labels.control!r}) of every cell type, "
-            f"found none of {_some(missing)}"
+            f"found none of {some(missing)}"
         )
     return own, f"{len(own)} control cells of {pred.path.name} on the predicted side"
 
@@ -316,14 +314,14 @@ def _gene_names(file: CheckedAnnData) -> tuple[str, ...]:
     names = pd.Index(file.index("var")).astype(str)
     twice = names[names.duplicated()].unique().tolist()
     if twice:
-        raise InputError(f"{file.path}: gene names must be unique, found {_some(twice)} more than once")
+        raise InputError(f"{file.path}: gene names must be unique, found {some(twice)} more than once")
     return tuple(names)
 
 
 def _obs_column(file: CheckedAnnData, key: str, *, named: Collection[str] = ()) -> Labels:
     columns = file.columns("obs")
     if key not in columns:
-        raise InputError(f"{file.path}: no obs column {key!r}; {_nearest(key, columns)}found {_some(columns)}")
+        raise InputError(f"{file.path}: no obs column {key!r}; {suggest(key, columns)}")
     return read_labels_of(file.column("obs", key), where=f"{file.path}: obs[{key!r}]", named=named)
 
 
@@ -355,7 +353,7 @@ def _with_cell_types(pred: PopulationFile, real: PopulationFile) -> PopulationFi
             key = file.labels.keys.cell_type
             raise InputError(
                 f"{file.path}: no obs column {key!r}; expected one, as {other.path} has {len(named)} cell types: "
-                f"{_some(named)}"
+                f"{some(named)}"
             )
     only = np.full(len(pred.population), real.population.cell_type[0], dtype=object)
     return replace(pred, population=replace(pred.population, cell_type=only))
@@ -403,11 +401,8 @@ def _missing_message(file: PopulationFile, missing: set[tuple[str, str]], other:
         (file.labels.keys.perturbation, perturbations, file.population.perturbation),
     ):
         if names:
-            hint = _nearest(names[0], sorted(set(known.tolist())))
-            return (
-                f"{file.path}: no cells with {kind} {_some(names)}, which {other.path} has; {hint}expected both alike"
-            )
-    shown = _some([f"{cell_type} x {name}" for cell_type, name in sorted(missing)])
+            return f"{file.path}: no cells with {kind} {some(names)}, which {other.path} has; {suggest(names[0], set(known.tolist()))}"
+    shown = some([f"{cell_type} x {name}" for cell_type, name in sorted(missing)])
     return f"{file.path}: no cells of {len(missing)} (cell type x perturbation) pairs that {other.path} has: {shown}"
 
 
@@ -423,15 +418,5 @@ def _check_magnitude(pred: PopulationFile, real: PopulationFile) -> tuple[str, .
     return (f"warning: {pred.path.name}: {line}: on the same scale?",)
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=_SHOWN, cutoff=0.5)
-    return f"nearest: {', '.join(map(repr, close))}; " if close else ""
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more
-
-
 def _listed(names: list[str]) -> str:
-    return f" ({_some(names)})" if names else ""
+    return f" ({some(names)})" if names else ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bionemo.scale.files.suggest import some
 from bionemo.scale.megatron.roles import Role, names_of
 from bionemo.scale.model.checkpoint import find_checkpoint, read_config
 from bionemo.scale.model.config import ScaleModelConfig
@@ -124,7 +125,7 @@ def compare(settings: TrainSettings, start: Start, config: ScaleModelConfig, car
     if "conditions" in settings.freeze and new:
         raise InputError(
             f"--freeze conditions: {settings.store} has {len(new)} labels that {start.path} does not know "
-            f"({_some(new)}), and what is frozen cannot learn them"
+            f"({some(new, most=5)}), and what is frozen cannot learn them"
         )
     return matches
 
@@ -150,7 +151,7 @@ def report(settings: TrainSettings, start: Start, matches: Matches) -> str:
 
 
 def _counts(each: Match) -> str:
-    added = f"{len(each.added)} new" + (f" ({_some(each.added)})" if each.added else "")
+    added = f"{len(each.added)} new" + (f" ({some(each.added, most=5)})" if each.added else "")
     return f"{len(each.known)} copied, {added}, {len(each.left_out)} of the checkpoint left out"
 
 
@@ -158,7 +159,3 @@ def _fate_of_new_genes(settings: TrainSettings) -> str:
     read = "are never read" if "encoder" in settings.freeze else "begin unread"
     written = "stay predicted as their mean" if "decoder" in settings.freeze else "begin predicted as their mean"
     return f"  new genes {read} and {written}"
-
-
-def _some(names: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

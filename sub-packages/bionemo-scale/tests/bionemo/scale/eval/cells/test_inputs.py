@@ -101,7 +101,7 @@ def test_a_file_with_a_card_keeps_its_labels(read, kang):
 def test_near_column_names_are_suggested(read, kang):
     other = kang.copy()
     other.obs = other.obs.rename(columns={"cell_type": "celltype"})
-    with pytest.raises(InputError, match="no obs column 'cell_type'; nearest: 'celltype'"):
+    with pytest.raises(InputError, match="no obs column 'cell_type'; did you mean 'celltype'"):
         read(other)
 
 
@@ -210,7 +210,7 @@ def test_perturbations_missing_on_either_side(read, kang):
     renamed = kang.copy()
     renamed.obs["perturbation"] = renamed.obs["perturbation"].replace({"IFN-beta": "IFN-gamma"})
     real = read(kang, "real.h5ad")
-    with pytest.raises(InputError, match=r"pred.h5ad: no cells with perturbation 'IFN-beta', .*nearest: 'IFN-gamma'"):
+    with pytest.raises(InputError, match=r"pred.h5ad: no cells with perturbation 'IFN-beta', .*found 'IFN-gamma'"):
         align(read(renamed), real)
     both = ad.concat([kang, renamed[renamed.obs["perturbation"] == "IFN-gamma"]])
     with pytest.raises(InputError, match=r"real.h5ad: no cells with perturbation 'IFN-gamma'"):
@@ -337,7 +337,7 @@ def test_column_compressed_files_are_read(write, kang):
 
 
 def test_controls_must_be_in_the_real_file(read, kang):
-    with pytest.raises(InputError, match=r"has no control cells 'contrl'; nearest: 'control'; found"):
+    with pytest.raises(InputError, match=r"has no control cells 'contrl'; did you mean 'control'"):
         check_controls(read(kang, labels=FileLabels(control="contrl")))
     with pytest.raises(InputError, match="no control cells 'control'; found 'IFN-beta'"):
         check_controls(read(perturbed(kang), "b.h5ad"))
