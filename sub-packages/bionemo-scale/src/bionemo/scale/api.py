@@ -230,7 +230,7 @@ class Predictor:
         features = None if perturbation_features is None else Path(perturbation_features)
         names = self.card.perturbations
         if perturbations is not None:
-            names = asked_perturbations(self.card, given_labels(perturbations), features)
+            names = asked_perturbations(self._loaded, given_labels(perturbations), features)
         self._loaded = with_new_perturbations(self._loaded, names, features)
         given = GivenScale.make(**scale)
         matrix = matrix_of(adata, self.card, matrix)

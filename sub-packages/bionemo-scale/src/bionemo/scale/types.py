@@ -119,6 +119,12 @@ class DataCard:
     keys: ObsKeys
     split_sha256: str | None = None
     """Hash of the resolved split; ``None`` when every cell is training data."""
+    combination_separator: str = ""
+    """Between the agents of a perturbation's label, "+" in "A+B"; empty where a label is one agent."""
+    dose_separator: str = ""
+    """Before an agent's dose, "@" in "A@0.5"; empty where labels have none."""
+    whole_agents: tuple[str, ...] = ()
+    """Agents whose names hold a separator."""
     untrained_cell_types: tuple[str, ...] = ()
     """Cell types that a model saw no perturbed training cell of; it predicts them under the unknown label."""
     matrix: str = "X"
@@ -145,7 +151,15 @@ class DataCard:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> DataCard:
         """Build a card from plain dicts and lists, as JSON gives them."""
-        names = ("genes", "cell_types", "perturbations", "batches", "untrained_cell_types", "control_labels")
+        names = (
+            "genes",
+            "cell_types",
+            "perturbations",
+            "batches",
+            "untrained_cell_types",
+            "whole_agents",
+            "control_labels",
+        )
         lists = {name: tuple(fields.get(name, ())) for name in names}
         return cls(
             **lists,
@@ -153,6 +167,8 @@ class DataCard:
             scale=ExpressionScale(**fields["scale"]),
             keys=ObsKeys(**fields["keys"]),
             split_sha256=fields["split_sha256"],
+            combination_separator=fields.get("combination_separator", ""),
+            dose_separator=fields.get("dose_separator", ""),
             matrix=fields.get("matrix", "X"),
             gene_key=fields.get("gene_key"),
         )

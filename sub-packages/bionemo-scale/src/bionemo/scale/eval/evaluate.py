@@ -35,6 +35,7 @@ from bionemo.scale.eval.summarise import input_file, make_summary
 from bionemo.scale.eval.summary import Inputs, InputStore, Summary
 from bionemo.scale.eval.table import tables
 from bionemo.scale.eval.task import CEILING, Model, Task
+from bionemo.scale.files.labels.grammar import Grammar, grammar_of
 from bionemo.scale.population import note_few_controls
 from bionemo.scale.types import DataCard, GroupMeans, InputError
 
@@ -108,6 +109,8 @@ def prepare(
     """
     options = options or ScoringSettings()
     named = tuple(BASELINES) if options.baselines is None else chosen_baselines(options.baselines)
+    grammar = _grammar(real, predictions, training)
+    real, predictions, training = _spell(real, predictions, training, grammar)
     check_controls(real)
     check_scale(real)
     notes, models = list(real.notes), []
@@ -156,6 +159,32 @@ def _num_controls(cells: Population, controls: Population) -> dict[tuple[str, st
     in_cell_type = Counter(controls.cell_type.tolist())
     groups = sorted(set(zip(cells.cell_type.tolist(), cells.batch.tolist(), strict=True)))
     return {group: in_batch.get(group) or in_cell_type[group[0]] for group in groups}
+
+
+def _grammar(
+    real: PopulationFile, predictions: Mapping[str, PopulationFile], training: TrainingData | None
+) -> Grammar:
+    """How labels are read, as the first data card says that says it."""
+    files = [file for file in (real, *predictions.values()) if file.card is not None]
+    cards = [*([training.card] if training is not None else []), *(file.card for file in files)]
+    grammars = (grammar_of(card) for card in cards)
+    return next((grammar for grammar in grammars if grammar.combination or grammar.dose), Grammar())
+
+
+def _spell(
+    real: PopulationFile, predictions: Mapping[str, PopulationFile], training: TrainingData | None, grammar: Grammar
+) -> tuple[PopulationFile, dict[str, PopulationFile], TrainingData | None]:
+    """Spell each combination in one way, whichever order its agents have in a file."""
+    if not grammar.combination and not grammar.dose:
+        return real, dict(predictions), training
+    if training is not None:
+        own = replace(grammar, controls=(training.card.control,))
+        groups = tuple(
+            group._replace(perturbation=own.canonical(group.perturbation)) for group in training.means.groups
+        )
+        training = replace(training, means=replace(training.means, groups=groups))
+    spelled = {name: file.spelled(grammar) for name, file in predictions.items()}
+    return real.spelled(grammar), spelled, training
 
 
 def _policies(policy: str) -> tuple[tuple[ControlPolicy, str], ...]:

@@ -8,7 +8,7 @@ labels there are (:func:`settle_labels`).
 """
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,10 @@ def settle_labels(given: Iterable[str], known: Collection[str]) -> tuple[str, ..
     longest = 1 + max((label.count(",") for label in known), default=0)
     labels: list[str] = []
     for text in given:
-        labels += [text] if text in known else _join_known(split_outside_brackets(text, ","), known, longest)
+        labels += (
+            [text] if text in known else join_known(split_outside_brackets(text, ","), known.__contains__, longest)
+        )
+    labels = [label for label in labels if label]
     return tuple(dict.fromkeys(labels))
 
 
@@ -99,13 +102,26 @@ def _is_open(text: str) -> bool:
     return any(text.count(pair[0]) > text.count(pair[1]) for pair in _PAIRS)
 
 
-def _join_known(pieces: list[str], known: set[str], longest: int) -> list[str]:
+def join_known(
+    pieces: Sequence[str], is_known: Callable[[str], bool], longest: int, *, separator: str = ","
+) -> list[str]:
+    """Put pieces of a text together again where together they are known, the longest first.
+
+    Args:
+        pieces: What stands between separators.
+        is_known: Whether some text is known.
+        longest: Most pieces that a known text has.
+        separator: What stood between them.
+
+    Returns:
+        Texts without blanks at their ends.
+    """
     labels, first = [], 0
     while first < len(pieces):
         sizes = range(min(longest, len(pieces) - first), 0, -1)
-        candidates = ((size, ",".join(pieces[first : first + size]).strip()) for size in sizes)
-        size, label = next((size, label) for size, label in candidates if size == 1 or label in known)
-        labels += [label] if label else []
+        candidates = ((size, separator.join(pieces[first : first + size]).strip()) for size in sizes)
+        size, label = next((size, label) for size, label in candidates if size == 1 or is_known(label))
+        labels.append(label)
         first += size
     return labels
 

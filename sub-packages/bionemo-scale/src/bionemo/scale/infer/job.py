@@ -49,7 +49,7 @@ def infer(settings: InferSettings, stream: TextIO) -> Timing:
             num_generation_steps=settings.num_steps,
             num_generation_samples=settings.samples,
         )
-        asked = asked_perturbations(loaded.card, settings.perturbations, settings.perturbation_features)
+        asked = asked_perturbations(loaded, settings.perturbations, settings.perturbation_features)
         settings = replace(settings, perturbations=asked)
         loaded = with_new_perturbations(loaded, settings.perturbations, settings.perturbation_features)
         loaded, plan = make_plan(settings, loaded, store)

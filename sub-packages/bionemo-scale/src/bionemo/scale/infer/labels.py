@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bionemo.scale.data.labels.agents import Grammar, feature_names, read_features, take_apart
+from bionemo.scale.data.labels.agents import feature_names, read_features, take_apart
 from bionemo.scale.files.label_list import settle_labels
+from bionemo.scale.files.labels.grammar import Grammar, grammar_of
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.trained_model import LoadedModel
 from bionemo.scale.model.config import ScaleModelConfig
@@ -43,18 +44,26 @@ def model_rows(card: DataCard, config: ScaleModelConfig) -> ModelRows:
     )
 
 
-def asked_perturbations(card: DataCard, given: Sequence[str], features: Path | None) -> tuple[str, ...]:
-    """Return the labels of ``--perturbations``, or of a Python list, split where a comma is no part of a label.
+def asked_perturbations(loaded: LoadedModel, given: Sequence[str], features: Path | None) -> tuple[str, ...]:
+    """Return the labels of ``--perturbations``, or of a Python list, as the model spells those that it knows.
+
+    Texts are split where a comma is no part of a label; "B+A" is the "A+B" of the training data.
 
     Args:
-        card: Of the model, whose labels are known.
+        loaded: The model.
         given: From :func:`bionemo.scale.files.label_list.given_labels`.
         features: File that describes others.
+
+    Raises:
+        InputError: If a label cannot be read.
     """
-    known = card.perturbations
+    known = loaded.card.perturbations
     if features is not None and any("," in text and text not in known for text in given):
         known = (*known, *feature_names(features))
-    return settle_labels(given, known)
+    grammar = _grammar(loaded)
+    spelled = {grammar.canonical(name): name for name in loaded.card.perturbations}
+    asked = settle_labels(given, known)
+    return tuple(dict.fromkeys(spelled.setdefault(grammar.canonical(name), name) for name in asked))
 
 
 def with_new_perturbations(loaded: LoadedModel, names: Sequence[str], features: Path | None) -> LoadedModel:
@@ -77,7 +86,7 @@ def with_new_perturbations(loaded: LoadedModel, names: Sequence[str], features: 
         raise InputError(f"{features}: the model was trained without perturbation features and cannot use them")
     if not new:
         return loaded
-    grammar = Grammar(combination=config.combination_separator, dose=config.dose_separator)
+    grammar = _grammar(loaded)
     known = take_apart(card.perturbations[: config.num_perturbations], grammar).names
     agents = take_apart(new, grammar, known=known)
     described = agents.names[len(known) :]
@@ -92,6 +101,11 @@ def with_new_perturbations(loaded: LoadedModel, names: Sequence[str], features: 
         torch.from_numpy(members), doses=torch.from_numpy(agents.doses), features=table
     )
     return replace(loaded, model=model, card=replace(card, perturbations=(*card.perturbations, *new)))
+
+
+def _grammar(loaded: LoadedModel) -> Grammar:
+    config = loaded.model.config
+    return grammar_of(loaded.card, combination=config.combination_separator, dose=config.dose_separator)
 
 
 def with_unknown_contexts(loaded: LoadedModel, *, cell_types: Iterable[str], batches: Iterable[str]) -> LoadedModel:

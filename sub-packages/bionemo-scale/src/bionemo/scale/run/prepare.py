@@ -222,9 +222,13 @@ def _summary_lines(summary: "PrepareSummary") -> list[str]:
         f"split     {summary.split_sha256 or 'none, all cells are for training'}",
         f"size      {summary.num_bytes / 2**20:.1f} MiB",
     ]
+    if summary.agents:
+        lines.insert(3, f"agents    {summary.agents}")
     if len(set(summary.genes_by_input.values())) > 1:
         found = ", ".join(f"{name} {count}" for name, count in summary.genes_by_input.items())
-        lines.insert(4, f"          {summary.num_genes_found} found by name; the files have {found}")
+        lines.insert(
+            4 + bool(summary.agents), f"          {summary.num_genes_found} found by name; the files have {found}"
+        )
     return lines
 
 

@@ -155,6 +155,8 @@ def _start(settings: TrainSettings, ranks: Ranks, screen: TextIO) -> None:
     run = resolve(settings)
     if ranks.is_first:
         screen.write(f"run folder {settings.out}\n")
+        if run.agents:
+            screen.write(f"agents    {run.agents}\n")
     # NeMo's import takes several times as long as all that can be refused before it.
     from bionemo.scale.train.training import train
 

@@ -8,8 +8,9 @@ It needs Megatron and not NeMo, whose import takes several times as long as all 
 from dataclasses import dataclass
 from typing import Any
 
-from bionemo.scale.data.labels.agents import Grammar
+from bionemo.scale.data.labels.split import check_leakage
 from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files.labels.grammar import Grammar, describe_agents, grammar_of
 from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
 from bionemo.scale.megatron.roles import OF_A_LAYOUT, Role, kinds
 from bionemo.scale.megatron.saved_weights import check_weights
@@ -31,6 +32,9 @@ from bionemo.scale.train.tables import TABLES_NAME, Perturbations, card_of_train
 from bionemo.scale.types import DataCard, GroupMeans, InputError, Split
 
 
+_SEPARATORS = ("combination_separator", "dose_separator")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResolvedRun:
     """A run that can be started."""
@@ -47,6 +51,8 @@ class ResolvedRun:
     training: GroupMeans
     """Pseudobulks of the training split."""
     perturbations: Perturbations
+    agents: str
+    """What perturbations are made of, in words; empty where each label is one agent."""
     has_validation: bool
     """Whether the store's split has perturbed cells to validate with."""
     start: Start | None
@@ -64,14 +70,13 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
     with Store.open(settings.store) as store:
         has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
         training = store.group_means(Split.TRAIN)
-        card, identity = card_of_training(store.card, training), store.identity
-    overrides = read_overrides(settings)
-    start = None if settings.from_checkpoint is None else find_start(settings)
+        overrides, identity = read_overrides(settings), store.identity
+        start = None if settings.from_checkpoint is None else find_start(settings)
+        grammar = read_grammar(store, start, overrides)
+        card = card_of_training(store.card, training, grammar)
     # Before anything opens them: NeMo unpickles the weights of a run that it continues.
     for path in {newest_whole(settings.out / "checkpoints"), None if start is None else start.path} - {None}:
         check_weights(path / "weights")
-    inherited = {} if start is None else inherited_fields(start)
-    grammar = _grammar({**inherited, **overrides})
     perturbations = read_perturbations(card.perturbations, grammar, settings.perturbation_features)
     fields = network_fields(settings, card, perturbations, start)
     config = checked_config(fields)
@@ -87,6 +92,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
         card=card,
         training=training,
         perturbations=perturbations,
+        agents=describe_agents(card.perturbations, grammar),
         has_validation=has_validation,
         start=start,
         matches=matches,
@@ -109,6 +115,7 @@ def network_fields(
     fields: dict[str, Any] = {
         "perturbation_source": "learned" if features is None else "both",
         **(size_fields(settings.size) if start is None else inherited_fields(start)),
+        **{name: getattr(card, name) for name in _SEPARATORS if getattr(card, name)},
         "num_genes": len(card.genes),
         "num_cell_types": len(card.cell_types),
         "num_perturbations": len(card.perturbations),
@@ -166,5 +173,41 @@ def checked_config(fields: dict[str, Any]) -> ScaleModelConfig:
         raise InputError(f"model configuration: {error}") from error
 
 
-def _grammar(overrides: dict[str, Any]) -> Grammar:
-    return Grammar(combination=overrides.get("combination_separator", ""), dose=overrides.get("dose_separator", ""))
+def read_grammar(store: Store, start: Start | None, overrides: dict[str, Any]) -> Grammar:
+    """Return how labels are read: as the store says, or else as ``--set`` or the checkpoint does.
+
+    Raises:
+        InputError: Two of them differ, or one perturbation is in two splits under two spellings.
+    """
+    inherited = {} if start is None else inherited_fields(start)
+    for name in _SEPARATORS:
+        said = getattr(store.card, name)
+        if said and overrides.get(name, said) != said:
+            raise InputError(
+                f"--set {name}={overrides[name]}: expected {said!r}, with which {store.path} was prepared; prepare it "
+                "again to read its labels otherwise"
+            )
+        if name == "dose_separator" and said and start is not None and not inherited.get(name):
+            raise InputError(
+                f"{store.path}: labels have doses after {said!r}, expected none: the network of {start.path} knows no "
+                "doses"
+            )
+    found = {name: overrides.get(name, inherited.get(name, "")) for name in _SEPARATORS}
+    grammar = grammar_of(store.card, combination=found["combination_separator"], dose=found["dose_separator"])
+    if any(found[name] and not getattr(store.card, name) for name in _SEPARATORS):
+        _check_spellings(store, grammar)
+    return grammar
+
+
+def _check_spellings(store: Store, grammar: Grammar) -> None:
+    """Look for leaks that prepare could not see, for it was not told how labels are read."""
+    groups = store.groups
+    labels = ((groups.label(index), Split(groups.split[index])) for index in range(len(groups)))
+    read = ((group._replace(perturbation=grammar.canonical(group.perturbation)), split) for group, split in labels)
+    try:
+        check_leakage(read, control=store.card.control)
+    except InputError as error:
+        raise InputError(
+            f"{store.path}: {error} under two spellings; prepare it again with --combination-separator and "
+            "--dose-separator"
+        ) from error

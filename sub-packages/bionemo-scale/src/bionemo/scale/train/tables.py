@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bionemo.scale.data.labels.agents import Agents, Grammar, read_features, take_apart
+from bionemo.scale.data.labels.agents import Agents, read_features, take_apart
 from bionemo.scale.eval.baselines.training_means import mean_changes
+from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.types import DataCard, GroupMeans, InputError
 
@@ -40,8 +41,9 @@ def read_perturbations(labels: Sequence[str], grammar: Grammar, features: Path |
     return Perturbations(agents=agents, features=None if features is None else read_features(features, agents.names))
 
 
-def card_of_training(card: DataCard, training: GroupMeans) -> DataCard:
-    """Note the cell types that no perturbed training cell stands for."""
+def card_of_training(card: DataCard, training: GroupMeans, grammar: Grammar) -> DataCard:
+    """Note the cell types that no perturbed training cell stands for, and how labels are read."""
+    card = replace(card, combination_separator=grammar.combination, dose_separator=grammar.dose)
     perturbed = {group.cell_type for group in training.groups if group.perturbation != card.control}
     return replace(card, untrained_cell_types=tuple(name for name in card.cell_types if name not in perturbed))
 

@@ -309,3 +309,26 @@ def test_predicted_cells_of_other_batches_have_no_interval_over_batches(spoilt, 
     summary = evaluate(real=real, predictions={"m": pred}, out=tmp_path / "out").summary
     assert summary["models"]["m"]["mse"]["batch_interval"] is None
     assert summary["models"]["control"]["mse"]["batch_interval"] is not None
+
+
+def test_combinations_are_matched_in_any_order(spoilt, tmp_path):
+    """Of the prediction, of the truth and of the training data; a control in a label says nothing."""
+    spellings = {
+        "real": {"STAT1": "A+B", "JAK2": "JAK2+control"},
+        "pred": {"STAT1": "B+A", "JAK2": "control+JAK2"},
+    }
+    files = []
+    for name, adata in zip(("real", "pred"), (in_memory(adata) for adata in spoilt), strict=True):
+        labels = [spellings[name].get(label, label) for label in adata.population.perturbation.tolist()]
+        population = replace(adata.population, perturbation=np.array(labels, dtype=object))
+        card = replace(adata.card, combination_separator="+")
+        files.append(replace(adata, population=population, card=card, sha256=name))
+    real, pred = files
+    groups = tuple(Group("d", "THP-1", name, "rep_1") for name in ("control", "B+A", "JAK2"))
+    means = GroupMeans(groups=groups, means=np.random.default_rng(0).random((3, 120)), counts=np.array([5, 5, 5]))
+    training = TrainingData(path=tmp_path, card=real.card, means=means)
+    options = ScoringSettings(baselines=("additive",), ceiling=False)
+    prepared = prepare(real=real, predictions={"m": pred}, training=training, options=options)
+    expected = {"A+B", "JAK2", "ATF2", "IFNGR2", "SPI1"}
+    assert set(prepared.task.cells.perturbation) == set(prepared.task.models[0].cells.perturbation) == expected
+    assert set(prepared.task.training.changes) == {"A+B", "JAK2"}

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,11 @@ def embed(loaded: LoadedModel, *names: str) -> torch.Tensor:
 def test_labels_with_commas_are_asked_for_in_options(load, tmp_path: Path):
     loaded, path = load(), tmp_path / "features.csv"
     path.write_text('name,x\n"beta, gamma",1\n')
-    assert asked_perturbations(loaded.card, ["A,B", "[('D', 0.05, 'uM')],C"], None) == (
+    assert asked_perturbations(loaded, ["A,B", "[('D', 0.05, 'uM')],C"], None) == (
         *("A", "B", "[('D', 0.05, 'uM')]", "C"),
     )
-    assert asked_perturbations(loaded.card, ["A,beta, gamma"], path) == ("A", "beta, gamma")
-    assert asked_perturbations(loaded.card, ["A,beta, gamma"], None) == ("A", "beta", "gamma")
+    assert asked_perturbations(loaded, ["A,beta, gamma"], path) == ("A", "beta, gamma")
+    assert asked_perturbations(loaded, ["A,beta, gamma"], None) == ("A", "beta", "gamma")
 
 
 def test_a_model_does_not_learn_what_another_of_its_weights_was_taught(load):
@@ -138,3 +139,10 @@ def test_unknown_contexts_need_a_trained_unknown_label(load):
     with_unknown_contexts(loaded, cell_types=["pDC"], batches=["1"])
     with pytest.raises(InputError, match="without an unknown label for batches, cannot predict '9'"):
         with_unknown_contexts(loaded, cell_types=["T"], batches=["9"])
+
+
+def test_known_combinations_are_asked_for_in_any_order(load):
+    loaded = load()
+    loaded = replace(loaded, card=replace(loaded.card, perturbations=("A", "B", "C+B", "A@0.5+D")))
+    asked = asked_perturbations(loaded, ["B+C", "C+B", "D+A@0.50", "A+control", "C+D", "D+C"], None)
+    assert asked == ("C+B", "A@0.5+D", "A", "C+D")

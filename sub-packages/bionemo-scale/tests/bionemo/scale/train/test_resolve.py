@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bionemo.scale.data.labels.agents import Grammar
+from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.tables import read_perturbations
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys

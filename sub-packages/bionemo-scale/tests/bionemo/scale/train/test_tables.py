@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from bionemo.scale.data.labels.agents import Grammar, take_apart
+from bionemo.scale.data.labels.agents import take_apart
+from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.train.tables import Perturbations, card_of_training, load_tables, set_decoder_bias, write_tables
 from bionemo.scale.types import DataCard, ExpressionScale, Group, GroupMeans, InputError, ObsKeys
 
@@ -95,4 +96,4 @@ def test_cell_types_without_perturbed_training_cells_are_noted():
     )
     groups = (Group("d", "T", "A", "1"), Group("d", "B", "control", "1"), Group("d", "T", "control", "1"))
     training = GroupMeans(groups=groups, means=np.zeros((3, 1)), counts=np.array([1, 1, 1]))
-    assert card_of_training(card, training).untrained_cell_types == ("B", "NK")
+    assert card_of_training(card, training, Grammar()).untrained_cell_types == ("B", "NK")

@@ -10,47 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bionemo.scale.files.labels.grammar import NO_DOSE, Grammar, agent_names
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.files.text import read_text
 from bionemo.scale.types import InputError
 
 
-NO_DOSE = -1.0
 NO_AGENT = -1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grammar:
-    """How labels are read; an empty separator is not looked for."""
-
-    combination: str = ""
-    """Between agents: "+" reads "A+B" as A with B."""
-    dose: str = ""
-    """Before an agent's dose: "@" reads "A@0.5" as 0.5 of A."""
-
-    def parse(self, label: str) -> tuple[tuple[str, float], ...]:
-        """Return the agents of a label with their doses, :data:`NO_DOSE` where there is none.
-
-        Raises:
-            InputError: If an agent has no name, or a dose is not a number of at least 0.
-        """
-        parts = label.split(self.combination) if self.combination else [label]
-        return tuple(self._agent(part.strip(), label) for part in parts)
-
-    def _agent(self, text: str, label: str) -> tuple[str, float]:
-        name, separator, dose = text.rpartition(self.dose) if self.dose else (text, "", "")
-        if not separator:
-            name, dose = text, str(NO_DOSE)
-        try:
-            amount = float(dose)
-        except ValueError:
-            amount = float("nan")
-        if not name.strip() or not (amount >= 0 or not separator):
-            raise InputError(
-                f"perturbation {label!r}: expected agents between {self.combination!r} with a dose of at least 0 after "
-                f"{self.dose!r}, found {text!r}"
-            )
-        return name.strip(), amount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +40,10 @@ def take_apart(labels: Sequence[str], grammar: Grammar, *, known: Sequence[str] 
         known: Agents that come first, whether the labels name them or not.
 
     Raises:
-        InputError: If a label cannot be read.
+        InputError: If a label cannot be read, or the doses of an agent cannot be compared.
     """
     parsed = [grammar.parse(label) for label in labels]
-    names = tuple(dict.fromkeys([*known, *(name for agents in parsed for name, _ in agents)]))
+    names = tuple(dict.fromkeys([*known, *agent_names(labels, grammar)]))
     position = {name: row for row, name in enumerate(names)}
     width = max((len(agents) for agents in parsed), default=1)
     members = np.full((len(labels), width), NO_AGENT, dtype=np.int64)

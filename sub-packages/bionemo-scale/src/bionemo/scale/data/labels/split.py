@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bionemo.scale.files.label_list import check_label
+from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.files.text import parse_toml, read_json, read_text
 from bionemo.scale.types import Group, InputError, Split
@@ -78,6 +79,20 @@ class SplitSpec:
             self,
             zeroshot={cut(context): split for context, split in self.zeroshot.items()},
             fewshot={cut(context): held_out for context, held_out in self.fewshot.items()},
+        )
+
+    def spelled(self, grammar: Grammar) -> "SplitSpec":
+        """Return the split with each perturbation in the spelling of stores: "B+A" is "A+B".
+
+        Raises:
+            InputError: One perturbation is in two splits under two spellings, or a label cannot be read.
+        """
+        return replace(
+            self,
+            fewshot={
+                context: _spell(held_out, grammar, f'{self.source}: [fewshot."{".".join(context)}"]')
+                for context, held_out in self.fewshot.items()
+            },
         )
 
 
@@ -349,6 +364,17 @@ def _held_out(section: Any, where: str) -> dict[str, Split]:
                     f"{split.value}; keep one"
                 )
     return held_out
+
+
+def _spell(held_out: Mapping[str, Split], grammar: Grammar, where: str) -> dict[str, Split]:
+    spelled: dict[str, tuple[Split, str]] = {}
+    for label, split in held_out.items():
+        other, first = spelled.setdefault(grammar.canonical(label), (split, label))
+        if other != split:
+            raise InputError(
+                f"{where} perturbation {label!r} is in {split.value}, and as {first!r} in {other.value}; keep one"
+            )
+    return {label: split for label, (split, _) in spelled.items()}
 
 
 def _are_strings(value: Any) -> bool:

@@ -24,6 +24,7 @@ from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry, InputEntry
 from bionemo.scale.files.anndata_file import H5adSource
 from bionemo.scale.files.expression_scale import StatedScale
+from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.files.provenance import hash_file, size_of
 from bionemo.scale.files.text import read_json
 from bionemo.scale.files.writing.atomic import atomic, write_text
@@ -45,7 +46,8 @@ class InputFile:
     matrix: str
     gene_key: str | None
     keys: ObsKeys
-    controls: tuple[str, ...]
+    grammar: Grammar
+    """How perturbations are read, and which are controls."""
     library_size_key: str | None
     target_sum: float
     values: ValueKind | None
@@ -118,7 +120,7 @@ def survey(file: InputFile, progress: Progress) -> Survey:
         InputError: A column is missing, or some cells have no label.
     """
     with _open(file) as source:
-        perturbations = source.labels(file.keys.perturbation, named=file.controls).names
+        perturbations = source.labels(file.keys.perturbation, named=file.grammar.controls).names
         labels = _labels(file, source, progress)
         return Survey(
             genes=source.genes,
@@ -246,7 +248,7 @@ def _library_size(file: InputFile, source: H5adSource) -> np.ndarray | None:
 
 
 def _labels(file: InputFile, source: H5adSource, progress: Progress = lambda cells: None) -> FileLabels:
-    labels = read_labels(source, file.dataset, file.keys, file.controls)
+    labels = read_labels(source, file.dataset, file.keys, file.grammar)
     if file.knockdown is None:
         return labels
     path = file.work_path("kept").with_suffix(".npy")
@@ -255,7 +257,7 @@ def _labels(file: InputFile, source: H5adSource, progress: Progress = lambda cel
             source,
             labels,
             file.knockdown,
-            control=file.controls[0],
+            control=file.grammar.controls[0],
             library_size=_library_size(file, source),
             values=file.values,
             progress=progress,

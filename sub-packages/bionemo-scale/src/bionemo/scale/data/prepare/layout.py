@@ -20,6 +20,7 @@ from bionemo.scale.data.store.format import CHUNK_ROWS
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.files.anndata_file import H5adSource
 from bionemo.scale.files.label_column import Labels
+from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.types import Group, InputError, ObsKeys
 
@@ -79,20 +80,20 @@ class _Names(NamedTuple):
     batches: tuple[str, ...]
 
 
-def read_labels(source: H5adSource, dataset: str, keys: ObsKeys, controls: Sequence[str]) -> FileLabels:
-    """Read the label columns of a file and give all controls one name.
+def read_labels(source: H5adSource, dataset: str, keys: ObsKeys, grammar: Grammar) -> FileLabels:
+    """Read the label columns of a file and give all controls, and all spellings of a combination, one name.
 
     Args:
         source: Open file.
         dataset: Name of its dataset.
         keys: obs columns.
-        controls: Perturbation labels that mean control; the first stands for all.
+        grammar: How perturbations are read; the first of its controls stands for all.
 
     Raises:
         InputError: A column is missing, or some cells have no label.
     """
-    perturbation = source.labels(keys.perturbation, named=controls)
-    names = tuple(controls[0] if name in controls else name for name in perturbation.names)
+    perturbation = source.labels(keys.perturbation, named=grammar.controls)
+    names = tuple(map(grammar.canonical, perturbation.names))
     return FileLabels(
         path=source.path,
         dataset=dataset,

@@ -23,6 +23,7 @@ from bionemo.scale.data.prepare.preprocess import check_groups, check_out, check
 from bionemo.scale.data.prepare.workspace import workspace
 from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME, obs_name, shard_name
 from bionemo.scale.data.store.manifest import FileEntry, Manifest, read_manifest
+from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.types import Group, InputError
 
@@ -118,7 +119,7 @@ def _check_alike(store: Path, manifest: Manifest, first_store: Path, first: Mani
             f"{store}: expected the {len(expected.genes)} genes of {first_store} in their order, found "
             f"{len(card.genes)} genes, {missing} of those missing; prepare both with the same --scanned folders"
         )
-    for name in ("scale", "control", "keys"):
+    for name in ("scale", "control", "keys", "combination_separator", "dose_separator", "whole_agents"):
         if getattr(card, name) != getattr(expected, name):
             raise InputError(
                 f"{store}: expected the {name} of {first_store}, {getattr(expected, name)}, found {getattr(card, name)}"
@@ -152,7 +153,7 @@ def _resolve(
             raise InputError(f"{store}: was made without a split; prepare it with --split {split}")
         for condition, number in read_split_counts(store / SPLIT_NAME).items():
             counts[condition] = counts.get(condition, 0) + number
-    resolved = resolve_split(read_split(split), counts, control=control)
+    resolved = resolve_split(read_split(split).spelled(grammar_of(manifests[0].card)), counts, control=control)
     for store, manifest in zip(stores, manifests, strict=True):
         table = manifest.groups
         for index in range(len(table)):

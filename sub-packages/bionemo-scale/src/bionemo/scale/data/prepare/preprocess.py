@@ -43,6 +43,7 @@ from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import Manifest
 from bionemo.scale.files.label_column import look_alikes
+from bionemo.scale.files.labels.grammar import describe_agents, likely_combinations, respelled
 from bionemo.scale.files.provenance import version_of, versions_of
 from bionemo.scale.files.text import read_text
 from bionemo.scale.files.writing.atomic import write_text
@@ -54,6 +55,8 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage (``filter``, ``scan``, ``write``), the cells it has just done, and all cells of the stage."""
+_GRAMMAR = ("combination_separator", "dose_separator", "whole_agents")
+"""Fields that say how labels are read, in settings and in a data card."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,8 @@ class PrepareSummary:
     """Perturbed groups whose controls come from other batches."""
     num_bytes: int
     split_sha256: str | None
+    agents: str
+    """What perturbations are made of, in words; empty where each label is one agent."""
     warnings: tuple[str, ...]
 
 
@@ -183,7 +188,7 @@ def _look(config: PrepareSettings, folder: Path, progress: Progress, *, is_part:
             matrix=config.matrix,
             gene_key=config.gene_key,
             keys=config.keys,
-            controls=config.controls,
+            grammar=config.grammar,
             library_size_key=config.library_size_key,
             target_sum=config.library_target,
             values=config.values,
@@ -201,6 +206,7 @@ def _look(config: PrepareSettings, folder: Path, progress: Progress, *, is_part:
         config.controls,
     )
     spec = read_split(config.split) if isinstance(config.split, Path) else config.split
+    spec = None if spec is None else spec.spelled(config.grammar)
     counted = [each.groups for each in surveys]
     split = resolve_split(
         spec,
@@ -270,6 +276,7 @@ def _scan_options(config: PrepareSettings) -> dict[str, Any]:
     names = (
         "keys",
         "controls",
+        *_GRAMMAR,
         "split",
         "target_sum",
         "values",
@@ -344,6 +351,7 @@ def _card(config: PrepareSettings, plan: _Plan, statistics: Sequence[FileStatist
         matrix=config.matrix,
         gene_key=config.gene_key,
         control_labels=config.controls,
+        **{name: getattr(config, name) for name in _GRAMMAR},
     )
 
 
@@ -366,6 +374,7 @@ def _warnings(
     lines = [note for each in plan.surveys for note in dict.fromkeys(each.notes)]
     for what, names in _names_of_labels(plan):
         lines += look_alikes(names, what=what)
+    lines += _warn_of_combinations(config, plan)
     if config.library_size_key and statistics[0].kind == "log1p":
         lines.append(
             f"values are log1p already: library sizes in {config.library_size_key!r} only checked their scale"
@@ -385,6 +394,23 @@ def _warnings(
     if plan.split.unknown:
         lines.append(f"the split has names that the data does not have, the first: {plan.split.unknown[0]}")
     return tuple(lines)
+
+
+def _warn_of_combinations(config: PrepareSettings, plan: _Plan) -> Iterator[str]:
+    written = {name for each in plan.surveys for name in each.perturbations}
+    changed = respelled(written, config.grammar)
+    if changed:
+        label, other = min(changed.items())
+        yield f"{len(changed)} perturbations are spelled in one way now, the first: {label!r} is {other!r}"
+    if config.combination_separator:
+        return
+    separator, likely = likely_combinations(plan.groups.perturbations, plan.groups.control)
+    if likely:
+        yield (
+            f"{len(likely)} perturbations look like combinations, the first is {likely[0]!r}: with --combination-separator "
+            f"{separator!r} the order of agents makes no difference, and a control in them none; without it, other orders "
+            "may be in other splits"
+        )
 
 
 def _names_of_labels(plan: _Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -428,6 +454,7 @@ def _summarise(
         num_fallback_groups=count_fallbacks(groups),
         num_bytes=sum(path.stat().st_size for path in config.out.iterdir()),
         split_sha256=manifest.card.split_sha256,
+        agents=describe_agents(manifest.card.perturbations, config.grammar),
         warnings=warnings,
     )
 

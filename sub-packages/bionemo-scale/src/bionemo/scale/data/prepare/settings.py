@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from bionemo.scale.data.labels.split import SplitSpec
+from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.limits import COUNT, LIBRARY_SIZE, NOT_NEGATIVE, Limits
 from bionemo.scale.options.settings import Settings
@@ -50,6 +51,13 @@ class PrepareSettings(Settings):
     """Perturbation label of control cells; repeat it, or give @FILE with one a line: all get the name of the first."""
     datasets: tuple[str, ...] = option((), flag="--dataset", metavar="NAME", group=_LABELS)
     """Name of the data set of all files, or repeated of each in order (default: file names without ending)."""
+    combination_separator: str = option("", metavar="TEXT", group=_LABELS)
+    """What stands between the agents of a perturbation, "+" in "A+B": their order makes no difference then, and a control
+    among them none."""
+    dose_separator: str = option("", metavar="TEXT", group=_LABELS)
+    """What stands before the dose of an agent, "@" in "A@0.5" or "A@500nM"."""
+    whole_agents: tuple[str, ...] = option((), metavar="NAME", group=_LABELS)
+    """Agents whose names hold a separator, such as "Na+/K+ inhibitor"; repeat it, or give @FILE with one a line."""
     split: Path | SplitSpec | None = option(None, metavar="SPLIT.toml", group=_LABELS)
     """Held-out conditions; without it all cells are for training."""
     allow_unknown_names: bool = option(False, form="hidden")
@@ -108,6 +116,16 @@ class PrepareSettings(Settings):
     def library_target(self) -> float:
         """Library size cells are scaled to."""
         return ExpressionScale().target_sum if self.target_sum is None else self.target_sum
+
+    @property
+    def grammar(self) -> Grammar:
+        """How perturbations are read."""
+        return Grammar(
+            combination=self.combination_separator,
+            dose=self.dose_separator,
+            whole=self.whole_agents,
+            controls=self.controls,
+        )
 
     @property
     def dataset_names(self) -> tuple[str, ...]:

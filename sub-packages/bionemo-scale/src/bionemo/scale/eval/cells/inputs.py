@@ -28,6 +28,7 @@ from bionemo.scale.files.expression_scale import (
     read_base,
 )
 from bionemo.scale.files.label_column import Labels, look_alikes, read_labels_of
+from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.files.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.files.scale_evidence import ScaleEvidence
@@ -77,6 +78,23 @@ class PopulationFile:
     def is_control(self) -> np.ndarray:
         """[cells] bool."""
         return self.population.perturbation == self.labels.control
+
+    def spelled(self, grammar: Grammar) -> "PopulationFile":
+        """Return the file with each combination in one spelling; its own control is no part of one.
+
+        Raises:
+            InputError: A label cannot be read.
+        """
+        own = replace(grammar, controls=(self.labels.control,))
+        labels, codes = np.unique(self.population.perturbation.astype(str), return_inverse=True)
+        names = np.array([own.canonical(label) for label in labels.tolist()], dtype=object)
+        changed = int((names != labels).sum())
+        note = (f"{self.path.name}: {changed} perturbations are spelled in one way",) if changed else ()
+        return replace(
+            self,
+            population=replace(self.population, perturbation=names[codes]),
+            notes=(*self.notes, *note),
+        )
 
     @property
     def target_sum(self) -> float | None:

@@ -15,7 +15,8 @@ import torch
 from megatron.core import parallel_state
 from torch import Tensor, nn
 
-from bionemo.scale.data.labels.agents import Grammar, take_apart
+from bionemo.scale.data.labels.agents import take_apart
+from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.model.checkpoint import load_network, read_config
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
@@ -78,7 +79,7 @@ def match(old: DataCard, old_config: ScaleModelConfig, new: DataCard, new_config
     agents = [
         take_apart(
             card.perturbations,
-            Grammar(combination=config.combination_separator, dose=config.dose_separator),
+            grammar_of(card, combination=config.combination_separator, dose=config.dose_separator),
         ).names
         for card, config in ((old, old_config), (new, new_config))
     ]

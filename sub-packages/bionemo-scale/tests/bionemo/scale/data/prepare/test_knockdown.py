@@ -11,6 +11,7 @@ from bionemo.scale.data.prepare.layout import read_labels
 from bionemo.scale.data.prepare.settings import Knockdown
 from bionemo.scale.files import anndata_file as h5ad
 from bionemo.scale.files.anndata_file import H5adSource
+from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.types import ObsKeys
 
 
@@ -33,7 +34,7 @@ def make_crispri(seed=0):
 
 def keep(path, limits, library_size=None):
     with H5adSource(path) as source:
-        labels = read_labels(source, "d", ObsKeys(), ["control"])
+        labels = read_labels(source, "d", ObsKeys(), Grammar(controls=("control",)))
         return cells_with_knockdown(
             source, labels, limits, control="control", library_size=library_size, progress=lambda cells: None
         )

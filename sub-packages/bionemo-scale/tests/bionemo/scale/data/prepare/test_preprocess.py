@@ -434,3 +434,46 @@ def test_empty_cells_and_empty_controls_are_told(tmp_path, screen):
     warnings = prepare(PrepareSettings(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store")).warnings
     assert f"{is_control.sum() + 2} cells have no counts at all: they are kept as zeros" in warnings
     assert "every control cell of 'B c' is empty: nothing is known of its state" in warnings
+
+
+@pytest.fixture
+def pairs(screen):
+    """Combinations as public data sets spell them: in any order, singles with a control beside them."""
+    names = {"p0": ["A+control", "control+A"], "p1": ["A+B"], "p2": ["B+A"]}
+    labels = screen.obs["perturbation"].astype(str).tolist()
+    screen.obs["perturbation"] = [names[x][i % len(names[x])] if x in names else x for i, x in enumerate(labels)]
+    return screen
+
+
+def test_combinations_are_one_perturbation_in_any_order(tmp_path, pairs):
+    path, split = tmp_path / "screen.h5ad", tmp_path / "split.toml"
+    pairs.write_h5ad(path)
+    split.write_text('[training]\nscreen = "train"\n[fewshot."screen.A"]\ntest = ["B+A"]')
+    config = PrepareSettings(inputs=(path,), out=tmp_path / "store", split=split, combination_separator="+")
+    summary = prepare(config)
+    store = Store.open(config.out)
+    assert store.card.perturbations == ("A", "A+B")
+    assert (store.card.combination_separator, store.card.dose_separator) == ("+", "")
+    assert summary.agents == "2 in 2 perturbations, 1 combinations of up to 2 agents: 'A', 'B'"
+    assert any("spelled in one way now, the first: 'A+control' is 'A'" in line for line in summary.warnings)
+    parts = {store.groups.split[i] for i in range(len(store.groups)) if store.groups.label(i)[1:3] == ("A", "A+B")}
+    assert parts == {Split.TEST}, "the other order must not train"
+    assert (store.obs(np.arange(store.num_cells))["perturbation"].isin(["A", "A+B", "control"])).all()
+
+
+def test_a_perturbation_in_two_splits_under_two_spellings_is_refused(tmp_path, pairs):
+    path, split = tmp_path / "screen.h5ad", tmp_path / "split.toml"
+    pairs.write_h5ad(path)
+    split.write_text('[training]\nscreen = "train"\n[fewshot."screen.A"]\ntest = ["B+A"]\nval = ["A+B"]')
+    config = PrepareSettings(inputs=(path,), out=tmp_path / "store", split=split, combination_separator="+")
+    with pytest.raises(
+        InputError, match=r"perturbation '.\+.' is in (val|test), and as '.\+.' in (val|test); keep one"
+    ):
+        prepare(config)
+
+
+def test_combinations_that_nobody_declared_are_warned_of(tmp_path, pairs):
+    pairs.obs["perturbation"] = pairs.obs["perturbation"].replace({"B+A": "B"})
+    pairs.write_h5ad(tmp_path / "screen.h5ad")
+    warnings = prepare(PrepareSettings(inputs=(tmp_path / "screen.h5ad",), out=tmp_path / "store")).warnings
+    assert any("look like combinations" in line and "--combination-separator '+'" in line for line in warnings)
