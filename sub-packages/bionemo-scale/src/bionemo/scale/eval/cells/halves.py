@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bionemo.scale.eval.cells.populations import rows_by_label
+
 
 MIN_CELLS = 4
 """Groups with fewer cells are not cut: a half needs two cells to have a spread."""
@@ -31,8 +33,8 @@ def split_halves(labels: np.ndarray, rng: np.random.Generator) -> Halves:
         rng: Draws the halves.
     """
     names, halves = [], ([], [])
-    for name in sorted(set(labels.tolist())):
-        rows = rng.permutation(np.flatnonzero(labels == name))
+    for name, members in rows_by_label(labels).items():
+        rows = rng.permutation(members)
         if len(rows) < MIN_CELLS:
             continue
         names.append(name)
