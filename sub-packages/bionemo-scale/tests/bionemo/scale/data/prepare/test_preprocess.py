@@ -387,7 +387,7 @@ def test_labels_that_differ_in_capitals_are_told_across_files(tmp_path, screen, 
         adata.write_h5ad(tmp_path / f"{name}.h5ad")
     config = PrepareSettings(inputs=(tmp_path / "one.h5ad", tmp_path / "two.h5ad"), out=tmp_path / "store")
     assert "cell types: taken as different labels: 'B c' and 'b C'" in prepare(config).warnings
-    with pytest.raises(InputError, match="--dataset must be text, found ' '"):
+    with pytest.raises(InputError, match="--dataset must be text that is not empty, found ' '"):
         PrepareSettings(inputs=(tmp_path,), out=tmp_path, datasets=(" ",))
 
 
