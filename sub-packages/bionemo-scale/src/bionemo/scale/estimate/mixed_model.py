@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.linalg import solve_triangular
 
 from bionemo.scale.estimate.covariance import Similarity, components
 from bionemo.scale.estimate.labels import Labels, ParseAgents, whole_label
@@ -79,52 +80,86 @@ class MixedModel:
         Returns:
             One row for each target, in order.
         """
-        given = self.observed if controls is None else _replaced(self.observed, controls)
-        similarity = Similarity.of(given, control=self.control, scale=self.similarity_scale)
-        mean, sd = np.empty((len(targets), given.means.shape[1])), np.empty((len(targets), given.means.shape[1]))
-        for rows in _batches_of(targets, whole=len(given.groups) <= MAX_GIVEN_GROUPS):
-            near = self._nearest(given, [targets[row] for row in rows], similarity)
-            mean[rows], sd[rows] = self._conditional(near, [targets[row] for row in rows], similarity)
-        return Estimate(mean=mean, sd=sd)
+        return Conditional(self, controls).predict(targets)
 
-    def _covariances(self, groups: Sequence[Group], similarity: Similarity) -> tuple[np.ndarray, np.ndarray]:
+    def covariances(self, groups: Sequence[Group], similarity: Similarity) -> tuple[np.ndarray, np.ndarray]:
         """Return [n, n] covariance of expression and, at strength 1, of responses."""
         labels = Labels.of(groups, control=self.control, parse=self.parse)
         return _weighted(components(labels, similarity), self.names, self.theta)
 
-    def _nearest(self, given: GroupMeans, targets: Sequence[Group], similarity: Similarity) -> GroupMeans:
-        if len(given.groups) <= MAX_GIVEN_GROUPS:
-            return given
+
+class Conditional:
+    """A mixed model beside given controls; what all predictions share is computed once."""
+
+    def __init__(self, model: MixedModel, controls: GroupMeans | None = None):
+        self._model = model
+        self._given = model.observed if controls is None else _replaced(model.observed, controls)
+        self._similarity = Similarity.of(self._given, control=model.control, scale=model.similarity_scale)
+        self._unit = _unit(model.observed)
+        self._centre = np.average(model.observed.means / self._unit, axis=0, weights=model.observed.counts)
+        self._is_whole = len(self._given.groups) <= MAX_GIVEN_GROUPS
+        self._solved: _Solved | None = None
+
+    def predict(self, targets: Sequence[Group]) -> Estimate:
+        """Predict populations; see :meth:`MixedModel.predict`."""
+        shape = (len(targets), self._given.means.shape[1])
+        mean, sd = np.empty(shape), np.empty(shape)
+        for rows in _batches_of(targets, whole=self._is_whole):
+            asked = [targets[row] for row in rows]
+            mean[rows], sd[rows] = self._conditional(self._solve(asked), asked)
+        return Estimate(mean=mean, sd=sd)
+
+    def _solve(self, targets: Sequence[Group]) -> "_Solved":
+        """Factorise the covariance of the groups that the targets are predicted from; all of them where they are few."""
+        if not self._is_whole:
+            return self._solved_for(self._nearest(targets))
+        if self._solved is None:
+            self._solved = self._solved_for(self._given)
+        return self._solved
+
+    def _solved_for(self, given: GroupMeans) -> "_Solved":
+        expression, response = self._model.covariances(given.groups, self._similarity)
+        noise = np.diag(1 / given.counts)
+        factors = [np.linalg.cholesky(expression + strength * response + noise) for strength in STRENGTHS]
+        residual = given.means / self._unit - self._centre
+        whitened = [solve_triangular(factor, residual, lower=True) for factor in factors]
+        return _Solved(groups=given.groups, factors=factors, whitened=whitened)
+
+    def _nearest(self, targets: Sequence[Group]) -> GroupMeans:
+        given = self._given
         shared = np.zeros(len(given.groups))
-        # Each group beside the targets alone: all pairs of a large screen would not fit in memory.
+        # Some groups beside the targets at a time: all pairs of a large screen would not fit in memory.
         for first in range(0, len(given.groups), MAX_GIVEN_GROUPS):
             piece = given.groups[first : first + MAX_GIVEN_GROUPS]
-            expression, response = self._covariances([*piece, *targets], similarity)
+            expression, response = self._model.covariances([*piece, *targets], self._similarity)
             shared[first : first + len(piece)] = (expression + response)[len(piece) :, : len(piece)].max(axis=0)
-        chosen = np.sort(np.argsort(-shared, kind="stable")[:MAX_GIVEN_GROUPS])
-        return _rows(given, chosen)
+        return _rows(given, np.sort(np.argsort(-shared, kind="stable")[:MAX_GIVEN_GROUPS]))
 
-    def _conditional(
-        self, given: GroupMeans, targets: Sequence[Group], similarity: Similarity
-    ) -> tuple[np.ndarray, np.ndarray]:
-        num = len(given.groups)
-        unit = _unit(self.observed)
-        centre = np.average(self.observed.means / unit, axis=0, weights=self.observed.counts)
-        residual = given.means / unit - centre
-        expression, response = self._covariances([*given.groups, *targets], similarity)
+    def _conditional(self, solved: "_Solved", targets: Sequence[Group]) -> tuple[np.ndarray, np.ndarray]:
+        num = len(solved.groups)
+        expression, response = self._model.covariances([*solved.groups, *targets], self._similarity)
         means, variances = [], []
-        for strength in STRENGTHS:
+        for strength, factor, white in zip(STRENGTHS, solved.factors, solved.whitened, strict=True):
             joint = expression + strength * response
-            # One factorisation serves every gene of this strength.
-            factor = np.linalg.cholesky(joint[:num, :num] + np.diag(1 / given.counts))
-            cross = np.linalg.solve(factor, joint[:num, num:])
-            means.append(cross.T @ np.linalg.solve(factor, residual))
+            cross = solve_triangular(factor, joint[:num, num:], lower=True)
+            means.append(cross.T @ white)
             variances.append(np.maximum(np.diag(joint)[num:] - (cross**2).sum(axis=0), 0.0))
-        weights = self.strength_of_gene[:, None, :]
+        weights = self._model.strength_of_gene[:, None, :]
         stacked, spread = np.stack(means), np.stack(variances)[:, :, None]
         mean = (weights * stacked).sum(axis=0)
         variance = (weights * (spread + (stacked - mean) ** 2)).sum(axis=0)
-        return (centre + mean) * unit, np.sqrt(variance) * unit
+        return (self._centre + mean) * self._unit, np.sqrt(variance) * self._unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Solved:
+    """Groups that predictions are conditioned on."""
+
+    groups: tuple[Group, ...]
+    factors: list[np.ndarray]
+    """Cholesky factor of their covariance at each strength, [n, n]."""
+    whitened: list[np.ndarray]
+    """Solutions of the factors for what the groups differ from the centre, in units of the cells' spread, [n, G]."""
 
 
 def fit(groups: GroupMeans, *, control: str, parse: ParseAgents = whole_label) -> MixedModel | None:

@@ -14,6 +14,10 @@ from bionemo.scale.estimate.mixed_model import STRENGTHS, MixedModel
 from bionemo.scale.types import Group, GroupMeans, InputError
 
 
+ESTIMATE_NAME = "estimate.npz"
+"""In a run folder: the mixed model of its training data."""
+
+
 def save(model: MixedModel, path: Path) -> None:
     """Write a model; pseudobulks in single precision."""
     facts = {

@@ -89,13 +89,22 @@ def look_at(
 
 
 @torch.no_grad()
-def perturb(model: ScaleModel, controls: Controls, perturbation: Int64[Tensor, " B"]) -> Float[Tensor, "B N G"]:
+def perturb(
+    model: ScaleModel,
+    controls: Controls,
+    perturbation: Int64[Tensor, " B"],
+    *,
+    estimate: Float[Tensor, "B G"] | None = None,
+    network_weight: float = 1.0,
+) -> Float[Tensor, "B N G"]:
     """Predict how sets of control cells look after a perturbation.
 
     Args:
         model: The network that :func:`look_at` was called with.
         controls: What it returned.
         perturbation: Rows of the embedding table.
+        estimate: Mean of each population by the classical estimate, for "contrast".
+        network_weight: How far the mean goes from the estimate to the network's.
 
     Returns:
         log1p expression before the zeros of counts (:func:`count`), never negative, by the configuration's
@@ -104,8 +113,9 @@ def perturb(model: ScaleModel, controls: Controls, perturbation: Int64[Tensor, "
         - "decode": Dec(Z_1), equation 37, the mean over ``num_generation_samples`` draws of a stochastic prior.
         - "displace": the controls (moved by the anchor, if the model has one) plus Dec(Z_1) - Dec(Z_0).
         - "contrast": the same less what the network does to the controls under the control label, so that what it does
-          to every cell cancels; moved so that the mean of a set is ``population_mean`` plus the mean change, of which
-          ``additive_share`` is the perturbation's mean effect in training.
+          to every cell cancels; moved so that the mean of a set is ``estimate + network_weight * (network - estimate)``,
+          where the network's mean is ``population_mean`` plus the mean change. Without an estimate the mean is the
+          network's, with a change of which ``additive_share`` is the perturbation's mean effect in training.
     """
     decoder, divisor = model.expression_decoder, model.config.expression_divisor
     start = model.anchor(controls.expression, perturbation)
@@ -121,8 +131,11 @@ def perturb(model: ScaleModel, controls: Controls, perturbation: Int64[Tensor, "
     moved = start + decoder.change(features).float() * divisor
     if model.config.generation == "displace":
         return moved.clamp_min(0.0)
-    change = _shrunk(model, moved.mean(dim=1) - controls.own_mean, perturbation)
-    return with_mean(moved, controls.population_mean + change)
+    change = moved.mean(dim=1) - controls.own_mean
+    if estimate is None:
+        return with_mean(moved, controls.population_mean + _shrunk(model, change, perturbation))
+    estimate = estimate.to(change)
+    return with_mean(moved, estimate + network_weight * (controls.population_mean + change - estimate))
 
 
 def has_counted_zeros(config: ScaleModelConfig) -> bool:

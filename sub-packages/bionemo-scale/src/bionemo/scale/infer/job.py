@@ -46,6 +46,7 @@ def infer(settings: InferSettings, stream: TextIO) -> Timing:
             spec=settings.spec,
             generation=settings.generation,
             additive_share=settings.additive_share,
+            network_weight=settings.network_weight,
             num_generation_steps=settings.num_steps,
             num_generation_samples=settings.samples,
         )
@@ -105,6 +106,7 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
         source=settings.adata or settings.store,
         set_size=set_size,
         seed=settings.seed,
+        are_trained=store is not None,
     )
     return loaded, plan
 

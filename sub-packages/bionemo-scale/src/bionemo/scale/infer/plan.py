@@ -19,7 +19,7 @@ from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.control_cells import ControlCells
 from bionemo.scale.infer.parts import cut
 from bionemo.scale.population import note_few_controls
-from bionemo.scale.types import DataCard, InputError, Split
+from bionemo.scale.types import DataCard, Group, GroupMeans, InputError, Split
 
 
 READ_ROWS = 4096
@@ -64,6 +64,12 @@ class Plan(Protocol):
     def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
         """Yield some of the control sets, reading their cells as they are needed."""
 
+    def group(self, number: int) -> Group:
+        """Return the labels of a set's population; no data set ("") where none is known."""
+
+    def control_groups(self) -> GroupMeans | None:
+        """Return the pseudobulks of the controls at hand, ``None`` where they are those of the training data."""
+
 
 class SplitPlan:
     """As many cells of every held-out group as were measured, from matched controls."""
@@ -105,6 +111,13 @@ class SplitPlan:
                 seed=item.seed,
                 population_mean=self._control_mean(self._matcher.pool(item.group)),
             )
+
+    def group(self, number: int) -> Group:
+        """Return the labels of a set's population."""
+        return self.store.groups.label(self._sets[number].group)
+
+    def control_groups(self) -> None:
+        """Return nothing: the controls of a store are those of the training data."""
 
     def _num_controls(self) -> dict[tuple[str, str], int]:
         """Return how many control cells the mean of each predicted (cell type, batch) is of."""
@@ -151,14 +164,24 @@ class ControlsPlan:
         source: Path,
         set_size: int,
         seed: int,
+        are_trained: bool = False,
     ):
         """Plan the perturbations of some cells.
+
+        Args:
+            cells: The controls.
+            card: Of the model.
+            perturbations: Their labels.
+            source: Where the cells are from, for messages.
+            set_size: Cells that go through the network together.
+            seed: Of random numbers.
+            are_trained: Whether the cells are controls of the training data.
 
         Raises:
             InputError: If a label is not one the model was trained on.
         """
-        self._cells, self._set_size, self._seed = cells, set_size, seed
-        """What was changed about the labels of the cells."""
+        self._cells, self._set_size, self._seed, self._card = cells, set_size, seed, card
+        self._are_trained = are_trained
         check_labels(perturbations, card.perturbations, kind="perturbation", source="--perturbations")
         hint = "; --allow-unknown predicts it under the unknown label"
         check_labels(sorted(set(cells.cell_type)), card.cell_types, kind="cell type", source=str(source), hint=hint)
@@ -191,6 +214,30 @@ class ControlsPlan:
                 batch=int(self._batches[members[0]]),
                 seed=int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0]) >> 1,
             )
+
+    def group(self, number: int) -> Group:
+        """Return the labels of a set's population, without a data set."""
+        first, card = self._pieces[self.control_set[number]][0], self._card
+        return Group(
+            dataset="",
+            cell_type=card.cell_types[self._cell_types[first]],
+            perturbation=card.perturbations[self.perturbation[number]],
+            batch=card.batches[self._batches[first]],
+        )
+
+    def control_groups(self) -> GroupMeans | None:
+        """Return the pseudobulks of the cells by cell type and batch, without a data set."""
+        if self._are_trained:
+            return None
+        card, cells = self._card, self._cells.expression
+        labels = list(zip(self._cell_types.tolist(), self._batches.tolist(), strict=True))
+        contexts = sorted(set(labels))
+        members = [np.flatnonzero([label == context for label in labels]) for context in contexts]
+        return GroupMeans(
+            groups=tuple(Group("", card.cell_types[t], card.control, card.batches[b]) for t, b in contexts),
+            means=np.stack([np.asarray(cells[rows].mean(axis=0, dtype=np.float64)).ravel() for rows in members]),
+            counts=np.array([len(rows) for rows in members], dtype=np.int64),
+        )
 
     def _cut(self) -> Iterator[np.ndarray]:
         """Yield the members of each control set."""

@@ -24,6 +24,7 @@ from bionemo.scale.infer.labels import ModelRows, model_rows
 from bionemo.scale.infer.parts import Part, PartFolder, cut, parts_path
 from bionemo.scale.infer.plan import READ_ROWS, ControlSet, Plan, SplitPlan, named_obs
 from bionemo.scale.infer.pseudobulk import Conditions, conditions_of, write_pseudobulk
+from bionemo.scale.infer.run_estimate import PlannedMeans
 from bionemo.scale.infer.settings import Precision
 from bionemo.scale.infer.trained_model import LoadedModel
 from bionemo.scale.model.scale_model import ScaleModel
@@ -85,7 +86,13 @@ class _PredictedSet(NamedTuple):
 
 def predict_all(loaded: LoadedModel, plan: Plan) -> np.ndarray:
     """Return predicted expression, [cells, G] float32 log1p, in the order of ``plan.obs``, in this process alone."""
-    return np.concatenate([predict_part(loaded, plan, part) for part in cut(plan.sizes, plan.population)])
+    means = planned_means(loaded, plan)
+    return np.concatenate([predict_part(loaded, plan, part, means=means) for part in cut(plan.sizes, plan.population)])
+
+
+def planned_means(loaded: LoadedModel, plan: Plan) -> PlannedMeans | None:
+    """Return the estimated means of a plan's populations, if the run has an estimate."""
+    return None if loaded.estimate is None else loaded.estimate.of_plan(plan)
 
 
 def predict_part(
@@ -93,6 +100,7 @@ def predict_part(
     plan: Plan,
     part: Part,
     *,
+    means: PlannedMeans | None = None,
     progress: Progress = lambda cells: None,
     note: Callable[[int, ControlSet], None] = lambda position, begin: None,
 ) -> np.ndarray:
@@ -102,12 +110,13 @@ def predict_part(
         loaded: The model.
         plan: What to predict.
         part: Which part of it.
+        means: From :func:`planned_means`.
         progress: Told of cells as they are predicted.
         note: Told of each set's position in the part and the control cells it was made of.
     """
     rows = np.empty((part.num_cells, len(loaded.card.genes)), dtype=np.float32)
     counts, seeds = np.empty(part.num_cells, dtype=np.float32), np.empty(len(part.sets), dtype=np.int64)
-    for found in _predicted_sets(loaded, plan, part):
+    for found in _predicted_sets(loaded, plan, part, means):
         place = slice(part.first_rows[found.position], part.first_rows[found.position] + len(found.cells))
         rows[place], counts[place], seeds[found.position] = found.cells, found.one_count, found.begin.seed
         note(found.position, found.begin)
@@ -122,7 +131,13 @@ def predict_part(
 
 
 def _sum_part(
-    loaded: LoadedModel, plan: Plan, part: Part, conditions: Conditions, *, progress: Progress
+    loaded: LoadedModel,
+    plan: Plan,
+    part: Part,
+    *,
+    conditions: Conditions,
+    means: PlannedMeans | None,
+    progress: Progress,
 ) -> np.ndarray:
     """Return sums over the cells of each condition of a part, [2, conditions, G] float64: predicted, controls."""
     inside, place = np.unique(conditions.of_set[part.sets], return_inverse=True)
@@ -132,7 +147,7 @@ def _sum_part(
     def note(position: int, begin: ControlSet) -> None:
         by_set[1, position] = begin.expression.sum(axis=0, dtype=np.float64)
 
-    rows = predict_part(loaded, plan, part, progress=progress, note=note)
+    rows = predict_part(loaded, plan, part, means=means, progress=progress, note=note)
     for position, (first, size) in enumerate(zip(part.first_rows, part.sizes, strict=True)):
         by_set[0, position] = rows[first : first + size].sum(axis=0, dtype=np.float64)
     sums = np.zeros((2, len(inside), by_set.shape[2]))
@@ -141,7 +156,9 @@ def _sum_part(
     return sums
 
 
-def _predicted_sets(loaded: LoadedModel, plan: Plan, part: Part) -> Iterator[_PredictedSet]:
+def _predicted_sets(
+    loaded: LoadedModel, plan: Plan, part: Part, means: PlannedMeans | None
+) -> Iterator[_PredictedSet]:
     """Yield each set of a part once."""
     device = device_of(loaded.model)
     rows = model_rows(loaded.card, loaded.model.config)
@@ -152,11 +169,18 @@ def _predicted_sets(loaded: LoadedModel, plan: Plan, part: Part) -> Iterator[_Pr
         counts = one_count(controls.expression).cpu().numpy()
         for positions, begins in zip(batch.sets, batch.begins, strict=True):
             perturbation = torch.from_numpy(rows.perturbation[plan.perturbation[part.sets[positions]]]).to(device)
+            given = _given_means(means, part.sets[positions])
             with _autocast(device, loaded.precision):
-                cells = perturb(loaded.model, controls.take(torch.from_numpy(begins)), perturbation)
+                cells = perturb(loaded.model, controls.take(torch.from_numpy(begins)), perturbation, **given)
             found = cells.float().cpu().numpy()
             for position, begin, predicted in zip(positions.tolist(), begins.tolist(), found, strict=True):
                 yield _PredictedSet(position, control_sets[begin], predicted, counts[begin])
+
+
+def _given_means(means: PlannedMeans | None, sets: np.ndarray) -> dict[str, Any]:
+    if means is None:
+        return {}
+    return {"estimate": torch.from_numpy(means.of_sets(sets.tolist())), "network_weight": means.network_weight}
 
 
 def device_of(model: ScaleModel) -> torch.device:
@@ -211,11 +235,12 @@ def write_predictions(
     # No process may finish a part before all have seen which are missing.
     torch.distributed.barrier()
     conditions = conditions_of(plan) if request.output == "pseudobulk" else None
+    means = planned_means(loaded, plan)
 
     def make(part: Part) -> np.ndarray:
         if conditions is None:
-            return predict_part(loaded, plan, part, progress=progress)
-        return _sum_part(loaded, plan, part, conditions, progress=progress)
+            return predict_part(loaded, plan, part, means=means, progress=progress)
+        return _sum_part(loaded, plan, part, conditions=conditions, means=means, progress=progress)
 
     for part in missing[rank::world]:
         folder.write(part, make)
@@ -277,6 +302,7 @@ def _fingerprint(loaded: LoadedModel, plan: Plan, request: Request) -> str:
         "generation": [
             config.generation,
             config.additive_share,
+            None if loaded.estimate is None else loaded.estimate.network_weight,
             config.counted_zeros,
             config.num_generation_steps,
             config.num_generation_samples,

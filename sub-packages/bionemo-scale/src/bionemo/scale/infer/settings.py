@@ -81,6 +81,9 @@ class InferSettings(GivenScale):
     """Append the real controls of the predicted contexts; splits only."""
     generation: Generation | None = None
     """How cells are made of the network's output (default: the setting stored in the checkpoint)."""
+    network_weight: float | None = option(None, limits=SHARE)
+    """Weight of the network's mean against the run's classical estimate; 0 predicts the estimate's means, 1 the network's
+    (default: what training measured)."""
     additive_share: float | None = option(None, limits=SHARE)
     """Weight of the perturbation's mean effect in training: 0 is the network alone, 1 the mean effect alone (default:
     the setting stored in the checkpoint)."""

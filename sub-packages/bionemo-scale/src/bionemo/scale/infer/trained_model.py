@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from bionemo.scale.infer.run_estimate import RunEstimate, read_estimate
 from bionemo.scale.infer.settings import Precision, SpecName
 from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
 from bionemo.scale.model.checkpoint import find_checkpoint, load_network, read_config
@@ -25,6 +26,8 @@ class LoadedModel:
     card: DataCard
     path: Path
     precision: Precision = "fp32"
+    estimate: RunEstimate | None = None
+    """Of the run; ``None`` predicts means with the network and the additive share."""
 
 
 _FP8 = {"fp8": "fp8-current", "mxfp8": "mxfp8"}
@@ -32,7 +35,12 @@ _FP8 = {"fp8": "fp8-current", "mxfp8": "mxfp8"}
 
 
 def load_model(
-    path: Path, *, precision: Precision = "fp32", spec: SpecName = "auto", **run_fields: Any
+    path: Path,
+    *,
+    precision: Precision = "fp32",
+    spec: SpecName = "auto",
+    network_weight: float | None = None,
+    **run_fields: Any,
 ) -> LoadedModel:
     """Rebuild the network of a checkpoint on this process's part of the model parallel layout.
 
@@ -40,6 +48,7 @@ def load_model(
         path: Run folder or checkpoint.
         precision: Of matrix products; weights stay float32.
         spec: Layers of the blocks.
+        network_weight: Of the network's mean beside the run's classical estimate; ``None`` is the measured one.
         run_fields: Configuration fields that are the caller's to choose: generation, additive_share,
             num_generation_steps, num_generation_samples, solver; ``None`` leaves one as trained.
 
@@ -58,7 +67,15 @@ def load_model(
         config = _with_fp8(config, _FP8[precision], checkpoint)
     model = load_network(config, checkpoint, layer_spec=layer_spec)
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    return LoadedModel(model=model.to(device).eval(), card=card, path=checkpoint, precision=precision)
+    # Who asks for a share of the additive effect asks for the network beside it.
+    estimate = None
+    if run_fields.get("additive_share") is None:
+        estimate = read_estimate(checkpoint, config, network_weight=network_weight)
+    elif network_weight is not None:
+        raise InputError("--additive-share, --network-weight: expected one of the two, found both")
+    return LoadedModel(
+        model=model.to(device).eval(), card=card, path=checkpoint, precision=precision, estimate=estimate
+    )
 
 
 def _with_fields(trained: ScaleModelConfig, chosen: dict[str, Any], checkpoint: Path) -> ScaleModelConfig:

@@ -22,6 +22,7 @@ from bionemo.scale.options.parser import OptionParser, given_fields
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.command import EXIT_REFUSED, run_command
+from bionemo.scale.run.weigh import weigh_network
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
@@ -90,10 +91,14 @@ def _train(argv: Sequence[str] | None) -> None:
         _show_size(settings, with_store="store" in options)
         return
     ranks = take_ranks(os.environ)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     if ranks.world_size == 1 and not ranks.launch and settings.devices > 1 and settings.num_nodes == 1:
         is_new = not settings.out.exists()
         try:
-            sys.exit(_run_processes(settings.devices, argv))
+            code = _run_processes(settings.devices, arguments)
+            if not code:
+                weigh_network(settings, arguments, is_launched=False)
+            sys.exit(code)
         except KeyboardInterrupt:
             # A process that ended later than the first may have written once more.
             if is_new and not _can_continue(settings.out):
@@ -102,6 +107,8 @@ def _train(argv: Sequence[str] | None) -> None:
     try:
         _check_processes(settings, ranks)
         _run(settings, ranks)
+        if ranks.is_first and not os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(interrupt.QUIET_LAUNCH):
+            weigh_network(settings, arguments, is_launched=ranks.world_size > 1)
     except InputError:
         if ranks.local_rank:
             # Every process of a machine finds the same; the first one says it.
@@ -175,7 +182,7 @@ def _show_size(settings: TrainSettings, *, with_store: bool) -> None:
         screen.write(size_table(settings, with_store=with_store))
 
 
-def _run_processes(devices: int, argv: Sequence[str] | None) -> int:
+def _run_processes(devices: int, arguments: Sequence[str]) -> int:
     """Run one process a device, as torchrun does, and return the exit code of the first that failed, or 0."""
     import logging
     import signal
@@ -196,7 +203,6 @@ def _run_processes(devices: int, argv: Sequence[str] | None) -> int:
         rdzv_endpoint="localhost:0",
         max_restarts=0,
     )
-    arguments = list(sys.argv[1:] if argv is None else argv)
     code = 0
     try:
         elastic_launch(config, sys.executable)("-u", "-m", "bionemo.scale.run.train", *arguments)

@@ -53,6 +53,8 @@ class ResolvedRun:
     perturbations: Perturbations
     agents: str
     """What perturbations are made of, in words; empty where each label is one agent."""
+    grammar: Grammar
+    """How labels are read."""
     has_validation: bool
     """Whether the store's split has perturbed cells to validate with."""
     start: Start | None
@@ -67,7 +69,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
     Raises:
         InputError: If the store, the settings or what the run folder already holds do not fit.
     """
-    with Store.open(settings.store) as store:
+    with Store.open(settings.store, blind=settings.blind) as store:
         has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
         training = store.group_means(Split.TRAIN)
         overrides, identity = read_overrides(settings), store.identity
@@ -93,6 +95,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
         training=training,
         perturbations=perturbations,
         agents=describe_agents(card.perturbations, grammar),
+        grammar=grammar,
         has_validation=has_validation,
         start=start,
         matches=matches,

@@ -11,8 +11,11 @@ import megatron.core.optimizer
 import torch
 import yaml
 
+from bionemo.scale.data.labels.agents import Grammar
+from bionemo.scale.estimate.mixed_model import fit
+from bionemo.scale.estimate.storage import ESTIMATE_NAME, save
 from bionemo.scale.files.text import read_yaml
-from bionemo.scale.files.writing.atomic import write_text
+from bionemo.scale.files.writing.atomic import atomic, write_text
 from bionemo.scale.megatron.kernels import PRECISIONS
 from bionemo.scale.megatron.roles import Role, names_of
 from bionemo.scale.model.config import ScaleModelConfig
@@ -67,7 +70,7 @@ def check_same_run(out: Path, described: dict[str, Any]) -> None:
     if PRECISIONS[before].dtype is not PRECISIONS[value].dtype:
         raise InputError(f"{path}: the run folder holds another run: expected --precision {before}, found {value}")
     _check_same_store(path, earlier, described)
-    for name in ("seed", "set_size", "from_checkpoint", "freeze", "lora"):
+    for name in ("seed", "set_size", "blind", "from_checkpoint", "freeze", "lora"):
         # A run of an earlier version has no such entry.
         before, value = earlier["run"].get(name) or None, described["run"][name] or None
         if before != value:
@@ -112,6 +115,24 @@ def write_run_folder(
     split = settings.store / "split.json"
     if split.exists():
         shutil.copyfile(split, settings.out / "split.json")
+
+
+def write_estimate(out: Path, card: DataCard, training: GroupMeans, grammar: Grammar) -> None:
+    """Fit the classical estimate to the training data and write it, once.
+
+    Args:
+        out: Run folder.
+        card: Of the training data.
+        training: Its pseudobulks.
+        grammar: How labels are read.
+    """
+    path = out / ESTIMATE_NAME
+    if path.exists():
+        return
+    model = fit(training, control=card.control, parse=grammar.parse)
+    if model is not None:
+        with atomic(path) as temporary:
+            save(model, temporary)
 
 
 def shards_optimizer(run_dir: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from bionemo.scale.model.sizes import SIZES
 from bionemo.scale.options.fields import option
-from bionemo.scale.options.limits import COUNT, NOT_NEGATIVE, SEED, Limits
+from bionemo.scale.options.limits import COUNT, NOT_NEGATIVE, SEED, SHARE, Limits
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.types import InputError
 
@@ -70,6 +70,12 @@ class TrainSettings(Settings):
     """How often a group of cells is drawn."""
     control_share: float = option(0.4, limits=Limits(at_least=0, below=1))
     """Share of the training sets that go from controls to other controls of their context."""
+    blind: bool = False
+    """Train without a third of the training groups, which then validate: every third cell type, or perturbation where
+    there are fewer than three cell types."""
+    blind_share: float = option(0.5, limits=SHARE)
+    """Steps of a second, blind network, as a share of --max-steps, where a store has no validation groups. It measures how
+    much of the network's mean is added to the classical estimate; 0 measures nothing."""
     perturbation_features: Path | None = None
     """One vector per perturbation: .csv, .tsv or .parquet, names first."""
     from_checkpoint: Path | None = option(None, metavar="RUN")

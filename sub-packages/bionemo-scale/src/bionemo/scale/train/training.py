@@ -29,7 +29,7 @@ from bionemo.scale.train.config import ScaleConfig
 from bionemo.scale.train.finetune.start import report
 from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module
 from bionemo.scale.train.resolve import ResolvedRun
-from bionemo.scale.train.run_folder import write_run_folder
+from bionemo.scale.train.run_folder import write_estimate, write_run_folder
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -49,6 +49,8 @@ def train(run: ResolvedRun, stream: TextIO) -> Path:
     """
     settings = run.settings
     write_run_folder(settings, run.described, run.card, run.training, run.perturbations)
+    if os.environ.get("RANK", "0") == "0" and run.fields.get("generation", "contrast") == "contrast":
+        write_estimate(settings.out, run.card, run.training, run.grammar)
     if run.matches is not None and os.environ.get("RANK", "0") == "0":
         stream.write(report(settings, run.start, run.matches))
     trainer = _trainer(settings, stream, has_validation=run.has_validation)
@@ -97,7 +99,7 @@ def _data(settings: TrainSettings) -> ScaleDataModule:
         seq_length=packed_length(settings.set_size),
         seed=settings.seed,
         num_workers=settings.num_workers,
-        sampling=Sampling(weighting=settings.weighting, control_share=settings.control_share),
+        sampling=Sampling(weighting=settings.weighting, control_share=settings.control_share, blind=settings.blind),
     )
 
 

@@ -33,6 +33,8 @@ class Sampling:
     """Exponent of ``tempered`` weighting: 1 follows the cells, 0 treats groups alike."""
     control_share: float = 0.0
     """Share of an epoch's sets that are of control groups, in [0, 1)."""
+    blind: bool = False
+    """Whether a third of the training groups is left out, to validate with; see :mod:`bionemo.scale.data.store.blind`."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.control_share < 1:

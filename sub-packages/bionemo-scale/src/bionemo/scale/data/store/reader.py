@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
+from bionemo.scale.data.store.blind import with_held_out
 from bionemo.scale.data.store.csr import concatenate_ranges
 from bionemo.scale.data.store.format import CHUNK_ROWS, MANIFEST_NAME, SPLIT_NAME
 from bionemo.scale.data.store.gather import GatheredRows, gather_rows
@@ -38,14 +39,15 @@ class Store:
 
     Args:
         path: The folder; see :meth:`open`.
+        blind: See :meth:`open`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, blind: bool = False) -> None:
         self.path = path
         self._manifest = read_manifest(path)
         self.card: DataCard = self._manifest.card
         """Genes, vocabularies and scale."""
-        self.groups: GroupTable = self._manifest.groups
+        self.groups: GroupTable = with_held_out(self._manifest.groups) if blind else self._manifest.groups
         """Where each group's cells are."""
         for entry in self._manifest.files:
             _check_size(path / entry.name, entry)
@@ -54,13 +56,17 @@ class Store:
         self._shards: Shards | None = None
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> "Store":
+    def open(cls, path: str | os.PathLike[str], *, blind: bool = False) -> "Store":
         """Open a store and check its manifest and the size of its files.
+
+        Args:
+            path: The folder.
+            blind: Move a third of the training groups to the validation split; see :mod:`bionemo.scale.data.store.blind`.
 
         Raises:
             InputError: No store, another schema version, or a file is missing or cut off.
         """
-        return cls(Path(path))
+        return cls(Path(path), blind=blind)
 
     def __enter__(self) -> "Store":
         return self
@@ -133,8 +139,15 @@ class Store:
 
         Control groups come with each split because every split shares them. Cells are read once, in order.
         """
+        return self.pseudobulks(np.flatnonzero((self.groups.split == split) | self.groups.is_control))
+
+    def pseudobulks(self, chosen: np.ndarray) -> GroupMeans:
+        """Return the pseudobulks of some groups, read once and in order.
+
+        Args:
+            chosen: [n] int64, indices of groups, ascending.
+        """
         groups = self.groups
-        chosen = np.flatnonzero((groups.split == split) | groups.is_control)
         sums, squares = np.zeros((len(chosen), self.num_genes)), np.zeros(self.num_genes)
         counts = groups.num_cells[chosen]
         owner = np.repeat(np.arange(len(chosen)), counts)
