@@ -72,7 +72,7 @@ def check_same_run(out: Path, described: dict[str, Any]) -> None:
     _check_same_store(path, earlier, described)
     for name in ("seed", "set_size", "blind", "from_checkpoint", "freeze", "lora"):
         # A run of an earlier version has no such entry.
-        before, value = earlier["run"].get(name) or None, described["run"][name] or None
+        before, value = (run.get(name) or None for run in (earlier["run"], described["run"]))
         if before != value:
             raise InputError(
                 f"{path}: the run folder holds another run: expected --{name.replace('_', '-')} {before}, "

@@ -74,8 +74,8 @@ class TrainSettings(Settings):
     """Train without a third of the training groups, which then validate: every third cell type, or perturbation where
     there are fewer than three cell types."""
     blind_share: float = option(0.5, limits=SHARE)
-    """Steps of a second, blind network, as a share of --max-steps, where a store has no validation groups. It measures how
-    much of the network's mean is added to the classical estimate; 0 measures nothing."""
+    """Steps of a second, blind network, as a share of --max-steps, where a store has no validation groups. It measures
+    how much of the network's mean is added to the classical estimate; 0 measures nothing."""
     perturbation_features: Path | None = None
     """One vector per perturbation: .csv, .tsv or .parquet, names first."""
     from_checkpoint: Path | None = option(None, metavar="RUN")
