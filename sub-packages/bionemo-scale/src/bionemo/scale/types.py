@@ -18,7 +18,7 @@ Expression is log1p of library-size normalised counts everywhere outside the mod
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
@@ -186,6 +186,11 @@ class GroupMeans:
     """[len(groups)] int64, cells of a group."""
     cell_sd: np.ndarray | None = None
     """[G] float64, standard deviation of a cell around the mean of its group, pooled over groups."""
+
+    def of_genes(self, columns: np.ndarray) -> GroupMeans:
+        """Return the pseudobulks of some genes, in the order given."""
+        cell_sd = None if self.cell_sd is None else self.cell_sd[columns]
+        return replace(self, means=self.means[:, columns], cell_sd=cell_sd)
 
 
 class CellBatch(TypedDict):

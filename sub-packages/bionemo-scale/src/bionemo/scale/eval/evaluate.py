@@ -306,8 +306,8 @@ def _learn(
             f"not that of {real.path} (target_sum {theirs.target_sum:g}, from {theirs.source})"
         )
     column = {gene: index for index, gene in enumerate(card.genes)}
-    means = training.means.means[:, [column[gene] for gene in genes]]
-    learnt = fit(replace(training.means, means=np.asarray(means, dtype=np.float64)), control=card.control)
+    groups = training.means.of_genes(np.array([column[gene] for gene in genes]))
+    learnt = fit(groups, control=card.control, parse=grammar_of(card).parse)
     if learnt is None:
         return None, [f"{training.path}: its training split has no perturbed cells"]
     seen = len(evaluated & learnt.pairs)

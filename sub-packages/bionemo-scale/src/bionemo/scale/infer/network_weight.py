@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.infer.checkpoint import LoadedModel, load_model
 from bionemo.scale.infer.parts import cut
 from bionemo.scale.infer.plan import SplitPlan
 from bionemo.scale.infer.predict import predict_part
 from bionemo.scale.infer.run_estimate import RunEstimate, read_estimate
+from bionemo.scale.infer.trained_model import LoadedModel, load_model
 from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.types import Group, InputError, Split
 
@@ -52,7 +52,7 @@ def measure(checkpoint: Path, store_path: Path, *, blind: bool) -> Measured:
     """
     with model_parallel(), Store.open(store_path, blind=blind) as store:
         loaded = load_model(checkpoint, additive_share=0.0)
-        estimate = read_estimate(loaded.path, loaded.model.config, network_weight=0.0)
+        estimate = read_estimate(loaded.path, loaded.model.config, loaded.card, network_weight=0.0)
         if estimate is None:
             raise InputError(f"{checkpoint}: expected a run with an estimate, found none")
         plan = SplitPlan(store, Split.VAL, set_size=loaded.model.config.set_size, seed=0)

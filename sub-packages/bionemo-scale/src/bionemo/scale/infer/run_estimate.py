@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bionemo.scale.data.labels.agents import Grammar
 from bionemo.scale.estimate.mixed_model import Conditional, MixedModel
 from bionemo.scale.estimate.storage import ESTIMATE_NAME, load
+from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.infer.plan import Plan
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.types import Group, InputError
+from bionemo.scale.types import DataCard, Group, InputError
 
 
 WEIGHT_NAME = "network_weight.json"
@@ -63,12 +63,15 @@ class PlannedMeans:
         return means[[row[group] for group in groups]]
 
 
-def read_estimate(checkpoint: Path, config: ScaleModelConfig, *, network_weight: float | None) -> RunEstimate | None:
+def read_estimate(
+    checkpoint: Path, config: ScaleModelConfig, card: DataCard, *, network_weight: float | None
+) -> RunEstimate | None:
     """Read the estimate of the run that a checkpoint belongs to.
 
     Args:
         checkpoint: RUN/checkpoints/NAME.
-        config: How labels are read, and how predictions are generated.
+        config: How predictions are generated.
+        card: How labels are read.
         network_weight: In place of the measured one.
 
     Returns:
@@ -86,7 +89,7 @@ def read_estimate(checkpoint: Path, config: ScaleModelConfig, *, network_weight:
                 f"{run / ESTIMATE_NAME}: --network-weight needs the estimate of a run that generates by contrast, found none"
             )
         return None
-    grammar = Grammar(combination=config.combination_separator, dose=config.dose_separator)
+    grammar = grammar_of(card, combination=config.combination_separator, dose=config.dose_separator)
     return RunEstimate(model=load(run / ESTIMATE_NAME, parse=grammar.parse), network_weight=weight)
 
 

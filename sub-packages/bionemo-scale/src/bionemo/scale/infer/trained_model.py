@@ -70,7 +70,7 @@ def load_model(
     # Who asks for a share of the additive effect asks for the network beside it.
     estimate = None
     if run_fields.get("additive_share") is None:
-        estimate = read_estimate(checkpoint, config, network_weight=network_weight)
+        estimate = read_estimate(checkpoint, config, card, network_weight=network_weight)
     elif network_weight is not None:
         raise InputError("--additive-share, --network-weight: expected one of the two, found both")
     return LoadedModel(

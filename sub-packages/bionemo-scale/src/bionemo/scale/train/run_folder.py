@@ -11,9 +11,9 @@ import megatron.core.optimizer
 import torch
 import yaml
 
-from bionemo.scale.data.labels.agents import Grammar
 from bionemo.scale.estimate.mixed_model import fit
 from bionemo.scale.estimate.storage import ESTIMATE_NAME, save
+from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.files.text import read_yaml
 from bionemo.scale.files.writing.atomic import atomic, write_text
 from bionemo.scale.megatron.kernels import PRECISIONS
