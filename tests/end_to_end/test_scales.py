@@ -10,7 +10,7 @@ import pytest
 
 from bionemo.scale import api
 from bionemo.scale.eval.cells.inputs import check_scale, read_population
-from bionemo.scale.infer.control_cells import read_controls
+from bionemo.scale.infer.controls.control_cells import read_controls
 from bionemo.scale.infer.settings import GivenScale
 from bionemo.scale.types import DataCard, ExpressionScale, FileLabels, InputError, ObsKeys
 

@@ -220,8 +220,8 @@ class Predictor:
         """
         import anndata
 
+        from bionemo.scale.infer.controls.notebook_cells import keep_obs, keep_var, matrix_of
         from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations, with_unknown_contexts
-        from bionemo.scale.infer.notebook_cells import keep_obs, keep_var, matrix_of
         from bionemo.scale.infer.plan import ControlsPlan
         from bionemo.scale.infer.predict import describe, predict_all
         from bionemo.scale.infer.settings import GivenScale, InferSettings
@@ -357,8 +357,8 @@ def _read_controls(
     adata: "anndata.AnnData", card: DataCard, given: "GivenScale", *, matrix: str, gene_key: str | None
 ) -> Any:
     """Read cells of a notebook through a file, so that they meet every check that a file meets."""
-    from bionemo.scale.infer.control_cells import read_controls
-    from bionemo.scale.infer.notebook_cells import plain_cells
+    from bionemo.scale.infer.controls.control_cells import read_controls
+    from bionemo.scale.infer.controls.notebook_cells import plain_cells
 
     keys, sizes = card.keys, (card.scale.library_size_key, given.library_size_key)
     columns = [keys.perturbation, keys.cell_type, keys.batch, *sizes]

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.infer.control_cells import controls_of_store, read_controls
+from bionemo.scale.infer.controls.control_cells import controls_of_store, read_controls
 from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations, with_unknown_contexts
 from bionemo.scale.infer.plan import ControlsPlan, Plan, SplitPlan
 from bionemo.scale.infer.predict import Request, Timing, num_own_cells, write_predictions

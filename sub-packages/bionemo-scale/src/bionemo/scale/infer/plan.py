@@ -16,7 +16,7 @@ from bionemo.scale.data.sets.controls import ControlMatcher
 from bionemo.scale.data.sets.dataset import PredictionSet, prediction_sets
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.suggest import suggest
-from bionemo.scale.infer.control_cells import ControlCells
+from bionemo.scale.infer.controls.control_cells import ControlCells
 from bionemo.scale.infer.parts import cut
 from bionemo.scale.population import note_few_controls
 from bionemo.scale.types import DataCard, Group, GroupMeans, InputError, Split

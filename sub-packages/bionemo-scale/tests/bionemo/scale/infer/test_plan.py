@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.infer import plan as plan_module
 from bionemo.scale.infer import predict
-from bionemo.scale.infer.control_cells import ControlCells
+from bionemo.scale.infer.controls.control_cells import ControlCells
 from bionemo.scale.infer.plan import ControlsPlan
 from bionemo.scale.infer.predict import predict_all
 from bionemo.scale.infer.trained_model import LoadedModel

@@ -17,7 +17,7 @@ from bionemo.scale.files.anndata_file import H5adSource
 from bionemo.scale.files.checked_anndata import CheckedAnnData
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.suggest import suggest
-from bionemo.scale.infer.control_scale import ControlValues
+from bionemo.scale.infer.controls.control_scale import ControlValues
 from bionemo.scale.infer.settings import GivenScale
 from bionemo.scale.types import DataCard, InputError
 

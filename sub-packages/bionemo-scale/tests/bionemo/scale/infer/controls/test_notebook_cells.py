@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bionemo.scale.infer.notebook_cells import keep_obs, keep_var, matrix_of, plain_cells
+from bionemo.scale.infer.controls.notebook_cells import keep_obs, keep_var, matrix_of, plain_cells
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.infer.control_cells import read_controls
+from bionemo.scale.infer.controls.control_cells import read_controls
 from bionemo.scale.infer.settings import GivenScale
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
 

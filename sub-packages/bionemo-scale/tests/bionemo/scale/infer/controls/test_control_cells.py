@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from bionemo.scale.data.prepare.preprocess import prepare
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.infer.control_cells import read_controls
+from bionemo.scale.infer.controls.control_cells import read_controls
 from bionemo.scale.types import DataCard, InputError
 
 
