@@ -82,7 +82,7 @@ def _names(path: Path) -> frozenset[str]:
 
     def of(body: list[ast.stmt], prefix: str = "") -> Iterator[str]:
         for node in body:
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 yield prefix + node.name
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             yield from (prefix + target.id for target in targets if isinstance(target, ast.Name))
