@@ -100,7 +100,7 @@ def _file(name: str) -> Path | None:
 
 def _missing_files(text: str) -> Iterator[str]:
     for span in _spans(text):
-        found = re.fullmatch(r"([\w./-]+\.(?:py|sh|toml|yaml|md))(?::([A-Za-z_][\w.]*))?", span)
+        found = re.fullmatch(r"([\w./-]+\.(?:py|sh|toml|yaml|md|txt))(?::([A-Za-z_][\w.]*))?", span)
         if found is None or ("/" not in found[1] and found[2] is None):
             if span.startswith(REPOSITORY_FOLDERS) and re.fullmatch(r"[\w./-]+", span) and _file(span) is None:
                 yield span
@@ -164,6 +164,15 @@ def _gone_names(text: str) -> Iterator[str]:
 @pytest.mark.parametrize("find", [_missing_files, _missing_modules, _unknown_options, _unknown_fields, _gone_names])
 def test_what_a_page_names_exists(page: Path, find):
     assert list(find(page.read_text())) == []
+
+
+def test_the_trees_have_every_folder():
+    folders = [path.relative_to(SOURCE) for path in SOURCE.rglob("*") if path.is_dir() and any(path.glob("*.py"))]
+    top = {path.parts[0] for path in folders} | {path.name for path in SOURCE.glob("*.py")}
+    architecture = (REPOSITORY / "docs" / "architecture.md").read_text()
+    readme = (REPOSITORY / "README.md").read_text()
+    assert [path for path in folders if f"{path.name}/" not in architecture] == []
+    assert [name for name in top if f"    {name}" not in readme or f"    {name}" not in architecture] == []
 
 
 @pytest.mark.parametrize(
