@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which training groups a blind network is kept from."""
+
+import pytest
+
+from bionemo.scale.data.store.blind import held_out_groups, with_held_out
+from bionemo.scale.data.store.reader import Store
+from bionemo.scale.types import Split
+
+
+def labels(groups, indices):
+    return [groups.label(int(index)) for index in indices]
+
+
+def test_every_third_context_is_held_out_as_a_whole(make_groups):
+    rows = [("d", f"t{t}", p, b, Split.TRAIN, 5) for t in range(7) for p in (None, "p", "q") for b in ("x", "y")]
+    groups = make_groups(*rows, ("d", "t7", "p", "x", Split.TEST, 5))
+    held_out = labels(groups, held_out_groups(groups))
+    assert {group.cell_type for group in held_out} == {"t1", "t4"}
+    assert len(held_out) == 2 * 2 * 2
+    assert "control" not in {group.perturbation for group in held_out}
+
+
+def test_with_two_contexts_pairs_are_held_out_that_the_other_context_shows(make_groups):
+    rows = [("d", t, f"p{p}", "x", Split.TRAIN, 5) for t in ("a", "b") for p in range(6)]
+    groups = make_groups(*rows, ("d", "a", "only", "x", Split.TRAIN, 5), ("d", "a", None, "x", Split.TRAIN, 5))
+    held_out = labels(groups, held_out_groups(groups))
+    assert {(group.cell_type, group.perturbation) for group in held_out} == {("a", "p0"), ("b", "p3")}
+
+
+def test_one_context_leaves_nothing_to_hold_out(make_groups):
+    groups = make_groups(("d", "a", "p", "x", Split.TRAIN, 5), ("d", "a", None, "x", Split.TRAIN, 5))
+    assert held_out_groups(groups).size == 0
+
+
+def test_held_out_groups_validate_and_test_groups_stay(make_groups):
+    rows = [("d", f"t{t}", "p", "x", Split.TRAIN, 5) for t in range(3)]
+    groups = make_groups(*rows, ("d", "t3", "p", "x", Split.TEST, 5), ("d", "t0", None, "x", Split.TRAIN, 5))
+    found = with_held_out(groups)
+    assert {group.cell_type for group in labels(found, found.perturbed_in(Split.VAL))} == {"t1"}
+    assert {group.cell_type for group in labels(found, found.perturbed_in(Split.TEST))} == {"t3"}
+    assert {group.cell_type for group in labels(found, found.perturbed_in(Split.TRAIN))} == {"t0", "t2"}
+    assert found.is_control.sum() == 1 and found.split[found.is_control].tolist() == ["train"]
+
+
+def test_a_store_opens_blind(kang_store):
+    with Store.open(kang_store.path, blind=True) as blind:
+        before = set(kang_store.groups.perturbed_in(Split.TRAIN).tolist())
+        after = set(blind.groups.perturbed_in(Split.TRAIN).tolist())
+        assert after < before
+        assert set(blind.groups.perturbed_in(Split.VAL).tolist()) == before - after
+
+
+def test_the_spread_of_cells_is_that_within_groups(kang_store):
+    found = kang_store.group_means(Split.TRAIN)
+    squares, freedom = 0.0, 0
+    for index, group in enumerate(kang_store.groups.label(i) for i in range(len(kang_store.groups))):
+        if group in found.groups:
+            cells = kang_store.read(kang_store.groups.rows(index)).toarray().astype(float)
+            squares, freedom = squares + ((cells - cells.mean(axis=0)) ** 2).sum(axis=0), freedom + len(cells) - 1
+    assert found.cell_sd**2 == pytest.approx(squares / freedom, rel=1e-4, abs=1e-6)

@@ -1,0 +1,59 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""A run measures how much its network is worth, and predicts by it."""
+
+import json
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SPLIT = '[training]\nkang = "train"\n\n[fewshot."kang.NK"]\ntest = ["IFN-beta"]\n'
+
+
+@pytest.fixture(scope="module")
+def folder(commands, tmp_path_factory) -> Path:
+    """A store without validation groups, and a run of 100 steps that measured its network with a blind one."""
+    folder = tmp_path_factory.mktemp("estimate")
+    (folder / "split.toml").write_text(SPLIT)
+    data, options = (
+        EXAMPLES / "data" / "kang2018_pbmc_ifnb.h5ad",
+        ("--library-size-key", "n_counts_full", "--hvg", 200),
+    )
+    commands.run(
+        "prepare", data, "--out", folder / "store", "--dataset", "kang", "--split", folder / "split.toml", *options
+    )
+    size = ("--size", "tiny", "--max-steps", 100, "--val-interval", 100, "--blind-share", 0.2)
+    commands.run("train", "--store", folder / "store", "--out", folder / "run", *size)
+    return folder
+
+
+def means_of(path: Path) -> np.ndarray:
+    cells = ad.read_h5ad(path)
+    return np.asarray(cells[cells.obs["perturbation"] == "IFN-beta"].X).mean(axis=0)
+
+
+def test_the_network_is_measured_on_what_it_has_not_seen(folder):
+    found = json.loads((folder / "run" / "network_weight.json").read_text())
+    # Seven cell types are trained with IFN-beta; every third is held out of the blind network.
+    assert found["num_pairs"] == 2
+    assert 0 <= found["network_weight"] <= 1
+    assert found["error_of_both"] <= min(found["error_of_estimate"], found["error_of_network"]) + 1e-9
+    assert not (folder / "run" / "blind").exists()
+
+
+def test_predicted_means_lie_between_estimate_and_network(folder, commands):
+    for name, options in (("both", ()), ("estimate", ("--network-weight", 0)), ("network", ("--network-weight", 1))):
+        what = ("--checkpoint", folder / "run", "--store", folder / "store", "--split", "test")
+        commands.run("infer", *what, "--out", folder / name, *options)
+    both, estimate, network = (means_of(folder / name / "adata_pred.h5ad") for name in ("both", "estimate", "network"))
+    weight = json.loads((folder / "run" / "network_weight.json").read_text())["network_weight"]
+    # Each batch's mean is exact to 0.001; where a mean would be below zero it is zero.
+    away = np.abs(both - estimate - weight * (network - estimate))
+    assert np.median(away) < 2e-3 and away.max() < 0.1
+    assert np.abs(network - estimate).max() > 0.05
