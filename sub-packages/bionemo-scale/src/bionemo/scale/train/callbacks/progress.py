@@ -71,8 +71,8 @@ def sets_of_step(trainer: pl.Trainer, step: int) -> str:
 def describe_sets(sampler: SetSampler) -> str:
     """Return a line on an epoch's sets, and how many of their cells only fill them up."""
     return (
-        f"sets      {sampler.num_sets} an epoch, of {sampler.set_size} cells; "
-        f"{sampler.padding_share():.1%} of the cells fill sets up"
+        f"sets      {sampler.num_sets} of {sampler.set_size} cells per epoch; "
+        f"{sampler.padding_share():.1%} of cells are repeated to fill the last set of a group"
     )
 
 

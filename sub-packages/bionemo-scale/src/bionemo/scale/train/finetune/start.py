@@ -156,6 +156,10 @@ def _counts(each: Match) -> str:
 
 
 def _fate_of_new_genes(settings: TrainSettings) -> str:
-    read = "are never read" if "encoder" in settings.freeze else "begin unread"
-    written = "stay predicted as their mean" if "decoder" in settings.freeze else "begin predicted as their mean"
+    read = "are never read (frozen encoder)" if "encoder" in settings.freeze else "start with zero encoder weights"
+    written = (
+        "are always predicted at their training mean (frozen decoder)"
+        if "decoder" in settings.freeze
+        else "start out predicted at their training mean"
+    )
     return f"  new genes {read} and {written}"

@@ -56,4 +56,6 @@ def test_filled_up_sets_are_told():
         control="control",
     )
     sampler = SetSampler(groups, Split.TRAIN, set_size=8, seed=0)
-    assert describe_sets(sampler) == "sets      2 an epoch, of 8 cells; 12.5% of the cells fill sets up"
+    assert describe_sets(sampler) == (
+        "sets      2 of 8 cells per epoch; 12.5% of cells are repeated to fill the last set of a group"
+    )
