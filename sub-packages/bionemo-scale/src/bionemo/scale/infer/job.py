@@ -15,6 +15,7 @@ from tqdm import tqdm
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.infer.controls.control_cells import controls_of_store, read_controls
 from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations, with_unknown_contexts
+from bionemo.scale.infer.measured_cells import keeps_measured_cells
 from bionemo.scale.infer.plan import ControlsPlan, Plan, SplitPlan
 from bionemo.scale.infer.predict import Request, Timing, num_own_cells, write_predictions
 from bionemo.scale.infer.settings import InferSettings
@@ -59,7 +60,7 @@ def infer(settings: InferSettings, stream: TextIO) -> Timing:
             provenance["split"] = settings.split
         request = Request(
             path=settings.pred_path,
-            real_path=settings.real_path,
+            real_path=None if keeps_measured_cells(settings) else settings.real_path,
             provenance={**provenance, "seed": settings.seed, "output": settings.output},
             output=settings.output,
             with_controls=settings.with_controls,

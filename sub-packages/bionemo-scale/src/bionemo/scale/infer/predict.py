@@ -21,6 +21,7 @@ from bionemo.scale.files.provenance import versions_of
 from bionemo.scale.files.writing.h5ad_writer import H5adWriter
 from bionemo.scale.infer.generate import Controls, count, has_counted_zeros, look_at, perturb
 from bionemo.scale.infer.labels import ModelRows, model_rows
+from bionemo.scale.infer.measured_cells import STORE_CONTENT
 from bionemo.scale.infer.parts import Part, PartFolder, cut, parts_path
 from bionemo.scale.infer.plan import READ_ROWS, ControlSet, Plan, SplitPlan, named_obs
 from bionemo.scale.infer.pseudobulk import Conditions, conditions_of, write_pseudobulk
@@ -248,7 +249,7 @@ def write_predictions(
     if rank == 0:
         if request.real_path is not None:
             source = {name: value for name, value in request.provenance.items() if name in ("store", "split")}
-            write_real(plan, request.real_path, provenance=source)
+            write_real(plan, request.real_path, provenance={**source, STORE_CONTENT: plan.store.identity})
         # Last: that the predictions are there says that all is done.
         _merge(loaded, plan, request, folder, conditions)
     num_new = sum(part.num_cells for part in missing)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bionemo.scale.files.writing.folder import new_folder
 from bionemo.scale.files.writing.lock import sole_writer
+from bionemo.scale.infer.measured_cells import keeps_measured_cells
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.outputs import check_absent, check_not_inputs
@@ -53,10 +54,7 @@ def _check_outputs(settings: InferSettings) -> None:
     inputs = [settings.adata, settings.perturbation_features, settings.store, settings.checkpoint]
     check_not_inputs(outputs, inputs)
     if not settings.overwrite:
-        from bionemo.scale.infer.parts import parts_path
-
-        # An interrupted run that left its parts may have written the measured cells already.
-        check_absent(outputs[:1] if parts_path(settings.pred_path).exists() else outputs)
+        check_absent(outputs[:1] if keeps_measured_cells(settings) else outputs)
 
 
 def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:

@@ -5,9 +5,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import anndata
 import pytest
 
-from bionemo.scale.infer.parts import parts_path
+from bionemo.scale.data.store.format import MANIFEST_NAME
+from bionemo.scale.files.provenance import hash_file
+from bionemo.scale.infer.measured_cells import STORE_CONTENT, keeps_measured_cells
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.run.infer import _check_outputs, main
 from bionemo.scale.types import InputError
@@ -43,13 +46,22 @@ def test_predictions_are_replaced_only_where_that_is_asked_for(cells, tmp_path):
     _check_outputs(replace(chosen, overwrite=True))
 
 
-def test_measured_cells_that_an_interrupted_run_wrote_are_no_hindrance(tmp_path):
-    chosen = InferSettings(checkpoint=Path("run"), store=Path("store"), out=tmp_path)
-    (tmp_path / "adata_real.h5ad").write_bytes(b"real")
+def test_measured_cells_of_the_same_split_are_no_hindrance(tmp_path):
+    store, other, real = tmp_path / "store", tmp_path / "other", tmp_path / "adata_real.h5ad"
+    for folder in (store, other):
+        folder.mkdir()
+        (folder / MANIFEST_NAME).write_text(folder.name)
+    real.write_bytes(b"mine")
+    chosen = InferSettings(checkpoint=Path("run"), store=store, out=tmp_path)
     with pytest.raises(InputError, match="adata_real.h5ad: exists already"):
         _check_outputs(chosen)
-    parts_path(tmp_path / "adata_pred.h5ad").mkdir()
+    notes = {"split": "test", STORE_CONTENT: hash_file(store / MANIFEST_NAME)}
+    anndata.AnnData(uns={"bionemo_scale": notes}).write_h5ad(real)
     _check_outputs(chosen)
+    assert keeps_measured_cells(chosen) and not keeps_measured_cells(replace(chosen, overwrite=True))
+    for change in ({"split": "val"}, {"store": other}):
+        with pytest.raises(InputError, match="adata_real.h5ad: exists already"):
+            _check_outputs(replace(chosen, **change))
 
 
 @pytest.mark.parametrize("option", ["--matrix", "--gene-key"])
