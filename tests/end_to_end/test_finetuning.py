@@ -90,7 +90,7 @@ def test_the_report_says_what_is_copied_new_and_frozen(folder: Path, report: str
     lines = [" ".join(line.split()) for line in report.splitlines()]
     assert any(line.startswith(f"genes {SHARED_GENES} copied, {NEW_GENES} new (") for line in lines), report
     assert any(line.endswith(f"{LEFT_OUT_GENES} of the checkpoint left out") for line in lines)
-    assert "perturbations 2 copied, 2 new (IRF1, SPI1), 2 of the checkpoint left out" in lines
+    assert "perturbations 2 copied, 2 new ('IRF1', 'SPI1'), 2 of the checkpoint left out" in lines
     assert "cell types 2 copied, 0 new, 0 of the checkpoint left out" in lines
     assert (
         "new genes are never read (frozen encoder) and are always predicted at their training mean (frozen decoder)"
