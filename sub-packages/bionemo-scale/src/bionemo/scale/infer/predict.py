@@ -269,8 +269,10 @@ def _merge(
     parts = cut(plan.sizes, plan.population)
     blocks = (folder.read(part) for part in parts)
     if conditions is not None:
+        means = planned_means(loaded, plan)
+        sd = None if means is None else means.sd_of_sets(conditions.first_sets().tolist())
         write_pseudobulk(
-            request.path, conditions=conditions, parts=parts, sums=blocks, genes=loaded.card.genes, uns=uns
+            request.path, conditions=conditions, parts=parts, sums=blocks, genes=loaded.card.genes, uns=uns, sd=sd
         )
     else:
         _write_cells(loaded, plan, request, blocks, uns)

@@ -25,6 +25,10 @@ class Conditions:
     of_set: np.ndarray
     """[sets] int64, the condition of each set."""
 
+    def first_sets(self) -> np.ndarray:
+        """Return [conditions] int64, a set of each condition."""
+        return np.unique(self.of_set, return_index=True)[1]
+
 
 def conditions_of(plan: Plan) -> Conditions:
     """Return the conditions of a plan."""
@@ -44,6 +48,7 @@ def write_pseudobulk(
     sums: Iterable[np.ndarray],
     genes: tuple[str, ...],
     uns: dict[str, Any],
+    sd: np.ndarray | None = None,
 ) -> None:
     """Add up the parts and write means.
 
@@ -55,14 +60,15 @@ def write_pseudobulk(
         sums: [2, conditions of the part, G] sums of each part, in the same order.
         genes: Names of the columns.
         uns: Provenance.
+        sd: [conditions, G] float32, standard deviation of the estimated mean, for layers["sd"].
     """
     totals = np.zeros((2, len(conditions.obs), len(genes)))
     for part, part_sums in zip(parts, sums, strict=True):
         totals[:, np.unique(conditions.of_set[part.sets])] += part_sums
     means = (totals / conditions.obs["num_cells"].to_numpy()[:, None]).astype(np.float32)
-    table = anndata.AnnData(
-        X=means[0], obs=conditions.obs, var=pd.DataFrame(index=list(genes)), layers={"control": means[1]}, uns=uns
-    )
+    layers = {"control": means[1], **({} if sd is None else {"sd": sd})}
+    var = pd.DataFrame(index=list(genes))
+    table = anndata.AnnData(X=means[0], obs=conditions.obs, var=var, layers=layers, uns=uns)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
         table.write_h5ad(temporary)

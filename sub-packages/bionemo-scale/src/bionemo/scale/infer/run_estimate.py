@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bionemo.scale.estimate.mixed_model import Conditional, MixedModel
+from bionemo.scale.estimate.mixed_model import Conditional, Estimate, MixedModel
 from bionemo.scale.estimate.storage import ESTIMATE_NAME, load
 from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.infer.plan import Plan
@@ -56,11 +56,18 @@ class PlannedMeans:
 
     def of_sets(self, sets: Sequence[int]) -> np.ndarray:
         """Return [sets, G] float32, the mean of the population that each set is part of; never negative."""
+        return np.maximum(self._estimates(sets).mean, 0.0).astype(np.float32)
+
+    def sd_of_sets(self, sets: Sequence[int]) -> np.ndarray:
+        """Return [sets, G] float32, the standard deviation of the estimate: how far the population's true mean may lie."""
+        return self._estimates(sets).sd.astype(np.float32)
+
+    def _estimates(self, sets: Sequence[int]) -> Estimate:
         groups = [self._estimate.placed(self._plan.group(number)) for number in sets]
         distinct: list[Group] = list(dict.fromkeys(groups))
         row = {group: number for number, group in enumerate(distinct)}
-        means = np.maximum(self._conditional.predict(distinct).mean, 0.0).astype(np.float32)
-        return means[[row[group] for group in groups]]
+        found, rows = self._conditional.predict(distinct), [row[group] for group in groups]
+        return Estimate(mean=found.mean[rows], sd=found.sd[rows])
 
 
 def read_estimate(
