@@ -193,8 +193,13 @@ def _show(summary: "Summary", table: str, out: Path) -> None:
     baselines = summary.baselines
     for name, count in baselines.fallback_cells.items():
         if count:
-            what = "cells without a control of their batch" if name == "matching" else f"baseline {name}: its fallback"
-            print(f"note: {what}: {count} of {baselines.cells} cells")
+            cells = f"{count} of {baselines.cells} cells"
+            what = (
+                f"{cells} have no control of their batch"
+                if name == "matching"
+                else f"{name} uses its fallback for {cells}"
+            )
+            print(f"note: {what}")
     print(f"\ncontrols: {summary.control_policy}; means over {summary.pairs} (cell type, perturbation) pairs")
     print(table)
     for line in _against(summary.against_best_baseline):

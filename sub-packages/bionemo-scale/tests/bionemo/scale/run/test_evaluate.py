@@ -94,7 +94,7 @@ def test_scores_next_to_all_baselines(evaluate, tmp_path):
     assert "PDS left out (one perturbation in the context: no rank): 1 of 1 pairs" in out.replace("[a] ", "").replace(
         "[b] ", ""
     )
-    assert "baseline context_mean: its fallback: 79 of 79 cells" in out
+    assert "note: context_mean uses its fallback for 79 of 79 cells" in out
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert sorted(summary["files"]) == sorted(path.name for path in (tmp_path / "out").iterdir())
     assert (tmp_path / "out" / "delta.png").stat().st_size > 10_000

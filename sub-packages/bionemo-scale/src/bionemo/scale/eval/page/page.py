@@ -154,9 +154,9 @@ def _warnings(lines: list[str]) -> str:
 
 def _scores(summary: Summary) -> str:
     parts = [
-        '<p class="note">Means over pairs; in small type the 95 % interval over '
-        "perturbations, or over contexts where there are too few (p), and over batches (b), and how many pairs are without "
-        "a value. The ceiling is real cells predicting real cells and does not compete.</p>",
+        '<p class="note">Large: mean over (cell type, perturbation) pairs. Small: 95 % confidence interval, (p) resampling '
+        'perturbations (contexts if fewer than three) and (b) leaving out one batch at a time; "without" counts the pairs '
+        "where the metric is undefined. The ceiling scores real cells against real cells and is not ranked.</p>",
         _table(summary, HEADLINE),
         "<h3>Beyond the headline</h3>",
         _table(summary, FURTHER),

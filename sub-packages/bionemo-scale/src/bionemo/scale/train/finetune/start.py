@@ -160,6 +160,6 @@ def _fate_of_new_genes(settings: TrainSettings) -> str:
     written = (
         "are always predicted at their training mean (frozen decoder)"
         if "decoder" in settings.freeze
-        else "start out predicted at their training mean"
+        else "are first predicted at their training mean"
     )
     return f"  new genes {read} and {written}"
