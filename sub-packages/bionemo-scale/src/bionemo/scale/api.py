@@ -203,8 +203,8 @@ class Predictor:
             perturbation_features: File with one vector per perturbation, for those the model was not trained on.
             allow_unknown: Whether cell types and batches that were not trained are predicted under the unknown label.
             matrix: Expression of ``adata``: "X", "layers/NAME", "raw/X" or "obsm/NAME"; ``None`` as the training data was
-                prepared, or X where ``adata`` does not have that.
-            gene_key: var column with gene names; ``None`` as the training data was prepared, or the index likewise.
+                prepared.
+            gene_key: var column with gene names, or "_index" for the index; ``None`` as the training data was prepared.
             set_size: Cells of a set; ``None`` as trained.
             seed: Randomness of stochastic priors and of the zeros of counts.
             **scale: Fields of :class:`bionemo.scale.infer.settings.GivenScale`, for values that do not show what they

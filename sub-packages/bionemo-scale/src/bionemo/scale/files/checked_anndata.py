@@ -68,12 +68,16 @@ class CheckedAnnData:
 
     def columns(self, frame: str) -> list[str]:
         """Return the columns of ``obs``, ``var`` or ``raw/var`` in the order of the table, without its index."""
-        index = self._index(frame).name.rpartition("/")[2]
+        index = self.index_name(frame)
         names = [name for name in self.names(frame) if name not in ("__categories", index)]
         order = {
             str(name): place for place, name in enumerate(np.ravel(self._frame(frame).attribute("column-order", ())))
         }
         return sorted(names, key=lambda name: order.get(name, len(order)))
+
+    def index_name(self, frame: str) -> str:
+        """Return what the index of a frame is called in the file, by which :meth:`column` knows it too."""
+        return self._index(frame).name.rpartition("/")[2]
 
     def index(self, frame: str) -> Any:
         """Return the names of the rows of a frame."""
@@ -90,9 +94,8 @@ class CheckedAnnData:
             InputError: There is none, or it is damaged, of another length, or no text and no real numbers.
         """
         columns = self.columns(frame)
-        index = self._index(frame)
-        if key == index.name.rpartition("/")[2]:
-            return self._values(frame, index)
+        if key == self.index_name(frame):
+            return self.index(frame)
         if key not in columns:
             raise InputError(f"{self.path}: {frame} has no column {key!r}; {suggest(key, columns)}")
         return self._values(frame, self._frame(frame).member(key))

@@ -56,10 +56,9 @@ class InferSettings(GivenScale):
     adata: Path | None = None
     """h5ad whose control cells are carried to the perturbations."""
     matrix: str | None = None
-    """Expression of the h5ad: X, layers/NAME, raw/X or obsm/NAME (default: as the training data was prepared, or X where
-    the file does not have that)."""
+    """Expression of the h5ad: X, layers/NAME, raw/X or obsm/NAME (default: as the training data was prepared)."""
     gene_key: str | None = None
-    """var column of the h5ad with gene names (default: as the training data was prepared, or the index)."""
+    """var column of the h5ad with gene names, or the name of its index (default: as the training data was prepared)."""
     split: SplitName = "test"
     """Split of the store that is predicted."""
     perturbations: tuple[str, ...] = option((), form="labels")

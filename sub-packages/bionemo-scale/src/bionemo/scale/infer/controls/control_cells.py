@@ -16,7 +16,7 @@ from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.anndata_file import H5adSource
 from bionemo.scale.files.checked_anndata import CheckedAnnData
 from bionemo.scale.files.label_list import settle_labels
-from bionemo.scale.files.suggest import suggest
+from bionemo.scale.files.suggest import some, suggest
 from bionemo.scale.infer.controls.control_scale import ControlValues
 from bionemo.scale.infer.settings import GivenScale
 from bionemo.scale.types import DataCard, InputError
@@ -117,8 +117,8 @@ def read_controls(
         card: The model's genes, labels and scale.
         cell_types: Only these; all where none is named.
         given: What the user says of the values.
-        matrix: Where the expression is; ``None`` is where the training data had it, or X where the file has no such.
-        gene_key: var column with the gene names; ``None`` is that of the training data, or the index likewise.
+        matrix: Where the expression is; ``None`` is where the training data had it.
+        gene_key: var column with the gene names; ``None`` is that of the training data.
 
     Raises:
         InputError: If a column, the control label, a cell type or genes are missing, or values are not expression, not
@@ -164,15 +164,48 @@ def _empty_cells(expression: csr_matrix, path: Path) -> tuple[str, ...]:
 
 
 def _open(path: Path, card: DataCard, matrix: str | None, gene_key: str | None) -> H5adSource:
-    """Open a file at what the user names, else at what the training data had, if the file has it."""
+    """Open a file at what the user names, else at what the training data had.
+
+    Raises:
+        InputError: The file does not have that; what is there instead may be something else.
+    """
     with CheckedAnnData(path) as file:
-        place, _, name = card.matrix.partition("/")
         if matrix is None:
-            matrix = card.matrix if not name or name in file.names(place) else "X"
+            check_has_matrix(card, file.names(card.matrix.partition("/")[0]), source=path)
+            matrix = card.matrix
         frame = "raw/var" if matrix == "raw/X" else "var"
-        if gene_key is None and card.gene_key in file.columns(frame):
+        if gene_key is None and card.gene_key is not None and not matrix.startswith("obsm/"):
+            _check_has_gene_key(file, frame, card.gene_key)
             gene_key = card.gene_key
     return H5adSource(path, matrix=matrix, gene_key=gene_key)
+
+
+def check_has_matrix(card: DataCard, names: Sequence[str], *, source: Path | str) -> None:
+    """Refuse cells whose expression is not where that of the training data was.
+
+    Args:
+        card: Says where it was.
+        names: What the cells have there, names of layers for one.
+        source: The cells' name in the refusal.
+
+    Raises:
+        InputError: It is not among ``names``.
+    """
+    place, _, name = card.matrix.partition("/")
+    if name and name not in names:
+        raise InputError(
+            f"{source}: expected expression in {card.matrix}, where the training data had it, found "
+            f"{some(names) or 'nothing'} in {place}; say where it is with --matrix, such as --matrix X"
+        )
+
+
+def _check_has_gene_key(file: CheckedAnnData, frame: str, key: str) -> None:
+    index, columns = file.index_name(frame), file.columns(frame)
+    if key not in (index, *columns):
+        raise InputError(
+            f"{file.path}: expected gene names in {frame}[{key!r}], where the training data had them, found the columns "
+            f"{some(columns) or 'none'}; give --gene-key, which is {index} for the index"
+        )
 
 
 def _control_mask(source: H5adSource, card: DataCard) -> np.ndarray:

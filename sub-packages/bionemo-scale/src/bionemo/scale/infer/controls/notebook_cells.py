@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bionemo.scale.files.suggest import suggest
+from bionemo.scale.infer.controls.control_cells import check_has_matrix
 from bionemo.scale.types import DataCard, InputError
 
 
@@ -18,7 +19,7 @@ def matrix_of(adata: anndata.AnnData, card: DataCard, asked: str | None) -> str:
 
     Args:
         adata: The cells.
-        card: Says where the training data had it, which is taken if the cells have it there too; else it is X.
+        card: Says where the training data had it, which is where it must be if the user does not say.
         asked: Where the user says it is.
 
     Raises:
@@ -29,7 +30,7 @@ def matrix_of(adata: anndata.AnnData, card: DataCard, asked: str | None) -> str:
     if not name or name in known.get(place, ()):
         return asked or card.matrix
     if asked is None:
-        return "X"
+        check_has_matrix(card, known.get(place, ()), source="adata")
     raise InputError(f"adata: no {place} {name!r}; {suggest(name, known.get(place, ()))}")
 
 

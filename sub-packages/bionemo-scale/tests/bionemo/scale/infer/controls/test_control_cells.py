@@ -70,13 +70,20 @@ def test_a_card_of_an_earlier_version_reads_x_and_the_index(store):
     assert (card.matrix, card.gene_key, card.all_controls) == ("X", None, ("NT1",))
 
 
-def test_a_file_without_the_layer_and_the_column_is_read_as_files_are(layered, store, tmp_path):
+def test_a_file_without_the_layer_or_the_column_is_asked_about(layered, store, tmp_path):
     path, _ = layered
-    plain = ad.read_h5ad(path)
+    plain, name = ad.read_h5ad(path), tmp_path / "plain.h5ad"
     plain.X, plain.var_names = plain.layers.pop("counts"), plain.var.pop("symbol").astype(str)
-    plain.write_h5ad(tmp_path / "plain.h5ad")
+    plain.var["rank"], plain.var.index.name = 1, None
+    plain.write_h5ad(name)
+    with pytest.raises(InputError, match="in layers/counts, where .* had it, found nothing in layers; .* --matrix X"):
+        read_controls(name, store.card)
+    columns = r"in var\['symbol'\], where .* had them, found the columns 'rank'; give --gene-key, which is _index for"
+    with pytest.raises(InputError, match=columns):
+        read_controls(name, store.card, matrix="X")
     expected = read_controls(path, store.card).expression.toarray()
-    np.testing.assert_array_equal(read_controls(tmp_path / "plain.h5ad", store.card).expression.toarray(), expected)
+    found = read_controls(name, store.card, matrix="X", gene_key="_index").expression.toarray()
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_what_the_user_says_goes_before_the_card(layered, store):
