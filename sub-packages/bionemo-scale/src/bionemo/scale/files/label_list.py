@@ -127,6 +127,8 @@ def join_known(
 
 
 def _labels_of_file(path: Path) -> tuple[str, ...]:
+    if not path.exists():
+        raise InputError(f"{path}: expected a file with one label a line, found no such file")
     lines = read_text(path).split("\n")
     labels = tuple(line.strip() for line in lines if line.strip())
     if not labels:

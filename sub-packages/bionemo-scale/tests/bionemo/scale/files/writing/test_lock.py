@@ -67,9 +67,14 @@ def test_a_killed_process_leaves_no_lock_behind(tmp_path, lock):
 def test_a_fork_that_outlives_its_killed_parent_does_not_hold_the_lock(tmp_path, lock):
     listen, ready = os.pipe()
 
+    def fork():
+        # Its parent is killed only when the fork has let the lock go, which it does before anything else.
+        os.write(ready, f"{os.getpid()}".encode())
+        time.sleep(60)
+
     def parent():
         with sole_writer(tmp_path, lock):
-            os.write(ready, f"{in_fork(lambda: time.sleep(60))}".encode())
+            in_fork(fork)
             time.sleep(60)
 
     child = in_fork(parent)
