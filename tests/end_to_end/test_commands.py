@@ -65,7 +65,7 @@ def store(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def trained(folder: Path, store: Path) -> Path:
     screen = train(store, folder / "run", STEPS)
-    assert "cells/s" in screen
+    assert "cells/s" in screen and "estimate  of the means" in screen
     assert "NeMo" not in screen, "library chatter belongs in the log file"
     return folder / "run"
 
@@ -93,7 +93,8 @@ def test_run_folder_holds_what_is_promised(trained: Path, store: Path):
 def test_training_continues_where_it_stopped(trained: Path, store: Path, commands: Any, tmp_path: Path):
     copy = tmp_path / "run"
     shutil.copytree(trained, copy)
-    train(store, copy, STEPS + 6, run=commands.run)
+    screen = train(store, copy, STEPS + 6, run=commands.run)
+    assert "estimate  of the means" not in screen, "it is fitted once"
     rows = metrics(copy)
     assert [int(row["step"]) for row in rows if row["loss"]] == [3, 6, 9, 12, 15, 18]
     assert rows[:4] == metrics(trained)[:4], "rows of the first part are kept"

@@ -18,6 +18,7 @@ from nemo.lightning.pytorch.optim import MegatronOptimizerModule
 
 from bionemo.scale.data.sets.datamodule import ScaleDataModule
 from bionemo.scale.data.sets.sampler import Sampling
+from bionemo.scale.estimate.storage import ESTIMATE_NAME
 from bionemo.scale.megatron.kernels import PRECISIONS
 from bionemo.scale.model.scale_model import packed_length
 from bionemo.scale.train.callbacks.average import WeightAverage
@@ -50,6 +51,8 @@ def train(run: ResolvedRun, stream: TextIO) -> Path:
     settings = run.settings
     write_run_folder(settings, run.described, run.card, run.training, run.perturbations)
     if os.environ.get("RANK", "0") == "0" and run.fields.get("generation", "contrast") == "contrast":
+        if not (settings.out / ESTIMATE_NAME).exists():
+            stream.write("estimate  of the means of perturbations, fitted once before the network is trained\n")
         write_estimate(settings.out, run.card, run.training, run.grammar)
     if run.matches is not None and os.environ.get("RANK", "0") == "0":
         stream.write(report(settings, run.start, run.matches))
