@@ -175,6 +175,18 @@ def test_the_trees_have_every_folder():
     assert [name for name in top if f"    {name}" not in readme or f"    {name}" not in architecture] == []
 
 
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_lead_to_headings(page: Path):
+    links = re.findall(r"\]\(([\w./-]*\.md)?#([\w-]+)\)", page.read_text())
+    targets = [(page.parent / name if name else page, anchor) for name, anchor in links]
+    assert [anchor for target, anchor in targets if anchor not in _anchors(target)] == []
+
+
 @pytest.mark.parametrize(
     ("find", "text"),
     [
