@@ -284,6 +284,7 @@ def score(run: Run, store: Any, model: Any, **fields: Any) -> dict[str, float]:
     """Predict the held-out populations and score them with the package's commands' own functions."""
     import anndata
 
+    from bionemo.scale.files.labels.grammar import Grammar
     from bionemo.scale.infer.plan import SplitPlan
     from bionemo.scale.infer.predict import describe, predict_all, write_real
     from bionemo.scale.infer.trained_model import LoadedModel
@@ -292,7 +293,7 @@ def score(run: Run, store: Any, model: Any, **fields: Any) -> dict[str, float]:
     from bionemo.scale.types import Split
 
     before = {name: getattr(model.config, name) for name in fields}
-    card = card_of_training(store.card, store.group_means(Split.TRAIN))
+    card = card_of_training(store.card, store.group_means(Split.TRAIN), Grammar())
     plan = SplitPlan(store, Split.TEST, set_size=model.config.set_size, seed=run.seed)
     with tempfile.TemporaryDirectory() as folder:
         pred, real, out = (Path(folder) / name for name in ("pred.h5ad", "real.h5ad", "scores"))

@@ -70,7 +70,7 @@ def test_the_share_of_the_additive_effect_is_the_caller_s(api_run: Path, cells: 
 @pytest.mark.parametrize(
     ("chosen", "found"),
     [
-        ({"additive_share": 1.5}, "additive_share must be between 0 and 1, found 1.5"),
+        ({"additive_share": 1.5}, "--additive-share must be at least 0 and at most 1, found 1.5"),
         ({"additive_share": 0.5, "generation": "decode"}, "an additive share needs generation='contrast', found"),
     ],
 )

@@ -189,9 +189,9 @@ REFUSALS: dict[str, tuple[tuple[object, ...], str]] = {
     "features": (("--perturbation-features", "{features}"), "was trained with, none; found 2 numbers a perturbation"),
     "part": (
         ("--freeze", "encode"),
-        "--freeze: expected some of encoder, conditions, transport, decoder, found 'encode'",
+        "--freeze must be one of encoder, conditions, transport, decoder, found 'encode'",
     ),
-    "labels": (("--freeze", "conditions"), "2 labels that {first} does not know (IRF1, SPI1)"),
+    "labels": (("--freeze", "conditions"), "2 labels that {first} does not know ('IRF1', 'SPI1')"),
     "all": (("--freeze", "encoder,conditions,transport,decoder"), "all parts are frozen"),
     "stage": (
         ("--freeze", "transport", "--devices", 2, "--pipeline-parallel", 2),

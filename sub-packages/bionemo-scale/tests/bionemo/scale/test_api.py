@@ -18,7 +18,7 @@ from bionemo.scale import api
         (lambda: api.prepare("a.h5ad", "s", datasets=[""]), "--dataset must be text that is not empty, found ''"),
         (lambda: api.prepare("a.h5ad", "s", keys=api.ObsKeys(batch="")), "--batch-key must be the name of a column"),
         (lambda: api.prepare("a.h5ad", "s", knockdown=(0.3, -1.0)), "--knockdown must be above 0, found -1.0"),
-        (lambda: api.train("s", "r", lr=-1), "--lr must be above 0, found -1"),
+        (lambda: api.train("s", "r", lr=-1), "--lr must be at least 0, found -1"),
         (lambda: api.train("s", "r", seed=-1), "--seed must be at least 0"),
         (lambda: api.train("s", "r", max_steps="5"), "--max-steps must be a whole number, found '5'"),
         (lambda: api.Predictor.from_checkpoint("r", num_steps=0), "--num-steps must be at least 1, found 0"),

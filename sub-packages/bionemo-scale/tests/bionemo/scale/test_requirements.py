@@ -38,10 +38,12 @@ def imported(*folders: Path) -> set[str]:
     """Names of the distributions that files import, at any level and at any time."""
     found = set()
     for file in (file for folder in folders for file in folder.rglob("*.py")):
+        # A script may import the one beside it.
+        beside = {other.stem for other in file.parent.glob("*.py")}
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
-                found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found |= {alias.name for alias in node.names} - beside
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module not in beside:
                 found.add(node.module)
     return {distribution(module) for module in found} - {None}
 

@@ -19,7 +19,7 @@ from bionemo.scale.types import InputError
 
 def test_an_environment_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch):
     def create(folder, with_pip):
-        (folder / "bin").mkdir()
+        (folder / "bin").mkdir(parents=True)
         fake(folder / "bin", "echo ERROR: No matching distribution found for cell-eval >&2; exit 1")
 
     monkeypatch.setattr(current.venv, "create", create)
