@@ -233,6 +233,7 @@ def _columns_of(source: H5adSource, card: DataCard) -> np.ndarray:
     if missing:
         raise InputError(
             f"{source.path}: expected the model's {len(card.genes)} genes, found {len(missing)} missing, the first are "
-            f"{', '.join(missing[:5])}"
+            f"{', '.join(missing[:5])}; genes of the file are {some(source.genes.tolist())}: give --gene-key if a var "
+            "column has the model's names"
         )
     return np.array([position[gene] for gene in card.genes])

@@ -95,6 +95,13 @@ def test_what_the_user_says_goes_before_the_card(layered, store):
         read_controls(path, card, matrix="layers/count", gene_key="symbol")
 
 
+def test_genes_of_another_naming_are_shown_with_the_option(layered, store):
+    path, _ = layered
+    found = r"found \d+ missing, the first are .*; genes of the file are NAME, .* give --gene-key if a var column has"
+    with pytest.raises(InputError, match=found.replace("NAME", repr(str(ad.read_h5ad(path).var_names[0])))):
+        read_controls(path, replace(store.card, gene_key=None))
+
+
 def test_every_control_label_is_in_the_refusal(layered, store, tmp_path):
     path, is_control = layered
     ad.read_h5ad(path)[~is_control].copy().write_h5ad(tmp_path / "treated.h5ad")
