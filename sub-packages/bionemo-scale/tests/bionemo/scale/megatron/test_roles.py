@@ -99,7 +99,7 @@ def test_a_configuration_is_copied_for_another_layout_and_back(make_config):
         dict(hidden_dropout=0.3),
         dict(attention_dropout=0.3),
     ],
-    ids=str,
+    ids=lambda fields: ",".join(fields),
 )
 def test_what_is_heeded_changes_the_network(fields, make_model, make_batch):
     def output(**fields):
@@ -118,7 +118,7 @@ def test_what_is_heeded_changes_the_network(fields, make_model, make_batch):
         dict(recompute_granularity="full", recompute_method="block", recompute_num_layers=1),
         dict(recompute_granularity="selective"),
     ],
-    ids=str,
+    ids=lambda fields: ",".join(fields),
 )
 def test_activations_that_are_computed_again_have_the_same_gradients(fields, make_model, make_batch, monkeypatch):
     recomputed = []
