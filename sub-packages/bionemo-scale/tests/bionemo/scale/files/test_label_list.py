@@ -56,7 +56,7 @@ def test_a_file_has_one_label_a_line(tmp_path):
     path.write_text("\n \n")
     with pytest.raises(InputError, match="expected one label a line, found none"):
         given_labels(path)
-    with pytest.raises(InputError, match="nowhere: cannot be read: No such file or directory"):
+    with pytest.raises(InputError, match="nowhere: expected a file with one label a line, found no such file"):
         given_labels("@nowhere")
 
 
