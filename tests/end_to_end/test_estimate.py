@@ -9,6 +9,8 @@ import anndata as ad
 import numpy as np
 import pytest
 
+from bionemo.scale import api
+
 
 pytestmark = pytest.mark.slow
 
@@ -73,3 +75,18 @@ def test_a_pseudobulk_says_how_sure_it_is(folder, commands):
     # A nominal 90 % interval, of a cell type that no network and no estimate has seen perturbed.
     inside = away < 1.645 * np.sqrt(sd.mean(axis=0) ** 2 + sampling**2)
     assert 0.75 < inside.mean() < 0.99
+
+
+def test_python_predicts_between_estimate_and_network_too(folder):
+    """On control cells of a cell type that was never seen perturbed, read as their own controls."""
+    cells = ad.read_h5ad(EXAMPLES / "data" / "kang2018_pbmc_ifnb.h5ad")
+    controls = cells[(cells.obs["cell_type"] == "NK") & (cells.obs["perturbation"] == "control")].copy()
+    measured, estimate, network = (
+        np.asarray(api.Predictor.from_checkpoint(folder / "run", network_weight=weight).predict(controls).X).mean(
+            axis=0
+        )
+        for weight in (None, 0.0, 1.0)
+    )
+    weight = json.loads((folder / "run" / "network_weight.json").read_text())["network_weight"]
+    assert np.median(np.abs(measured - estimate - weight * (network - estimate))) < 5e-3
+    assert np.abs(network - estimate).max() > 0.05

@@ -132,6 +132,7 @@ class Predictor:
         path: PathLike,
         *,
         generation: Literal["decode", "displace", "contrast"] | None = None,
+        network_weight: float | None = None,
         additive_share: float | None = None,
         num_steps: int | None = None,
         samples: int | None = None,
@@ -142,6 +143,8 @@ class Predictor:
         Args:
             path: Run folder, or one of its checkpoints.
             generation: How cells are made of the network's output; ``None`` as trained.
+            network_weight: Of the network's mean against the run's classical estimate: 0 gives the estimate's means, 1 the
+                network's; ``None`` as training measured.
             additive_share: Weight of the perturbation's mean effect in training: 0 is the network alone, 1 the mean
                 effect alone; ``None`` as trained.
             num_steps: Solver steps; ``None`` as trained.
@@ -158,6 +161,7 @@ class Predictor:
             checkpoint=path,
             precision=precision,
             generation=generation,
+            network_weight=network_weight,
             additive_share=additive_share,
             num_steps=num_steps,
             samples=samples,
@@ -170,6 +174,7 @@ class Predictor:
                 checked["checkpoint"],
                 precision=checked["precision"],
                 generation=checked["generation"],
+                network_weight=checked["network_weight"],
                 additive_share=checked["additive_share"],
                 num_generation_steps=checked["num_steps"],
                 num_generation_samples=checked["samples"],
