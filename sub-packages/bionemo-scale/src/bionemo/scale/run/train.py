@@ -93,17 +93,7 @@ def _train(argv: Sequence[str] | None) -> None:
     ranks = take_ranks(os.environ)
     arguments = list(sys.argv[1:] if argv is None else argv)
     if ranks.world_size == 1 and not ranks.launch and settings.devices > 1 and settings.num_nodes == 1:
-        is_new = not settings.out.exists()
-        try:
-            code = _run_processes(settings.devices, arguments)
-            if not code:
-                weigh_network(settings, arguments, is_launched=False)
-            sys.exit(code)
-        except KeyboardInterrupt:
-            # A process that ended later than the first may have written once more.
-            if is_new and not _can_continue(settings.out):
-                shutil.rmtree(settings.out, ignore_errors=True)
-            raise
+        sys.exit(_train_in_processes(settings, arguments))
     try:
         _check_processes(settings, ranks)
         _run(settings, ranks)
@@ -114,6 +104,21 @@ def _train(argv: Sequence[str] | None) -> None:
             # Every process of a machine finds the same; the first one says it.
             sys.exit(EXIT_REFUSED)
         raise
+
+
+def _train_in_processes(settings: TrainSettings, arguments: Sequence[str]) -> int:
+    """Train in one process a device, and return the exit code."""
+    is_new, code = not settings.out.exists(), interrupt.EXIT_INTERRUPTED
+    try:
+        code = _run_processes(settings.devices, arguments)
+    finally:
+        # The first process has tidied up, and one that ended later may have written its log once more.
+        ended_early = code in (EXIT_REFUSED, interrupt.EXIT_INTERRUPTED)
+        if is_new and ended_early and not _can_continue(settings.out):
+            shutil.rmtree(settings.out, ignore_errors=True)
+    if not code:
+        weigh_network(settings, arguments, is_launched=False)
+    return code
 
 
 def _can_continue(out: Path) -> bool:
