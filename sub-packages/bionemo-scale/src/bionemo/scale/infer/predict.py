@@ -247,7 +247,7 @@ def write_predictions(
         folder.write(part, make)
     torch.distributed.barrier()
     if rank == 0:
-        if request.real_path is not None:
+        if request.real_path is not None and isinstance(plan, SplitPlan):
             source = {name: value for name, value in request.provenance.items() if name in ("store", "split")}
             write_real(plan, request.real_path, provenance={**source, STORE_CONTENT: plan.store.identity})
         # Last: that the predictions are there says that all is done.
