@@ -257,7 +257,7 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
 
 def _config(run: Run, store: Any, set_size: int) -> Any:
     from bionemo.scale.model.config import ScaleModelConfig
-    from bionemo.scale.model.sizes import SIZES
+    from bionemo.scale.model.size.sizes import SIZES
 
     card = store.card
     return ScaleModelConfig(

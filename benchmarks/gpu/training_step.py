@@ -26,7 +26,7 @@ from bionemo.scale.megatron.kernels import PRECISIONS
 from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
-from bionemo.scale.model.sizes import REFERENCE_DATA, SIZES
+from bionemo.scale.model.size.sizes import REFERENCE_DATA, SIZES
 from bionemo.scale.model.weights import init_weights
 from bionemo.scale.train.averaged import AveragedModel
 from bionemo.scale.train.step import forward_step

@@ -19,12 +19,12 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.data.prepare import writer
+from bionemo.scale.data.prepare.conversion import writer
 from bionemo.scale.data.prepare.inspection import verify_store
 from bionemo.scale.data.prepare.preprocess import prepare
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.files import anndata_file as h5ad
+from bionemo.scale.files.anndata import anndata_file as h5ad
 from bionemo.scale.run.prepare import main
 from bionemo.scale.types import InputError
 

@@ -30,7 +30,7 @@ from megatron.core.transformer.transformer_layer import TransformerLayer
 from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel, packed_length
-from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.model.weights import init_weights
 from bionemo.scale.train.averaged import AveragedModel
 from bionemo.scale.train.objective import TERMS, stack_terms

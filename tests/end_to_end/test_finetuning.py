@@ -205,7 +205,7 @@ def refused(folder: Path) -> Callable[..., str]:
     """Refuse in this process; answers the one line."""
     api._join_process_group()
     from bionemo.scale.run.train import settings_from
-    from bionemo.scale.train.resolve import resolve
+    from bionemo.scale.train.setup.resolve import resolve
 
     def call(*words: object, store: str = "store-second", out: str = "refused") -> str:
         options = ["--store", folder / store, "--out", folder / out, "--max-steps", 2, *words]

@@ -50,7 +50,7 @@ def groups():
 def network(size: str, precision: str, spec: str):
     """A network with its initial weights, which are the same for every spec and precision."""
     from bionemo.scale.model.config import ScaleModelConfig
-    from bionemo.scale.model.sizes import REFERENCE_DATA, SIZES
+    from bionemo.scale.model.size.sizes import REFERENCE_DATA, SIZES
     from bionemo.scale.model.weights import init_weights
     from bionemo.scale.train.averaged import AveragedModel
 

@@ -10,7 +10,7 @@ import pytest
 
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.infer.settings import InferSettings
-from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.options.arguments import arguments
 from bionemo.scale.options.parser import make_settings
 from bionemo.scale.recipes import groups, tasks

@@ -95,7 +95,7 @@ def train(
     Args:
         store: Folder that :func:`prepare` made.
         out: Run folder.
-        size: A name in :mod:`bionemo.scale.model.sizes`; what a run of that size does by default is in
+        size: A name in :mod:`bionemo.scale.model.size.sizes`; what a run of that size does by default is in
             :mod:`bionemo.scale.recipes.defaults`. ``None`` is "small", or the network of ``from_checkpoint``.
         model: Fields of :class:`bionemo.scale.model.config.ScaleModelConfig` by name.
         **settings: Other fields of :class:`bionemo.scale.train.settings.TrainSettings`: max_steps, seed, lr,
@@ -300,8 +300,8 @@ def evaluate(
     from bionemo.scale.eval.cells.inputs import read_population
     from bionemo.scale.eval.evaluate import TrainingData, split_mismatch
     from bionemo.scale.eval.evaluate import evaluate as evaluate_files
+    from bionemo.scale.eval.output.results import check_out
     from bionemo.scale.eval.progress import Progress
-    from bionemo.scale.eval.results import check_out
     from bionemo.scale.eval.settings import EvaluateSettings, ScoringSettings
 
     check_out(Path(out))

@@ -62,7 +62,7 @@ def process_groups() -> Iterator[None]:
 def make_config(process_groups: None) -> Callable:
     """Tiny configuration; fields by name replace its own."""
     from bionemo.scale.model.config import ScaleModelConfig
-    from bionemo.scale.model.sizes import SIZES
+    from bionemo.scale.model.size.sizes import SIZES
 
     def make(**fields):
         labels = dict(num_cell_types=CELL_TYPES, num_perturbations=PERTURBATIONS, num_batches=BATCHES)

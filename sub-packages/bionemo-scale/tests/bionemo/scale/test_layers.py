@@ -42,33 +42,36 @@ MAY_IMPORT = {
     "api": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", *MIDDLE},
     "run": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", "api", *MIDDLE},
 }
-SCORES = {"cells", "cell_eval", "metrics", "baselines", "sides", "task", "prediction_scores", "scoring"}
-RESULTS = {"summary", "summarise", "results", "table"}
+SCORED = {"cells", "cell_eval", "metrics", "baselines"}
 # Rooms of a folder and files beside them, and which of the others each may import.
 ROOMS = {
+    "files": {
+        "anndata": {"expression_scale", "provenance", "suggest", "writing"},
+        "expression_scale": {"scale_evidence"},
+        "label_list": {"text"},
+        "labels": {"label_list"},
+        "names": set(),
+        "provenance": set(),
+        "scale_evidence": set(),
+        "suggest": set(),
+        "text": set(),
+        "writing": {"names"},
+    },
     "data": {"store": set(), "labels": set(), "sets": {"store"}, "prepare": {"store", "labels", "sets"}},
     "eval": {
         "cells": set(),
         "cell_eval": {"cells"},
         "metrics": {"cells", "cell_eval"},
         "baselines": set(),
-        "sides": {"cells", "metrics"},
-        "task": {"cells", "cell_eval", "metrics", "baselines"},
-        "prediction_scores": SCORES - {"prediction_scores", "scoring"},
-        "scoring": SCORES - {"scoring"},
-        "baseline_files": SCORES,
-        "plot": SCORES,
+        "scores": SCORED,
+        "output": {*SCORED, "scores"},
+        "page": {*SCORED, "scores", "output"},
         "progress": set(),
         "settings": set(),
-        "summary": {"metrics"},
-        "summarise": {*SCORES, "summary"},
-        "results": {*SCORES, "summary", "summarise"},
-        "table": {"cell_eval", "metrics", "task", "summary"},
-        "evaluate": {*SCORES, *RESULTS, "settings", "plot"},
-        "page": {*SCORES, *RESULTS},
+        "evaluate": {*SCORED, "scores", "output", "settings"},
     },
 }
-LARGEST_FOLDER = 13
+LARGEST_FOLDER = 12
 FRAMEWORK = ("nemo", "nemo_run", "lightning", "pytorch_lightning", "bionemo.llm")
 
 

@@ -28,13 +28,13 @@ from bionemo.scale.eval.metrics.intervals import (
     BatchDraws,
     batch_weights,
 )
-from bionemo.scale.eval.results import ResultFolder, check_out
-from bionemo.scale.eval.scoring import Shift, score_contexts
+from bionemo.scale.eval.output.results import ResultFolder, check_out
+from bionemo.scale.eval.output.summarise import input_file, make_summary
+from bionemo.scale.eval.output.summary import Inputs, InputStore, Summary
+from bionemo.scale.eval.output.table import tables
+from bionemo.scale.eval.scores.scoring import Shift, score_contexts
+from bionemo.scale.eval.scores.task import CEILING, Model, Task
 from bionemo.scale.eval.settings import ScoringSettings
-from bionemo.scale.eval.summarise import input_file, make_summary
-from bionemo.scale.eval.summary import Inputs, InputStore, Summary
-from bionemo.scale.eval.table import tables
-from bionemo.scale.eval.task import CEILING, Model, Task
 from bionemo.scale.files.labels.grammar import Grammar, grammar_of
 from bionemo.scale.population import note_few_controls
 from bionemo.scale.types import DataCard, GroupMeans, InputError
@@ -250,7 +250,7 @@ def evaluate(
             inputs=_inputs(real, predictions, training),
         )
         if options.plot:
-            from bionemo.scale.eval.plot import plot_changes
+            from bionemo.scale.eval.output.plot import plot_changes
 
             plot_changes(shifts, model=prepared.task.models[0].name, path=folder.staging / "delta.png")
         folder.finish(summary.to_dict())
@@ -282,7 +282,7 @@ def split_mismatch(training: TrainingData, predictions: Mapping[str, PopulationF
 def _keep_strongest(shifts: list[Shift], task: Task, plot: bool) -> list[Shift]:
     if not plot:
         return []
-    from bionemo.scale.eval.plot import strongest
+    from bionemo.scale.eval.output.plot import strongest
 
     return strongest([shift for shift in shifts if shift.model == task.models[0].name])
 

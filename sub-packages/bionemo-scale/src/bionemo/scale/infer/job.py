@@ -15,7 +15,7 @@ from tqdm import tqdm
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.infer.controls.control_cells import controls_of_store, read_controls
 from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations, with_unknown_contexts
-from bionemo.scale.infer.measured_cells import keeps_measured_cells
+from bionemo.scale.infer.output.measured_cells import keeps_measured_cells
 from bionemo.scale.infer.plan import ControlsPlan, Plan, SplitPlan
 from bionemo.scale.infer.predict import Request, Timing, num_own_cells, write_predictions
 from bionemo.scale.infer.settings import InferSettings

@@ -21,10 +21,10 @@ from bionemo.scale.files.provenance import versions_of
 from bionemo.scale.files.writing.h5ad_writer import H5adWriter
 from bionemo.scale.infer.generate import Controls, count, has_counted_zeros, look_at, perturb
 from bionemo.scale.infer.labels import ModelRows, model_rows
-from bionemo.scale.infer.measured_cells import STORE_CONTENT
+from bionemo.scale.infer.output.measured_cells import STORE_CONTENT
+from bionemo.scale.infer.output.pseudobulk import Conditions, conditions_of, write_pseudobulk
 from bionemo.scale.infer.parts import Part, PartFolder, cut, parts_path
 from bionemo.scale.infer.plan import READ_ROWS, ControlSet, Plan, SplitPlan, named_obs
-from bionemo.scale.infer.pseudobulk import Conditions, conditions_of, write_pseudobulk
 from bionemo.scale.infer.run_estimate import PlannedMeans
 from bionemo.scale.infer.settings import Precision
 from bionemo.scale.infer.trained_model import LoadedModel

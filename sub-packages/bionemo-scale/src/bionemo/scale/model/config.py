@@ -4,7 +4,7 @@
 
 Megatron's own fields describe the transport blocks: ``hidden_size`` is the latent width D, ``num_layers`` the number
 of blocks. The fields here say the rest, each with its role (:class:`bionemo.scale.megatron.roles.Role`). Sizes live in
-:mod:`bionemo.scale.model.sizes`.
+:mod:`bionemo.scale.model.size.sizes`.
 """
 
 from collections.abc import Callable

@@ -23,7 +23,7 @@ from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.megatron.roles import kinds
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.recipes.defaults import size_defaults
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError

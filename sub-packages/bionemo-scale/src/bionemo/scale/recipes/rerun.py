@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bionemo.scale.eval.output.summary import InputFile, Inputs
 from bionemo.scale.eval.page.provenance import file_notes
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 from bionemo.scale.eval.settings import EvaluateSettings
-from bionemo.scale.eval.summary import InputFile, Inputs
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.arguments import arguments_of
 from bionemo.scale.options.settings import Settings

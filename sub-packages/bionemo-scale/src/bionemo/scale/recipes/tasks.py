@@ -21,7 +21,7 @@ from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.settings import InferSettings
-from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.recipes import groups
 from bionemo.scale.recipes.defaults import size_defaults
 from bionemo.scale.recipes.groups import Data, Evaluate, Infer, Model, Optim, Prepare, Trainer, join, restore
@@ -147,7 +147,7 @@ def pretrain_recipe(
     """Return the training of a model of a size.
 
     Args:
-        size: A name in :mod:`bionemo.scale.model.sizes`; hardware and duration are in
+        size: A name in :mod:`bionemo.scale.model.size.sizes`; hardware and duration are in
             :mod:`bionemo.scale.recipes.defaults`.
         store: Folder that ``prepare`` made.
         out: Run folder.

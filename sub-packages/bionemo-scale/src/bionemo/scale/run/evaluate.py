@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from bionemo.scale.eval.cells.inputs import PopulationFile
     from bionemo.scale.eval.evaluate import Prepared, TrainingData
     from bionemo.scale.eval.metrics.intervals import Difference
+    from bionemo.scale.eval.output.summary import Summary
     from bionemo.scale.eval.progress import Progress
-    from bionemo.scale.eval.summary import Summary
 
 
 def parser() -> OptionParser:
@@ -54,7 +54,7 @@ def _evaluate(argv: Sequence[str] | None) -> None:
 
 def _read_and_score(args: EvaluateSettings, progress: "Progress") -> None:
     from bionemo.scale.eval.cells.inputs import read_population
-    from bionemo.scale.eval.results import check_out
+    from bionemo.scale.eval.output.results import check_out
 
     baselines = _baselines(args)
     if args.out is not None:
@@ -138,8 +138,8 @@ def _baselines(args: EvaluateSettings) -> tuple[str, ...]:
 def _write_baselines(
     folder: Path, real: "PopulationFile", training: "TrainingData | None", options: ScoringSettings
 ) -> None:
-    from bionemo.scale.eval.baseline_files import write_baselines
     from bionemo.scale.eval.evaluate import prepare
+    from bionemo.scale.eval.output.baseline_files import write_baselines
 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: expected a folder for the baselines, found a file")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bionemo.scale.files.writing.folder import new_folder
 from bionemo.scale.files.writing.lock import sole_writer
-from bionemo.scale.infer.measured_cells import keeps_measured_cells
+from bionemo.scale.infer.output.measured_cells import keeps_measured_cells
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.outputs import check_absent, check_not_inputs

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.infer.settings import InferSettings
-from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.options.fields import Option, option, options_of
 from bionemo.scale.options.limits import COUNT
 from bionemo.scale.options.parser import OptionParser, given_fields, make_settings

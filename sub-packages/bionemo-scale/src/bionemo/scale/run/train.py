@@ -162,7 +162,7 @@ def _start(settings: TrainSettings, ranks: Ranks, screen: TextIO) -> None:
     from bionemo.scale.megatron import cpu
 
     cpu.install()
-    from bionemo.scale.train.resolve import resolve
+    from bionemo.scale.train.setup.resolve import resolve
 
     run = resolve(settings)
     if ranks.is_first:
@@ -182,7 +182,7 @@ def _show_size(settings: TrainSettings, *, with_store: bool) -> None:
         from bionemo.scale.megatron import cpu
 
         cpu.install()
-        from bionemo.scale.train.size_table import size_table
+        from bionemo.scale.train.setup.size_table import size_table
 
         screen.write(size_table(settings, with_store=with_store))
 

@@ -34,7 +34,7 @@ def adamw_with_cosine(
         weight_decay: Not applied to biases, norms and other vectors.
         clip_grad: Largest norm of the gradient; 0 does not clip.
         use_distributed_optimizer: Shard the optimizer's state over data parallel ranks; see
-            :func:`bionemo.scale.train.run_folder.shards_optimizer`.
+            :func:`bionemo.scale.train.setup.run_folder.shards_optimizer`.
         bf16: Whether parameters are bfloat16.
     """
     return MegatronOptimizerModule(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.limits import COUNT, NOT_NEGATIVE, SEED, SHARE, Limits
 from bionemo.scale.options.settings import Settings

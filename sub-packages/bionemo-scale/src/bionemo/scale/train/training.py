@@ -29,9 +29,9 @@ from bionemo.scale.train.callbacks.stopping import TrainingInterrupted
 from bionemo.scale.train.config import ScaleConfig
 from bionemo.scale.train.finetune.start import report
 from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module
-from bionemo.scale.train.resolve import ResolvedRun
-from bionemo.scale.train.run_folder import write_estimate, write_run_folder
 from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.train.setup.resolve import ResolvedRun
+from bionemo.scale.train.setup.run_folder import write_estimate, write_run_folder
 
 
 def train(run: ResolvedRun, stream: TextIO) -> Path:

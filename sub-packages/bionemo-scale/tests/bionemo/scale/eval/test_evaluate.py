@@ -13,13 +13,13 @@ import polars as pl
 import pytest
 from scipy import sparse
 
-from bionemo.scale.eval import sides
 from bionemo.scale.eval.baselines.estimators import BASELINES
 from bionemo.scale.eval.cells.inputs import PopulationFile, read_population
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.evaluate import TrainingData, evaluate, prepare, split_mismatch
+from bionemo.scale.eval.output.summary import Summary
+from bionemo.scale.eval.scores import sides
 from bionemo.scale.eval.settings import ScoringSettings
-from bionemo.scale.eval.summary import Summary
 from bionemo.scale.types import DataCard, ExpressionScale, FileLabels, Group, GroupMeans, InputError, ObsKeys
 
 

@@ -10,7 +10,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 import bionemo.scale.model.config
 from bionemo.scale.megatron.roles import Role, names_of
 from bionemo.scale.model.config import ScaleModelConfig, encoder_config
-from bionemo.scale.model.sizes import SIZES
+from bionemo.scale.model.size.sizes import SIZES
 
 
 def test_defaults_are_accepted_and_say_what_the_paper_says(make_config):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import polars as pl
 
+from bionemo.scale.eval.output.summary import Summary
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 from bionemo.scale.eval.settings import EvaluateSettings
-from bionemo.scale.eval.summary import Summary
 from bionemo.scale.options.parser import make_settings
 from bionemo.scale.recipes.rerun import commands
 from bionemo.scale.run import evaluate

@@ -10,7 +10,7 @@ import pytest
 
 from bionemo.scale.data.store.format import MANIFEST_NAME
 from bionemo.scale.files.provenance import hash_file
-from bionemo.scale.infer.measured_cells import STORE_CONTENT, keeps_measured_cells
+from bionemo.scale.infer.output.measured_cells import STORE_CONTENT, keeps_measured_cells
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.run.infer import _check_outputs, main
 from bionemo.scale.types import InputError

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bionemo.scale.data.labels.split import read_split_hash
-from bionemo.scale.data.prepare.layout import BlockTable, blocks_of_shard
+from bionemo.scale.data.prepare.conversion.layout import BlockTable, blocks_of_shard
 from bionemo.scale.data.prepare.preprocess import check_groups
 from bionemo.scale.data.sets.controls import ControlMatcher
 from bionemo.scale.data.store.format import (

@@ -18,9 +18,9 @@ from bionemo.scale.data.labels.split import (
     read_split_counts,
     resolve_split,
 )
-from bionemo.scale.data.prepare.layout import FileGroups, count_conditions, lay_out
+from bionemo.scale.data.prepare.conversion.layout import FileGroups, count_conditions, lay_out
+from bionemo.scale.data.prepare.conversion.workspace import workspace
 from bionemo.scale.data.prepare.preprocess import check_groups, check_out, check_scale, count_fallbacks
-from bionemo.scale.data.prepare.workspace import workspace
 from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME, obs_name, shard_name
 from bionemo.scale.data.store.manifest import FileEntry, Manifest, read_manifest
 from bionemo.scale.files.labels.grammar import grammar_of

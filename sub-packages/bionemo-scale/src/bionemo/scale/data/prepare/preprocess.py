@@ -20,7 +20,7 @@ from bionemo.scale.data.labels.split import (
     read_split,
     resolve_split,
 )
-from bionemo.scale.data.prepare.convert import (
+from bionemo.scale.data.prepare.conversion.convert import (
     InputFile,
     ScanTask,
     Survey,
@@ -31,18 +31,18 @@ from bionemo.scale.data.prepare.convert import (
     survey,
     write_input,
 )
-from bionemo.scale.data.prepare.hvg import GeneMoments, select_genes
-from bionemo.scale.data.prepare.layout import check_controls, count_conditions, lay_out
+from bionemo.scale.data.prepare.conversion.hvg import GeneMoments, select_genes
+from bionemo.scale.data.prepare.conversion.layout import check_controls, count_conditions, lay_out
+from bionemo.scale.data.prepare.conversion.scan import FileStatistics
+from bionemo.scale.data.prepare.conversion.scanned import ScannedInput, copy_scans, read_scans, write_scans
+from bionemo.scale.data.prepare.conversion.workspace import workspace
 from bionemo.scale.data.prepare.pool import run_tasks
-from bionemo.scale.data.prepare.scan import FileStatistics
-from bionemo.scale.data.prepare.scanned import ScannedInput, copy_scans, read_scans, write_scans
 from bionemo.scale.data.prepare.settings import PrepareSettings
-from bionemo.scale.data.prepare.workspace import workspace
 from bionemo.scale.data.sets.controls import ControlMatcher
 from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import Manifest
-from bionemo.scale.files.label_column import look_alikes
+from bionemo.scale.files.anndata.label_column import look_alikes
 from bionemo.scale.files.labels.grammar import describe_agents, likely_combinations, respelled
 from bionemo.scale.files.provenance import version_of, versions_of
 from bionemo.scale.files.text import read_text

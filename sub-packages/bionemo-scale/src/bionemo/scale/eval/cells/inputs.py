@@ -18,7 +18,9 @@ from scipy import sparse
 
 from bionemo.scale.eval.cells.populations import Expression, Population
 from bionemo.scale.eval.cells.stored import StoredMatrix, value_blocks
-from bionemo.scale.files.checked_anndata import CheckedAnnData
+from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
+from bionemo.scale.files.anndata.label_column import Labels, look_alikes, read_labels_of
+from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.expression_scale import (
     StatedScale,
     base_refusal,
@@ -27,9 +29,7 @@ from bionemo.scale.files.expression_scale import (
     find_scale,
     read_base,
 )
-from bionemo.scale.files.label_column import Labels, look_alikes, read_labels_of
 from bionemo.scale.files.labels.grammar import Grammar
-from bionemo.scale.files.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.files.scale_evidence import ScaleEvidence
 from bionemo.scale.files.suggest import some, suggest

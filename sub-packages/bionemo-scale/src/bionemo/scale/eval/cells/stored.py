@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from bionemo.scale.files.checked_anndata import CheckedAnnData
-from bionemo.scale.files.matrix_on_disk import MatrixOnDisk
+from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
+from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk
 
 
 BLOCK_VALUES = 1 << 24

@@ -4,8 +4,8 @@
 
 from bionemo.scale.eval.metrics.catalogue import HEADLINE, Metric, loss
 from bionemo.scale.eval.metrics.ranking import best_of
+from bionemo.scale.eval.output.summary import Summary, why_unranked
 from bionemo.scale.eval.page.sources import RunFiles
-from bionemo.scale.eval.summary import Summary, why_unranked
 
 
 _NARROW = 0.5

@@ -12,14 +12,14 @@ from plotly.offline import get_plotlyjs
 from bionemo.scale.eval.metrics.catalogue import FURTHER, HEADLINE, PAPER_METRICS, Metric
 from bionemo.scale.eval.metrics.intervals import Difference
 from bionemo.scale.eval.metrics.ranking import BEST, marks
+from bionemo.scale.eval.output.summary import MetricSummary, Summary
+from bionemo.scale.eval.output.table import legend, newest_columns
 from bionemo.scale.eval.page.cautions import cautions
 from bionemo.scale.eval.page.embedding import Clouds
 from bionemo.scale.eval.page.payload import figures
 from bionemo.scale.eval.page.provenance import file_notes
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
-from bionemo.scale.eval.summary import MetricSummary, Summary
-from bionemo.scale.eval.table import legend, newest_columns
-from bionemo.scale.eval.task import CEILING
+from bionemo.scale.eval.scores.task import CEILING
 from bionemo.scale.files.writing.atomic import write_text
 
 

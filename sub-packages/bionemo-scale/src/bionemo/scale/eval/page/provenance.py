@@ -4,7 +4,7 @@
 
 from pathlib import Path
 
-from bionemo.scale.files.checked_anndata import CheckedAnnData
+from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
 
 
 def file_notes(path: Path) -> dict[str, str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from bionemo.scale.eval.results import GENES, SUMMARY
-from bionemo.scale.eval.summary import InputFile, Summary
+from bionemo.scale.eval.output.results import GENES, SUMMARY
+from bionemo.scale.eval.output.summary import InputFile, Summary
 from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.files.text import read_json, read_yaml
 from bionemo.scale.types import FileLabels, InputError

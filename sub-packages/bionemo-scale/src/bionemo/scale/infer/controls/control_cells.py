@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.data.prepare.scan import check_values
+from bionemo.scale.data.prepare.conversion.scan import check_values
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.files.anndata_file import H5adSource
-from bionemo.scale.files.checked_anndata import CheckedAnnData
+from bionemo.scale.files.anndata.anndata_file import H5adSource
+from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.suggest import some, suggest
 from bionemo.scale.infer.controls.control_scale import ControlValues

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix, diags, vstack
 
-from bionemo.scale.data.prepare.scan import read_library_size, size_factors
-from bionemo.scale.files.anndata_file import CellChunk, H5adSource
+from bionemo.scale.data.prepare.conversion.scan import read_library_size, size_factors
+from bionemo.scale.files.anndata.anndata_file import CellChunk, H5adSource
 from bionemo.scale.files.expression_scale import StatedScale, find_scale
 from bionemo.scale.files.scale_evidence import SAME_SUM, ScaleEvidence
 from bionemo.scale.infer.settings import GivenScale

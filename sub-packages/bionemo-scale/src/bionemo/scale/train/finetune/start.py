@@ -11,9 +11,9 @@ from bionemo.scale.files.suggest import some
 from bionemo.scale.megatron.roles import Role, names_of
 from bionemo.scale.model.checkpoint import find_checkpoint, read_config
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.train.fields import size_fields
 from bionemo.scale.train.finetune.transfer import Match, Matches, match
 from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.train.setup.fields import size_fields
 from bionemo.scale.types import DataCard, InputError
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.data.prepare import preprocess, writer
+from bionemo.scale.data.prepare import preprocess
+from bionemo.scale.data.prepare.conversion import writer
 from bionemo.scale.data.prepare.inspection import verify_store
 from bionemo.scale.data.prepare.preprocess import prepare
 from bionemo.scale.data.prepare.settings import Knockdown, PrepareSettings
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.files import anndata_file as h5ad
+from bionemo.scale.files.anndata import anndata_file as h5ad
 from bionemo.scale.types import ExpressionScale, InputError, ObsKeys, Split
 
 

@@ -12,8 +12,8 @@ import pytest
 from bionemo.scale.eval.cell_eval import newest as current
 from bionemo.scale.eval.cell_eval.adapter import MetricError
 from bionemo.scale.eval.cell_eval.newest import CurrentCellEval, Environment, ensure_environment
-from bionemo.scale.eval.scoring import score_contexts
-from bionemo.scale.eval.task import Model, Task
+from bionemo.scale.eval.scores.scoring import score_contexts
+from bionemo.scale.eval.scores.task import Model, Task
 from bionemo.scale.types import InputError
 
 

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from bionemo.scale.eval.cells import stored
 from bionemo.scale.eval.cells.stored import StoredMatrix, value_blocks
-from bionemo.scale.files.checked_anndata import CheckedAnnData
+from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
 
 
 VALUES = np.where(np.random.default_rng(0).random((41, 7)) < 0.4, np.random.default_rng(1).random((41, 7)), 0)

@@ -11,7 +11,7 @@ from bionemo.scale.eval.cell_eval.adapter import run_cell_eval
 from bionemo.scale.eval.cells.populations import group_means, rows_by_label, to_anndata
 from bionemo.scale.eval.metrics import formulas as metrics
 from bionemo.scale.eval.metrics.differential import differential_expression
-from bionemo.scale.eval.sides import make_side
+from bionemo.scale.eval.scores.sides import make_side
 
 
 def test_pearson_delta_by_hand():

@@ -11,10 +11,7 @@ import pytest
 
 from bionemo.scale.eval.metrics.catalogue import HEADLINE
 from bionemo.scale.eval.metrics.intervals import Interval
-from bionemo.scale.eval.page import page, payload
-from bionemo.scale.eval.page.cautions import cautions
-from bionemo.scale.eval.page.sources import RunFiles, find_run
-from bionemo.scale.eval.summary import (
+from bionemo.scale.eval.output.summary import (
     BaselineNotes,
     Evaluator,
     InputFile,
@@ -25,6 +22,9 @@ from bionemo.scale.eval.summary import (
     OtherEvaluator,
     Summary,
 )
+from bionemo.scale.eval.page import page, payload
+from bionemo.scale.eval.page.cautions import cautions
+from bionemo.scale.eval.page.sources import RunFiles, find_run
 
 
 def row(**means):

@@ -1,0 +1,259 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where each cell goes: groups from labels, and the store row of every cell of a file.
+
+The table of groups is made of what every file counts; the row of each cell only when its file is read, so that
+memory follows the largest file and not the sum of all.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bionemo.scale.data.labels.split import Condition, ResolvedSplit
+from bionemo.scale.data.store.format import CHUNK_ROWS
+from bionemo.scale.data.store.groups import GroupTable
+from bionemo.scale.files.anndata.anndata_file import H5adSource
+from bionemo.scale.files.anndata.label_column import Labels
+from bionemo.scale.files.labels.grammar import Grammar
+from bionemo.scale.files.suggest import suggest
+from bionemo.scale.types import Group, InputError, ObsKeys
+
+
+_MAX_KEY_TABLE = 1 << 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileLabels:
+    """Labels of the cells of one file; every control label is already the first one."""
+
+    path: Path
+    dataset: str
+    cell_type: Labels
+    perturbation: Labels
+    batch: Labels
+    kept: np.ndarray | None = None
+    """[cells] bool, cells that passed a filter; ``None`` keeps all."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was changed about the labels."""
+        return (*self.cell_type.notes, *self.perturbation.notes, *self.batch.notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileGroups:
+    """How many cells a file has of every group."""
+
+    path: Path
+    dataset: str
+    counts: Mapping[Group, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockTable:
+    """The blocks of one input, in store order; groups and rows are counted from the first of that input."""
+
+    group: np.ndarray
+    """[blocks] int64."""
+    chunk: np.ndarray
+    """[blocks] int64, number within the group."""
+    first_row: np.ndarray
+    """[blocks] int64."""
+    num_cells: np.ndarray
+    """[blocks] int64."""
+    is_control: np.ndarray
+    """[blocks] bool."""
+
+
+class _Names(NamedTuple):
+    """Vocabularies of the store."""
+
+    datasets: tuple[str, ...]
+    cell_types: tuple[str, ...]
+    perturbations: tuple[str, ...]
+    batches: tuple[str, ...]
+
+
+def read_labels(source: H5adSource, dataset: str, keys: ObsKeys, grammar: Grammar) -> FileLabels:
+    """Read the label columns of a file and give all controls, and all spellings of a combination, one name.
+
+    Args:
+        source: Open file.
+        dataset: Name of its dataset.
+        keys: obs columns.
+        grammar: How perturbations are read; the first of its controls stands for all.
+
+    Raises:
+        InputError: A column is missing, or some cells have no label.
+    """
+    perturbation = source.labels(keys.perturbation, named=grammar.controls)
+    names = tuple(map(grammar.canonical, perturbation.names))
+    return FileLabels(
+        path=source.path,
+        dataset=dataset,
+        cell_type=source.labels(keys.cell_type),
+        perturbation=replace(perturbation, names=names),
+        batch=source.labels(keys.batch),
+    )
+
+
+def check_controls(found: Mapping[Path, Sequence[str]], keys: ObsKeys, controls: Sequence[str]) -> None:
+    """Check that every control label is in some file.
+
+    Args:
+        found: Perturbation labels of each file.
+        keys: obs columns.
+        controls: Perturbation labels that mean control.
+
+    Raises:
+        InputError: One is in no file.
+    """
+    known = {name for names in found.values() for name in names}
+    for control in controls:
+        if control not in known:
+            where = ", ".join(str(path) for path in found)
+            raise InputError(
+                f"{where}: obs[{keys.perturbation!r}] has no control label {control!r}; {suggest(control, known)}"
+            )
+
+
+def count_groups(file: FileLabels) -> FileGroups:
+    """Count the cells of every group of a file."""
+    labels, group = _label_cells(file)
+    sizes = np.bincount(group[group >= 0], minlength=len(labels))
+    counts: Counter[Group] = Counter()
+    for label, size in zip(labels, sizes.tolist(), strict=True):
+        # Several control labels have one name.
+        counts[label] += size
+    return FileGroups(path=file.path, dataset=file.dataset, counts={label: n for label, n in counts.items() if n})
+
+
+def count_conditions(files: Sequence[FileGroups]) -> dict[Condition, int]:
+    """Return the number of cells of every (dataset, cell type, perturbation)."""
+    counts: Counter[Condition] = Counter()
+    for file in files:
+        for group, size in file.counts.items():
+            counts[Condition(*group[:3])] += size
+    return dict(counts)
+
+
+def lay_out(files: Sequence[FileGroups], split: ResolvedSplit) -> GroupTable:
+    """Order the groups that the split uses: file by file, perturbed before control, then by name.
+
+    Raises:
+        InputError: Two files of one dataset have cells of the same group.
+    """
+    used = [[group for group in file.counts if _is_used(group, split)] for file in files]
+    _check_unique(used, files)
+    names = _vocabularies(files, used, split)
+    indices = [{name: code for code, name in enumerate(vocabulary)} for vocabulary in names]
+    columns: dict[str, list] = {
+        name: [] for name in ("dataset", "cell_type", "perturbation", "batch", "split", "num_cells", "shard")
+    }
+    for shard, (file, groups) in enumerate(zip(files, used, strict=True)):
+        for group in sorted(groups, key=lambda group: (group.perturbation == split.control, *group)):
+            for name, index, label in zip(
+                ("dataset", "cell_type", "perturbation", "batch"), indices, group, strict=True
+            ):
+                # The control label is in no vocabulary.
+                columns[name].append(index.get(label, -1) if name == "perturbation" else index[label])
+            columns["split"].append(split.assignments[Condition(*group[:3])])
+            columns["num_cells"].append(file.counts[group])
+            columns["shard"].append(shard)
+    ends = np.cumsum(columns["num_cells"], dtype=np.int64)
+    first_row = (ends - columns["num_cells"]).tolist()
+    return GroupTable.from_columns({**columns, "first_row": first_row}, **names._asdict(), control=split.control)
+
+
+def rows_of_file(file: FileLabels, groups: GroupTable, shard: int) -> np.ndarray:
+    """Return where each cell of a file goes; cells of a group keep their order.
+
+    Args:
+        file: Its labels.
+        groups: Groups of the store.
+        shard: Number of the file.
+
+    Returns:
+        [cells] int64 rows, counted from the first row of the file; -1 for cells left out.
+    """
+    number = {groups.label(index): index for index in np.flatnonzero(groups.shard == shard).tolist()}
+    labels, group = _label_cells(file)
+    # One more for the cells that a filter left out.
+    owner = np.array([*(number.get(label, -1) for label in labels), -1], dtype=np.int64)
+    group = owner[group]
+    rows = np.full(len(group), -1, dtype=np.int64)
+    cells = np.flatnonzero(group >= 0)
+    # Groups are numbered in row order, so that sorting by group numbers the cells.
+    rows[cells[np.argsort(group[cells], kind="stable")]] = np.arange(len(cells))
+    return rows
+
+
+def blocks_of_shard(groups: GroupTable, shard: int) -> BlockTable:
+    """Cut the groups of one file into blocks of at most ``CHUNK_ROWS`` cells."""
+    members = np.flatnonzero(groups.shard == shard)
+    sizes, is_control = groups.num_cells[members], groups.is_control[members]
+    num_blocks = -(-sizes // CHUNK_ROWS)
+    group = np.repeat(np.arange(len(members)), num_blocks)
+    chunk = np.arange(len(group)) - np.repeat(np.cumsum(num_blocks) - num_blocks, num_blocks)
+    return BlockTable(
+        group=group,
+        chunk=chunk,
+        first_row=(np.cumsum(sizes) - sizes)[group] + chunk * CHUNK_ROWS,
+        num_cells=np.minimum(sizes[group] - chunk * CHUNK_ROWS, CHUNK_ROWS),
+        is_control=is_control[group],
+    )
+
+
+def _label_cells(file: FileLabels) -> tuple[list[Group], np.ndarray]:
+    """Labels that cells of a file have, and which of them each cell has, [cells] int32, -1 for filtered cells."""
+    parts = (file.cell_type, file.perturbation, file.batch)
+    num_keys = math.prod(len(labels.names) for labels in parts)
+    key = np.zeros(len(file.batch.codes), dtype=np.int32 if num_keys < 1 << 31 else np.int64)
+    for labels in parts:
+        key *= len(labels.names)
+        key += labels.codes
+    if num_keys <= _MAX_KEY_TABLE:
+        found = np.flatnonzero(np.bincount(key, minlength=num_keys))
+        table = np.zeros(num_keys, dtype=np.int32)
+        table[found] = np.arange(len(found))
+        group = table[key]
+    else:
+        found, group = np.unique(key, return_inverse=True)
+    if file.kept is not None:
+        group[~file.kept] = -1
+    codes = np.unravel_index(found, [len(labels.names) for labels in parts])
+    names = [[labels.names[code] for code in column.tolist()] for labels, column in zip(parts, codes, strict=True)]
+    return [Group(file.dataset, *label) for label in zip(*names, strict=True)], group
+
+
+def _is_used(group: Group, split: ResolvedSplit) -> bool:
+    return split.assignments.get(Condition(*group[:3])) is not None
+
+
+def _vocabularies(files: Sequence[FileGroups], used: Sequence[Sequence[Group]], split: ResolvedSplit) -> _Names:
+    """Names that kept cells have, sorted; datasets as given."""
+    groups = [group for part in used for group in part]
+    return _Names(
+        datasets=tuple(dict.fromkeys(file.dataset for file in files)),
+        cell_types=tuple(sorted({group.cell_type for group in groups})),
+        perturbations=tuple(sorted({group.perturbation for group in groups} - {split.control})),
+        batches=tuple(sorted({group.batch for group in groups})),
+    )
+
+
+def _check_unique(used: Sequence[Sequence[Group]], files: Sequence[FileGroups]) -> None:
+    seen: dict[Group, int] = {}
+    for number, groups in enumerate(used):
+        for group in groups:
+            other = seen.setdefault(group, number)
+            if other != number:
+                raise InputError(
+                    f"{files[number].path}: cells of {tuple(group)} are in {files[other].path} too; give the files "
+                    "different --dataset names"
+                )

@@ -1,0 +1,228 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""First pass over a file: what its values are, library sizes, and the moments that choose genes."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from bionemo.scale.data.prepare.conversion.hvg import GeneMoments
+from bionemo.scale.files.anndata.anndata_file import CellChunk, H5adSource
+from bionemo.scale.files.expression_scale import StatedScale, check_range, find_scale
+from bionemo.scale.files.scale_evidence import ScaleEvidence, is_whole
+from bionemo.scale.files.writing.atomic import atomic
+from bionemo.scale.types import InputError, ValueKind
+
+
+_CELL = np.dtype([("num_entries", "<i4"), ("total", "<f8")])
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileStatistics:
+    """What the first pass learned of a file."""
+
+    kind: ValueKind
+    num_entries: np.ndarray
+    """[cells] int32, expressed genes of each cell."""
+    library_size: np.ndarray
+    """[cells] float64; 0 for log1p input, where it is not known."""
+    moments: GeneMoments
+    """Over training cells, all genes of the file, expression before the logarithm."""
+    num_below_total: int
+    """Cells whose given library size is smaller than the sum of their counts in the file."""
+    target_sum: float | None = None
+    """What log1p values were scaled to, as far as they show it."""
+    num_empty: int = 0
+    """Cells of the store without any counts."""
+    empty_controls: tuple[str, ...] = ()
+    """Cell types whose control cells all are empty."""
+    is_whole: bool = True
+    """Whether every value is a whole number, as counts mostly are."""
+
+
+class ScanJournal:
+    """What a first pass has learned so far, on disk after every chunk, so that it goes on after a kill.
+
+    Args:
+        path: Without ending; ``.cells`` and ``.npz`` are added.
+        num_cells: Cells of the file.
+        num_genes: Genes of the file.
+    """
+
+    def __init__(self, path: Path, num_cells: int, num_genes: int) -> None:
+        self._cells_path, self._state_path = path.with_suffix(".cells"), path.with_suffix(".npz")
+        self.cells = np.zeros(num_cells, dtype=_CELL)
+        self.moments = GeneMoments(num_genes)
+        self.evidence = ScaleEvidence(num_cells)
+        self.next_cell = 0
+        self.kind: ValueKind | None = None
+        if self._state_path.exists():
+            self._load()
+
+    def add(self, cells: slice) -> None:
+        """Keep what was learned up to the end of a chunk."""
+        with self._cells_path.open("r+b" if self._cells_path.exists() else "wb") as file:
+            # What a killed run has written beyond its last state is written again.
+            file.seek(cells.start * _CELL.itemsize)
+            file.write(self.cells[cells].tobytes())
+            file.flush()
+            os.fdatasync(file.fileno())
+        self.next_cell = cells.stop
+        with atomic(self._state_path) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                next_cell=self.next_cell,
+                kind=self.kind or "",
+                num_cells=self.moments.num_cells,
+                total=self.moments.total,
+                total_of_squares=self.moments.total_of_squares,
+                **self.evidence.state(),
+            )
+
+    def _load(self) -> None:
+        with np.load(self._state_path, allow_pickle=False) as state:
+            next_cell = int(state["next_cell"])
+            found = np.fromfile(self._cells_path, dtype=_CELL, count=next_cell)
+            if len(found) < next_cell:
+                return
+            self.cells[:next_cell] = found
+            self.next_cell = next_cell
+            self.kind = str(state["kind"]) or None
+            self.evidence.load(state)
+            for name in ("num_cells", "total", "total_of_squares"):
+                getattr(self.moments, name)[:] = state[name]
+
+
+def scan(
+    source: H5adSource,
+    *,
+    is_training: np.ndarray,
+    library_size: np.ndarray | None,
+    target_sum: float,
+    stated: StatedScale,
+    progress: Callable[[int], None],
+    journal: ScanJournal,
+) -> FileStatistics:
+    """Read a file once, check every value and add up what normalisation and gene choice need.
+
+    Args:
+        source: The open file.
+        is_training: [cells] bool, cells that may decide which genes are kept.
+        library_size: [cells] given library sizes; ``None`` takes the sum of a cell's counts.
+        target_sum: Library size cells are scaled to.
+        stated: What is said of the values.
+        progress: Called with the number of cells of each piece.
+        journal: What was learned before; goes on from there.
+
+    Raises:
+        InputError: A value is NaN, infinite or negative, values are neither counts nor log1p, or do not show what
+            they are and nobody says it.
+    """
+    progress(journal.next_cell)
+    for chunk in source.chunks(journal.next_cell) if journal.next_cell < source.num_cells else ():
+        check_values(source, chunk)
+        journal.evidence.add(chunk.matrix, chunk.first_cell)
+        journal.kind = _same_kind(source, chunk, journal.kind, stated.values)
+        if journal.kind == "log1p":
+            # Known before the rest of a large file is read.
+            check_range(journal.evidence, str(source.path), stated)
+        cells = slice(chunk.first_cell, chunk.first_cell + chunk.matrix.shape[0])
+        linear = _linear(chunk.matrix, journal.kind)
+        total = np.asarray(linear.sum(axis=1, dtype=np.float64)).ravel()
+        journal.cells["num_entries"][cells] = np.diff(chunk.matrix.indptr)
+        journal.cells["total"][cells] = total
+        factors = np.ones(len(total))
+        if journal.kind == "counts":
+            factors = size_factors(total if library_size is None else library_size[cells], target_sum)
+        chosen = is_training[cells]
+        if not chosen.all():
+            linear, factors = linear[chosen], factors[chosen]
+        journal.moments.add(linear, factors)
+        journal.add(cells)
+        progress(chunk.matrix.shape[0])
+    return _finish(journal, library_size, str(source.path), stated)
+
+
+def _finish(journal: ScanJournal, library_size: np.ndarray | None, where: str, stated: StatedScale) -> FileStatistics:
+    found = find_scale(journal.evidence, where, stated, library_size)
+    total = journal.cells["total"]
+    is_counts = journal.kind == "counts"
+    below = 0 if library_size is None or not is_counts else int((library_size < total * (1 - 1e-6)).sum())
+    return FileStatistics(
+        kind=journal.kind,
+        num_entries=journal.cells["num_entries"],
+        library_size=(total if library_size is None else library_size) if is_counts else np.zeros(len(total)),
+        moments=journal.moments,
+        num_below_total=below,
+        target_sum=found.target_sum,
+        is_whole=journal.evidence.is_whole,
+    )
+
+
+def size_factors(library_size: np.ndarray, target_sum: float) -> np.ndarray:
+    """Return [cells] ``target_sum / library_size``, 0 for cells without counts."""
+    known = library_size > 0
+    return np.divide(target_sum, library_size, out=np.zeros(len(library_size)), where=known)
+
+
+def read_library_size(source: H5adSource, key: str) -> np.ndarray:
+    """Return a library size column, [cells] float64.
+
+    Raises:
+        InputError: The column is missing or a value is not a positive finite number.
+    """
+    values = source.numbers(key)
+    wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+    if len(wrong):
+        raise InputError(
+            f"{source.path}: library size obs[{key!r}] must be positive, found {values[wrong[0]]} in cell "
+            f"{source.cell_names()[wrong[0]]!r} and {len(wrong)} such cells in all"
+        )
+    return values
+
+
+def check_values(source: H5adSource, chunk: CellChunk) -> None:
+    """Refuse NaN, infinite and negative values, naming the first one's cell and gene."""
+    values = chunk.matrix.data
+    # A NaN makes the minimum NaN, so that two reductions cover all three cases without a mask.
+    if not len(values) or (values.min() >= 0 and values.max() < np.inf):
+        return
+    first = int(np.flatnonzero(~((values >= 0) & (values < np.inf)))[0])
+    cell = chunk.first_cell + int(np.searchsorted(chunk.matrix.indptr, first, side="right")) - 1
+    gene = source.genes[chunk.matrix.indices[first]]
+    raise InputError(
+        f"{source.path}: expression must be finite and not negative, found {values[first]} in cell "
+        f"{source.cell_names()[cell]!r}, gene {gene!r}"
+    )
+
+
+def _same_kind(
+    source: H5adSource, chunk: CellChunk, kind: ValueKind | None, stated: ValueKind | None
+) -> ValueKind | None:
+    values = chunk.matrix.data
+    if not len(values):
+        return kind
+    found = kind_of(values, stated)
+    if kind not in (None, found):
+        raise InputError(
+            f"{source.path}: expected one scale in the whole file, found {kind} before cell {chunk.first_cell} and "
+            f"{found} after it"
+        )
+    return found
+
+
+def kind_of(values: np.ndarray, stated: ValueKind | None) -> ValueKind:
+    """Return what some values must be if they are what a store takes: whole numbers are counts."""
+    return stated or ("counts" if is_whole(values) else "log1p")
+
+
+def _linear(matrix: csr_matrix, kind: ValueKind | None) -> csr_matrix:
+    """Expression before the logarithm."""
+    if kind != "log1p":
+        return matrix
+    values = np.expm1(matrix.data, dtype=np.float64)
+    return csr_matrix((values, matrix.indices, matrix.indptr), shape=matrix.shape)

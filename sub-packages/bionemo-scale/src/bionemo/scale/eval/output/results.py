@@ -1,0 +1,157 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The result folder: cell-eval's tables under STATE's names, all models in one table, a summary that survives NaN.
+
+Files are written into a sibling folder and moved when everything is there; files of an earlier evaluation that the
+new one has not are removed, files of others are left alone.
+"""
+
+import json
+import os
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import polars as pl
+
+from bionemo.scale.eval.output.summarise import metric_names
+from bionemo.scale.eval.scores.scoring import ContextScores, Shift
+from bionemo.scale.files.names import file_name
+from bionemo.scale.files.text import read_json
+from bionemo.scale.files.writing.atomic import remove_leftovers, temporary_name
+from bionemo.scale.files.writing.lock import sole_writer
+from bionemo.scale.types import InputError
+
+
+SUMMARY = "summary.json"
+GENES = "genes.parquet"
+"""Predicted and observed change, and adjusted p-values, of every gene, pair and model."""
+
+
+def aggregate(scores: pl.DataFrame) -> pl.DataFrame:
+    """Describe each model's metrics as cell-eval does: count, null_count, mean, std, min, quartiles, max."""
+    described = [
+        frame.select(metric_names(scores)).describe().insert_column(0, pl.lit(model).alias("model"))
+        for (model,), frame in scores.group_by("model", maintain_order=True)
+    ]
+    return pl.concat(described)
+
+
+class ResultFolder:
+    """Collects an evaluation's files; they appear under ``out`` only when :meth:`finish` is reached.
+
+    Use as a context manager: leaving it by an exception leaves nothing behind. One evaluation at a time writes to a folder.
+    """
+
+    def __init__(self, out: Path):
+        self.out = out
+        self._scores: list[pl.DataFrame] = []
+        self._genes: list[pl.DataFrame] = []
+        self._prefixes: dict[str, str] = {}
+        check_out(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        self._open = ExitStack()
+        self._open.enter_context(sole_writer(out, out.with_name(f".{out.name}.lock")))
+        # Of evaluations that were killed: nobody continues them.
+        remove_leftovers(out)
+        self.staging = temporary_name(out)
+        self.staging.mkdir()
+        self._open.callback(shutil.rmtree, self.staging, ignore_errors=True)
+
+    def __enter__(self) -> "ResultFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def add(self, scores: ContextScores) -> None:
+        """Write a context's own files and keep its scores."""
+        # "a_agg_results.csv" would be the results of a context "a_agg", too.
+        used = [name for prefix in self._prefixes.values() for name in (prefix, f"{prefix}_agg")]
+        prefix = file_name(scores.context, ["agg", *used])
+        self._prefixes[scores.context] = prefix
+        for name, frame in (
+            ("results", scores.first_results),
+            ("agg_results", scores.first_results.drop("perturbation").describe()),
+            ("real_de", scores.de_real),
+            ("pred_de", scores.de_pred),
+        ):
+            frame.write_csv(self.staging / f"{prefix}_{name}.csv")
+        self._scores.append(scores.scores)
+        self._genes += [_gene_frame(shift) for shift in scores.shifts]
+
+    @property
+    def prefixes(self) -> dict[str, str]:
+        """Context to the beginning of the names of its own files."""
+        return dict(self._prefixes)
+
+    def scores(self) -> pl.DataFrame:
+        """Return the scores of all contexts, models in order, then contexts."""
+        table = pl.concat(self._scores)
+        order = {name: index for index, name in enumerate(table["model"].unique(maintain_order=True))}
+        return table.sort(pl.col("model").replace_strict(order), "context", "perturbation", maintain_order=True)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write the tables of all contexts and the summary, and move everything to ``out``."""
+        scores = self.scores()
+        scores.write_csv(self.staging / "results.csv")
+        aggregate(scores).write_csv(self.staging / "agg_results.csv")
+        if self._genes:
+            pl.concat(self._genes).write_parquet(self.staging / GENES)
+        files = sorted([*(path.name for path in self.staging.iterdir()), SUMMARY])
+        (self.staging / SUMMARY).write_text(json.dumps({**summary, "files": files}, indent=2, allow_nan=False) + "\n")
+        _publish(self.staging, self.out, files)
+
+
+def _gene_frame(shift: Shift) -> pl.DataFrame:
+    labels = {"model": shift.model, "context": shift.context, "perturbation": shift.perturbation}
+    values = {
+        "pred": shift.pred,
+        "real": shift.real,
+        "fdr_pred": shift.fdr_pred,
+        "fdr_real": shift.fdr_real,
+    }
+    columns = [pl.lit(label).alias(name) for name, label in labels.items()]
+    # float32 has no room for the p-values of large populations.
+    numbers = {
+        name: pl.Series(value, dtype=pl.Float64 if name.startswith("fdr") else pl.Float32)
+        for name, value in values.items()
+    }
+    return pl.DataFrame({"gene": list(shift.genes), **numbers}).select(*columns, pl.all())
+
+
+def check_out(out: Path) -> None:
+    """Refuse a result folder that cannot be one.
+
+    Raises:
+        InputError: ``out`` or one of its parents is a file.
+    """
+    for path in (out, *out.parents):
+        if path.exists():
+            if not path.is_dir():
+                raise InputError(f"{out}: expected a folder for the results, found that {path} is a file")
+            return
+
+
+def _publish(staging: Path, out: Path, files: list[str]) -> None:
+    if not out.exists():
+        os.replace(staging, out)
+        return
+    earlier = _files_of(out / SUMMARY)
+    # The summary goes last: it vouches for the others.
+    for name in sorted(files, key=lambda name: name == SUMMARY):
+        os.replace(staging / name, out / name)
+    for name in set(earlier) - set(files):
+        (out / name).unlink(missing_ok=True)
+
+
+def _files_of(summary: Path) -> list[str]:
+    try:
+        listed = read_json(summary)["files"]
+    except (InputError, KeyError, TypeError):
+        return []
+    return [name for name in listed if isinstance(name, str) and Path(name).name == name]

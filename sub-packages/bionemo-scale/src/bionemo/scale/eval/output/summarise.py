@@ -1,0 +1,212 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""From the table of pairs to the summary: means, intervals, differences from baselines, and the conventions behind them."""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from bionemo.scale.eval.cell_eval.adapter import SKIPPED, versions
+from bionemo.scale.eval.cell_eval.newest import CONVENTIONS, PREFIX
+from bionemo.scale.eval.cells.inputs import PopulationFile
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, PAPER_METRICS, PAPER_NAMES, PaperMetric
+from bionemo.scale.eval.metrics.formulas import MIN_EFFECT
+from bionemo.scale.eval.metrics.intervals import (
+    COVERAGE,
+    MIN_UNITS,
+    NUM_DRAWS,
+    BatchDraws,
+    Difference,
+    Interval,
+    PairBootstrap,
+    batch_intervals,
+)
+from bionemo.scale.eval.metrics.ranking import CONSTANT, best_of
+from bionemo.scale.eval.metrics.spread import BANDWIDTHS, MAX_CELLS, MAX_GENES, MIN_DETECTION
+from bionemo.scale.eval.metrics.undefined import reasons
+from bionemo.scale.eval.metrics.wilcoxon import FOLD_CHANGE_CLIP
+from bionemo.scale.eval.output.summary import (
+    BaselineNotes,
+    Evaluator,
+    InputFile,
+    Inputs,
+    MetricSummary,
+    Names,
+    OtherEvaluator,
+    Summary,
+    only_fallbacks,
+)
+from bionemo.scale.eval.scores.task import KEYS, Task
+
+
+def make_summary(
+    task: Task,
+    scores: pl.DataFrame,
+    *,
+    control_policy: str,
+    notes: Sequence[str],
+    fallbacks: dict[str, int],
+    draws: Sequence[BatchDraws],
+    contexts: dict[str, str],
+    inputs: Inputs,
+) -> Summary:
+    """Sum an evaluation up.
+
+    Args:
+        task: What was scored.
+        scores: One row per model x context x perturbation.
+        control_policy: As the user asked.
+        notes: Lines for the user.
+        fallbacks: Baseline to the cells for which it used its fallback.
+        draws: Scores of pseudobulks without each batch.
+        contexts: Context to the beginning of the names of its files.
+        inputs: What was read.
+    """
+    first = scores.filter(pl.col("model") == scores["model"][0])
+    names = [model.name for model in task.models]
+    unranked = only_fallbacks(fallbacks, num_cells=len(task.cells))
+    rivals = [name for name in task.baselines if name not in unranked]
+    other = task.current
+    return Summary(
+        models=summarise(scores, trained=_trained(task), batch_intervals=batch_intervals(list(draws)), seed=task.seed),
+        against_best_baseline=compare_with_baselines(scores, models=names, baselines=rivals, seed=task.seed),
+        names=Names(models=names, baselines=list(task.baselines), ceiling=task.ceiling),
+        control_policy=control_policy,
+        pairs=first.height,
+        pairs_without_significant_real_gene=int((first["de_nsig_counts_real"] == 0).sum()),
+        baselines=BaselineNotes(
+            fitted_on="training split" if task.training is not None else None,
+            ridge_penalty=_ridge_penalty(task),
+            cells=len(task.cells),
+            seed=task.seed,
+            fallback_cells=fallbacks,
+        ),
+        evaluator=Evaluator(versions=versions(), de_engine=task.engine, conventions=_conventions()),
+        current_evaluator=None
+        if other is None
+        else OtherEvaluator(columns=f"{PREFIX}*", versions=other.versions, conventions=CONVENTIONS),
+        paper_names=PAPER_NAMES,
+        paper_metrics={metric.name: _paper_metric(metric) for metric in PAPER_METRICS},
+        notes=list(notes),
+        contexts=contexts,
+        inputs=inputs,
+    )
+
+
+def input_file(file: PopulationFile) -> InputFile:
+    """Return what the summary says of a file."""
+    labels = file.labels if file.card is None else None
+    return InputFile(path=str(file.path), sha256=file.sha256, labels=labels)
+
+
+def summarise(
+    scores: pl.DataFrame,
+    *,
+    trained: frozenset[str] = frozenset(),
+    batch_intervals: Mapping[str, Mapping[str, Interval]] | None = None,
+    seed: int = 0,
+) -> dict[str, dict[str, MetricSummary]]:
+    """Return model to metric to its summary, models in order of appearance.
+
+    Args:
+        scores: The results table.
+        trained: Perturbations whose change training data show.
+        batch_intervals: Model to metric to its interval over batches.
+        seed: Of the bootstrap.
+    """
+    names = metric_names(scores)
+    bootstrap = PairBootstrap(scores, seed=seed)
+    summaries = {}
+    for (model,), frame in scores.group_by("model", maintain_order=True):
+        why = reasons(frame, trained=trained)
+        batches = (batch_intervals or {}).get(str(model), {})
+        summaries[str(model)] = {
+            name: MetricSummary(
+                mean=frame[name].mean(),
+                n=frame.height - frame[name].null_count(),
+                undefined=frame[name].null_count(),
+                why=why.get(name, {}),
+                interval=bootstrap.interval(frame, name),
+                batch_interval=batches.get(name),
+            )
+            for name in names
+        }
+    return summaries
+
+
+def compare_with_baselines(
+    scores: pl.DataFrame, *, models: Sequence[str], baselines: Sequence[str], seed: int = 0
+) -> dict[str, dict[str, Difference]]:
+    """Return model to metric to its difference from the best baseline, for metrics that have a best."""
+    bootstrap = PairBootstrap(scores, seed=seed)
+    frames = {str(model): frame for (model,), frame in scores.group_by("model", maintain_order=True)}
+    means = {name: {metric: frames[name][metric].mean() for metric in metric_names(scores)} for name in baselines}
+    found: dict[str, dict[str, Difference]] = {}
+    for metric in metric_names(scores):
+        if metric not in BY_COLUMN or BY_COLUMN[metric].best not in ("high", "low"):
+            continue
+        rival = best_of(baselines, BY_COLUMN[metric], means)
+        for model in models:
+            difference = None if rival is None else bootstrap.difference(frames[model], frames[rival], metric)
+            if difference is not None:
+                found.setdefault(model, {})[metric] = difference
+    return found
+
+
+def metric_names(scores: pl.DataFrame) -> list[str]:
+    """Return the metric columns of a results table."""
+    return [name for name in scores.columns if name not in KEYS]
+
+
+def _trained(task: Task) -> frozenset[str]:
+    return frozenset() if task.training is None else frozenset(task.training.changes)
+
+
+def _ridge_penalty(task: Task) -> float | None:
+    if "ridge" not in task.baselines or task.training is None or task.training.ridge is None:
+        return None
+    return task.training.ridge.penalty
+
+
+def _paper_metric(metric: PaperMetric) -> dict[str, str | None]:
+    equal = "yes" if metric.equals_cell_eval else "no"
+    return {
+        "column": metric.column,
+        "equation": metric.equation,
+        "cell_eval_column": metric.cell_eval,
+        "equals cell-eval": f"{equal}, {'except: ' if metric.equals_cell_eval else 'because: '}{metric.because}",
+    }
+
+
+def _conventions() -> dict[str, str]:
+    return {
+        "context": "cell-eval runs per cell type; a summary's mean gives every (context, perturbation) pair one vote",
+        "undefined": "a pair without a value counts as undefined, with the reason, not as 0, 1 or NaN",
+        "fdr": "Benjamini-Hochberg over all perturbations x genes of one context, significant below 0.05",
+        "fold_change": "expm1(mean log1p) of perturbed by control, "
+        f"{FOLD_CHANGE_CLIP:g} where the control is 0, 1/{FOLD_CHANGE_CLIP:g} where the perturbed is 0",
+        "overlap": "top genes by absolute fold change among those significant on both sides; overlap_at_N and "
+        "precision_at_N are 0 where nothing is significant, as in cell-eval",
+        "discrimination": "undefined where a context has one perturbation: a rank among one says nothing",
+        "pearson_delta": f"undefined where no gene is predicted to change by {MIN_EFFECT:g}",
+        "pearson_delta_split": "as pearson_delta, the real controls cut in two at random within batches: the predicted side "
+        "subtracts one half and the real side the other, mean of both ways",
+        "de_chance": "min(significant real genes, significant predicted genes) / genes, what a random set of genes scores "
+        "in overlap_at_N and precision_at_N",
+        "marks": "* best of a column, ^ best and beyond the ceiling, neither at or below de_chance; constant cells "
+        f"(sd_ratio under {CONSTANT}) are not compared in metrics that test or read cells, and are no best baseline there",
+        "mse_mae": "mean over genes of mean expression, no control subtracted; mse_delta and mae_delta subtract it",
+        "intervals": f"{COVERAGE:.0%} percentile bootstrap: {NUM_DRAWS} draws of perturbations (contexts where there are "
+        f"under {MIN_UNITS}); jackknife over batches, left out before the pseudobulk; cells are not drawn",
+        "residuals": "residual_context subtracts from each side its mean change over the context's perturbations, "
+        "residual_perturbation the perturbation's mean change over training contexts, residual_both both",
+        "sd_ratio": "median over genes of predicted by observed standard deviation between cells, genes that "
+        f"{MIN_DETECTION:.0%} of observed cells express",
+        "calibration_error": f"{MAX_GENES} most expressed genes, levels 0.1 to 0.9, at most {MAX_CELLS} cells a side",
+        "edistance": f"unbiased energy distance, Euclidean over genes, at most {MAX_CELLS} cells a side",
+        "mmd": f"unbiased squared MMD of the same cells, Gaussian kernels of {', '.join(map(str, BANDWIDTHS))} times the "
+        "median distance of observed cells",
+        "ceiling": "one half of a pair's real cells as prediction of the other half, same controls; not corrected "
+        "for the halved number of cells, and only pairs with 4 cells or more",
+        "skipped": ", ".join(SKIPPED),
+    }

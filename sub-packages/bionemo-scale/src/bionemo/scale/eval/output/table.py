@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The table a user reads first: one row per model, the paper's headline metrics, the best of each marked."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from bionemo.scale.eval.cell_eval.newest import PREFIX
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, Metric
+from bionemo.scale.eval.metrics.ranking import BEST, BEYOND, CONSTANT, is_constant, marks
+from bionemo.scale.eval.output.summary import MetricSummary, Summary, why_unranked
+from bionemo.scale.eval.scores.task import CEILING
+
+
+_FALLBACK = "[-]"
+"""Mark of a baseline that only fell back."""
+
+Summaries = Mapping[str, Mapping[str, MetricSummary]]
+
+
+def tables(summary: Summary) -> str:
+    """Return the table of headline metrics, and a second one where another cell-eval scored the cells too."""
+    fallbacks = summary.unranked_baselines
+    first = render_table(summary.models, ceiling=CEILING, fallbacks=fallbacks)
+    if summary.current_evaluator is None:
+        return first
+    version = summary.current_evaluator.versions["cell-eval"]
+    second = render_table(summary.models, newest_columns(), ceiling=CEILING, fallbacks=fallbacks)
+    return f"{first}\n\nthe same cells scored by cell-eval {version}\n{second}"
+
+
+def newest_columns() -> tuple[Metric, ...]:
+    """Return the headline metrics that cell-eval computes, in the columns of the newest one."""
+    return tuple(replace(metric, column=PREFIX + metric.column, chance="") for metric in HEADLINE if metric.cell_eval)
+
+
+def render_table(
+    summaries: Summaries,
+    columns: tuple[Metric, ...] = HEADLINE,
+    *,
+    ceiling: str = "",
+    fallbacks: tuple[str, ...] = (),
+) -> str:
+    """Render means over (context, perturbation) pairs as text.
+
+    Args:
+        summaries: Model to metric to its summary, rows in this order.
+        columns: What to show.
+        ceiling: Row of real cells, which are no model: it is never marked, and what is beyond it is marked as such.
+        fallbacks: Baselines that only fell back: not ranked either, marked, and explained below the table.
+
+    Returns:
+        Lines without a final newline. Marks are those of :mod:`bionemo.scale.eval.metrics.ranking`, ``-`` is a column
+        without any value; footnotes explain marks and count the pairs that have no value.
+    """
+    notes = _footnotes(summaries, columns)
+    header = ["model", *(column.name + notes.get(column.name, ("", ""))[0] for column in columns)]
+    cells = [[f"{name} {_FALLBACK}" if name in fallbacks else name] for name in summaries]
+    means = {name: {column: item.mean for column, item in row.items()} for name, row in summaries.items()}
+    competing = [name for name in summaries if name != ceiling and name not in fallbacks]
+    marked = {column.column: marks(competing, column, means, ceiling=ceiling) for column in columns}
+    for column in columns:
+        for row, text in zip(cells, _column_cells(summaries, column, marked[column.column]), strict=True):
+            row.append(text)
+    widths = [max(len(row[index]) for row in [header, *cells]) for index in range(len(header))]
+    lines = [_line(header, widths), "  ".join("-" * width for width in widths)]
+    lines += [_line(row, widths) for row in cells]
+    lines += legend(columns, [mark for found in marked.values() for mark in found.values()])
+    lines += _constant(columns, [name for name in competing if is_constant(means[name])])
+    if fallbacks:
+        lines.append(f"{_FALLBACK} {why_unranked(fallbacks)}")
+    return "\n".join([*lines, *(f"{mark.strip()} {text}" for mark, text in notes.values())])
+
+
+def legend(columns: tuple[Metric, ...], marked: Collection[str]) -> list[str]:
+    """Return what the marks of a table say, and which PDCorr it shows.
+
+    Args:
+        columns: Of the table.
+        marked: Marks that are in it.
+    """
+    lines = [f"{BEST} best of its column" + "".join(f"; {m.name} is best at 1" for m in columns if m.best == "one")]
+    guessed = [metric.name for metric in columns if metric.chance]
+    if guessed:
+        lines[0] += f"; {' and '.join(guessed)} only above {BY_COLUMN['de_chance'].name}, what random genes score"
+    if BEYOND in marked:
+        lines.append(
+            f"{BEYOND} best, but beyond the ceiling (a distance: below 0): one half of the real cells predicts the other no "
+            "better"
+        )
+    shared, split = BY_COLUMN["pearson_delta"], BY_COLUMN["pearson_delta_split"]
+    if shared in columns:
+        lines.append(
+            f"{shared.name} subtracts the same controls on both sides; {split.column} in results.csv disjoint halves"
+        )
+    return lines
+
+
+def _constant(columns: tuple[Metric, ...], names: list[str]) -> list[str]:
+    spoilt = [metric.name for metric in columns if metric.reads in ("tests", "cells") and metric.best != "none"]
+    if not names or not spoilt:
+        return []
+    return [f"constant cells (sd_ratio under {CONSTANT}), not ranked in {', '.join(spoilt)}: {', '.join(names)}"]
+
+
+def _line(row: list[str], widths: list[int]) -> str:
+    first, *rest = (
+        text.ljust(width) if index == 0 else text.rjust(width)
+        for index, (text, width) in enumerate(zip(row, widths, strict=True))
+    )
+    return "  ".join([first, *rest]).rstrip()
+
+
+def _column_cells(summaries: Summaries, column: Metric, marked: Mapping[str, str]) -> list[str]:
+    means = {name: metrics[column.column].mean for name, metrics in summaries.items()}
+    return [
+        "- " if mean is None else f"{mean:.{column.digits}f}{marked.get(name, ' ')}" for name, mean in means.items()
+    ]
+
+
+def _footnotes(summaries: Summaries, columns: tuple[Metric, ...]) -> dict[str, tuple[str, str]]:
+    """Return column title to (mark, text) for columns in which some model lacks values."""
+    notes: dict[str, tuple[str, str]] = {}
+    for column in columns:
+        found = {name: metrics[column.column] for name, metrics in summaries.items()}
+        counts = {name: item.undefined for name, item in found.items() if item.undefined}
+        if not counts:
+            continue
+        total = max(item.n + item.undefined for item in found.values())
+        if len(counts) == len(found) and len(set(counts.values())) == 1:
+            where = f"{next(iter(counts.values()))} of {total} pairs"
+        else:
+            where = ", ".join(f"{name} {count}" for name, count in counts.items()) + f" of {total} pairs"
+        mark = f"[{chr(ord('a') + len(notes))}]"
+        why = dict.fromkeys(reason for item in found.values() for reason in item.why)
+        notes[column.name] = (mark, f"{column.name} left out ({' / '.join(why) or 'no value'}): {where}")
+    return notes

@@ -1,0 +1,223 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""All metrics of one prediction in one context, one row per perturbation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from bionemo.scale.eval.baselines.estimators import named_rng
+from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError, run_cell_eval
+from bionemo.scale.eval.cell_eval.newest import PREFIX
+from bionemo.scale.eval.metrics import formulas as metrics
+from bionemo.scale.eval.metrics import intervals, spread
+from bionemo.scale.eval.metrics.catalogue import EXTRA_METRICS
+from bionemo.scale.eval.metrics.residuals import residual_correlations
+from bionemo.scale.eval.scores.sides import Side, share_batches
+from bionemo.scale.eval.scores.task import CEILING, KEYS, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """The real side of a context."""
+
+    context: str
+    side: Side
+    samples: dict[str, spread.CellSample]
+    """Perturbation to some of its cells."""
+    control_halves: np.ndarray
+    """[2, G] float64, means of two halves of the real controls."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A predicted side, and the truth that it is compared with."""
+
+    name: str
+    side: Side
+    truth: Truth
+    fallbacks: int = 0
+    """Cells for which a baseline used its fallback."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What is kept of a prediction when its cells are let go."""
+
+    cell_eval_results: pl.DataFrame
+    """cell-eval's own results, untouched."""
+    scores: pl.DataFrame
+    """:data:`KEYS` and every metric; null where one has no value."""
+    de: pl.DataFrame
+    changes: np.ndarray
+    """[P, G] float64, from the controls of the predicted side."""
+    draws: intervals.BatchDraws | None
+    fallbacks: int
+
+
+def make_truth(context: str, side: Side, *, control_halves: np.ndarray, seed: int) -> Truth:
+    """Draw the cells that distances are taken from."""
+    samples = {name: _sample(side.cells[rows], context, name, seed=seed) for name, rows in side.rows.items()}
+    return Truth(context=context, side=side, samples=samples, control_halves=control_halves)
+
+
+def score_prediction(task: Task, prediction: Prediction) -> Scored:
+    """Score one prediction.
+
+    Raises:
+        MetricError: A metric failed; the message names the model and the context.
+    """
+    pred, truth = prediction.side, prediction.truth
+    try:
+        results = run_cell_eval(
+            pred=pred.for_cell_eval(task.control),
+            real=truth.side.for_cell_eval(task.control),
+            de_pred=pred.de,
+            de_real=truth.side.de,
+            control=task.control,
+        )
+        table = results if task.current is None else _join_newest(task, prediction, results)
+    except MetricError as error:
+        raise MetricError(f"{error} (model {prediction.name!r}, context {truth.context!r})") from error
+    trained = None if task.training is None else task.training.changes
+    own = {
+        **_paper_metrics(pred, truth.side),
+        **_residuals(pred, truth.side, trained),
+        **_population_metrics(prediction, seed=task.seed),
+        "pearson_delta_split": _split_correlation(pred, truth),
+        "de_chance": _chance(results, num_genes=pred.means.shape[1]),
+    }
+    return Scored(
+        cell_eval_results=results,
+        scores=_undefine(_rows(table, prediction, own), pred.changes),
+        de=pred.de,
+        changes=pred.changes,
+        draws=_batch_draws(prediction, task.batch_weights, control=task.control),
+        fallbacks=prediction.fallbacks,
+    )
+
+
+def _rows(table: pl.DataFrame, prediction: Prediction, own: dict[str, np.ndarray | list[float]]) -> pl.DataFrame:
+    cells = {"cells_real": prediction.truth.side.rows, "cells_pred": prediction.side.rows}
+    return table.with_columns(
+        pl.lit(prediction.name).alias("model"),
+        pl.lit(prediction.truth.context).alias("context"),
+        *(pl.Series(name, [len(members) for members in rows.values()]) for name, rows in cells.items()),
+        *(pl.Series(name, own[name], dtype=pl.Float64) for name in EXTRA_METRICS),
+    ).select(*KEYS, pl.exclude(KEYS))
+
+
+def _join_newest(task: Task, prediction: Prediction, results: pl.DataFrame) -> pl.DataFrame:
+    """Add the columns of another cell-eval."""
+    truth = prediction.truth
+    kind = CEILING if prediction.name == CEILING else "real"
+    newest = task.current.score(
+        pred=prediction.side.for_cell_eval(task.control),
+        real=truth.side.for_cell_eval(task.control),
+        real_key=f"{kind} {truth.context}",
+        control=task.control,
+    )
+    return results.join(newest, on="perturbation", how="left", maintain_order="left")
+
+
+def _paper_metrics(pred: Side, real: Side) -> dict[str, np.ndarray]:
+    """Score as appendix A is written: changes and fold changes of both sides are against the real controls."""
+    changed, observed = pred.means - real.control_mean, real.changes
+    genes, real_genes = pred.genes(real.control_mean), real.genes(real.control_mean)
+    moved = np.abs(changed).max(axis=1) >= metrics.MIN_EFFECT
+    return {
+        "r2": metrics.r2(pred.means, real.means),
+        "paper_pds_l1": metrics.discrimination_score(changed, observed, metric="l1"),
+        "paper_pds_l2": metrics.discrimination_score(changed, observed, metric="l2"),
+        "paper_pds_cosine": metrics.discrimination_score(changed, observed, metric="cosine"),
+        "paper_pdcorr": np.where(moved, metrics.pearson_delta(changed, observed), np.nan),
+        "paper_mae": metrics.error_l1(changed, observed),
+        "paper_mse": metrics.error_l2(changed, observed),
+        "paper_deover": metrics.de_overlap(genes, real_genes),
+        "paper_deprec": metrics.de_precision(genes, real_genes),
+        "paper_diragr": metrics.direction_agreement(genes, real_genes),
+        "paper_lfcspear": metrics.fold_change_spearman(genes, real_genes),
+        "paper_auroc": metrics.roc_auc(genes, real_genes),
+        "paper_auprc": metrics.average_precision(genes, real_genes),
+    }
+
+
+def _split_correlation(pred: Side, truth: Truth) -> np.ndarray:
+    moved = np.abs(pred.means - truth.side.control_mean).max(axis=1) >= metrics.MIN_EFFECT
+    return np.where(moved, metrics.pearson_delta_split(pred.means, truth.side.means, truth.control_halves), np.nan)
+
+
+def _chance(results: pl.DataFrame, *, num_genes: int) -> np.ndarray:
+    """Return the overlap that as many genes drawn at random have, [P]."""
+    counts = results.select("de_nsig_counts_real", "de_nsig_counts_pred").fill_null(0).fill_nan(0)
+    return counts.to_numpy().min(axis=1) / num_genes
+
+
+def _residuals(pred: Side, real: Side, trained: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+    """Correlate residuals; ``trained`` is the mean change of each perturbation over training contexts."""
+    expected = None
+    if trained is not None:
+        nothing = np.full(len(pred.control_mean), np.nan)
+        expected = np.stack([trained.get(name, nothing) for name in real.rows])
+    residuals = residual_correlations(pred.changes, real.changes, expected)
+    return {
+        "residual_context": residuals.context,
+        "residual_perturbation": residuals.perturbation,
+        "residual_both": residuals.both,
+    }
+
+
+def _population_metrics(prediction: Prediction, *, seed: int) -> dict[str, list[float]]:
+    pred, truth = prediction.side, prediction.truth
+    scores: dict[str, list[float]] = {name: [] for name in ("sd_ratio", "calibration_error", "edistance", "mmd")}
+    for name, observed in truth.samples.items():
+        cells = pred.cells[pred.rows[name]]
+        predicted = _sample(cells, truth.context, name, seed=seed)
+        distance = spread.compare(predicted, observed)
+        scores["sd_ratio"].append(spread.sd_ratio(cells, truth.side.cells[truth.side.rows[name]]))
+        scores["calibration_error"].append(spread.calibration_error(predicted.cells, observed.cells))
+        scores["edistance"].append(distance.edistance)
+        scores["mmd"].append(distance.mmd)
+    return scores
+
+
+def _sample(cells: np.ndarray, context: str, perturbation: str, *, seed: int) -> spread.CellSample:
+    return spread.sample_cells(cells, rng=named_rng(seed, context, perturbation))
+
+
+def _batch_draws(
+    prediction: Prediction, weights: dict[str, np.ndarray] | None, *, control: str
+) -> intervals.BatchDraws | None:
+    """Score pseudobulks with all batches and without each; ``None`` where sides do not have the same batches."""
+    pred, real = prediction.side, prediction.truth.side
+    if weights is None or not share_batches(pred, real):
+        return None
+    controls = [side.bulks[control].mean(weights) for side in (pred, real)]
+    draws = np.full((len(real.rows), len(intervals.BATCH_METRICS), 1 + len(weights)), np.nan)
+    for row, name in enumerate(real.rows):
+        scored = intervals.batch_scores(
+            pred=pred.bulks[name].mean(weights),
+            real=real.bulks[name].mean(weights),
+            pred_control=controls[0],
+            real_control=controls[1],
+        )
+        draws[row] = [scored[metric] for metric in intervals.BATCH_METRICS]
+    return intervals.BatchDraws(
+        model=prediction.name,
+        sums=dict(zip(intervals.BATCH_METRICS, np.nansum(draws, axis=0), strict=True)),
+        counts=dict(zip(intervals.BATCH_METRICS, np.isfinite(draws).sum(axis=0), strict=True)),
+    )
+
+
+def _undefine(scores: pl.DataFrame, changes: np.ndarray) -> pl.DataFrame:
+    """Put null where a number has no meaning: NaN, infinity, a rank among one, the direction of no change."""
+    moved = pl.Series(np.abs(changes).max(axis=1) >= metrics.MIN_EFFECT)
+    numbers = pl.col(pl.Float64)
+    scores = scores.with_columns(pl.when(numbers.is_finite()).then(numbers))
+    directions = [name for name in ("pearson_delta", PREFIX + "pearson_delta") if name in scores]
+    scores = scores.with_columns(pl.when(moved).then(pl.col(directions)))
+    if scores.height > 1:
+        return scores
+    ranks = [name for name in scores.columns if name.removeprefix(PREFIX) in DISCRIMINATION]
+    return scores.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ranks)

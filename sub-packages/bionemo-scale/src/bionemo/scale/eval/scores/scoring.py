@@ -1,0 +1,229 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Score predictions and baselines context by context, as STATE does: one cell type at a time.
+
+The false discovery rate, the discrimination rank and the control all belong to one context. The differential
+expression of the real cells is computed once for a context and serves every model.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import polars as pl
+
+from bionemo.scale.eval.baselines.estimators import BASELINES, Matches, Targets, match_controls, named_rng
+from bionemo.scale.eval.cells.halves import Halves, half_means, split_halves
+from bionemo.scale.eval.cells.populations import Population
+from bionemo.scale.eval.metrics.intervals import BatchDraws
+from bionemo.scale.eval.scores.prediction_scores import Prediction, Scored, Truth, make_truth, score_prediction
+from bionemo.scale.eval.scores.sides import Side, make_side
+from bionemo.scale.eval.scores.task import CEILING, Model, Task
+from bionemo.scale.types import Group, GroupMeans
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """Predicted and observed change of mean expression of one perturbation in one context."""
+
+    model: str
+    context: str
+    perturbation: str
+    genes: tuple[str, ...]
+    pred: np.ndarray
+    """[G] float64."""
+    real: np.ndarray
+    """[G] float64."""
+    fdr_pred: np.ndarray
+    """[G] float64, adjusted p-values of the predicted cells."""
+    fdr_real: np.ndarray
+    """[G] float64."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextScores:
+    """Scores of all models and baselines in one context."""
+
+    context: str
+    scores: pl.DataFrame
+    """:data:`KEYS`, cell-eval's columns and those it has not; null where a metric has no value."""
+    first_results: pl.DataFrame
+    """cell-eval's own results of the first model, untouched."""
+    de_real: pl.DataFrame
+    de_pred: pl.DataFrame
+    """Of the first model."""
+    shifts: tuple[Shift, ...]
+    """Of the models."""
+    batch_draws: tuple[BatchDraws, ...]
+    """Of the models and baselines whose cells have the batches of the real ones."""
+    fallbacks: dict[str, int]
+    """Name to the cells for which a baseline's fallback was used; ``matching`` counts cells without a control of
+    their batch."""
+
+
+def score_contexts(task: Task, progress: Callable[[str], None] | None = None) -> Iterator[ContextScores]:
+    """Score one context after the other.
+
+    Args:
+        task: What to score.
+        progress: Called with ``context / model`` after each is done.
+
+    Raises:
+        MetricError: A metric failed; the message names the model and the context.
+    """
+    for context in task.contexts():
+        yield _score_context(task, context, progress or (lambda _: None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Context:
+    """Real cells of one context, and the control that each is matched with."""
+
+    truth: Truth
+    cells: Population
+    controls: Population
+    matches: Matches
+
+    @property
+    def control_expression(self) -> np.ndarray:
+        """[controls, G] float32, real control cells as they were read once."""
+        return self.truth.side.adata.X[len(self.cells) :]
+
+
+def _score_context(task: Task, context: str, progress: Callable[[str], None]) -> ContextScores:
+    real = _read_context(task, context)
+    scored: dict[str, Scored] = {}
+    for name, predict in _predictions(task, real):
+        scored[name] = _score_one(task, predict)
+        progress(f"{context} / {name}")
+    first, truth = next(iter(scored.values())), real.truth
+    models = {model.name: scored[model.name] for model in task.models}
+    return ContextScores(
+        context=context,
+        scores=pl.concat(item.scores for item in scored.values()),
+        first_results=first.cell_eval_results,
+        de_real=truth.side.de,
+        de_pred=first.de,
+        shifts=tuple(shift for name, item in models.items() for shift in _shifts(name, truth, item, real.cells.genes)),
+        batch_draws=tuple(item.draws for item in scored.values() if item.draws is not None),
+        fallbacks={"matching": real.matches.fallbacks} | {name: item.fallbacks for name, item in scored.items()},
+    )
+
+
+def _read_context(task: Task, context: str) -> _Context:
+    cells = task.cells.select(task.cells.cell_type == context)
+    controls = task.controls.select(task.controls.cell_type == context)
+    side = _side(task, cells, controls)
+    halves = half_means(side.adata.X[len(cells) :], controls.batch, named_rng(task.seed, context, "control halves"))
+    return _Context(
+        truth=make_truth(context, side, control_halves=halves, seed=task.seed),
+        cells=cells,
+        controls=controls,
+        matches=context_matches(task, context, cells, controls),
+    )
+
+
+def _score_one(task: Task, predict: Callable[[], Prediction]) -> Scored:
+    """Predict and score; the predicted cells, which can be many, are gone when this returns."""
+    return score_prediction(task, predict())
+
+
+def _predictions(task: Task, real: _Context) -> Iterator[tuple[str, Callable[[], Prediction]]]:
+    """Yield models, then baselines, then the ceiling: the name, and a function that makes the prediction."""
+    for model in task.models:
+        yield model.name, partial(_of_model, task, model, real.truth)
+    for name in task.baselines:
+        yield name, partial(_of_baseline, task, name, real)
+    halves = split_halves(real.cells.perturbation, named_rng(task.seed, real.truth.context, CEILING))
+    if task.ceiling and halves.names:
+        yield CEILING, partial(_half_of_the_other, task, real, halves)
+
+
+def _of_model(task: Task, model: Model, truth: Truth) -> Prediction:
+    predicted = model.cells.select(model.cells.cell_type == truth.context)
+    controls = model.controls.select(model.controls.cell_type == truth.context)
+    return Prediction(name=model.name, side=_side(task, predicted, controls), truth=truth)
+
+
+def _of_baseline(task: Task, name: str, real: _Context) -> Prediction:
+    targets = baseline_targets(task, real.truth.context, real.cells, real.control_expression, real.matches)
+    predicted = BASELINES[name](targets)
+    side = _side(task, replace(real.cells, expression=predicted.expression), real.controls)
+    return Prediction(name=name, side=side, truth=real.truth, fallbacks=predicted.fallbacks)
+
+
+def _half_of_the_other(task: Task, real: _Context, halves: Halves) -> Prediction:
+    """Take one half of the real cells for a prediction of the other."""
+    cells = replace(real.cells, expression=real.truth.side.cells)
+    controls = replace(real.controls, expression=real.control_expression)
+    first, second = (_side(task, cells.select(rows), controls) for rows in (halves.first, halves.second))
+    truth = make_truth(real.truth.context, second, control_halves=real.truth.control_halves, seed=task.seed)
+    return Prediction(name=CEILING, side=first, truth=truth)
+
+
+def _side(task: Task, cells: Population, controls: Population) -> Side:
+    by_batch = task.batch_weights is not None
+    return make_side(cells, controls, control=task.control, engine=task.engine, by_batch=by_batch)
+
+
+def baseline_targets(task: Task, context: str, cells: Population, controls: np.ndarray, matches: Matches) -> Targets:
+    """Return what baselines see of one context.
+
+    Args:
+        task: What is scored.
+        context: The cell type.
+        cells: Real perturbed cells of the context, of which only the labels are handed on.
+        controls: [controls, G] float32, real control cells of the context.
+        matches: A control for each cell.
+    """
+    return Targets(
+        cell_type=context,
+        perturbation=cells.perturbation,
+        batch=cells.batch,
+        controls=controls[matches.rows] if task.baselines else controls[:0],
+        context_control=controls.mean(axis=0, dtype=np.float64),
+        batch_control={
+            name: controls[pool].mean(axis=0, dtype=np.float64)
+            for name, pool in matches.pools.items()
+            if task.baselines
+        },
+        control_groups=_control_groups(task, context, matches.control_batch, controls),
+        training=task.training,
+        seed=task.seed,
+    )
+
+
+def _control_groups(task: Task, context: str, batch: np.ndarray, controls: np.ndarray) -> GroupMeans:
+    """Return the pseudobulks of the real controls by batch; none where no baseline reads them."""
+    names = list(dict.fromkeys(batch.tolist())) if task.baselines else []
+    means = [controls[batch == name].mean(axis=0, dtype=np.float64) for name in names]
+    return GroupMeans(
+        groups=tuple(Group("", context, task.control, name) for name in names),
+        means=np.array(means).reshape(len(names), controls.shape[1]),
+        counts=np.array([int((batch == name).sum()) for name in names], dtype=np.int64),
+    )
+
+
+def context_matches(task: Task, context: str, cells: Population, controls: Population) -> Matches:
+    """Draw a control for each cell of a context; the draws depend on the seed and the context alone."""
+    return match_controls(cells.batch, controls.batch, named_rng(task.seed, context))
+
+
+def _shifts(model: str, truth: Truth, scored: Scored, genes: tuple[str, ...]) -> Iterator[Shift]:
+    side, size = truth.side, len(genes)
+    fdr = []
+    for de in (scored.de, side.de):
+        blocks = de["fdr"].to_numpy().reshape(-1, size)
+        fdr.append(dict(zip(de["target"].to_numpy()[::size], blocks, strict=True)))
+    for name, predicted, observed in zip(side.rows, scored.changes, side.changes, strict=True):
+        yield Shift(
+            model=model,
+            context=truth.context,
+            perturbation=name,
+            genes=genes,
+            pred=predicted,
+            real=observed,
+            fdr_pred=fdr[0][name],
+            fdr_real=fdr[1][name],
+        )

@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a run will be, settled before anything is started: settings, store, beginning and run folder fit one another.
+
+It needs Megatron and not NeMo, whose import takes several times as long as all the checks.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bionemo.scale.data.labels.split import check_leakage
+from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files.labels.grammar import Grammar, describe_agents, grammar_of
+from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
+from bionemo.scale.megatron.roles import OF_A_LAYOUT, Role, kinds
+from bionemo.scale.megatron.saved_weights import check_weights
+from bionemo.scale.model.checkpoint import newest_whole
+from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.train.finetune.start import (
+    Start,
+    check_architecture,
+    check_features,
+    compare,
+    find_start,
+    inherited_fields,
+)
+from bionemo.scale.train.finetune.transfer import Matches
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.train.setup.fields import parse_overrides, size_fields
+from bionemo.scale.train.setup.run_folder import check_same_run, description, shards_optimizer
+from bionemo.scale.train.tables import TABLES_NAME, Perturbations, card_of_training, read_perturbations
+from bionemo.scale.types import DataCard, GroupMeans, InputError, Split
+
+
+_SEPARATORS = ("combination_separator", "dose_separator")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedRun:
+    """A run that can be started."""
+
+    settings: TrainSettings
+    fields: dict[str, Any]
+    """Of :class:`ScaleModelConfig`."""
+    described: dict[str, Any]
+    """What config.yaml says of the run."""
+    is_sharded: bool
+    """Whether data parallel ranks share the optimizer's state."""
+    card: DataCard
+    """Genes and labels of the training data."""
+    training: GroupMeans
+    """Pseudobulks of the training split."""
+    perturbations: Perturbations
+    agents: str
+    """What perturbations are made of, in words; empty where each label is one agent."""
+    grammar: Grammar
+    """How labels are read."""
+    has_validation: bool
+    """Whether the store's split has perturbed cells to validate with."""
+    start: Start | None
+    """The checkpoint of another run that this one starts from, or the run's own newest one in its place."""
+    matches: Matches | None
+    """Genes and labels shared with that checkpoint; ``None`` where there is nothing to copy."""
+
+
+def resolve(settings: TrainSettings) -> ResolvedRun:
+    """Settle what a run is. Writes nothing.
+
+    Raises:
+        InputError: If the store, the settings or what the run folder already holds do not fit.
+    """
+    with Store.open(settings.store, blind=settings.blind) as store:
+        has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
+        training = store.group_means(Split.TRAIN)
+        overrides, identity = read_overrides(settings), store.identity
+        start = None if settings.from_checkpoint is None else find_start(settings)
+        grammar = read_grammar(store, start, overrides)
+        card = card_of_training(store.card, training, grammar)
+    # Before anything opens them: NeMo unpickles the weights of a run that it continues.
+    for path in {newest_whole(settings.out / "checkpoints"), None if start is None else start.path} - {None}:
+        check_weights(path / "weights")
+    perturbations = read_perturbations(card.perturbations, grammar, settings.perturbation_features)
+    fields = network_fields(settings, card, perturbations, start)
+    config = checked_config(fields)
+    matches = None if start is None or start.continues else compare(settings, start, config, card)
+    is_sharded = shards_optimizer(settings.out)
+    described = description(settings, config, identity=identity, is_sharded=is_sharded)
+    check_same_run(settings.out, described)
+    return ResolvedRun(
+        settings=settings,
+        fields=fields,
+        described=described,
+        is_sharded=is_sharded,
+        card=card,
+        training=training,
+        perturbations=perturbations,
+        agents=describe_agents(card.perturbations, grammar),
+        grammar=grammar,
+        has_validation=has_validation,
+        start=start,
+        matches=matches,
+    )
+
+
+def network_fields(
+    settings: TrainSettings, card: DataCard, perturbations: Perturbations, start: Start | None = None
+) -> dict[str, Any]:
+    """Return the network's fields: a size's or a checkpoint's, the data's dimensions, the layout, the user's own.
+
+    Raises:
+        InputError: If they do not fit one another.
+    """
+    overrides = read_overrides(settings)
+    agents, features = perturbations.agents, perturbations.features
+    if start is not None:
+        check_architecture(settings, overrides, start)
+        check_features(start, 0 if features is None else features.shape[1])
+    fields: dict[str, Any] = {
+        "perturbation_source": "learned" if features is None else "both",
+        **(size_fields(settings.size) if start is None else inherited_fields(start)),
+        **{name: getattr(card, name) for name in _SEPARATORS if getattr(card, name)},
+        "num_genes": len(card.genes),
+        "num_cell_types": len(card.cell_types),
+        "num_perturbations": len(card.perturbations),
+        "num_batches": len(card.batches),
+        "set_size": settings.set_size,
+        "seed": settings.seed,
+        "tensor_model_parallel_size": settings.tensor_parallel,
+        "pipeline_model_parallel_size": settings.pipeline_parallel,
+        "layer_spec": choose_layer_spec(settings.spec, settings.precision),
+        **PRECISIONS[settings.precision].config_fields(),
+        "tables_file": str(settings.out / TABLES_NAME),
+        "num_agents": len(agents.names),
+        "max_agents": agents.members.shape[1],
+        "feature_size": 0 if features is None else features.shape[1],
+        **overrides,
+    }
+    if (fields["perturbation_source"] == "learned") == bool(fields["feature_size"]):
+        raise InputError(
+            f"--set perturbation_source={fields['perturbation_source']}: features go with --perturbation-features and "
+            "with no other source than features or both"
+        )
+    return fields
+
+
+def read_overrides(settings: TrainSettings, *, decided: frozenset[Role] = frozenset(Role)) -> dict[str, Any]:
+    """Return the fields that a user sets by name.
+
+    Args:
+        settings: Of the run.
+        decided: Roles whose fields the run decides where it can.
+
+    Raises:
+        InputError: If there is no such field, a value is not of its type, or an option or the data decide the field.
+    """
+    overrides = parse_overrides(ScaleModelConfig, settings.overrides)
+    for name in sorted(overrides.keys() & OF_A_LAYOUT):
+        raise InputError(f"--set {name}: a field of Megatron's that SCALE does not use; leave it out")
+    for name, kind in kinds(ScaleModelConfig).items():
+        if name in overrides and kind.decided_by and kind.role in decided:
+            option = kind.decided_by.startswith("--")
+            advice = f"use {kind.decided_by}" if option else f"{kind.decided_by} decides it; leave it out"
+            raise InputError(f"--set {name}: {advice}")
+    return overrides
+
+
+def checked_config(fields: dict[str, Any]) -> ScaleModelConfig:
+    """Return the configuration of a network.
+
+    Raises:
+        InputError: If the fields do not fit one another.
+    """
+    try:
+        return ScaleModelConfig(**fields)
+    except (ValueError, AssertionError) as error:
+        raise InputError(f"model configuration: {error}") from error
+
+
+def read_grammar(store: Store, start: Start | None, overrides: dict[str, Any]) -> Grammar:
+    """Return how labels are read: as the store says, or else as ``--set`` or the checkpoint does.
+
+    Raises:
+        InputError: Two of them differ, or one perturbation is in two splits under two spellings.
+    """
+    inherited = {} if start is None else inherited_fields(start)
+    for name in _SEPARATORS:
+        said = getattr(store.card, name)
+        if said and overrides.get(name, said) != said:
+            raise InputError(
+                f"--set {name}={overrides[name]}: expected {said!r}, with which {store.path} was prepared; prepare it "
+                "again to read its labels otherwise"
+            )
+        if name == "dose_separator" and said and start is not None and not inherited.get(name):
+            raise InputError(
+                f"{store.path}: labels have doses after {said!r}, expected none: the network of {start.path} knows no "
+                "doses"
+            )
+    found = {name: overrides.get(name, inherited.get(name, "")) for name in _SEPARATORS}
+    grammar = grammar_of(store.card, combination=found["combination_separator"], dose=found["dose_separator"])
+    if any(found[name] and not getattr(store.card, name) for name in _SEPARATORS):
+        _check_spellings(store, grammar)
+    return grammar
+
+
+def _check_spellings(store: Store, grammar: Grammar) -> None:
+    """Look for leaks that prepare could not see, for it was not told how labels are read."""
+    groups = store.groups
+    labels = ((groups.label(index), Split(groups.split[index])) for index in range(len(groups)))
+    read = ((group._replace(perturbation=grammar.canonical(group.perturbation)), split) for group, split in labels)
+    try:
+        check_leakage(read, control=store.card.control)
+    except InputError as error:
+        raise InputError(
+            f"{store.path}: {error} under two spellings; prepare it again with --combination-separator and "
+            "--dose-separator"
+        ) from error

@@ -1,0 +1,153 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Contexts, models and baselines scored together on real cells."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError, metric_columns
+from bionemo.scale.eval.metrics.catalogue import EXTRA_METRICS
+from bionemo.scale.eval.scores import prediction_scores, sides
+from bionemo.scale.eval.scores.scoring import score_contexts
+from bionemo.scale.eval.scores.task import KEYS, Model, Task
+
+
+def split(population):
+    is_control = population.perturbation == "control"
+    return population.select(~is_control), population.select(is_control)
+
+
+def shrunk(cells, factor=0.7):
+    return replace(cells, expression=(cells.dense() * factor).astype(np.float32))
+
+
+@pytest.fixture
+def task(kang_population) -> Task:
+    cells, controls = split(kang_population)
+    model = Model(name="model", cells=shrunk(cells), controls=controls)
+    return Task(cells=cells, controls=controls, control="control", models=(model,), baselines=("control",))
+
+
+def test_rows_and_columns(task):
+    heard = []
+    scored = list(score_contexts(task, heard.append))
+    assert [item.context for item in scored] == ["CD8 T", "NK"]
+    assert heard == ["CD8 T / model", "CD8 T / control", "NK / model", "NK / control"]
+    frame = pl.concat(item.scores for item in scored)
+    assert frame.columns == [*KEYS, *metric_columns(), *EXTRA_METRICS]
+    assert frame["model"].to_list() == ["model", "control"] * 2
+    assert frame["cells_real"].to_list() == [79, 79, 55, 55]
+    assert frame["cells_real"].to_list() == frame["cells_pred"].to_list()
+
+
+def test_a_rank_among_one_perturbation_is_undefined(task):
+    scored = next(iter(score_contexts(task)))
+    for name in DISCRIMINATION:
+        assert scored.scores[name].null_count() == 2
+        assert scored.first_results[name].to_list() == [1], "cell-eval's own table stays as it is"
+
+
+def test_ranks_among_several_are_kept(papalexi_population):
+    cells, controls = split(papalexi_population)
+    model = Model(name="model", cells=cells, controls=controls)
+    scored = next(iter(score_contexts(Task(cells=cells, controls=controls, control="control", models=(model,)))))
+    assert scored.scores["discrimination_score_l1"].to_list() == [1] * 5
+    assert scored.scores["r2"].to_list() == pytest.approx([1] * 5)
+    assert scored.scores["sd_ratio"].to_list() == pytest.approx([1] * 5)
+    assert scored.fallbacks == {"matching": 0, "model": 0}
+
+
+def test_no_predicted_change_has_no_correlation(task):
+    controls = task.controls
+    cells = task.cells.select(np.arange(len(controls)))
+    cells = replace(cells, expression=controls.expression, cell_type=controls.cell_type)
+    model = Model(name="null", cells=cells, controls=controls)
+    scored = next(iter(score_contexts(replace(task, models=(model,), baselines=()))))
+    assert scored.scores["pearson_delta"].to_list() == [None]
+    assert scored.scores["mse"][0] > 0
+
+
+def test_no_nan_is_left(task):
+    for scored in score_contexts(task):
+        for name in (*metric_columns(), *EXTRA_METRICS):
+            assert not scored.scores[name].is_nan().any(), name
+
+
+def test_controls_of_the_prediction_change_its_scores_alone(task):
+    own = Model(name="own", cells=task.models[0].cells, controls=shrunk(task.controls))
+    scored = next(iter(score_contexts(replace(task, models=(task.models[0], own), baselines=()))))
+    same, other = scored.scores["pearson_delta"]
+    assert other > same, "cells and controls shrunk alike keep the direction of change"
+    assert scored.scores["mse"][0] == pytest.approx(scored.scores["mse"][1])
+
+
+def test_real_differential_expression_is_computed_once(task, monkeypatch):
+    calls = []
+
+    def counted(adata, **kwargs):
+        calls.append(adata.n_obs)
+        return original(adata, **kwargs)
+
+    original = sides.differential_expression
+    monkeypatch.setattr(sides, "differential_expression", counted)
+    list(score_contexts(task))
+    assert len(calls) == 2 * (1 + 2), "per context: real, model, control"
+
+
+def test_seed_and_labels_decide_the_draws(task):
+    def run(seed, contexts=("CD8 T", "NK")):
+        keep = np.isin(task.cells.cell_type, contexts)
+        model = replace(task.models[0], cells=task.models[0].cells.select(keep))
+        some = replace(task, cells=task.cells.select(keep), models=(model,), seed=seed)
+        return list(score_contexts(some))[-1].scores
+
+    assert run(0).equals(run(0))
+    assert run(0).equals(run(0, contexts=("NK",))), "another cell type in the file changes nothing"
+    assert not run(0).equals(run(1))
+
+
+def test_baseline_control_has_the_spread_of_real_cells_and_no_effect(task):
+    scores = pl.concat(item.scores for item in score_contexts(task)).filter(pl.col("model") == "control")
+    assert (scores["sd_ratio"] - 1).abs().max() < 0.35
+    assert scores["pearson_delta"].abs().max() < 0.35
+
+
+def test_ceiling_scores_one_half_of_the_real_cells_against_the_other(papalexi_population):
+    cells, controls = split(papalexi_population)
+    model = Model(name="model", cells=shrunk(cells), controls=controls)
+    few = np.flatnonzero(cells.perturbation == "SPI1")[3:]
+    keep = np.setdiff1d(np.arange(len(cells)), few)
+    cells, model = cells.select(keep), replace(model, cells=model.cells.select(keep))
+    task = Task(cells=cells, controls=controls, control="control", models=(model,), ceiling=True)
+    scores = next(iter(score_contexts(task))).scores.filter(pl.col("model") == "ceiling")
+    assert scores["perturbation"].to_list() == ["ATF2", "IFNGR2", "JAK2", "STAT1"], "three cells are too few to cut"
+    counts = [int((cells.perturbation == name).sum()) for name in scores["perturbation"]]
+    assert scores["cells_pred"].to_list() == [-(-count // 2) for count in counts]
+    assert scores["cells_real"].to_list() == [count // 2 for count in counts]
+    value = dict(zip(scores["perturbation"], scores["pearson_delta"], strict=True))
+    assert value["STAT1"] > 0.5
+    assert 0 < scores["edistance"].abs().max() < 0.5
+
+
+def test_a_failure_names_model_and_context(task, monkeypatch):
+    def fail(**kwargs):
+        raise MetricError("cell-eval failed")
+
+    monkeypatch.setattr(prediction_scores, "run_cell_eval", fail)
+    with pytest.raises(MetricError, match=r"model 'model', context 'CD8 T'"):
+        list(score_contexts(task))
+
+
+def test_chance_and_split_controls_are_those_of_the_cells(papalexi_population):
+    cells, controls = split(papalexi_population)
+    model = Model(name="model", cells=shrunk(cells), controls=controls)
+    scores = next(
+        iter(score_contexts(Task(cells=cells, controls=controls, control="control", models=(model,))))
+    ).scores
+    smaller = scores.select(pl.min_horizontal("de_nsig_counts_real", "de_nsig_counts_pred") / len(cells.genes))
+    assert scores["de_chance"].to_list() == smaller.to_series().to_list() and scores["de_chance"].max() > 0
+    assert (scores["pearson_delta_split"] < scores["pearson_delta"]).all()
+    assert scores["pearson_delta_split"].min() > -1

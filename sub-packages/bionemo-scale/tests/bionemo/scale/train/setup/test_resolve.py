@@ -1,0 +1,113 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bionemo.scale.files.labels.grammar import Grammar
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.train.tables import read_perturbations
+from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
+
+
+@pytest.fixture
+def config_of(process_groups):
+    from bionemo.scale.train.setup.resolve import checked_config, network_fields
+
+    labels = dict(cell_types=("B", "T"), perturbations=("A",), batches=("1",), control="none")
+    card = DataCard(genes=tuple("abcd"), **labels, scale=ExpressionScale(), keys=ObsKeys())
+
+    def make(overrides: dict[str, str] | None = None, **settings):
+        run = TrainSettings(store=Path("store"), out=Path("out"), size="tiny", overrides=overrides or {}, **settings)
+        fields = network_fields(run, card, read_perturbations(card.perturbations, Grammar(), None))
+        return checked_config(fields)
+
+    return make
+
+
+def refusal(config_of, *arguments, **settings) -> str:
+    with pytest.raises(InputError) as error:
+        config_of(*arguments, **settings)
+    return str(error.value)
+
+
+def test_precision_reaches_the_network(config_of):
+    single, half = config_of(), config_of(precision="bf16")
+    assert (single.bf16, single.params_dtype, single.pipeline_dtype) == (False, torch.float32, torch.float32)
+    assert (half.bf16, half.params_dtype, half.pipeline_dtype) == (True, torch.bfloat16, torch.bfloat16)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="refused for want of a CUDA device, and there is one")
+@pytest.mark.parametrize("settings", [{"precision": "fp8"}, {"spec": "te"}])
+def test_what_this_machine_cannot_run_is_refused(settings, config_of):
+    assert "found no CUDA device" in refusal(config_of, **settings)
+
+
+@pytest.mark.parametrize(
+    "name, value, option",
+    [
+        ("layer_spec", "te", "--spec"),
+        ("fp8", "hybrid", "--precision"),
+        ("bf16", "true", "--precision"),
+        ("tensor_model_parallel_size", "2", "--tensor-parallel"),
+        ("pipeline_model_parallel_size", "2", "--pipeline-parallel"),
+        ("seed", "3", "--seed"),
+        ("set_size", "3", "--set-size"),
+    ],
+)
+def test_fields_with_an_option_are_set_by_it(name, value, option, config_of):
+    assert refusal(config_of, {name: value}) == f"--set {name}: use {option}"
+
+
+@pytest.mark.parametrize(
+    "name, value, owner",
+    [("num_genes", "3", "the store"), ("max_agents", "3", "the store"), ("tables_file", "x", "the run folder")],
+)
+def test_fields_that_the_data_decide_are_not_set(name, value, owner, config_of):
+    assert refusal(config_of, {name: value}) == f"--set {name}: {owner} decides it; leave it out"
+
+
+@pytest.mark.parametrize(
+    "name, value, expected",
+    [
+        ("context_parallel_size", "2", "expected 1, found 2"),
+        ("num_moe_experts", "4", "expected None, found 4"),
+        ("qk_layernorm", "true", "expected False, found True"),
+        ("cpu_offloading", "true", "expected False, found True"),
+    ],
+)
+def test_fields_that_the_network_ignores_are_refused(name, value, expected, config_of):
+    found = refusal(config_of, {name: value})
+    assert found == (
+        f"model configuration: {name} is a field of Megatron's that SCALE does not use: {expected}; leave it out"
+    )
+
+
+def test_sizes_that_megatron_derives_are_not_set(config_of):
+    found = refusal(config_of, {"expert_tensor_parallel_size": "2"})
+    assert found == ("--set expert_tensor_parallel_size: a field of Megatron's that SCALE does not use; leave it out")
+
+
+def test_a_layout_that_does_not_fit_names_the_field(config_of):
+    found = refusal(config_of, {"num_layers": "3"}, devices=2, pipeline_parallel=2)
+    assert found.startswith("model configuration: num_layers=3 must spread evenly over 2 pipeline stages")
+    assert (
+        config_of(
+            {"num_layers": "3", "num_layers_in_first_pipeline_stage": "1"}, devices=2, pipeline_parallel=2
+        ).num_layers_in_first_pipeline_stage
+        == 1
+    )
+
+
+def test_what_can_be_refused_is_refused_before_nemo_is_imported(tmp_path):
+    code = (
+        "import sys; from bionemo.scale.run.train import main; code = main(sys.argv[1:]); "
+        "print(code, sorted({'nemo', 'lightning', 'transformers', 'bionemo.llm'} & set(sys.modules)), "
+        "'bionemo.scale.train.setup.resolve' in sys.modules)"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, "--store", tmp_path / "none", "--out", tmp_path / "run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "2 [] True", done.stderr
