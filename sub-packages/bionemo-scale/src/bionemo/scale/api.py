@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bionemo.scale.files.label_list import given_labels
+from bionemo.scale.files.provenance import version_of
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.megatron.ranks import RANK_VARIABLES
 from bionemo.scale.options.arguments import arguments
@@ -42,6 +43,14 @@ if TYPE_CHECKING:
     from bionemo.scale.infer.trained_model import LoadedModel
 
 __all__ = ("FileLabels", "InputError", "ObsKeys", "Predictor", "evaluate", "prepare", "train")
+
+
+def __getattr__(name: str) -> str:
+    """Return the package's version as ``__version__``; ``bionemo`` and ``bionemo.scale`` are namespaces without one."""
+    if name == "__version__":
+        return version_of("bionemo-scale")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 PathLike = str | os.PathLike[str]
 LabelsLike = str | os.PathLike[str] | Sequence[str]

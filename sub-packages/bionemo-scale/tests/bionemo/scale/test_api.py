@@ -5,6 +5,7 @@
 import pytest
 
 from bionemo.scale import api
+from bionemo.scale.files.provenance import version_of
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,9 @@ def test_values_are_refused_with_the_line_of_the_command(call, found, tmp_path, 
     with pytest.raises(api.InputError) as refused:
         call()
     assert found in str(refused.value) and list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_that_of_the_distribution():
+    assert api.__version__ == version_of("bionemo-scale")
+    with pytest.raises(AttributeError, match="'versions'"):
+        _ = api.versions
