@@ -160,7 +160,7 @@ class A:
 
 
 def test_every_folder_has_its_place():
-    found = {path.name.removesuffix(".py") for path in SOURCE.iterdir()} - {"__pycache__"}
+    found = {path.name.removesuffix(".py") for path in SOURCE.iterdir()} - {"__pycache__", "py.typed"}
     assert found <= set(MAY_IMPORT)
 
 
