@@ -3,6 +3,7 @@
 """A run measures how much its network is worth, and predicts by it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import anndata as ad
@@ -46,7 +47,25 @@ def test_the_network_is_measured_on_what_it_has_not_seen(folder):
     assert found["num_pairs"] == 2
     assert 0 <= found["network_weight"] <= 1
     assert found["error_of_both"] <= min(found["error_of_estimate"], found["error_of_network"]) + 1e-9
-    assert not (folder / "run" / "blind").exists()
+    assert not (folder / "run" / "weighing").exists()
+
+
+def test_folds_measure_the_network_on_every_training_context_and_continue(folder, commands, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(folder / "run", run)
+    (run / "network_weight.json").unlink()
+    # One part was measured before the run was stopped.
+    kept = {"cell_type": "kept", "perturbation": "IFN-beta", "estimate": 1.0, "cross": 0.1, "difference": 1.0}
+    (run / "weighing").mkdir()
+    (run / "weighing" / "0-of-2.json").write_text(json.dumps([kept]))
+    size = ("--size", "tiny", "--max-steps", 100, "--val-interval", 100, "--blind-share", 0.05)
+    commands.run("train", "--store", folder / "store", "--out", run, *size, "--folds", 2)
+    found = json.loads((run / "network_weight.json").read_text())
+    # Seven cell types: four in part 0, which is the one kept, and three in part 1.
+    assert found["num_pairs"] == len(found["pairs"]) == 1 + 3
+    assert found["pairs"][0] == kept
+    assert found["standard_error"] > 0
+    assert not (run / "weighing").exists()
 
 
 def test_predicted_means_lie_between_estimate_and_network(folder, commands):

@@ -1,21 +1,15 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""How much the network's mean is worth beside the classical estimate, measured on groups that neither has seen.
+"""Compares a network and a classical estimate on groups that neither has seen."""
 
-With e the estimate, n the network's mean and y the measured mean of a (context, perturbation) that was held out, the
-weight that predicts best in squared error over all of them and all genes is
-
-    w = sum (n - e)(y - e) / sum (n - e)^2,    kept between 0 and 1.
-
-The sampling error of y is in neither e nor n, so that it does not bias w.
-"""
-
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from bionemo.scale.data.store.blind import Fold
 from bionemo.scale.data.store.reader import Store
+from bionemo.scale.estimate.weight import PairErrors
 from bionemo.scale.infer.parts import cut
 from bionemo.scale.infer.plan import SplitPlan
 from bionemo.scale.infer.predict import predict_part
@@ -25,27 +19,13 @@ from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.types import Group, InputError, Split
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What was found."""
-
-    network_weight: float
-    num_pairs: int
-    """(Context, perturbation) pairs that were held out."""
-    error_of_estimate: float
-    """Mean squared error over pairs and genes."""
-    error_of_network: float
-    error_of_both: float
-    """With the weight."""
-
-
-def measure(checkpoint: Path, store_path: Path, *, blind: bool) -> Measured:
-    """Measure the weight on the validation groups of a store.
+def errors_of_pairs(checkpoint: Path, store_path: Path, *, blind: Fold | None) -> tuple[PairErrors, ...]:
+    """Predict the validation groups of a store by network and by estimate, and compare with the measured means.
 
     Args:
         checkpoint: Run folder or checkpoint.
         store_path: The run's store.
-        blind: Whether the run was kept from a part of the training groups, which take the validation groups' place.
+        blind: Part of the training groups that the run was kept from, which takes the validation groups' place.
 
     Raises:
         InputError: There are no such groups, or the run has no estimate.
@@ -59,7 +39,10 @@ def measure(checkpoint: Path, store_path: Path, *, blind: bool) -> Measured:
         chosen = store.groups.perturbed_in(Split.VAL)
         truth = store.pseudobulks(chosen)
         network = _network_means(loaded, plan, truth.groups)
-        return _weigh(_by_pair(truth.groups, truth.counts, (truth.means, network, _estimated(estimate, truth.groups))))
+        pairs = _rows_of_pairs(truth.groups)
+        tables = (truth.means, network, _estimated(estimate, truth.groups))
+        means = (_by_pair(table, truth.counts, pairs) for table in tables)
+        return _errors([(pair[1], pair[2]) for pair in pairs], *means)
 
 
 def _network_means(loaded: LoadedModel, plan: SplitPlan, groups: tuple[Group, ...]) -> np.ndarray:
@@ -79,29 +62,31 @@ def _estimated(estimate: RunEstimate, groups: tuple[Group, ...]) -> np.ndarray:
     return np.maximum(estimate.model.predict(groups).mean, 0.0)
 
 
-def _by_pair(groups: tuple[Group, ...], counts: np.ndarray, tables: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Return [tables, pairs, G] means over the batches of each (context, perturbation), by their numbers of cells."""
+def _rows_of_pairs(groups: tuple[Group, ...]) -> dict[tuple[str, str, str], list[int]]:
+    """Return the groups of each (dataset, cell type, perturbation), which differ in their batches."""
     pairs: dict[tuple[str, str, str], list[int]] = {}
     for row, group in enumerate(groups):
         pairs.setdefault((group.dataset, group.cell_type, group.perturbation), []).append(row)
-    return np.array(
-        [[np.average(table[rows], axis=0, weights=counts[rows]) for rows in pairs.values()] for table in tables]
-    )
+    return pairs
 
 
-def _weigh(means: np.ndarray) -> Measured:
-    truth, network, estimate = means
-    difference = network - estimate
-    size = float((difference**2).sum())
-    weight = float(np.clip((difference * (truth - estimate)).sum() / size, 0.0, 1.0)) if size > 0 else 0.0
+def _by_pair(table: np.ndarray, counts: np.ndarray, pairs: dict[tuple[str, str, str], list[int]]) -> np.ndarray:
+    """Return [pairs, G] means over the batches of each pair, by their numbers of cells."""
+    return np.array([np.average(table[rows], axis=0, weights=counts[rows]) for rows in pairs.values()])
 
-    def error(predicted: np.ndarray) -> float:
-        return float(((predicted - truth) ** 2).mean())
 
-    return Measured(
-        network_weight=weight,
-        num_pairs=truth.shape[0],
-        error_of_estimate=error(estimate),
-        error_of_network=error(network),
-        error_of_both=error(estimate + weight * difference),
+def _errors(
+    labels: Sequence[tuple[str, str]], truth: np.ndarray, network: np.ndarray, estimate: np.ndarray
+) -> tuple[PairErrors, ...]:
+    """Compare [pairs, G] means."""
+    missing, difference = truth - estimate, network - estimate
+    return tuple(
+        PairErrors(
+            cell_type=cell_type,
+            perturbation=perturbation,
+            estimate=float((missing[row] ** 2).mean()),
+            cross=float((difference[row] * missing[row]).mean()),
+            difference=float((difference[row] ** 2).mean()),
+        )
+        for row, (cell_type, perturbation) in enumerate(labels)
     )

@@ -16,6 +16,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bionemo.scale.data.store.blind import A_THIRD, Fold, held_out_groups
+from bionemo.scale.data.store.groups import GroupTable
+from bionemo.scale.estimate.weight import PairErrors, weigh
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.run.command import run_command
 from bionemo.scale.train.settings import TrainSettings
@@ -37,44 +40,70 @@ _LAUNCH_VARIABLES = (
 def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: bool) -> None:
     """Measure the weight of a run that is finished, once, and write it to the run folder.
 
-    On the store's validation groups, if it has any. Else a second network is trained for ``blind_share`` of the steps
-    without a third of the training groups, and measured on those; that needs a process started by the user alone, not
-    by torchrun or srun.
+    On the store's validation groups, if it has any, and on the parts of the training groups that ``folds`` more networks
+    are trained without, or one network where there are neither. Those need a process started by the user alone, not by
+    torchrun or srun. What is measured of a part is kept until all are, so that a run continues.
 
     Args:
         settings: Of the run.
         argv: The command line that they were read from.
         is_launched: Whether a launcher started this process.
     """
-    from bionemo.scale.data.store.blind import held_out_groups
     from bionemo.scale.data.store.reader import Store
     from bionemo.scale.estimate.storage import ESTIMATE_NAME
     from bionemo.scale.infer.run_estimate import WEIGHT_NAME
     from bionemo.scale.types import Split
 
-    target = settings.out / WEIGHT_NAME
-    if (
-        settings.blind
-        or settings.max_steps < MIN_STEPS
-        or target.exists()
-        or not (settings.out / ESTIMATE_NAME).exists()
-    ):
+    target, work = settings.out / WEIGHT_NAME, settings.out / "weighing"
+    is_wanted = not settings.blind and settings.max_steps >= MIN_STEPS and (settings.out / ESTIMATE_NAME).exists()
+    if not is_wanted or target.exists():
         return
     with Store.open(settings.store) as store:
         has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
-        can_hold_out = len(held_out_groups(store.groups)) > 0
-    if has_validation:
-        _run("bionemo.scale.run.weigh", str(settings.out), str(settings.store), str(target))
-        return
-    if is_launched or not settings.blind_share or not can_hold_out:
+        folds = _folds(settings, store.groups, has_validation=has_validation)
+    if folds and is_launched:
+        print("the networks that measure the weight are not trained under torchrun or srun")
+        folds = []
+    if not folds and not has_validation:
         print("the network's weight beside the classical estimate is not measured; predictions use --additive-share")
         return
-    blind = settings.out / "blind"
+    work.mkdir(exist_ok=True)
+    if has_validation:
+        _measure(settings.out, settings.store, work / "val.json")
+    for fold in folds:
+        _measure_fold(settings, argv, fold, work)
+    _run("bionemo.scale.run.weigh", "combine", str(target), *map(str, sorted(work.glob("*.json"))))
+    shutil.rmtree(work)
+
+
+def _folds(settings: TrainSettings, groups: GroupTable, *, has_validation: bool) -> list[Fold]:
+    """Return the parts of the training groups that networks are to be trained without."""
+    if not settings.blind_share or (settings.folds is None and has_validation):
+        return []
+    folds = [A_THIRD] if settings.folds is None else [Fold(number, settings.folds) for number in range(settings.folds)]
+    return [fold for fold in folds if len(held_out_groups(groups, fold))]
+
+
+def _measure_fold(settings: TrainSettings, argv: Sequence[str], fold: Fold, work: Path) -> None:
+    """Train a network without a part of the training groups, measure it on them, and delete it."""
+    target, blind = work / f"{fold.number}-of-{fold.of}.json", work / f"{fold.number}-of-{fold.of}"
+    if target.exists():
+        return
     steps = max(1, round(settings.max_steps * settings.blind_share))
-    print(f"measuring the network on training groups it has not seen: a second network, {steps} steps", flush=True)
-    _run("bionemo.scale.run.train", *argv, "--out", str(blind), "--max-steps", str(steps), "--blind")
-    _run("bionemo.scale.run.weigh", str(blind), str(settings.store), str(target), "--blind")
+    print(
+        f"measuring the network on training groups it has not seen: part {fold.number} of {fold.of}, {steps} steps",
+        flush=True,
+    )
+    part = ("--blind", "--folds", str(fold.of), "--fold", str(fold.number))
+    _run("bionemo.scale.run.train", *argv, "--out", str(blind), "--max-steps", str(steps), *part)
+    _measure(blind, settings.store, target, fold)
     shutil.rmtree(blind)
+
+
+def _measure(run: Path, store: Path, target: Path, fold: Fold | None = None) -> None:
+    if not target.exists():
+        part = () if fold is None else (str(fold.number), str(fold.of))
+        _run("bionemo.scale.run.weigh", "measure", str(target), str(run), str(store), *part)
 
 
 def _run(module: str, *arguments: str) -> None:
@@ -91,25 +120,46 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _weigh(argv: Sequence[str] | None) -> None:
     options = argparse.ArgumentParser(prog="bionemo.scale.run.weigh", description=__doc__, allow_abbrev=False)
-    for name in ("checkpoint", "store", "out"):
-        options.add_argument(name, type=Path)
-    options.add_argument("--blind", action="store_true", help="the run was trained with --blind")
+    steps = options.add_subparsers(dest="step", required=True)
+    measure = steps.add_parser("measure", help="errors of one run on its held-out groups")
+    combine = steps.add_parser("combine", help="the weight from all errors")
+    for parser in (measure, combine):
+        parser.add_argument("target", type=Path)
+    for name in ("checkpoint", "store"):
+        measure.add_argument(name, type=Path)
+    measure.add_argument("fold", type=int, nargs="*", help="the part that the run was trained without, of how many")
+    combine.add_argument("parts", type=Path, nargs="+")
     asked = options.parse_args(argv)
+    if asked.step == "measure":
+        _write_errors(asked.target, asked.checkpoint, asked.store, Fold(*asked.fold) if asked.fold else None)
+    else:
+        _write_weight(asked.target, asked.parts)
+
+
+def _write_errors(target: Path, checkpoint: Path, store: Path, fold: Fold | None) -> None:
     from bionemo.scale.run.console import quiet_screen
 
-    with tempfile.TemporaryDirectory() as folder, quiet_screen(Path(folder) / "output.log") as screen:
+    with tempfile.TemporaryDirectory() as folder, quiet_screen(Path(folder) / "output.log"):
         from bionemo.scale.megatron import cpu
 
         cpu.install()
-        from bionemo.scale.infer.network_weight import measure
+        from bionemo.scale.infer.network_weight import errors_of_pairs
 
-        found = measure(asked.checkpoint, asked.store, blind=asked.blind)
-        write_text(asked.out, json.dumps(dataclasses.asdict(found), indent=1) + "\n")
-        screen.write(
-            f"network's weight {found.network_weight:.2f} beside the classical estimate, measured on {found.num_pairs} held-out "
-            f"(cell type, perturbation) pairs: mean squared error {found.error_of_estimate:.4g} of the estimate, "
-            f"{found.error_of_network:.4g} of the network, {found.error_of_both:.4g} of both\n"
+        write_text(
+            target, json.dumps([dataclasses.asdict(pair) for pair in errors_of_pairs(checkpoint, store, blind=fold)])
         )
+
+
+def _write_weight(target: Path, parts: Sequence[Path]) -> None:
+    found = weigh([PairErrors(**pair) for part in parts for pair in json.loads(part.read_text(encoding="utf-8"))])
+    write_text(target, json.dumps(dataclasses.asdict(found), indent=1) + "\n")
+    error = "" if found.standard_error is None else f" (standard error {found.standard_error:.2f})"
+    print(
+        f"network's weight {found.network_weight:.2f}{error} beside the classical estimate, measured on {found.num_pairs} "
+        f"held-out (cell type, perturbation) pairs: mean squared error {found.error_of_estimate:.4g} of the estimate, "
+        f"{found.error_of_network:.4g} of the network, {found.error_of_both:.4g} of both",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

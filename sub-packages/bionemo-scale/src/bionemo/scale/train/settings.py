@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bionemo.scale.data.store.blind import A_THIRD, Fold
 from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.limits import COUNT, NOT_NEGATIVE, SEED, SHARE, Limits
@@ -70,12 +71,17 @@ class TrainSettings(Settings):
     """How often a group of cells is drawn."""
     control_share: float = option(0.4, limits=Limits(at_least=0, below=1))
     """Share of the training sets that go from controls to other controls of their context."""
+    folds: int | None = option(None, limits=Limits(at_least=2), metavar="K")
+    """Measure the network's weight by K more networks, each trained without one of K parts of the training groups
+    (default: the validation groups measure it or, without any, one network trained without a third)."""
     blind: bool = False
-    """Train without a third of the training groups, which then validate: every third cell type, or perturbation where
-    there are fewer than three cell types."""
+    """Train without a part of the training groups, which then validate: one of --folds (default: 3) cell types, or
+    perturbations where there are fewer than three cell types."""
+    fold: int = option(1, limits=NOT_NEGATIVE, metavar="I")
+    """Part that --blind leaves out, from 0."""
     blind_share: float = option(0.5, limits=SHARE)
-    """Steps of a second, blind network, as a share of --max-steps, where a store has no validation groups. It measures
-    how much of the network's mean is added to the classical estimate; 0 measures nothing."""
+    """Steps of the networks that measure the weight, as a share of --max-steps. The weight says how much of the
+    network's mean is added to the classical estimate; 0 trains no such network."""
     perturbation_features: Path | None = None
     """One vector per perturbation: .csv, .tsv or .parquet, names first."""
     from_checkpoint: Path | None = option(None, metavar="RUN")
@@ -102,12 +108,19 @@ class TrainSettings(Settings):
     overrides: dict[str, Any] = option({}, flag="--set")
     """Any field of ScaleModelConfig; may be repeated."""
 
+    @property
+    def left_out(self) -> Fold | None:
+        """Training groups that the network does not see."""
+        return Fold(self.fold, self.folds or A_THIRD.of) if self.blind else None
+
     def check(self) -> None:
         """Refuse settings that do not go together.
 
         Raises:
             InputError: Naming the options.
         """
+        if self.left_out is not None and self.fold >= self.left_out.of:
+            raise InputError(f"--fold: expected less than the {self.left_out.of} folds, found {self.fold}")
         self._check_start()
         self._check_records()
         model_parallel = self.tensor_parallel * self.pipeline_parallel

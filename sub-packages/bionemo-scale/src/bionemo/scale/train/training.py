@@ -102,7 +102,7 @@ def _data(settings: TrainSettings) -> ScaleDataModule:
         seq_length=packed_length(settings.set_size),
         seed=settings.seed,
         num_workers=settings.num_workers,
-        sampling=Sampling(weighting=settings.weighting, control_share=settings.control_share, blind=settings.blind),
+        sampling=Sampling(weighting=settings.weighting, control_share=settings.control_share, blind=settings.left_out),
     )
 
 

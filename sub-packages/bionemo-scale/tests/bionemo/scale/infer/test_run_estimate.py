@@ -13,7 +13,6 @@ from scipy.sparse import csr_matrix
 from bionemo.scale.estimate import mixed_model, storage
 from bionemo.scale.infer.controls.control_cells import ControlCells
 from bionemo.scale.infer.generate import look_at, perturb
-from bionemo.scale.infer.network_weight import _weigh
 from bionemo.scale.infer.plan import ControlsPlan
 from bionemo.scale.infer.predict import predict_all
 from bionemo.scale.infer.run_estimate import WEIGHT_NAME, RunEstimate, measured_weight, read_estimate
@@ -88,18 +87,6 @@ def test_populations_have_the_means_of_the_estimate(fitted, plan, make_model):
     for group, mean in zip(groups, expected, strict=True):
         rows = ((obs["cell_type"] == group.cell_type) & (obs["perturbation"] == group.perturbation)).to_numpy()
         np.testing.assert_allclose(cells[rows].mean(axis=0), mean, atol=2e-3)
-
-
-def test_the_weight_is_the_one_that_predicts_best():
-    rng = np.random.default_rng(2)
-    estimate, network = rng.normal(size=(2, 5, 30))
-    truth = estimate + 0.7 * (network - estimate) + 0.1 * rng.normal(size=(5, 30))
-    found = _weigh(np.stack([truth, network, estimate]))
-    assert found.network_weight == pytest.approx(0.7, abs=0.05)
-    assert found.error_of_both <= min(found.error_of_network, found.error_of_estimate)
-    assert _weigh(np.stack([2 * network - estimate, network, estimate])).network_weight == 1
-    assert _weigh(np.stack([2 * estimate - network, network, estimate])).network_weight == 0
-    assert _weigh(np.stack([truth, estimate, estimate])).network_weight == 0
 
 
 def test_the_estimate_of_a_run_is_read_with_its_weight(fitted, tmp_path, make_config):

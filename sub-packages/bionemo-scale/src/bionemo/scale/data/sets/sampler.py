@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from bionemo.scale.data.store.blind import Fold
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.types import InputError, Split
 
@@ -33,8 +34,8 @@ class Sampling:
     """Exponent of ``tempered`` weighting: 1 follows the cells, 0 treats groups alike."""
     control_share: float = 0.0
     """Share of an epoch's sets that are of control groups, in [0, 1)."""
-    blind: bool = False
-    """Whether a third of the training groups is left out, to validate with; see :mod:`bionemo.scale.data.store.blind`."""
+    blind: Fold | None = None
+    """Training groups that are left out, to validate with; see :mod:`bionemo.scale.data.store.blind`."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.control_share < 1:

@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training groups that a second network is kept from, to learn what a network is worth on what it has not seen."""
+"""Training groups that a network is kept from, to learn what a network is worth on what it has not seen."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,39 +11,53 @@ from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.types import Split
 
 
-EVERY = 3
-"""One of so many contexts, or pairs, is held out."""
+MIN_CONTEXTS = 3
+"""With fewer, leaving out a whole context would leave one or none."""
 
 
-def held_out_groups(groups: GroupTable) -> np.ndarray:
+class Fold(NamedTuple):
+    """One of several parts of the training groups."""
+
+    number: int = 1
+    """From 0."""
+    of: int = 3
+    """How many parts there are."""
+
+
+A_THIRD = Fold()
+
+
+def held_out_groups(groups: GroupTable, fold: Fold = A_THIRD) -> np.ndarray:
     """Return the indices of the perturbed training groups that are held out, ascending; none where nothing can be.
 
-    Every third context (dataset and cell type) as a whole, as a new cell type would be. With fewer than three contexts
-    that have perturbed training cells, every third (context, perturbation) whose perturbation another context shows.
+    Every ``fold.of``-th context (dataset and cell type) as a whole, as a new cell type would be. With fewer than three
+    contexts that have perturbed training cells, every ``fold.of``-th perturbation that several contexts show, in one of
+    them.
     """
     training = groups.perturbed_in(Split.TRAIN)
     contexts = [(int(groups.dataset[i]), int(groups.cell_type[i])) for i in training.tolist()]
     distinct = sorted(set(contexts))
-    if len(distinct) >= EVERY:
-        chosen = set(distinct[1::EVERY])
+    if len(distinct) >= MIN_CONTEXTS:
+        chosen = set(distinct[fold.number :: fold.of])
         return training[[context in chosen for context in contexts]]
     pairs = [(*context, int(groups.perturbation[i])) for context, i in zip(contexts, training.tolist(), strict=True)]
-    chosen_pairs = _pairs_shown_elsewhere(sorted(set(pairs)))
+    chosen_pairs = _pairs_shown_elsewhere(sorted(set(pairs)), fold)
     return training[[pair in chosen_pairs for pair in pairs]]
 
 
-def _pairs_shown_elsewhere(pairs: list[tuple[int, int, int]]) -> set[tuple[int, int, int]]:
+def _pairs_shown_elsewhere(pairs: list[tuple[int, int, int]], fold: Fold) -> set[tuple[int, int, int]]:
     contexts: dict[int, list[tuple[int, int, int]]] = {}
     for pair in pairs:
         contexts.setdefault(pair[2], []).append(pair)
-    shared = [found for found in contexts.values() if len(found) > 1]
-    # The contexts take turns.
-    return {found[turn % len(found)] for turn, found in enumerate(shared[::EVERY])}
+    shared = [same for same in contexts.values() if len(same) > 1]
+    # The contexts take turns. The first fold of the default three is its number 1 among contexts, 0 among pairs.
+    first = (fold.number - 1) % fold.of
+    return {same[turn % len(same)] for turn, same in enumerate(shared[first :: fold.of])}
 
 
-def with_held_out(groups: GroupTable) -> GroupTable:
+def with_held_out(groups: GroupTable, fold: Fold = A_THIRD) -> GroupTable:
     """Return the table with the held-out groups in the validation split, where no other group is left."""
     split = np.array(groups.split, dtype=object)
     split[groups.perturbed_in(Split.VAL)] = Split.TEST.value
-    split[held_out_groups(groups)] = Split.VAL.value
+    split[held_out_groups(groups, fold)] = Split.VAL.value
     return dataclasses.replace(groups, split=split.astype(str))

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.data.store.blind import with_held_out
+from bionemo.scale.data.store.blind import Fold, with_held_out
 from bionemo.scale.data.store.csr import concatenate_ranges
 from bionemo.scale.data.store.format import CHUNK_ROWS, MANIFEST_NAME, SPLIT_NAME
 from bionemo.scale.data.store.gather import GatheredRows, gather_rows
@@ -42,12 +42,14 @@ class Store:
         blind: See :meth:`open`.
     """
 
-    def __init__(self, path: Path, *, blind: bool = False) -> None:
+    def __init__(self, path: Path, *, blind: Fold | None = None) -> None:
         self.path = path
         self._manifest = read_manifest(path)
         self.card: DataCard = self._manifest.card
         """Genes, vocabularies and scale."""
-        self.groups: GroupTable = with_held_out(self._manifest.groups) if blind else self._manifest.groups
+        self.groups: GroupTable = (
+            self._manifest.groups if blind is None else with_held_out(self._manifest.groups, blind)
+        )
         """Where each group's cells are."""
         for entry in self._manifest.files:
             _check_size(path / entry.name, entry)
@@ -56,12 +58,12 @@ class Store:
         self._shards: Shards | None = None
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, blind: bool = False) -> "Store":
+    def open(cls, path: str | os.PathLike[str], *, blind: Fold | None = None) -> "Store":
         """Open a store and check its manifest and the size of its files.
 
         Args:
             path: The folder.
-            blind: Move a third of the training groups to the validation split; see :mod:`bionemo.scale.data.store.blind`.
+            blind: Move this part of the training groups to the validation split; see :mod:`bionemo.scale.data.store.blind`.
 
         Raises:
             InputError: No store, another schema version, or a file is missing or cut off.

@@ -69,7 +69,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
     Raises:
         InputError: If the store, the settings or what the run folder already holds do not fit.
     """
-    with Store.open(settings.store, blind=settings.blind) as store:
+    with Store.open(settings.store, blind=settings.left_out) as store:
         has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
         training = store.group_means(Split.TRAIN)
         overrides, identity = read_overrides(settings), store.identity

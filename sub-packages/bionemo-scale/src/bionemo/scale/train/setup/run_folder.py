@@ -70,7 +70,8 @@ def check_same_run(out: Path, described: dict[str, Any]) -> None:
     if PRECISIONS[before].dtype is not PRECISIONS[value].dtype:
         raise InputError(f"{path}: the run folder holds another run: expected --precision {before}, found {value}")
     _check_same_store(path, earlier, described)
-    for name in ("seed", "set_size", "blind", "from_checkpoint", "freeze", "lora"):
+    parts = ("fold", "folds") if described["run"].get("blind") else ()
+    for name in ("seed", "set_size", "blind", *parts, "from_checkpoint", "freeze", "lora"):
         # A run of an earlier version has no such entry.
         before, value = (run.get(name) or None for run in (earlier["run"], described["run"]))
         if before != value:

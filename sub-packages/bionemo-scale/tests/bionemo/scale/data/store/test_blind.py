@@ -4,7 +4,7 @@
 
 import pytest
 
-from bionemo.scale.data.store.blind import held_out_groups, with_held_out
+from bionemo.scale.data.store.blind import Fold, held_out_groups, with_held_out
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.types import Split
 
@@ -29,6 +29,21 @@ def test_with_two_contexts_pairs_are_held_out_that_the_other_context_shows(make_
     assert {(group.cell_type, group.perturbation) for group in held_out} == {("a", "p0"), ("b", "p3")}
 
 
+@pytest.mark.parametrize("num_contexts", [2, 5])
+def test_the_parts_of_a_fold_are_disjoint_and_make_up_what_can_be_held_out(make_groups, num_contexts):
+    rows = [("d", f"t{t}", f"p{p}", "x", Split.TRAIN, 5) for t in range(num_contexts) for p in range(6)]
+    groups = make_groups(*rows)
+    parts = [held_out_groups(groups, Fold(number, 3)).tolist() for number in range(3)]
+    assert all(parts) and len(set().union(*parts)) == sum(map(len, parts))
+    # All contexts, or each perturbation once.
+    assert sum(map(len, parts)) == (len(groups) if num_contexts == 5 else 6)
+
+
+def test_more_parts_than_contexts_leave_some_empty(make_groups):
+    groups = make_groups(*[("d", f"t{t}", "p", "x", Split.TRAIN, 5) for t in range(3)])
+    assert [len(held_out_groups(groups, Fold(number, 5))) for number in range(5)] == [1, 1, 1, 0, 0]
+
+
 def test_one_context_leaves_nothing_to_hold_out(make_groups):
     groups = make_groups(("d", "a", "p", "x", Split.TRAIN, 5), ("d", "a", None, "x", Split.TRAIN, 5))
     assert held_out_groups(groups).size == 0
@@ -45,7 +60,7 @@ def test_held_out_groups_validate_and_test_groups_stay(make_groups):
 
 
 def test_a_store_opens_blind(kang_store):
-    with Store.open(kang_store.path, blind=True) as blind:
+    with Store.open(kang_store.path, blind=Fold()) as blind:
         before = set(kang_store.groups.perturbed_in(Split.TRAIN).tolist())
         after = set(blind.groups.perturbed_in(Split.TRAIN).tolist())
         assert after < before

@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""How much the network's mean is worth beside the classical estimate, found from groups that neither has seen.
+
+With e the estimate, n the network's mean and y the measured mean of a (context, perturbation) that was held out, the
+weight that predicts best in squared error over all of them and all genes is
+
+    w = sum (n - e)(y - e) / sum (n - e)^2,    kept between 0 and 1.
+
+The sampling error of y is in neither e nor n, so that it does not bias w. Pairs that different networks have not seen are
+added. The standard error of w is that of a ratio of sums over pairs, by the jackknife.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairErrors:
+    """Of one held-out (context, perturbation): means over genes."""
+
+    cell_type: str
+    perturbation: str
+    estimate: float
+    """(y - e)^2."""
+    cross: float
+    """(n - e)(y - e)."""
+    difference: float
+    """(n - e)^2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What is written to the run folder."""
+
+    network_weight: float
+    standard_error: float | None
+    """Of the weight before it is kept between 0 and 1; ``None`` with a single pair."""
+    num_pairs: int
+    """(Context, perturbation) pairs that were held out."""
+    error_of_estimate: float
+    """Mean squared error over pairs and genes."""
+    error_of_network: float
+    error_of_both: float
+    """With the weight."""
+    pairs: tuple[PairErrors, ...]
+
+
+def weigh(pairs: Sequence[PairErrors]) -> Measured:
+    """Find the weight from the errors of pairs."""
+    estimate, cross, difference = np.array([(pair.estimate, pair.cross, pair.difference) for pair in pairs]).T
+    ratio = _ratio(cross.sum(), difference.sum())
+    weight = float(np.clip(ratio, 0.0, 1.0))
+
+    def error(share: float) -> float:
+        return float((estimate - 2 * share * cross + share**2 * difference).mean())
+
+    return Measured(
+        network_weight=weight,
+        standard_error=_jackknife(cross, difference),
+        num_pairs=len(pairs),
+        error_of_estimate=error(0.0),
+        error_of_network=error(1.0),
+        error_of_both=error(weight),
+        pairs=tuple(pairs),
+    )
+
+
+def _ratio(cross: float, difference: float) -> float:
+    return cross / difference if difference > 0 else 0.0
+
+
+def _jackknife(cross: np.ndarray, difference: np.ndarray) -> float | None:
+    """Return the jackknife's standard error of the ratio of two sums, ``None`` with a single summand."""
+    num = len(cross)
+    if num < 2:
+        return None
+    left_out = [_ratio(a, b) for a, b in zip(cross.sum() - cross, difference.sum() - difference, strict=True)]
+    return math.sqrt((num - 1) / num * float(((left_out - np.mean(left_out)) ** 2).sum()))

@@ -1,0 +1,28 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Errors of network and estimate on held-out pairs, which the weight is found from."""
+
+import numpy as np
+import pytest
+
+from bionemo.scale.estimate.weight import weigh
+from bionemo.scale.infer.network_weight import _by_pair, _errors, _rows_of_pairs
+from bionemo.scale.types import Group
+
+
+def test_batches_of_a_pair_are_averaged_by_their_cells():
+    groups = (Group("d", "t", "p", "x"), Group("d", "u", "p", "x"), Group("d", "t", "p", "y"))
+    pairs = _rows_of_pairs(groups)
+    assert list(pairs) == [("d", "t", "p"), ("d", "u", "p")]
+    table, counts = np.array([[1.0], [5.0], [4.0]]), np.array([2, 1, 1])
+    np.testing.assert_allclose(_by_pair(table, counts, pairs), [[2.0], [5.0]])
+
+
+def test_errors_of_a_mixture_follow_from_those_of_its_parts():
+    rng = np.random.default_rng(2)
+    truth, network, estimate = rng.normal(size=(3, 4, 50))
+    found = weigh(_errors([("t", f"p{number}") for number in range(4)], truth, network, estimate))
+    assert found.error_of_estimate == pytest.approx(((estimate - truth) ** 2).mean())
+    assert found.error_of_network == pytest.approx(((network - truth) ** 2).mean())
+    mixed = estimate + found.network_weight * (network - estimate)
+    assert found.error_of_both == pytest.approx(((mixed - truth) ** 2).mean())
