@@ -59,7 +59,8 @@ def test_folds_measure_the_network_on_every_training_context_and_continue(folder
     (run / "weighing").mkdir()
     (run / "weighing" / "0-of-2.json").write_text(json.dumps([kept]))
     size = ("--size", "tiny", "--max-steps", 100, "--val-interval", 100, "--blind-share", 0.05)
-    commands.run("train", "--store", folder / "store", "--out", run, *size, "--folds", 2)
+    screen = commands.run("train", "--store", folder / "store", "--out", run, *size, "--folds", 2)
+    assert "the run has its 100 steps already" in screen
     found = json.loads((run / "network_weight.json").read_text())
     # Seven cell types: four in part 0, which is the one kept, and three in part 1.
     assert found["num_pairs"] == len(found["pairs"]) == 1 + 3

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from bionemo.scale.run.main import COMMANDS
+
 
 PACKAGE = Path(__file__).parents[3]
 SCRIPTS = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]["scripts"]
@@ -48,7 +50,7 @@ def run(*arguments: str) -> Finished:
 
 
 def test_the_commands_of_the_package():
-    assert set(SCRIPTS) == {f"bionemo-scale-{verb}" for verb in ("prepare", "train", "infer", "evaluate", "report")}
+    assert set(SCRIPTS) == {"bionemo-scale", *(f"bionemo-scale-{name}" for name in COMMANDS)}
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))

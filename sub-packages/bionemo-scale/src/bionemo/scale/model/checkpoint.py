@@ -44,6 +44,12 @@ def newest_whole(folder: Path) -> Path | None:
     return max(whole, key=lambda entry: (_step(entry), entry.name.endswith("-last")), default=None)
 
 
+def steps_done(folder: Path) -> int:
+    """Return how many steps of a run its newest whole checkpoint holds; 0 without one."""
+    newest = newest_whole(folder)
+    return 0 if newest is None else _step(newest) + 1
+
+
 def _unfinished(path: Path) -> bool:
     return path.with_name(path.name + "-unfinished").exists()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from bionemo.scale.files.label_list import given_labels
+from bionemo.scale.files.provenance import version_of
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.options.fields import REQUIRED, Option, field_docs, options_of
 from bionemo.scale.options.settings import Settings
@@ -31,6 +32,7 @@ class OptionParser(argparse.ArgumentParser):
             allow_abbrev=False,
             argument_default=argparse.SUPPRESS,
         )
+        self.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
         self._headings: dict[str, argparse._ArgumentGroup] = {}
         for settings_class in classes:
             self.add_settings(settings_class)
@@ -88,6 +90,19 @@ class OptionParser(argparse.ArgumentParser):
             InputError: Always.
         """
         raise InputError(message.removeprefix("argument "))
+
+
+class _ShowVersion(argparse.Action):
+    """Reads the version when it is asked for: looking it up takes time."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        print(version_line(parser.prog))  # noqa: T201 - as argparse does
+        parser.exit()
+
+
+def version_line(command: str) -> str:
+    """Return what ``--version`` says of a command."""
+    return f"{command} {version_of('bionemo-scale')}"
 
 
 def make_settings(settings_class: type[T], given: argparse.Namespace | Mapping[str, Any]) -> T:

@@ -162,6 +162,7 @@ def _start(settings: TrainSettings, ranks: Ranks, screen: TextIO) -> None:
     from bionemo.scale.megatron import cpu
 
     cpu.install()
+    from bionemo.scale.model.checkpoint import steps_done
     from bionemo.scale.train.setup.resolve import resolve
 
     run = resolve(settings)
@@ -169,6 +170,10 @@ def _start(settings: TrainSettings, ranks: Ranks, screen: TextIO) -> None:
         screen.write(f"run folder {settings.out}\n")
         if run.agents:
             screen.write(f"agents    {run.agents}\n")
+    if (done := steps_done(settings.out / "checkpoints")) >= settings.max_steps:
+        if ranks.is_first:
+            screen.write(f"the run has its {done} steps already; a larger --max-steps trains on\n")
+        return
     # NeMo's import takes several times as long as all that can be refused before it.
     from bionemo.scale.train.training import train
 

@@ -1,0 +1,59 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""bionemo-scale: all commands under one name, `bionemo-scale train ...` for `bionemo-scale-train ...`."""
+
+from bionemo.scale.run import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from bionemo.scale.files.suggest import suggest
+from bionemo.scale.options.parser import version_line
+from bionemo.scale.run.command import run_command
+from bionemo.scale.types import InputError
+
+
+COMMANDS = {
+    "prepare": "convert h5ad files or zarr stores to a store",
+    "train": "train a network on a store, or fine-tune one",
+    "infer": "predict cells or mean expression",
+    "evaluate": "score predictions beside simple methods",
+    "report": "write one HTML page of a run and its scores",
+}
+"""What each does, in the order in which they are used. A command's module has its name."""
+
+_HELP = """usage: bionemo-scale COMMAND [OPTIONS]
+
+Predict how cell populations respond to perturbations.
+
+commands:
+{commands}
+
+bionemo-scale COMMAND --help lists the options of a command. bionemo-scale-COMMAND is the same command.
+bionemo-scale --version prints the version."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the first word names, with the words after it."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in COMMANDS:
+        module = importlib.import_module(f"bionemo.scale.run.{words[0]}")
+        return module.main(words[1:])
+    return run_command(_without_command, words)
+
+
+def _without_command(argv: Sequence[str] | None) -> None:
+    if not argv:
+        raise InputError(f"expected a command of {', '.join(COMMANDS)}; bionemo-scale --help says what each does")
+    first = argv[0]
+    if first in ("-h", "--help"):
+        print(_HELP.format(commands="\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())))
+    elif first == "--version":
+        print(version_line("bionemo-scale"))
+    else:
+        raise InputError(f"unknown command {first!r}; {suggest(first, COMMANDS)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""All commands under one name."""
+
+import importlib
+
+import pytest
+
+from bionemo.scale.files.provenance import version_of
+from bionemo.scale.run.main import COMMANDS, main
+
+
+def test_every_command_is_reached_by_its_name(pytestconfig):
+    import tomllib
+
+    project = tomllib.loads((pytestconfig.rootpath / "sub-packages/bionemo-scale/pyproject.toml").read_text())[
+        "project"
+    ]
+    scripts = {name.removeprefix("bionemo-scale-"): target for name, target in project["scripts"].items()}
+    scripts.pop("bionemo-scale")
+    assert scripts == {name: f"bionemo.scale.run.{name}:main" for name in COMMANDS}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_gets_the_words_after_its_name(name, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        importlib.import_module(f"bionemo.scale.run.{name}"), "main", lambda argv: given.append(argv) or 7
+    )
+    assert main([name, "--out", "x"]) == 7
+    assert given == [["--out", "x"]]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"]])
+def test_help_lists_the_commands(words, capsys):
+    assert main(words) == 0
+    assert all(f"  {name} " in capsys_line for name, capsys_line in zip(COMMANDS, _command_lines(capsys), strict=True))
+
+
+def _command_lines(capsys) -> list[str]:
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+
+
+def test_an_unknown_command_is_refused_in_one_line(capsys):
+    assert main(["trian"]) == 2
+    assert capsys.readouterr().err == "error: unknown command 'trian'; did you mean 'train'?\n"
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    with pytest.raises(SystemExit) as stop:
+        main(["report", "--version"])
+    assert stop.value.code == 0
+    version = version_of("bionemo-scale")
+    assert capsys.readouterr().out.splitlines() == [f"bionemo-scale {version}", f"bionemo-scale-report {version}"]
