@@ -42,8 +42,8 @@ def _command_lines(capsys) -> list[str]:
 
 
 def test_an_unknown_command_is_refused_in_one_line(capsys):
-    assert main(["trian"]) == 2
-    assert capsys.readouterr().err == "error: unknown command 'trian'; did you mean 'train'?\n"
+    assert main(["reports"]) == 2
+    assert capsys.readouterr().err == "error: unknown command 'reports'; did you mean 'report'?\n"
 
 
 def test_version(capsys):
