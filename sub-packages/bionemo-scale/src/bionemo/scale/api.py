@@ -328,7 +328,9 @@ def evaluate(
         if store is not None:
             with Store.open(store) as opened:
                 means = opened.group_means(Split.TRAIN)
-                training = TrainingData(path=Path(store), card=opened.card, means=means)
+                training = TrainingData(
+                    path=Path(store), card=opened.card, means=means, by_batch=opened.is_split_by_batch
+                )
             problem = split_mismatch(training, predictions)
             if problem is not None:
                 raise InputError(problem)

@@ -39,8 +39,9 @@ MAY_IMPORT = {
     "train": {*LEAVES, "estimate", "megatron", *MIDDLE},
     "infer": {*LEAVES, "estimate", "population", "megatron", *MIDDLE},
     "recipes": {*LEAVES, "estimate", "megatron", "train", "infer", *MIDDLE},
-    "api": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", *MIDDLE},
-    "run": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", "api", *MIDDLE},
+    "crossval": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", *MIDDLE},
+    "api": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", "crossval", *MIDDLE},
+    "run": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", "crossval", "api", *MIDDLE},
 }
 SCORED = {"cells", "cell_eval", "metrics", "baselines"}
 # Rooms of a folder and files beside them, and which of the others each may import.
@@ -57,7 +58,13 @@ ROOMS = {
         "text": set(),
         "writing": {"names"},
     },
-    "data": {"store": set(), "labels": set(), "sets": {"store"}, "prepare": {"store", "labels", "sets"}},
+    "data": {
+        "store": set(),
+        "labels": set(),
+        "sets": {"store"},
+        "prepare": {"store", "labels", "sets"},
+        "folds": {"store", "labels", "prepare"},
+    },
     "eval": {
         "cells": set(),
         "cell_eval": {"cells"},

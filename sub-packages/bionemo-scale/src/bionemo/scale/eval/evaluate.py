@@ -54,6 +54,8 @@ class TrainingData:
     card: DataCard
     means: GroupMeans
     """Of the training split alone."""
+    by_batch: bool = False
+    """Whether the split has batches of one (cell type, perturbation) in training and in test."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +133,7 @@ def prepare(
     notes += [] if few is None else [f"warning: {few}"]
     learnt = None
     if training is not None and named:
-        learnt, training_notes = _learn(training, real, cells.pairs())
+        learnt, training_notes = _learn(training, real, cells)
         notes += training_notes
     baselines = tuple(name for name in named if learnt is not None or name in WITHOUT_TRAINING)
     left_out = [name for name in named if name not in baselines]
@@ -288,7 +290,7 @@ def _keep_strongest(shifts: list[Shift], task: Task, plot: bool) -> list[Shift]:
 
 
 def _learn(
-    training: TrainingData, real: PopulationFile, evaluated: set[tuple[str, str]]
+    training: TrainingData, real: PopulationFile, evaluated: Population
 ) -> tuple[TrainingMeans | None, list[str]]:
     """Fit the baselines' pseudobulks on the genes of the real file."""
     card, genes = training.card, real.population.genes
@@ -310,10 +312,19 @@ def _learn(
     learnt = fit(groups, control=card.control, parse=grammar_of(card).parse)
     if learnt is None:
         return None, [f"{training.path}: its training split has no perturbed cells"]
-    seen = len(evaluated & learnt.pairs)
+    pairs, seen = evaluated.pairs(), _seen(evaluated, learnt, by_batch=training.by_batch)
     if not seen:
         return learnt, []
     return learnt, [
-        f"warning: {seen} of {len(evaluated)} evaluated (cell type, perturbation) pairs are in the training split of "
+        f"warning: {len(seen)} of {len(pairs)} evaluated (cell type, perturbation) pairs are in the training split of "
         f"{training.path}: baselines have seen their mean"
     ]
+
+
+def _seen(evaluated: Population, learnt: TrainingMeans, *, by_batch: bool) -> set[tuple[str, str]]:
+    """Return the evaluated pairs that the training split has; of a split by batch, in the same batch."""
+    if not by_batch:
+        return evaluated.pairs() & learnt.pairs
+    trained = {(group.cell_type, group.perturbation, group.batch) for group in learnt.groups.groups}
+    labels = zip(evaluated.cell_type.tolist(), evaluated.perturbation.tolist(), evaluated.batch.tolist(), strict=True)
+    return {label[:2] for label in set(labels) & trained}

@@ -180,7 +180,9 @@ def _open_store(path: Path) -> "TrainingData":
     from bionemo.scale.eval.evaluate import TrainingData
 
     with Store.open(path) as store:
-        return TrainingData(path=path, card=store.card, means=store.group_means(Split.TRAIN))
+        return TrainingData(
+            path=path, card=store.card, means=store.group_means(Split.TRAIN), by_batch=store.is_split_by_batch
+        )
 
 
 def _announce(progress: "Progress", prepared: "Prepared") -> None:

@@ -142,6 +142,17 @@ def test_evaluated_pairs_in_the_training_split_are_told(files, training):
     assert any("control means of fewer than 50 cells in" in note for note in notes)
 
 
+def test_another_donor_of_an_evaluated_pair_is_no_leak_where_donors_are_left_out(files, training):
+    groups, means, counts = training.means.groups, training.means.means, np.append(training.means.counts, 5)
+    for batch, expected in (("b", False), (files[0].population.batch[0], True)):
+        added = (*groups, Group("kang", "CD8 T", "IFN-beta", batch))
+        pooled = GroupMeans(groups=added, means=np.concatenate([means, means[:1]]), counts=counts)
+        notes = prepare(
+            real=files[0], predictions={"m": files[1]}, training=replace(training, means=pooled, by_batch=True)
+        ).notes
+        assert any("baselines have seen their mean" in note for note in notes) == expected
+
+
 def test_a_store_of_another_split_genes_or_scale(files, training):
     real, pred = files
     assert split_mismatch(training, {"m": pred}) is None

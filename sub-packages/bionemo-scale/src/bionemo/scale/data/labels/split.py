@@ -15,6 +15,7 @@ and a perturbation in two splits are errors, and validation never falls back to 
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -101,13 +102,19 @@ class ResolvedSplit:
     """The split of every condition of the data."""
 
     control: str
-    assignments: Mapping[Condition, Split | None]
-    """``None`` is excluded: neither trained on nor scored."""
-    num_cells: Mapping[Condition, int]
+    assignments: Mapping[Condition, Split | None] | Mapping[Group, Split | None]
+    """``None`` is excluded: neither trained on nor scored. Of groups where batches of one condition are in different
+    splits."""
+    num_cells: Mapping[Condition, int] | Mapping[Group, int]
     absent: tuple[Condition, ...]
     """Held-out conditions that the file names but that have no cells; the perturbation exists elsewhere."""
     unknown: tuple[str, ...] = ()
     """What is wrong with the first names that the data does not have, where that is not refused."""
+
+    @property
+    def is_by_batch(self) -> bool:
+        """Whether batches of one condition may be in different splits."""
+        return isinstance(next(iter(self.assignments), None), Group)
 
     @property
     def sha256(self) -> str:
@@ -135,7 +142,14 @@ class ResolvedSplit:
             for condition, split in self.assignments.items()
             if condition.perturbation == self.control and split is not None
         )
-        return {"sha256": self.sha256, "counts": counts, "control_cells": controls, "absent": len(self.absent)}
+        by_batch = {"by_batch": True} if self.is_by_batch else {}
+        return {
+            "sha256": self.sha256,
+            "counts": counts,
+            "control_cells": controls,
+            "absent": len(self.absent),
+            **by_batch,
+        }
 
     def to_json(self) -> str:
         """Return every condition with its split and number of cells, for ``split.json``."""
@@ -143,7 +157,7 @@ class ResolvedSplit:
             **self.summary(),
             "control": self.control,
             "absent": [list(condition) for condition in self.absent],
-            "columns": ["dataset", "cell_type", "perturbation", "split", "cells"],
+            "columns": [*(Group if self.is_by_batch else Condition)._fields, "split", "cells"],
         }
         rows = [
             json.dumps([*condition, split or "excluded", self.num_cells[condition]])
@@ -152,7 +166,7 @@ class ResolvedSplit:
         body = json.dumps(fields, indent=1)[:-2]
         return body + ',\n "conditions": [\n  ' + ",\n  ".join(rows) + "\n ]\n}\n"
 
-    def _is_in(self, condition: Condition, split: Split | None) -> bool:
+    def _is_in(self, condition: Condition | Group, split: Split | None) -> bool:
         return condition.perturbation != self.control and self.assignments[condition] == split
 
 
@@ -252,39 +266,45 @@ def check_trains(split: ResolvedSplit, source: object) -> None:
 
 def read_split_counts(path: Path) -> dict[Condition, int]:
     """Return the cells of every condition of a resolved split, as :meth:`ResolvedSplit.to_json` wrote it."""
-    return {Condition(*row[:3]): int(row[4]) for row in _read_conditions(path)}
+    counts: Counter[Condition] = Counter()
+    for row in _read_conditions(path):
+        counts[Condition(*row[:3])] += int(row[-1])
+    return dict(counts)
 
 
 def read_split_hash(path: Path) -> str:
     """Return the sha256 of the assignments in a resolved split, computed anew."""
-    return _hash_assignments([row[:4] for row in _read_conditions(path)])
+    return _hash_assignments([row[:-1] for row in _read_conditions(path)])
 
 
 def _read_conditions(path: Path) -> list[list[Any]]:
-    """Return rows of data set, cell type, perturbation, split and number of cells."""
+    """Return rows of data set, cell type, perturbation, perhaps batch, split and number of cells."""
     fields = read_json(path)
     rows = fields.get("conditions") if isinstance(fields, dict) else None
-    kinds = [str, str, str, str, int]
-    if not isinstance(rows, list) or any(not isinstance(row, list) or list(map(type, row)) != kinds for row in rows):
+    kinds = [[*[str] * labels, int] for labels in (len(Condition._fields) + 1, len(Group._fields) + 1)]
+    if not isinstance(rows, list) or any(
+        not isinstance(row, list) or list(map(type, row)) not in kinds for row in rows
+    ):
         raise InputError(f"{path}: expected a resolved split, found no table of conditions in it")
     return rows
 
 
-def check_leakage(labels: Iterable[tuple[Group, Split]], *, control: str) -> None:
+def check_leakage(labels: Iterable[tuple[Group, Split]], *, control: str, by_batch: bool = False) -> None:
     """Check that no perturbed condition is in two splits.
 
     Args:
         labels: Groups as they are stored, with their splits.
         control: Perturbation label of control cells, which every split shares.
+        by_batch: Whether batches of one condition may be in different splits.
 
     Raises:
         InputError: One is.
     """
-    seen: dict[Condition, Split] = {}
+    seen: dict[Condition | Group, Split] = {}
     for group, split in labels:
         if group.perturbation == control:
             continue
-        condition = Condition(group.dataset, group.cell_type, group.perturbation)
+        condition = group if by_batch else Condition(group.dataset, group.cell_type, group.perturbation)
         if seen.setdefault(condition, split) != split:
             raise InputError(f"leakage: {tuple(condition)} is in both {seen[condition].value} and {split.value}")
 

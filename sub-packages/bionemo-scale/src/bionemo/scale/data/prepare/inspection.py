@@ -131,7 +131,7 @@ def verify_store(path: Path, progress: Callable[[str, int, int], None]) -> int:
 
 def _check_tables(path: Path, manifest: Manifest) -> None:
     groups, card = manifest.groups, manifest.card
-    check_groups(groups)
+    check_groups(groups, by_batch=manifest.is_split_by_batch)
     ends = np.cumsum(groups.num_cells)
     if not np.array_equal(groups.first_row, ends - groups.num_cells) or (np.diff(groups.shard) < 0).any():
         raise InputError(f"{path}: expected groups one after the other, found rows that overlap or are left out")

@@ -182,7 +182,7 @@ def _link(
                 obs_name(input_number),
             ]
             renamed = [
-                _link_file(store, part, folder / name)
+                link_file(store, part, folder / name)
                 for part, name in zip((perturbed, control, entry), names, strict=True)
             ]
             shards += renamed[:2]
@@ -191,7 +191,12 @@ def _link(
     return shards, obs
 
 
-def _link_file(store: Path, entry: FileEntry, target: Path) -> FileEntry:
+def link_file(store: Path, entry: FileEntry, target: Path) -> FileEntry:
+    """Put a file of a store elsewhere, as a hard link or, where that is not possible, as a copy.
+
+    Raises:
+        InputError: It is not there, or not as long as it should be.
+    """
     source = store / entry.name
     if not source.is_file() or source.stat().st_size != entry.num_bytes:
         raise InputError(

@@ -222,16 +222,19 @@ def _look(config: PrepareSettings, folder: Path, progress: Progress, *, is_part:
     return _Plan(files=files, surveys=surveys, genes=genes, spec=spec, split=split, groups=groups)
 
 
-def check_groups(groups: GroupTable) -> None:
+def check_groups(groups: GroupTable, *, by_batch: bool = False) -> None:
     """Check that every perturbed group has controls and that no condition is in two splits.
+
+    Args:
+        groups: Of a store.
+        by_batch: Whether batches of one condition may be in different splits.
 
     Raises:
         InputError: One is not so.
     """
     ControlMatcher(groups)
-    check_leakage(
-        ((groups.label(index), Split(groups.split[index])) for index in range(len(groups))), control=groups.control
-    )
+    labels = ((groups.label(index), Split(groups.split[index])) for index in range(len(groups)))
+    check_leakage(labels, control=groups.control, by_batch=by_batch)
 
 
 def _inputs(config: PrepareSettings) -> tuple[Path, ...]:

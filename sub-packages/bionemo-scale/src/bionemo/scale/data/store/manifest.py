@@ -61,6 +61,11 @@ class Manifest:
         return int(self.groups.num_cells.sum())
 
     @property
+    def is_split_by_batch(self) -> bool:
+        """Whether batches of one condition may be in different splits."""
+        return bool(self.split and self.split.get("by_batch"))
+
+    @property
     def files(self) -> tuple[FileEntry, ...]:
         """Every file of the store but the manifest and the split."""
         return (*self.shards, *self.obs)

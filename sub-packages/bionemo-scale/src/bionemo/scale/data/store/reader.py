@@ -97,6 +97,11 @@ class Store:
         return hash_file(self.path / MANIFEST_NAME)
 
     @property
+    def is_split_by_batch(self) -> bool:
+        """Whether batches of one (dataset, cell type, perturbation) may be in different splits."""
+        return self._manifest.is_split_by_batch
+
+    @property
     def codec(self) -> Codec:
         """How the first block is packed, and so all blocks of its input."""
         return self._open_shards().codec(0)

@@ -208,7 +208,7 @@ def _check_spellings(store: Store, grammar: Grammar) -> None:
     labels = ((groups.label(index), Split(groups.split[index])) for index in range(len(groups)))
     read = ((group._replace(perturbation=grammar.canonical(group.perturbation)), split) for group, split in labels)
     try:
-        check_leakage(read, control=store.card.control)
+        check_leakage(read, control=store.card.control, by_batch=store.is_split_by_batch)
     except InputError as error:
         raise InputError(
             f"{store.path}: {error} under two spellings; prepare it again with --combination-separator and "

@@ -1,0 +1,122 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a cross-validation leaves out in each fold.
+
+A rule names the labels whose values are left out one after the other, or dealt into a number of folds. Only perturbed
+cells are left out: controls are training data in every fold, as in every split.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from bionemo.scale.data.labels.split import Condition, ResolvedSplit
+from bionemo.scale.data.store.groups import GroupTable
+from bionemo.scale.files.suggest import suggest
+from bionemo.scale.types import Group, InputError, Split
+
+
+Rule = Literal["cell-type", "batch", "cell-type-and-batch", "condition", "perturbation"]
+Unit = tuple[str, ...]
+"""Values of the labels that a rule names, in the order of :data:`LABELS`."""
+
+LABELS: dict[Rule, tuple[str, ...]] = {
+    "cell-type": ("cell_type",),
+    "batch": ("dataset", "batch"),
+    "cell-type-and-batch": ("dataset", "cell_type", "batch"),
+    "condition": ("dataset", "cell_type", "perturbation"),
+    "perturbation": ("perturbation",),
+}
+"""Fields of :class:`~bionemo.scale.types.Group` that together are left out. Batches of two data sets are never the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """What is left out together."""
+
+    name: str
+    units: tuple[Unit, ...]
+
+
+def make_folds(
+    groups: GroupTable, rule: Rule, *, num_folds: int | None = None, only: Collection[str] = (), seed: int = 0
+) -> tuple[Fold, ...]:
+    """Return the folds of a store.
+
+    Args:
+        groups: Of the store; their split makes no difference.
+        rule: What is left out.
+        num_folds: Deal the values into so many folds, at random; conditions of each cell type are spread over all folds.
+            ``None`` leaves out each value alone.
+        only: Names of the values that are left out; the others always train. Without any, all are.
+        seed: Of the dealing.
+
+    Raises:
+        InputError: Fewer than two values, more folds than values, or an unknown name.
+    """
+    units = _units(groups, rule)
+    if len(units) < 2:
+        found = ", ".join(repr(name) for name in units) or "none"
+        raise InputError(f"--leave-out {rule}: expected at least two values with perturbed cells, found {found}")
+    for name in only:
+        if name not in units:
+            raise InputError(f"--only: no {rule} {name!r}; {suggest(name, units)}")
+    chosen = {name: unit for name, unit in units.items() if not only or name in set(only)}
+    if num_folds is None:
+        return tuple(Fold(name=name, units=(unit,)) for name, unit in chosen.items())
+    if num_folds > len(chosen):
+        raise InputError(f"--folds must be at most {len(chosen)}, the values to leave out, found {num_folds}")
+    return tuple(
+        Fold(name=f"fold-{number + 1}", units=units)
+        for number, units in enumerate(_deal(list(chosen.values()), num_folds, seed))
+    )
+
+
+def fold_split(groups: GroupTable, rule: Rule, fold: Fold) -> ResolvedSplit:
+    """Return the split of a fold: what it leaves out is the test split, everything else trains.
+
+    Raises:
+        InputError: Nothing is left to train on, or the store has nothing of the fold.
+    """
+    by_batch = "batch" in LABELS[rule]
+    left_out, counts, assignments = set(fold.units), {}, {}
+    for group, size in zip(_labels(groups), groups.num_cells.tolist(), strict=True):
+        key = group if by_batch else Condition(*group[: len(Condition._fields)])
+        is_out = group.perturbation != groups.control and _unit(group, rule) in left_out
+        assignments[key] = Split.TEST if is_out else Split.TRAIN
+        counts[key] = counts.get(key, 0) + size
+    split = ResolvedSplit(control=groups.control, assignments=assignments, num_cells=counts, absent=())
+    for part, what in ((Split.TEST, "to leave out"), (Split.TRAIN, "to train on")):
+        if not split.count_cells(part):
+            raise InputError(f"fold {fold.name!r}: expected perturbed cells {what}, found none")
+    return split
+
+
+def name_of(unit: Unit, rule: Rule, *, with_dataset: bool) -> str:
+    """Return what a value is called; its data set is named where there are several."""
+    fields = zip(LABELS[rule], unit, strict=True)
+    return " / ".join(value for label, value in fields if with_dataset or label != "dataset")
+
+
+def _units(groups: GroupTable, rule: Rule) -> dict[str, Unit]:
+    """Return the values that perturbed cells have, by name and sorted."""
+    perturbed = (group for group in _labels(groups) if group.perturbation != groups.control)
+    several = len(groups.datasets) > 1
+    return {name_of(unit, rule, with_dataset=several): unit for unit in sorted({_unit(g, rule) for g in perturbed})}
+
+
+def _unit(group: Group, rule: Rule) -> Unit:
+    return tuple(getattr(group, label) for label in LABELS[rule])
+
+
+def _labels(groups: GroupTable) -> Sequence[Group]:
+    return [groups.label(index) for index in range(len(groups))]
+
+
+def _deal(units: Sequence[Unit], num_folds: int, seed: int) -> list[tuple[Unit, ...]]:
+    shuffled = [units[position] for position in np.random.default_rng(seed).permutation(len(units)).tolist()]
+    # What shares all labels but the last is dealt one after the other, and so over all folds.
+    ordered = sorted(shuffled, key=lambda unit: unit[:-1])
+    return [tuple(sorted(ordered[number::num_folds])) for number in range(num_folds)]
