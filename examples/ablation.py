@@ -285,8 +285,10 @@ def score(run: Run, store: Any, model: Any, **fields: Any) -> dict[str, float]:
     import anndata
 
     from bionemo.scale.files.labels.grammar import Grammar
-    from bionemo.scale.infer.plan import SplitPlan
-    from bionemo.scale.infer.predict import describe, predict_all, write_real
+    from bionemo.scale.infer.output.cells_file import write_real
+    from bionemo.scale.infer.output.origin import describe
+    from bionemo.scale.infer.plans.split_plan import SplitPlan
+    from bionemo.scale.infer.predict import predict_all
     from bionemo.scale.infer.trained_model import LoadedModel
     from bionemo.scale.run import evaluate
     from bionemo.scale.train.tables import card_of_training

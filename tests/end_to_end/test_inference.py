@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from unittest import mock
 
 import anndata
 import numpy as np
@@ -28,8 +27,9 @@ SMALL_PARTS = """
 import sys
 from bionemo.scale.megatron import cpu
 cpu.install()
-from bionemo.scale.infer import parts, predict
-predict.cut = lambda sizes, population: parts.cut(sizes, population, 64)
+from functools import partial
+from bionemo.scale.infer import job
+job.infer = partial(job.infer, part_cells=64)
 from bionemo.scale.run.infer import main
 if __name__ == "__main__":
     sys.exit(main())
@@ -46,16 +46,13 @@ def small_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def infer(**chosen: object) -> str:
     """Predict in this process, in small parts, as the command does."""
-    from bionemo.scale.infer import job, parts, predict
+    from bionemo.scale.infer import job
     from bionemo.scale.infer.settings import InferSettings
 
     api._join_process_group()
     torch.set_num_threads(1)
-    with (
-        tempfile.TemporaryFile("w+") as screen,
-        mock.patch.object(predict, "cut", lambda sizes, population: parts.cut(sizes, population, 64)),
-    ):
-        job.infer(InferSettings(**chosen), screen)
+    with tempfile.TemporaryFile("w+") as screen:
+        job.infer(InferSettings(**chosen), screen, part_cells=64)
         screen.seek(0)
         return screen.read()
 

@@ -236,8 +236,9 @@ class Predictor:
 
         from bionemo.scale.infer.controls.notebook_cells import keep_obs, keep_var, matrix_of
         from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations, with_unknown_contexts
-        from bionemo.scale.infer.plan import ControlsPlan
-        from bionemo.scale.infer.predict import describe, predict_all
+        from bionemo.scale.infer.output.origin import describe
+        from bionemo.scale.infer.plans.controls_plan import ControlsPlan
+        from bionemo.scale.infer.predict import predict_all
         from bionemo.scale.infer.settings import GivenScale, InferSettings
 
         InferSettings.checked(set_size=set_size, seed=seed, allow_unknown=allow_unknown)

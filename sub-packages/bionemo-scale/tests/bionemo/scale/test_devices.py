@@ -12,7 +12,7 @@ from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bionemo.scale.infer.generate import look_at, perturb
+from bionemo.scale.infer.generate import encode_controls, perturb
 from bionemo.scale.train.finetune.transfer import Match, Matches, copy_weights
 from bionemo.scale.train.step import forward_step
 
@@ -79,7 +79,7 @@ def test_a_prediction_stays_on_the_device(generation, on_device):
     network.config.generation = generation
     labels = {name: batch[name] for name in ("cell_type", "batch", "seed")}
     with OneDevice():
-        controls = look_at(network, batch["control"], **labels).take(torch.tensor([2, 0, 0]))
+        controls = encode_controls(network, batch["control"], **labels).take(torch.tensor([2, 0, 0]))
         cells = perturb(network, controls, batch["perturbation"])
     assert cells.device.type == "meta" and controls.seed.device.type == "cpu"
 

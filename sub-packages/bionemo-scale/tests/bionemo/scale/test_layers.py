@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "api": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", "crossval", *MIDDLE},
     "run": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", "crossval", "api", *MIDDLE},
 }
+MODEL = {"trained_model", "run_estimate", "labels"}
 SCORED = {"cells", "cell_eval", "metrics", "baselines"}
 # Rooms of a folder and files beside them, and which of the others each may import.
 ROOMS = {
@@ -76,6 +77,20 @@ ROOMS = {
         "progress": set(),
         "settings": set(),
         "evaluate": {*SCORED, "scores", "output", "settings"},
+    },
+    "infer": {
+        "settings": set(),
+        "controls": {"settings"},
+        "plans": {"controls"},
+        "generate": set(),
+        "run_estimate": {"plans"},
+        "trained_model": {"settings", "run_estimate"},
+        "labels": {"trained_model"},
+        "planning": {"settings", "controls", "plans", *MODEL},
+        "predict": {"settings", "plans", "generate", *MODEL},
+        "output": {"settings", "plans", "predict", *MODEL},
+        "network_weight": {"plans", "predict", *MODEL},
+        "job": {"settings", "plans", "planning", "output", *MODEL},
     },
 }
 LARGEST_FOLDER = 12

@@ -22,7 +22,7 @@ _NEXT_DRAW = 1 << 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Controls:
+class EncodedControls:
     """Sets of control cells as far as they go before a perturbation is named: all that predictions of them share."""
 
     expression: Float[Tensor, "B N G"]
@@ -41,14 +41,14 @@ class Controls:
     """What a change is counted from, as the decoder's features: the cells under the control label ("contrast"), or as they
     are ("displace"); of no width where nothing is ("decode")."""
 
-    def take(self, sets: Int64[Tensor, " S"]) -> "Controls":
+    def take(self, sets: Int64[Tensor, " S"]) -> "EncodedControls":
         """Return some of the sets, each as often as it is named."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Controls(**{name: value[sets.to(value.device)] for name, value in values.items()})
+        return EncodedControls(**{name: value[sets.to(value.device)] for name, value in values.items()})
 
 
 @torch.no_grad()
-def look_at(
+def encode_controls(
     model: ScaleModel,
     expression: Float[Tensor, "B N G"],
     *,
@@ -56,14 +56,14 @@ def look_at(
     batch: Int64[Tensor, " B"],
     seed: Int64[Tensor, " B"],
     population_mean: Float[Tensor, "B G"] | None = None,
-) -> Controls:
+) -> EncodedControls:
     """Do the part of a prediction that no perturbation changes.
 
     Args:
         model: A trained network in evaluation mode, on one pipeline stage.
         expression: log1p expression of control cells.
-        cell_type: Rows of the embedding tables; so is the next.
-        batch: See above.
+        cell_type: Rows of the table of cell types.
+        batch: Rows of the table of batches.
         seed: Randomness of each set, for stochastic priors; on the host.
         population_mean: Mean of all control cells that each set's were drawn from, where the set should stand for
             them; ``None`` lets every set stand for its own cells.
@@ -76,7 +76,7 @@ def look_at(
         reference = model.expression_decoder.features(z_0)
     else:
         reference = z_0[..., :0]
-    return Controls(
+    return EncodedControls(
         expression=expression,
         cell_type=cell_type,
         batch=batch,
@@ -91,7 +91,7 @@ def look_at(
 @torch.no_grad()
 def perturb(
     model: ScaleModel,
-    controls: Controls,
+    controls: EncodedControls,
     perturbation: Int64[Tensor, " B"],
     *,
     estimate: Float[Tensor, "B G"] | None = None,
@@ -100,14 +100,14 @@ def perturb(
     """Predict how sets of control cells look after a perturbation.
 
     Args:
-        model: The network that :func:`look_at` was called with.
+        model: The network that :func:`encode_controls` was called with.
         controls: What it returned.
         perturbation: Rows of the embedding table.
         estimate: Mean of each population by the classical estimate, for "contrast".
         network_weight: How far the mean goes from the estimate to the network's.
 
     Returns:
-        log1p expression before the zeros of counts (:func:`count`), never negative, by the configuration's
+        log1p expression before the zeros of counts (:func:`with_zeros`), never negative, by the configuration's
         ``generation``:
 
         - "decode": Dec(Z_1), equation 37, the mean over ``num_generation_samples`` draws of a stochastic prior.
@@ -143,7 +143,7 @@ def has_counted_zeros(config: ScaleModelConfig) -> bool:
     return config.counted_zeros and config.generation == "contrast"
 
 
-def count(cells: Float[Tensor, "N G"], *, one_count: Float[Tensor, " N"], seed: int) -> Float[Tensor, "N G"]:
+def with_zeros(cells: Float[Tensor, "N G"], *, one_count: Float[Tensor, " N"], seed: int) -> Float[Tensor, "N G"]:
     """Give a predicted population the zeros that counting makes; the mean of each gene stays.
 
     Args:

@@ -6,35 +6,33 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import TextIO
 
 import torch
 from tqdm import tqdm
 
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.infer.controls.control_cells import controls_of_store, read_controls
-from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations, with_unknown_contexts
+from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations
 from bionemo.scale.infer.output.measured_cells import keeps_measured_cells
-from bionemo.scale.infer.plan import ControlsPlan, Plan, SplitPlan
-from bionemo.scale.infer.predict import Request, Timing, num_own_cells, write_predictions
+from bionemo.scale.infer.output.request import Request
+from bionemo.scale.infer.output.write import Timing, num_own_cells, write_predictions
+from bionemo.scale.infer.planning import make_plan
+from bionemo.scale.infer.plans.parts import PART_CELLS
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.infer.trained_model import LoadedModel, load_model
 from bionemo.scale.megatron.layout import model_parallel
-from bionemo.scale.types import InputError, Split
 
 
-SCREEN_CELLS = 256
-"""Control cells of a context of a store that a screen carries to each perturbation, where the user does not say."""
 _LINE_SECONDS = 10
 
 
-def infer(settings: InferSettings, stream: TextIO) -> Timing:
-    """Predict and write.
+def infer(settings: InferSettings, stream: TextIO, *, part_cells: int = PART_CELLS) -> Timing:
+    """Load the trained model, plan what to predict, predict it and write it.
 
     Args:
         settings: What.
         stream: Where progress and the result are shown; processes beside the first show nothing.
+        part_cells: Most cells that a process predicts before it writes them.
 
     Raises:
         InputError: The checkpoint, the cells or the labels cannot be used, or do not fit one another.
@@ -53,82 +51,29 @@ def infer(settings: InferSettings, stream: TextIO) -> Timing:
         )
         asked = asked_perturbations(loaded, settings.perturbations, settings.perturbation_features)
         settings = replace(settings, perturbations=asked)
-        loaded = with_new_perturbations(loaded, settings.perturbations, settings.perturbation_features)
+        loaded = with_new_perturbations(loaded, asked, settings.perturbation_features)
         loaded, plan = make_plan(settings, loaded, store)
-        provenance = {"store": settings.store.resolve()} if settings.store else {}
-        if not settings.is_screen:
-            provenance["split"] = settings.split
-        request = Request(
-            path=settings.pred_path,
-            real_path=None if keeps_measured_cells(settings) else settings.real_path,
-            provenance={**provenance, "seed": settings.seed, "output": settings.output},
-            output=settings.output,
-            with_controls=settings.with_controls,
-        )
         if is_first:
             stream.writelines(f"note: {line}\n" for line in plan.notes)
-        with _Progress(stream, plan, shown=is_first) as progress:
-            timing = write_predictions(loaded, plan, request, progress=progress)
+        with _Progress(stream, num_own_cells(plan, part_cells) if is_first else 0, shown=is_first) as progress:
+            timing = write_predictions(loaded, plan, _request(settings), progress=progress, part_cells=part_cells)
         if is_first:
             stream.write(_summary(settings, loaded, timing))
     return timing
 
 
-def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None) -> tuple[LoadedModel, Plan]:
-    """Return the model, with the unknown labels it was let to predict, and which sets to predict.
-
-    Raises:
-        InputError: Labels or the store do not fit the model, or there are no such controls.
-    """
-    set_size = settings.set_size or loaded.model.config.set_size
-    if store is not None:
-        _check_same_data(store, loaded, settings.checkpoint, split_matters=not settings.is_screen)
-        if not settings.is_screen:
-            return loaded, SplitPlan(store, Split(settings.split), set_size=set_size, seed=settings.seed)
-        limit = settings.cells_per_condition or SCREEN_CELLS
-        cells = controls_of_store(store, settings.cell_types, limit=limit, seed=settings.seed)
-    else:
-        cells = read_controls(
-            settings.adata,
-            loaded.card,
-            cell_types=settings.cell_types,
-            given=settings,
-            matrix=settings.matrix,
-            gene_key=settings.gene_key,
-        )
-        if settings.allow_unknown:
-            loaded = with_unknown_contexts(loaded, cell_types=cells.cell_type, batches=cells.batch)
-        if settings.cells_per_condition is not None:
-            cells = cells.thin_out(settings.cells_per_condition, seed=settings.seed)
-    plan = ControlsPlan(
-        cells,
-        loaded.card,
-        settings.perturbations or loaded.card.perturbations,
-        source=settings.adata or settings.store,
-        set_size=set_size,
-        seed=settings.seed,
-        are_trained=store is not None,
+def _request(settings: InferSettings) -> Request:
+    """Return which files to write."""
+    provenance = {"store": settings.store.resolve()} if settings.store else {}
+    if not settings.is_screen:
+        provenance["split"] = settings.split
+    return Request(
+        path=settings.pred_path,
+        real_path=None if keeps_measured_cells(settings) else settings.real_path,
+        provenance={**provenance, "seed": settings.seed, "output": settings.output},
+        output=settings.output,
+        with_controls=settings.with_controls,
     )
-    return loaded, plan
-
-
-def _check_same_data(store: Store, loaded: LoadedModel, checkpoint: Path, *, split_matters: bool) -> None:
-    """A split may only be predicted by a model that was kept from it."""
-    names = ["genes", "cell_types", "perturbations", "batches", "scale", *(["split_sha256"] if split_matters else [])]
-    for name in names:
-        expected, found = getattr(loaded.card, name), getattr(store.card, name)
-        if name == "perturbations":
-            # New ones follow those of the training data.
-            expected = expected[: loaded.model.config.num_perturbations]
-        if expected != found:
-            raise InputError(
-                f"{store.path}: expected the {name} that {checkpoint} was trained on ({_short(expected)}), found "
-                f"{_short(found)}; use the store of that run, or --adata"
-            )
-
-
-def _short(value: object) -> str:
-    return f"{len(value)} entries" if isinstance(value, tuple) else str(value)
 
 
 def _summary(settings: InferSettings, loaded: LoadedModel, timing: Timing) -> str:
@@ -144,9 +89,8 @@ def _summary(settings: InferSettings, loaded: LoadedModel, timing: Timing) -> st
 class _Progress:
     """A bar on a terminal, a line every few seconds elsewhere."""
 
-    def __init__(self, stream: TextIO, plan: Plan, *, shown: bool):
-        self._stream, self._shown, self._done = stream, shown, 0
-        self._total = num_own_cells(plan) if shown else 0
+    def __init__(self, stream: TextIO, total: int, *, shown: bool):
+        self._stream, self._total, self._shown, self._done = stream, total, shown, 0
         self._bar: tqdm | None = None
 
     def __enter__(self) -> Callable[[int], None]:

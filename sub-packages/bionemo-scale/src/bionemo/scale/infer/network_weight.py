@@ -10,8 +10,8 @@ import numpy as np
 from bionemo.scale.data.store.blind import Fold
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.estimate.weight import PairErrors
-from bionemo.scale.infer.parts import cut
-from bionemo.scale.infer.plan import SplitPlan
+from bionemo.scale.infer.plans.parts import cut
+from bionemo.scale.infer.plans.split_plan import SplitPlan
 from bionemo.scale.infer.predict import predict_part
 from bionemo.scale.infer.run_estimate import RunEstimate, read_estimate
 from bionemo.scale.infer.trained_model import LoadedModel, load_model

@@ -12,7 +12,7 @@ import numpy as np
 from bionemo.scale.estimate.mixed_model import Conditional, Estimate, MixedModel
 from bionemo.scale.estimate.storage import ESTIMATE_NAME, load
 from bionemo.scale.files.labels.grammar import grammar_of
-from bionemo.scale.infer.plan import Plan
+from bionemo.scale.infer.plans.plan import Plan
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.types import DataCard, Group, InputError
 

@@ -29,6 +29,11 @@ class LoadedModel:
     estimate: RunEstimate | None = None
     """Of the run; ``None`` predicts means with the network and the additive share."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.model.parameters()).device
+
 
 _FP8 = {"fp8": "fp8-current", "mxfp8": "mxfp8"}
 """Precisions of training that scale each tensor by its own values: a prediction has no earlier steps to scale by."""

@@ -66,7 +66,7 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
     with new_folder(out.parent) as folder, sole_writer(out, lock, rank=ranks.rank, launch=ranks.launch):
 
         def clear() -> None:
-            from bionemo.scale.infer.parts import tidy
+            from bionemo.scale.infer.output.part_folder import tidy
 
             log.unlink(missing_ok=True)
             if ranks.is_first:

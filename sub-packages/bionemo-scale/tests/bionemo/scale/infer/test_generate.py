@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from bionemo.scale.flow.prior import PRIORS
-from bionemo.scale.infer.generate import count, has_counted_zeros, look_at, perturb
+from bionemo.scale.infer.generate import encode_controls, has_counted_zeros, perturb, with_zeros
 from bionemo.scale.population import with_mean
 
 
 def predict(model, sets, **changes) -> Tensor:
     sets = {**{name: sets[name] for name in ("control", "cell_type", "perturbation", "batch", "seed")}, **changes}
     expression, perturbation = sets.pop("control"), sets.pop("perturbation")
-    return perturb(model.eval(), look_at(model.eval(), expression, **sets), perturbation)
+    return perturb(model.eval(), encode_controls(model.eval(), expression, **sets), perturbation)
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +76,9 @@ def test_only_contrast_has_the_zeros_of_counts(make_config):
 
 def test_zeros_are_placed_by_the_seed_alone():
     cells, worth = 0.3 * torch.ones(20, 8), torch.ones(20)
-    found = count(cells, one_count=worth, seed=7)
-    assert (found == 0).any() and torch.equal(count(cells, one_count=worth, seed=7), found)
-    assert not torch.equal(count(cells, one_count=worth, seed=8), found)
+    found = with_zeros(cells, one_count=worth, seed=7)
+    assert (found == 0).any() and torch.equal(with_zeros(cells, one_count=worth, seed=7), found)
+    assert not torch.equal(with_zeros(cells, one_count=worth, seed=8), found)
     torch.testing.assert_close(found.mean(0), cells.mean(0))
 
 

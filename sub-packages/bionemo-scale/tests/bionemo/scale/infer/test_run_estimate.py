@@ -12,8 +12,8 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.estimate import mixed_model, storage
 from bionemo.scale.infer.controls.control_cells import ControlCells
-from bionemo.scale.infer.generate import look_at, perturb
-from bionemo.scale.infer.plan import ControlsPlan
+from bionemo.scale.infer.generate import encode_controls, perturb
+from bionemo.scale.infer.plans.controls_plan import ControlsPlan
 from bionemo.scale.infer.predict import predict_all
 from bionemo.scale.infer.run_estimate import WEIGHT_NAME, RunEstimate, measured_weight, read_estimate
 from bionemo.scale.infer.trained_model import LoadedModel
@@ -61,7 +61,7 @@ def plan() -> ControlsPlan:
 def test_the_mean_lies_between_estimate_and_network(weight, make_model, batch):
     model = make_model(generation="contrast").eval()
     names = ("cell_type", "batch", "seed")
-    controls = look_at(model, batch["control"], **{name: batch[name] for name in names})
+    controls = encode_controls(model, batch["control"], **{name: batch[name] for name in names})
     estimate = torch.rand(3, 24) + 0.5
     alone = perturb(model, controls, batch["perturbation"], estimate=estimate, network_weight=1.0).mean(dim=1)
     found = perturb(model, controls, batch["perturbation"], estimate=estimate, network_weight=weight).mean(dim=1)

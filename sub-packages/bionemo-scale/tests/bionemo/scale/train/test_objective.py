@@ -11,7 +11,7 @@ from torch import Tensor
 from bionemo.scale.flow.mmd import mmd_squared
 from bionemo.scale.flow.path import sample_times
 from bionemo.scale.flow.prior import PRIORS
-from bionemo.scale.infer.generate import look_at, perturb
+from bionemo.scale.infer.generate import encode_controls, perturb
 from bionemo.scale.model.scale_model import ScaleOutput
 from bionemo.scale.train.objective import (
     TERMS,
@@ -199,7 +199,7 @@ def test_training_finds_a_known_shift(make_model):
 
     cell_type, zeros = torch.arange(3), torch.zeros(3, dtype=torch.int64)
     control = screen.cells(cell_type, 200)
-    cells = perturb(model, look_at(model.eval(), control, cell_type=cell_type, batch=zeros, seed=zeros), zeros)
+    cells = perturb(model, encode_controls(model.eval(), control, cell_type=cell_type, batch=zeros, seed=zeros), zeros)
     real = (screen.cells(cell_type, 2000) + screen.shift).clamp_min(0)
     predicted, observed = (population.mean(1) - control.mean(1) for population in (cells, real))
     assert torch.corrcoef(torch.stack([predicted.flatten(), observed.flatten()]))[0, 1] > 0.95
@@ -237,7 +237,7 @@ def test_features_predict_a_perturbation_that_was_never_seen(make_model):
 
     sets = screen.batch(num_cells=200, drugs=torch.tensor([7, 0]))
     labels = {name: sets[name] for name in ("cell_type", "batch", "seed")}
-    cells = perturb(model, look_at(model.eval(), sets["control"], **labels), sets["perturbation"])
+    cells = perturb(model, encode_controls(model.eval(), sets["control"], **labels), sets["perturbation"])
     predicted = cells.mean(1) - sets["control"].mean(1)
     observed = sets["perturbed"].mean(1) - sets["control"].mean(1)
     assert torch.corrcoef(torch.stack([predicted[0], observed[0]]))[0, 1] > 0.9

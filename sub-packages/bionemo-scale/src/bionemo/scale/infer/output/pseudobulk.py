@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from bionemo.scale.files.writing.atomic import atomic
-from bionemo.scale.infer.parts import Part
-from bionemo.scale.infer.plan import Plan
+from bionemo.scale.infer.plans.parts import Part
+from bionemo.scale.infer.plans.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,27 @@ def conditions_of(plan: Plan) -> Conditions:
     obs.index = [f"condition-{number}" for number in range(len(obs))]
     obs["num_cells"] = np.bincount(codes)
     return Conditions(obs=obs, of_set=codes[np.cumsum(plan.sizes) - plan.sizes])
+
+
+def sum_conditions(part: Part, conditions: Conditions, *, cells: np.ndarray, control_sums: np.ndarray) -> np.ndarray:
+    """Add up the cells of each condition of a part.
+
+    Args:
+        part: The part.
+        conditions: Of the plan.
+        cells: [cells of the part, G] float32, predicted.
+        control_sums: [sets of the part, G] float64, over the control cells that each set was made of.
+
+    Returns:
+        [2, conditions of the part, G] float64: predicted cells, controls.
+    """
+    inside, condition = np.unique(conditions.of_set[part.sets], return_inverse=True)
+    sums = np.zeros((2, len(inside), cells.shape[1]))
+    # In the plan's order, not in that in which sets go through the network, which depends on the machine.
+    for row, first, size, control_sum in zip(condition, part.first_rows, part.sizes, control_sums, strict=True):
+        sums[0, row] += cells[first : first + size].sum(axis=0, dtype=np.float64)
+        sums[1, row] += control_sum
+    return sums
 
 
 def write_pseudobulk(

@@ -6,14 +6,10 @@ What a cell's numbers are can depend on the cells that go through the network be
 a function of the plan alone: which process makes a part, and whether it is made before or after a kill, changes nothing.
 """
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-
-from bionemo.scale.files.writing.atomic import atomic, remove_leftovers
 
 
 PART_CELLS = 16384
@@ -122,60 +118,3 @@ def cut(sizes: np.ndarray, population: np.ndarray, part_cells: int = PART_CELLS)
         )
         begin = end
     return parts
-
-
-def parts_path(out: Path) -> Path:
-    """Return the folder of the parts of a file."""
-    return out.with_name(f".{out.name}.parts")
-
-
-def tidy(out: Path) -> None:
-    """Delete what no later run can use of an interrupted prediction: parts that are not finished, or all if none is."""
-    folder = parts_path(out)
-    remove_leftovers(out)
-    for path in folder.glob(".part-*.tmp"):
-        path.unlink(missing_ok=True)
-    if not any(folder.glob("part-*.npy")):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-class PartFolder:
-    """Finished parts, beside the file they are for, until they are merged.
-
-    Args:
-        path: The folder.
-        fingerprint: Of everything the numbers depend on; parts of another prediction are not used.
-    """
-
-    def __init__(self, path: Path, fingerprint: str):
-        self.path, self._fingerprint = path, fingerprint
-
-    def open(self) -> None:
-        """Make the folder, or keep the one that an interrupted run of the same prediction left."""
-        note = self.path / "fingerprint"
-        if note.is_file() and note.read_text(encoding="utf-8") == self._fingerprint:
-            return
-        shutil.rmtree(self.path, ignore_errors=True)
-        self.path.mkdir(parents=True)
-        note.write_text(self._fingerprint)
-
-    def file(self, part: Part) -> Path:
-        """Return where a part is kept."""
-        return self.path / f"part-{part.number:06d}.npy"
-
-    def missing(self, parts: list[Part]) -> list[Part]:
-        """Return the parts that nobody has finished."""
-        return [part for part in parts if not self.file(part).is_file()]
-
-    def write(self, part: Part, make: Callable[[Part], np.ndarray]) -> None:
-        """Make a part; it has its name when it is whole."""
-        with atomic(self.file(part)) as temporary, temporary.open("wb") as file:
-            np.save(file, make(part), allow_pickle=False)
-
-    def read(self, part: Part) -> np.ndarray:
-        """Return a part, mapped rather than read."""
-        return np.load(self.file(part), mmap_mode="r", allow_pickle=False)
-
-    def remove(self) -> None:
-        """Delete the folder."""
-        shutil.rmtree(self.path, ignore_errors=True)

@@ -1,11 +1,10 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bionemo.scale.infer.parts import PartFolder, cut
+from bionemo.scale.infer.plans.parts import cut
 
 
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=60).map(np.array)
@@ -51,30 +50,3 @@ def test_short_sets_of_different_groups_go_together():
     (part,) = cut(np.array([32, 7, 32, 7, 32, 7]), np.arange(6), 10_000)
     batches = part.batches(np.arange(6), 512)
     assert [[positions.tolist() for positions in batch.sets] for batch in batches] == [[[1, 3, 5]], [[0, 2, 4]]]
-
-
-def test_a_folder_is_kept_for_the_same_prediction_only(tmp_path):
-    parts = cut(np.array([3, 3, 3]), np.arange(3), 3)
-    folder = PartFolder(tmp_path / "parts", "one")
-    folder.open()
-    folder.write(parts[1], lambda part: np.full((3, 2), part.number))
-    again = PartFolder(tmp_path / "parts", "one")
-    again.open()
-    assert [part.number for part in again.missing(parts)] == [0, 2]
-    np.testing.assert_array_equal(again.read(parts[1]), np.full((3, 2), 1))
-    other = PartFolder(tmp_path / "parts", "two")
-    other.open()
-    assert len(other.missing(parts)) == 3
-
-
-def test_a_part_that_fails_is_missing(tmp_path):
-    (part,) = cut(np.array([3]), np.array([0]))
-    folder = PartFolder(tmp_path / "parts", "one")
-    folder.open()
-
-    def fail(part):
-        raise KeyError
-
-    with pytest.raises(KeyError):
-        folder.write(part, fail)
-    assert folder.missing([part]) == [part]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.infer import plan as plan_module
 from bionemo.scale.infer import predict
 from bionemo.scale.infer.controls.control_cells import ControlCells
-from bionemo.scale.infer.plan import ControlsPlan
+from bionemo.scale.infer.plans import controls_plan
+from bionemo.scale.infer.plans.controls_plan import ControlsPlan
 from bionemo.scale.infer.predict import predict_all
 from bionemo.scale.infer.trained_model import LoadedModel
 from bionemo.scale.types import DataCard, ExpressionScale, ObsKeys
@@ -65,7 +65,7 @@ def test_every_control_goes_to_every_perturbation_once(cells):
 @pytest.mark.parametrize("shared_cells", [SET_SIZE, 20, 1024])
 def test_a_screen_predicts_what_each_perturbation_alone_does(shared_cells, cells, loaded, monkeypatch):
     """Whichever controls are encoded together, and with the same noise under every perturbation."""
-    monkeypatch.setattr(plan_module, "SHARED_CELLS", shared_cells)
+    monkeypatch.setattr(controls_plan, "SHARED_CELLS", shared_cells)
     together = plan_of(cells, *PERTURBATIONS)
     screen = predict_all(loaded, together)
     for name in PERTURBATIONS:
@@ -81,13 +81,13 @@ def test_a_screen_predicts_what_each_perturbation_alone_does(shared_cells, cells
 
 def test_a_screen_encodes_a_control_once(cells, loaded, monkeypatch):
     """Also where a part of the prediction holds few of the sets of a perturbation."""
-    seen, look_at = [], predict.look_at
+    seen, encode_controls = [], predict.encode_controls
 
     def note(model, expression, **labels):
         seen.append(expression.shape[0] * expression.shape[1])
-        return look_at(model, expression, **labels)
+        return encode_controls(model, expression, **labels)
 
-    monkeypatch.setattr(predict, "look_at", note)
+    monkeypatch.setattr(predict, "encode_controls", note)
     predict_all(loaded, plan_of(cells, *PERTURBATIONS))
     assert sum(seen) == 90
 
@@ -103,13 +103,3 @@ def test_zeros_leave_the_means_of_populations(cells, make_model):
     assert (counted == 0).mean() > (plain == 0).mean()
     for rows in plan.obs.reset_index().groupby(["cell_type", "batch", "perturbation"], observed=True).indices.values():
         np.testing.assert_allclose(counted[rows].mean(0), plain[rows].mean(0), atol=1e-3)
-
-
-def test_populations_are_neighbours_of_one_label_and_about_512_cells(monkeypatch, cells):
-    monkeypatch.setattr(plan_module, "POPULATION_CELLS", 20)
-    plan = plan_of(cells, *PERTURBATIONS)
-    assert (np.diff(plan.population) >= 0).all()
-    population = np.repeat(plan.population, plan.sizes)
-    labels = plan.obs[["cell_type", "batch", "perturbation"]].astype(str).agg("/".join, axis=1)
-    found = labels.groupby(population)
-    assert (found.nunique() == 1).all() and found.size().between(10, 24).all()

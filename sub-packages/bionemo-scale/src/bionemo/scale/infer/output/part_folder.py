@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the finished parts of a prediction beside the file that they are for, so that a killed run goes on with the rest."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bionemo.scale.files.writing.atomic import atomic, remove_leftovers
+from bionemo.scale.infer.plans.parts import Part
+
+
+def parts_path(out: Path) -> Path:
+    """Return the folder of the parts of a file."""
+    return out.with_name(f".{out.name}.parts")
+
+
+def tidy(out: Path) -> None:
+    """Delete what no later run can use of an interrupted prediction: parts that are not finished, or all if none is."""
+    folder = parts_path(out)
+    remove_leftovers(out)
+    for path in folder.glob(".part-*.tmp"):
+        path.unlink(missing_ok=True)
+    if not any(folder.glob("part-*.npy")):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class PartFolder:
+    """Finished parts, beside the file they are for, until they are merged.
+
+    Args:
+        path: The folder.
+        fingerprint: Of everything the numbers depend on; parts of another prediction are not used.
+    """
+
+    def __init__(self, path: Path, fingerprint: str):
+        self.path, self._fingerprint = path, fingerprint
+
+    def open(self) -> None:
+        """Make the folder, or keep the one that an interrupted run of the same prediction left."""
+        note = self.path / "fingerprint"
+        if note.is_file() and note.read_text(encoding="utf-8") == self._fingerprint:
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+        note.write_text(self._fingerprint)
+
+    def file(self, part: Part) -> Path:
+        """Return where a part is kept."""
+        return self.path / f"part-{part.number:06d}.npy"
+
+    def missing(self, parts: list[Part]) -> list[Part]:
+        """Return the parts that nobody has finished."""
+        return [part for part in parts if not self.file(part).is_file()]
+
+    def write(self, part: Part, make: Callable[[Part], np.ndarray]) -> None:
+        """Make a part; it has its name when it is whole."""
+        with atomic(self.file(part)) as temporary, temporary.open("wb") as file:
+            np.save(file, make(part), allow_pickle=False)
+
+    def read(self, part: Part) -> np.ndarray:
+        """Return a part, mapped rather than read."""
+        return np.load(self.file(part), mmap_mode="r", allow_pickle=False)
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)

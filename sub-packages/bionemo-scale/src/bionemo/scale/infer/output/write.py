@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Predicts a plan part by part, on as many processes as there are, and writes the parts as one file."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bionemo.scale.infer.output.cells_file import write_cells, write_real
+from bionemo.scale.infer.output.measured_cells import STORE_CONTENT
+from bionemo.scale.infer.output.origin import describe, fingerprint
+from bionemo.scale.infer.output.part_folder import PartFolder, parts_path
+from bionemo.scale.infer.output.pseudobulk import conditions_of, sum_conditions, write_pseudobulk
+from bionemo.scale.infer.output.request import Request
+from bionemo.scale.infer.plans.parts import PART_CELLS, Part, cut
+from bionemo.scale.infer.plans.plan import ControlSet, Plan
+from bionemo.scale.infer.plans.split_plan import SplitPlan
+from bionemo.scale.infer.predict import Progress, planned_means, predict_part
+from bionemo.scale.infer.trained_model import LoadedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How long a prediction took, over all processes."""
+
+    num_cells: int
+    """Cells that were predicted now."""
+    num_kept: int
+    """Cells that an interrupted run had predicted before."""
+    seconds: float
+    """Of the slowest process, writing included."""
+
+    @property
+    def cells_per_second(self) -> float:
+        """Cells predicted now per second."""
+        return self.num_cells / self.seconds
+
+
+def write_predictions(
+    loaded: LoadedModel,
+    plan: Plan,
+    request: Request,
+    *,
+    progress: Progress = lambda cells: None,
+    part_cells: int = PART_CELLS,
+) -> Timing:
+    """Predict a plan and write it to an h5ad that appears when it is complete.
+
+    Every process of the group calls this. Each makes its share of the parts; the first merges them. A run that was
+    killed leaves its finished parts, and the next one continues with the missing ones.
+
+    Args:
+        loaded: The model.
+        plan: What to predict, the same in every process.
+        request: What to write: X dense float32 log1p, var names genes, obs labels, uns["bionemo_scale"] provenance.
+        progress: Called with the number of this process's cells as they are predicted.
+        part_cells: Most cells of a part.
+    """
+    begin = time.perf_counter()
+    is_first = torch.distributed.get_rank() == 0
+    output = _Pseudobulk(loaded, plan) if request.output == "pseudobulk" else _Cells(loaded, plan)
+    folder = PartFolder(parts_path(request.path), fingerprint(loaded, plan, request))
+    parts = cut(plan.sizes, plan.population, part_cells)
+    missing = _missing_parts(folder, parts)
+    for part in _own_share(missing):
+        folder.write(part, lambda each: output.make(each, progress))
+    torch.distributed.barrier()
+    if is_first:
+        if request.real_path is not None and isinstance(plan, SplitPlan):
+            source = {name: value for name, value in request.provenance.items() if name in ("store", "split")}
+            write_real(plan, request.real_path, provenance={**source, STORE_CONTENT: plan.store.identity})
+        # Last: that the predictions are there says that all is done.
+        output.write(request, folder, parts)
+        folder.remove()
+    num_new = sum(part.num_cells for part in missing)
+    return Timing(num_cells=num_new, num_kept=int(plan.sizes.sum()) - num_new, seconds=time.perf_counter() - begin)
+
+
+def num_own_cells(plan: Plan, part_cells: int = PART_CELLS) -> int:
+    """Return how many cells this process will predict of a plan that nobody has begun."""
+    return sum(part.num_cells for part in _own_share(cut(plan.sizes, plan.population, part_cells)))
+
+
+def _missing_parts(folder: PartFolder, parts: list[Part]) -> list[Part]:
+    """Return the parts that no interrupted run has made, the same in every process."""
+    if torch.distributed.get_rank() == 0:
+        folder.open()
+    torch.distributed.barrier()
+    missing = folder.missing(parts)
+    # No process may finish a part before all have seen which are missing.
+    torch.distributed.barrier()
+    return missing
+
+
+def _own_share(parts: list[Part]) -> list[Part]:
+    return parts[torch.distributed.get_rank() :: torch.distributed.get_world_size()]
+
+
+class _Cells:
+    """A file with a row for each predicted cell."""
+
+    def __init__(self, loaded: LoadedModel, plan: Plan):
+        self._loaded, self._plan, self._means = loaded, plan, planned_means(loaded, plan)
+
+    def make(self, part: Part, progress: Progress) -> np.ndarray:
+        """Return [cells of the part, G] float32."""
+        return predict_part(self._loaded, self._plan, part, means=self._means, progress=progress)
+
+    def write(self, request: Request, folder: PartFolder, parts: list[Part]) -> None:
+        """Write the finished parts."""
+        card = self._loaded.card
+        uns = {"bionemo_scale": describe(card, {"checkpoint": str(self._loaded.path), **request.provenance})}
+        blocks = (folder.read(part) for part in parts)
+        write_cells(request.path, self._plan, blocks, genes=card.genes, uns=uns, with_controls=request.with_controls)
+
+
+class _Pseudobulk:
+    """A file with a row for each condition."""
+
+    def __init__(self, loaded: LoadedModel, plan: Plan):
+        self._loaded, self._plan, self._means = loaded, plan, planned_means(loaded, plan)
+        self._conditions = conditions_of(plan)
+
+    def make(self, part: Part, progress: Progress) -> np.ndarray:
+        """Return [2, conditions of the part, G] float64 sums over cells: predicted ones, and their controls."""
+        control_sums = np.empty((len(part.sets), len(self._loaded.card.genes)), dtype=np.float64)
+
+        def on_set(position: int, controls: ControlSet) -> None:
+            control_sums[position] = controls.expression.sum(axis=0, dtype=np.float64)
+
+        cells = predict_part(self._loaded, self._plan, part, means=self._means, progress=progress, on_set=on_set)
+        return sum_conditions(part, self._conditions, cells=cells, control_sums=control_sums)
+
+    def write(self, request: Request, folder: PartFolder, parts: list[Part]) -> None:
+        """Write the finished parts."""
+        card, conditions = self._loaded.card, self._conditions
+        first_sets = conditions.first_sets().tolist()
+        write_pseudobulk(
+            request.path,
+            conditions=conditions,
+            parts=parts,
+            sums=(folder.read(part) for part in parts),
+            genes=card.genes,
+            uns={"bionemo_scale": describe(card, {"checkpoint": str(self._loaded.path), **request.provenance})},
+            sd=None if self._means is None else self._means.sd_of_sets(first_sets),
+        )

@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a prediction is made of: sets of control cells, each under a perturbation."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_matrix
+
+from bionemo.scale.files.suggest import suggest
+from bionemo.scale.population import note_few_controls
+from bionemo.scale.types import DataCard, Group, GroupMeans, InputError
+
+
+READ_ROWS = 4096
+"""Cells read at once when many are needed."""
+POPULATION_CELLS = 512
+"""Most cells whose zeros are placed together, and whose means are exact; larger populations are divided."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlSet:
+    """Control cells that go through the network together, whatever perturbation they are carried to."""
+
+    expression: csr_matrix
+    """[n, G] log1p."""
+    cell_type: int
+    batch: int
+    seed: int
+    population_mean: np.ndarray | None = None
+    """[G] mean of all cells that the set's were drawn from; ``None`` where the set stands for its own cells."""
+
+
+@runtime_checkable
+class Plan(Protocol):
+    """Populations to predict: sets of cells, each a control set under a perturbation."""
+
+    obs: pd.DataFrame
+    """Labels of every predicted cell, in the order of the sets."""
+    sizes: np.ndarray
+    """[sets] int64, cells of each set."""
+    control_set: np.ndarray
+    """[sets] int64, the number of the control set that each begins as."""
+    perturbation: np.ndarray
+    """[sets] int64, rows of the data card's perturbations."""
+    notes: tuple[str, ...]
+    """What the user should know of the control cells."""
+    population: np.ndarray
+    """[sets] int64, never falling: sets of one number are neighbours of one cell type, perturbation and batch, and get
+    their zeros together."""
+
+    def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
+        """Yield some of the control sets, reading their cells as they are needed."""
+
+    def group(self, number: int) -> Group:
+        """Return the labels of a set's population; no data set ("") where none is known."""
+
+    def control_groups(self) -> GroupMeans | None:
+        """Return the pseudobulks of the controls at hand, ``None`` where they are those of the training data."""
+
+
+def number_populations(labels: np.ndarray, sizes: np.ndarray, population_cells: int = POPULATION_CELLS) -> np.ndarray:
+    """Number the populations of sets: neighbours of one label are one population, or several of about the same size.
+
+    Args:
+        labels: [sets] int64.
+        sizes: [sets] int64, cells of each.
+        population_cells: About the most cells of a population.
+
+    Returns:
+        [sets] int64, from 0 on, never falling.
+    """
+    runs, pieces = number_runs(labels), np.zeros(len(sizes), dtype=np.int64)
+    for run in range(int(runs[-1]) + 1):
+        members = np.flatnonzero(runs == run)
+        count = -(-int(sizes[members].sum()) // population_cells)
+        for number, piece in enumerate(np.array_split(members, min(count, len(members)))):
+            pieces[piece] = number
+    return number_runs(runs * (int(pieces.max()) + 1) + pieces)
+
+
+def number_runs(values: np.ndarray) -> np.ndarray:
+    """Number runs of equal neighbours from 0 on."""
+    return np.cumsum(np.diff(values, prepend=values[0]) != 0)
+
+
+def note_few(counts: Mapping[tuple[str, str], int]) -> tuple[str, ...]:
+    """Return what the user should know of (cell type, batch) pairs with few control cells."""
+    note = note_few_controls(counts)
+    return () if note is None else (note,)
+
+
+def check_labels(names: Sequence[str], known: Sequence[str], *, kind: str, source: str, hint: str = "") -> None:
+    """Refuse labels that a model has no embedding for.
+
+    Raises:
+        InputError: Naming the first unknown label and the nearest known ones.
+    """
+    for name in names:
+        if name not in known:
+            raise InputError(f"{source}: unknown {kind} {name!r}; {suggest(name, known)}{hint}")
+
+
+def named_obs(table: pd.DataFrame, card: DataCard) -> pd.DataFrame:
+    """Return labels under the obs column names of the training data."""
+    names = {"cell_type": card.keys.cell_type, "perturbation": card.keys.perturbation, "batch": card.keys.batch}
+    # One column can play two parts, a batch that is the context too.
+    columns = {column: table[label].astype("category").array for label, column in names.items()}
+    return pd.DataFrame(columns)
