@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bionemo.scale.data.features.settings import FeaturesSettings
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings, ReportSettings
 from bionemo.scale.infer.settings import InferSettings
@@ -28,8 +29,16 @@ PAGES = [
     REPOSITORY / "README.md",
     *(path for path in sorted((REPOSITORY / "docs").glob("*.md")) if path.name not in ("log.md", "commands.md")),
 ]
-COMMANDS = ("prepare", "train", "infer", "evaluate", "report")
-SETTINGS = (PrepareSettings, TrainSettings, InferSettings, EvaluateSettings, ReportSettings, LaunchSettings)
+COMMANDS = ("prepare", "features", "train", "infer", "evaluate", "report")
+SETTINGS = (
+    PrepareSettings,
+    FeaturesSettings,
+    TrainSettings,
+    InferSettings,
+    EvaluateSettings,
+    ReportSettings,
+    LaunchSettings,
+)
 # Options of other programs that the pages name by themselves.
 FOREIGN_OPTIONS = {"--gpus", "--user", "--container-entrypoint", "--build-arg", "--factory", "--help"}
 # What stands before a `=` and is no field: a placeholder, a group of NeMo-Run's, LMDB's, a variable.

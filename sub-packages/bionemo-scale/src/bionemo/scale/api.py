@@ -37,12 +37,13 @@ from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys, Split
 if TYPE_CHECKING:
     import anndata
 
+    from bionemo.scale.data.features.build import FeaturesSummary
     from bionemo.scale.data.prepare.preprocess import PrepareSummary
     from bionemo.scale.eval.evaluate import Evaluation
     from bionemo.scale.infer.settings import GivenScale
     from bionemo.scale.infer.trained_model import LoadedModel
 
-__all__ = ("FileLabels", "InputError", "ObsKeys", "Predictor", "evaluate", "prepare", "train")
+__all__ = ("FileLabels", "InputError", "ObsKeys", "Predictor", "evaluate", "features", "prepare", "train")
 
 
 def __getattr__(name: str) -> str:
@@ -86,6 +87,23 @@ def prepare(
     return prepare_store(
         PrepareSettings.make(inputs=inputs, out=out, split=split, keys=keys, controls=controls, **options)
     )
+
+
+def features(out: PathLike, **options: Any) -> "FeaturesSummary":
+    """Make vectors of genes or drugs for ``perturbation_features``.
+
+    Args:
+        out: File to write, .parquet.
+        **options: Other fields of :class:`bionemo.scale.data.features.settings.FeaturesSettings`: from_store, gene_sets,
+            network, embedding, smiles (files, or lists of them), size, store, names, leave_out, like, overwrite.
+
+    Raises:
+        InputError: A source cannot be read, or a name that must have a vector has none; nothing is written.
+    """
+    from bionemo.scale.data.features.build import make_features
+    from bionemo.scale.data.features.settings import FeaturesSettings
+
+    return make_features(FeaturesSettings.make(out=out, **options))
 
 
 def train(

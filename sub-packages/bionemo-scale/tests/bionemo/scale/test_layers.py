@@ -63,6 +63,7 @@ ROOMS = {
         "store": set(),
         "labels": set(),
         "sets": {"store"},
+        "features": {"store", "labels"},
         "prepare": {"store", "labels", "sets"},
         "folds": {"store", "labels", "prepare"},
     },

@@ -68,7 +68,7 @@ def read_features(path: Path, names: Sequence[str]) -> np.ndarray:
     Raises:
         InputError: If the file cannot be read, a name is missing or twice in it, or a value is not a finite number.
     """
-    table = _read_table(path)
+    table = read_table(path)
     table.index = table.index.astype(str)
     missing = [name for name in names if name not in table.index]
     if missing:
@@ -94,10 +94,18 @@ def feature_names(path: Path) -> tuple[str, ...]:
     Raises:
         InputError: If the file cannot be read.
     """
-    return tuple(_read_table(path).index.astype(str))
+    return tuple(read_table(path).index.astype(str))
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table whose index names agents.
+
+    Args:
+        path: .csv, .tsv or .parquet.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
     readers = {
         ".csv": lambda: pd.read_csv(io.StringIO(read_text(path)), index_col=0),
         ".tsv": lambda: pd.read_csv(io.StringIO(read_text(path)), sep="\t", index_col=0),
