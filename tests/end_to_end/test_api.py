@@ -151,14 +151,23 @@ def test_training_refuses_as_the_command_does(api_store: Path, tmp_path: Path):
 
 
 def test_evaluate_predictions(predictor: api.Predictor, api_run: Path, api_store: Path, tmp_path: Path):
-    options = ["--checkpoint", str(api_run), "--store", str(api_store), "--out", str(tmp_path), "--split", "val"]
-    # Sums of another number of threads differ in the last bit.
-    threads = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-m", "bionemo.scale.run.infer", *options]
-    subprocess.run(command, check=True, capture_output=True, env=threads)
+    assert api.infer(api_run, tmp_path, store=api_store, split="val") == tmp_path / "adata_pred.h5ad"
     found = api.evaluate(
         {"ours": tmp_path / "adata_pred.h5ad"}, tmp_path / "adata_real.h5ad", tmp_path / "scores", store=api_store,
         baselines=("control", "perturbation_mean"), ceiling=False,
     )  # fmt: skip
     assert {"ours", "control", "perturbation_mean"} == set(found.scores["model"])
     assert "ours" in found.table and (tmp_path / "scores" / "summary.json").is_file()
+    page = api.report(tmp_path / "scores", out=tmp_path / "page.html")
+    assert page.is_file() and "ours" in page.read_text()
+
+
+def test_a_run_says_what_it_holds(api_run: Path, tmp_path: Path):
+    run = api.Run(api_run)
+    assert run.config["run"]["max_steps"] == 6
+    assert run.history["step"].tolist() == [3, 6, 6]
+    assert run.history["val_loss"].notna().tolist() == [False, False, True]
+    assert run.checkpoint.parent == api_run / "checkpoints"
+    assert run.network_weight is None and "size tiny, 6 steps, network's weight not measured" in repr(run)
+    with pytest.raises(api.InputError, match="config.yaml"):
+        api.Run(tmp_path)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.provenance import version_of
 from bionemo.scale.files.suggest import suggest
+from bionemo.scale.files.text import read_yaml
 from bionemo.scale.megatron.ranks import RANK_VARIABLES
 from bionemo.scale.options.arguments import arguments
 from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys, Split
@@ -36,6 +37,7 @@ from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys, Split
 
 if TYPE_CHECKING:
     import anndata
+    import pandas as pd
 
     from bionemo.scale.data.features.build import FeaturesSummary
     from bionemo.scale.data.prepare.preprocess import PrepareSummary
@@ -43,7 +45,19 @@ if TYPE_CHECKING:
     from bionemo.scale.infer.settings import GivenScale
     from bionemo.scale.infer.trained_model import LoadedModel
 
-__all__ = ("FileLabels", "InputError", "ObsKeys", "Predictor", "evaluate", "features", "prepare", "train")
+__all__ = (
+    "FileLabels",
+    "InputError",
+    "ObsKeys",
+    "Predictor",
+    "Run",
+    "evaluate",
+    "features",
+    "infer",
+    "prepare",
+    "report",
+    "train",
+)
 
 
 def __getattr__(name: str) -> str:
@@ -142,6 +156,99 @@ def train(
     )
     _run_command("bionemo.scale.run.train", arguments(chosen))
     return chosen.out
+
+
+def infer(checkpoint: PathLike, out: PathLike, **options: Any) -> Path:
+    """Predict as ``bionemo-scale-infer`` does, in a process of its own: the held-out part of a store, or a whole screen.
+
+    For cells of a notebook see :class:`Predictor`, which keeps the model between calls.
+
+    Args:
+        checkpoint: Run folder, or one of its checkpoints.
+        out: h5ad to write; for a split a folder.
+        **options: Other fields of :class:`bionemo.scale.infer.settings.InferSettings`: store, split, with_controls, adata,
+            perturbations, all_perturbations, output, ...
+
+    Returns:
+        The h5ad of predictions. The measured cells of a split are beside it, in ``adata_real.h5ad``.
+
+    Raises:
+        InputError: The input cannot be used.
+        RuntimeError: The prediction broke off.
+    """
+    from bionemo.scale.infer.settings import InferSettings
+
+    settings = InferSettings.make(checkpoint=checkpoint, out=out, **options)
+    _run_command("bionemo.scale.run.infer", arguments(settings))
+    return settings.pred_path
+
+
+def report(run: PathLike, **options: Any) -> Path:
+    """Write the page of a run and its scores, as ``bionemo-scale-report`` does.
+
+    Args:
+        run: Run folder, the folder that holds it as ``run``, or a result folder of :func:`evaluate`.
+        **options: Other fields of :class:`bionemo.scale.eval.settings.ReportSettings`: scores, pred, real, out, umap, ...
+
+    Returns:
+        The HTML file.
+
+    Raises:
+        InputError: There are no scores, or a file cannot be used.
+        RuntimeError: The page could not be written.
+    """
+    from bionemo.scale.eval.settings import ReportSettings
+
+    settings = ReportSettings.make(run=run, **options)
+    _run_command("bionemo.scale.run.report", arguments(settings))
+    return settings.page_path
+
+
+class Run:
+    """What a run folder holds.
+
+    Args:
+        path: Folder that :func:`train` made.
+
+    Raises:
+        InputError: It holds no run.
+    """
+
+    def __init__(self, path: PathLike):
+        self.path = Path(path)
+        self.config: dict[str, Any] = read_yaml(self.path / "config.yaml")
+        """``run`` has the settings of the training, ``model`` the fields of the network."""
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """Losses, learning rate and speed by step; a validation has a row of its own, with columns ``val_...``."""
+        import pandas as pd
+
+        return pd.read_csv(self.path / "metrics.csv")
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint that predicts.
+
+        Raises:
+            InputError: None was written to its end.
+        """
+        from bionemo.scale.model.checkpoint import find_checkpoint
+
+        return find_checkpoint(self.path)
+
+    @property
+    def network_weight(self) -> float | None:
+        """How far predicted means go from the classical estimate to the network's; ``None`` where it was not measured."""
+        from bionemo.scale.infer.run_estimate import measured_weight
+
+        return measured_weight(self.path)
+
+    def __repr__(self) -> str:
+        asked = self.config.get("run", {})
+        weight = self.network_weight
+        weighed = "not measured" if weight is None else f"{weight:.2f}"
+        return f"Run({str(self.path)!r}: size {asked.get('size')}, {asked.get('max_steps')} steps, network's weight {weighed})"
 
 
 class Predictor:

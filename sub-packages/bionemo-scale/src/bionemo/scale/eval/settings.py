@@ -170,3 +170,8 @@ class ReportSettings(Settings):
     """Seed of the cells that are drawn."""
     target_sum: float | None = option(None, limits=LIBRARY_SIZE)
     """Library size behind log1p values, for h5ad files that do not record it."""
+
+    @property
+    def page_path(self) -> Path:
+        """The page."""
+        return self.out or self.run / "report.html"

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(argv: Sequence[str] | None) -> None:
     args = make_settings(ReportSettings, parser().parse_args(argv))
-    out = args.out or args.run / "report.html"
+    out = args.page_path
     if out.is_dir():
         raise InputError(f"{out}: expected an HTML file to write, found a folder")
     from bionemo.scale.data.store.format import MANIFEST_NAME
