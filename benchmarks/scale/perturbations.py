@@ -23,7 +23,7 @@ os.environ.setdefault("POLARS_MAX_THREADS", "1")
 import numpy as np
 
 from bionemo.scale.eval.baselines.training_means import fit, mean_changes
-from bionemo.scale.eval.cells.inputs import PopulationFile
+from bionemo.scale.eval.cells.population_file import PopulationFile
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.evaluate import TrainingData, evaluate
 from bionemo.scale.eval.settings import ScoringSettings

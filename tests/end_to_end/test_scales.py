@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bionemo.scale import api
-from bionemo.scale.eval.cells.inputs import check_scale, read_population
+from bionemo.scale.eval.cells.read_population import read_population
+from bionemo.scale.eval.cells.scale_check import check_scale
 from bionemo.scale.infer.controls.control_cells import read_controls
 from bionemo.scale.infer.settings import GivenScale
 from bionemo.scale.types import DataCard, ExpressionScale, FileLabels, InputError, ObsKeys

@@ -432,7 +432,7 @@ def evaluate(
     # cell-eval's tables are small; more threads only fight the other processes of a node.
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
     from bionemo.scale.data.store.reader import Store
-    from bionemo.scale.eval.cells.inputs import read_population
+    from bionemo.scale.eval.cells.read_population import read_population
     from bionemo.scale.eval.evaluate import TrainingData, split_mismatch
     from bionemo.scale.eval.evaluate import evaluate as evaluate_files
     from bionemo.scale.eval.output.results import check_out

@@ -14,15 +14,11 @@ import polars as pl
 from bionemo.scale.eval.baselines.estimators import BASELINES, WITHOUT_TRAINING, chosen_baselines
 from bionemo.scale.eval.baselines.training_means import TrainingMeans, fit
 from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
-from bionemo.scale.eval.cells.inputs import (
-    ControlPolicy,
-    PopulationFile,
-    align,
-    check_controls,
-    check_scale,
-    choose_controls,
-)
+from bionemo.scale.eval.cells.alignment import align
+from bionemo.scale.eval.cells.control_policy import ControlPolicy, check_controls, choose_controls
+from bionemo.scale.eval.cells.population_file import PopulationFile
 from bionemo.scale.eval.cells.populations import Population
+from bionemo.scale.eval.cells.scale_check import check_scale
 from bionemo.scale.eval.metrics.intervals import (
     MIN_UNITS,
     BatchDraws,

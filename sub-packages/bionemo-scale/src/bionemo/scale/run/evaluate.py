@@ -21,7 +21,7 @@ from bionemo.scale.types import FileLabels, InputError, Split
 
 if TYPE_CHECKING:
     from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
-    from bionemo.scale.eval.cells.inputs import PopulationFile
+    from bionemo.scale.eval.cells.population_file import PopulationFile
     from bionemo.scale.eval.evaluate import Prepared, TrainingData
     from bionemo.scale.eval.metrics.intervals import Difference
     from bionemo.scale.eval.output.summary import Summary
@@ -53,7 +53,7 @@ def _evaluate(argv: Sequence[str] | None) -> None:
 
 
 def _read_and_score(args: EvaluateSettings, progress: "Progress") -> None:
-    from bionemo.scale.eval.cells.inputs import read_population
+    from bionemo.scale.eval.cells.read_population import read_population
     from bionemo.scale.eval.output.results import check_out
 
     baselines = _baselines(args)

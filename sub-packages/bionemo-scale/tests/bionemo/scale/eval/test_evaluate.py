@@ -14,8 +14,9 @@ import pytest
 from scipy import sparse
 
 from bionemo.scale.eval.baselines.estimators import BASELINES
-from bionemo.scale.eval.cells.inputs import PopulationFile, read_population
+from bionemo.scale.eval.cells.population_file import PopulationFile
 from bionemo.scale.eval.cells.populations import Population
+from bionemo.scale.eval.cells.read_population import read_population
 from bionemo.scale.eval.evaluate import TrainingData, evaluate, prepare, split_mismatch
 from bionemo.scale.eval.output.summary import Summary
 from bionemo.scale.eval.scores import sides

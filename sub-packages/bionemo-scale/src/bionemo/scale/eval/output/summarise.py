@@ -8,7 +8,7 @@ import polars as pl
 
 from bionemo.scale.eval.cell_eval.adapter import SKIPPED, versions
 from bionemo.scale.eval.cell_eval.newest import CONVENTIONS, PREFIX
-from bionemo.scale.eval.cells.inputs import PopulationFile
+from bionemo.scale.eval.cells.population_file import PopulationFile
 from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, PAPER_METRICS, PAPER_NAMES, PaperMetric
 from bionemo.scale.eval.metrics.formulas import MIN_EFFECT
 from bionemo.scale.eval.metrics.intervals import (

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bionemo.scale.eval.cells.inputs import align, read_population
+from bionemo.scale.eval.cells.alignment import align
 from bionemo.scale.eval.cells.populations import Population
+from bionemo.scale.eval.cells.read_population import read_population
 from bionemo.scale.types import FileLabels
 
 

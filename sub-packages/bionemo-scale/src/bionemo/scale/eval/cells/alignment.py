@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Brings a prediction onto the genes, the control label and the groups of the real cells.
+
+An evaluator that guesses (scale, gene order, control label) turns a mistake into a score. Every guess is a refusal
+here, and what is repaired (gene order, labels of other tools) is reported as a note.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from bionemo.scale.eval.cells.population_file import PopulationFile
+from bionemo.scale.eval.cells.scale_check import check_magnitude, check_same_scale
+from bionemo.scale.files.suggest import some, suggest
+from bionemo.scale.types import InputError
+
+
+def align(pred: PopulationFile, real: PopulationFile) -> PopulationFile:
+    """Bring a prediction onto the genes, the control label and the groups of the real file.
+
+    Returns:
+        The prediction with the real file's gene order and control label, its notes extended.
+
+    Raises:
+        InputError: Genes, scale, cell types or perturbations differ.
+    """
+    _check_genes(pred, real)
+    check_same_scale(pred, real)
+    pred = _with_cell_types(pred, real)
+    notes = list(pred.notes)
+    if pred.population.genes != real.population.genes:
+        notes.append(f"genes of {pred.path.name} put into the order of {real.path.name} by name")
+    population = pred.population.with_genes(real.population.genes)
+    perturbation = np.where(pred.is_control, real.labels.control, population.perturbation.astype(object))
+    aligned = replace(
+        pred,
+        population=replace(population, perturbation=perturbation),
+        labels=replace(pred.labels, control=real.labels.control),
+        notes=tuple(notes),
+    )
+    _check_groups(aligned, real)
+    return replace(aligned, notes=aligned.notes + check_magnitude(aligned, real))
+
+
+def _check_genes(pred: PopulationFile, real: PopulationFile) -> None:
+    ours, theirs = set(pred.population.genes), set(real.population.genes)
+    lacking, extra = sorted(theirs - ours), sorted(ours - theirs)
+    if lacking or extra:
+        raise InputError(
+            f"{pred.path}: genes differ from {real.path}: {len(lacking)} missing{_listed(lacking)}, "
+            f"{len(extra)} unknown{_listed(extra)}; expected the same {len(theirs)} names"
+        )
+
+
+def _with_cell_types(pred: PopulationFile, real: PopulationFile) -> PopulationFile:
+    """Give one side's only cell type to the cells of a prediction, where one side does not name any."""
+    if pred.has_cell_types and real.has_cell_types:
+        return pred
+    for file, other in ((pred, real), (real, pred)):
+        named = sorted(set(other.population.cell_type.tolist()))
+        if len(named) > 1:
+            key = file.labels.keys.cell_type
+            raise InputError(
+                f"{file.path}: no obs column {key!r}; expected one, as {other.path} has {len(named)} cell types: "
+                f"{some(named)}"
+            )
+    only = np.full(len(pred.population), real.population.cell_type[0], dtype=object)
+    return replace(pred, population=replace(pred.population, cell_type=only))
+
+
+def _check_groups(pred: PopulationFile, real: PopulationFile) -> None:
+    predicted = pred.population.select(~pred.is_control).pairs()
+    observed = real.population.select(~real.is_control).pairs()
+    if not predicted:
+        raise InputError(f"{pred.path}: every cell is a control ({pred.labels.control!r}); expected perturbed cells")
+    for file, missing, other in ((pred, observed - predicted, real), (real, predicted - observed, pred)):
+        if missing:
+            raise InputError(_missing_message(file, missing, other))
+
+
+def _missing_message(file: PopulationFile, missing: set[tuple[str, str]], other: PopulationFile) -> str:
+    cell_types = sorted({cell_type for cell_type, _ in missing} - set(file.population.cell_type))
+    perturbations = sorted({name for _, name in missing} - set(file.population.perturbation))
+    for kind, names, known in (
+        (file.labels.keys.cell_type, cell_types, file.population.cell_type),
+        (file.labels.keys.perturbation, perturbations, file.population.perturbation),
+    ):
+        if names:
+            return f"{file.path}: no cells with {kind} {some(names)}, which {other.path} has; {suggest(names[0], set(known.tolist()))}"
+    shown = some([f"{cell_type} x {name}" for cell_type, name in sorted(missing)])
+    return f"{file.path}: no cells of {len(missing)} (cell type x perturbation) pairs that {other.path} has: {shown}"
+
+
+def _listed(names: list[str]) -> str:
+    return f" ({some(names)})" if names else ""

@@ -1,0 +1,63 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Cells of an AnnData file as read for scoring, with what the file says of itself."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bionemo.scale.eval.cells.populations import Population
+from bionemo.scale.files.labels.grammar import Grammar
+from bionemo.scale.files.scale_evidence import ScaleEvidence
+from bionemo.scale.types import DataCard, FileLabels
+
+
+@dataclass(frozen=True, kw_only=True)
+class PopulationFile:
+    """A file as read, with what it says of itself."""
+
+    path: Path
+    population: Population
+    labels: FileLabels
+    card: DataCard | None
+    """``None`` for files of other tools."""
+    store: str | None
+    """Path of the training store, as the file names it."""
+    sha256: str
+    row_sums: np.ndarray
+    """[cells] float64, total of each cell's values."""
+    has_cell_types: bool = True
+    """``False`` where all cells are taken for one cell type, because no column names any."""
+    origin: str | None = None
+    """Checkpoint or baseline that predicted the cells, as the file names it."""
+    evidence: ScaleEvidence | None = None
+    """What the values show of their scale; ``None`` where nobody looked."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_control(self) -> np.ndarray:
+        """[cells] bool."""
+        return self.population.perturbation == self.labels.control
+
+    def spelled(self, grammar: Grammar) -> "PopulationFile":
+        """Return the file with each combination in one spelling; its own control is no part of one.
+
+        Raises:
+            InputError: A label cannot be read.
+        """
+        own = replace(grammar, controls=(self.labels.control,))
+        labels, codes = np.unique(self.population.perturbation.astype(str), return_inverse=True)
+        names = np.array([own.canonical(label) for label in labels.tolist()], dtype=object)
+        changed = int((names != labels).sum())
+        note = (f"{self.path.name}: {changed} perturbations are spelled in one way",) if changed else ()
+        return replace(
+            self,
+            population=replace(self.population, perturbation=names[codes]),
+            notes=(*self.notes, *note),
+        )
+
+    @property
+    def target_sum(self) -> float | None:
+        """Library size behind the values; ``None`` where nobody says."""
+        return self.labels.target_sum if self.card is None else self.card.scale.target_sum

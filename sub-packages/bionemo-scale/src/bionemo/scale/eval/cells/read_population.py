@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the cells of an h5ad file or zarr store for scoring, and refuses what is no log1p expression with labels."""
+
+import difflib
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from bionemo.scale.eval.cells.population_file import PopulationFile
+from bionemo.scale.eval.cells.populations import Expression, Population
+from bionemo.scale.eval.cells.stored import StoredMatrix
+from bionemo.scale.eval.cells.value_check import ValueCheck
+from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
+from bionemo.scale.files.anndata.label_column import Labels, look_alikes, read_labels_of
+from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk
+from bionemo.scale.files.expression_scale import read_base
+from bionemo.scale.files.provenance import hash_file
+from bionemo.scale.files.suggest import some, suggest
+from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys
+
+
+IN_MEMORY = 1 << 28
+"""Files whose dense X would have up to this many bytes are read at once; larger ones context by context."""
+_ALMOST = 0.7
+"""Likeness of names that are meant to be the same: "celltype" and "cell_type", not "cell_line"."""
+ONE_CELL_TYPE = "all cells"
+"""Cell type of files that name none."""
+ONE_BATCH = "one batch"
+"""Batch of files that name none."""
+
+
+def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: int = IN_MEMORY) -> PopulationFile:
+    """Read an h5ad file or zarr store whose X is log1p expression; what is large stays in the file until it is needed.
+
+    Args:
+        path: The file. ``uns["bionemo_scale"]["card"]``, where present, names the obs columns and the control label.
+        labels: Columns, control label and scale of files without a card; ``None`` takes the defaults.
+        in_memory: Bytes of dense float32 up to which X is read now.
+
+    Raises:
+        InputError: The file is no AnnData or damaged, has no cells or genes, lacks a column, or holds no log1p expression.
+    """
+    with CheckedAnnData(path) as file:
+        own = file.element("uns/bionemo_scale") or {}
+        card = _read_card(own, path)
+        used, notes = _labels_to_use(path, card, labels)
+        matrix = file.matrix("X")
+        genes = _gene_names(file)
+        check = ValueCheck(matrix.shape[0], path, read_base(file.element("uns/log1p/base")))
+        expression = _read_expression(matrix, check, in_memory)
+        batch, batch_notes = _batches(file, used.keys.batch, required=used.keys.batch != ObsKeys().batch)
+        has_cell_types = card is not None or _names_cell_types(file, used.keys.cell_type)
+        perturbation = _obs_column(file, used.keys.perturbation, named=(used.control,))
+        cell_type = _obs_column(file, used.keys.cell_type) if has_cell_types else _same(ONE_CELL_TYPE, file.num_cells)
+    notes += batch_notes
+    if not has_cell_types:
+        notes.append(f"{path.name} has no obs column {used.keys.cell_type!r}: taken as one cell type")
+    for what, column in (("perturbations", perturbation), ("cell types", cell_type), ("batches", batch)):
+        notes += (*column.notes, *look_alikes(column.names, what=f"{path.name}: {what}"))
+    return PopulationFile(
+        path=path,
+        population=Population(
+            expression=expression,
+            genes=genes,
+            perturbation=perturbation.of_cells(),
+            cell_type=cell_type.of_cells(),
+            batch=batch.of_cells(),
+        ),
+        labels=used,
+        card=card,
+        store=_text(own.get("store")),
+        sha256=hash_file(path),
+        row_sums=check.sums,
+        evidence=check.evidence,
+        has_cell_types=has_cell_types,
+        origin=_text(own.get("checkpoint", own.get("baseline"))),
+        notes=tuple(notes),
+    )
+
+
+def _labels_to_use(path: Path, card: DataCard | None, given: FileLabels | None) -> tuple[FileLabels, list[str]]:
+    """Return how the cells are labelled, which a card knows better than the user, and notes."""
+    used, notes = given or FileLabels(), []
+    if card is not None:
+        if given is not None and (given.keys, given.control) != (card.keys, card.control):
+            notes.append(f"{path.name} says itself how its cells are labelled; label options are not used for it")
+        used = FileLabels(keys=card.keys, control=card.control)
+    return replace(used, control=used.control.strip()), notes
+
+
+def _read_expression(matrix: MatrixOnDisk, check: ValueCheck, in_memory: int) -> Expression:
+    """Return X, in memory where it is small, after a check of every value."""
+    num_cells, num_genes = matrix.shape
+    if num_cells * num_genes * 4 > in_memory and matrix.layout != "csc":
+        check.run(matrix)
+        rows = np.arange(num_cells, dtype=np.int64)
+        return StoredMatrix(path=check.path, num_stored=num_cells, num_columns=num_genes, rows=rows)
+    whole = matrix.whole()
+    check.run(whole)
+    return whole.astype(np.float32) if sparse.issparse(whole) else np.ascontiguousarray(whole, dtype=np.float32)
+
+
+def _read_card(own: dict, path: Path) -> DataCard | None:
+    if "card" not in own:
+        return None
+    try:
+        return DataCard.from_json(str(own["card"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: uns['bionemo_scale']['card'] is no data card ({error!r})") from error
+
+
+def _gene_names(file: CheckedAnnData) -> tuple[str, ...]:
+    names = pd.Index(file.index("var")).astype(str)
+    twice = names[names.duplicated()].unique().tolist()
+    if twice:
+        raise InputError(f"{file.path}: gene names must be unique, found {some(twice)} more than once")
+    return tuple(names)
+
+
+def _obs_column(file: CheckedAnnData, key: str, *, named: Collection[str] = ()) -> Labels:
+    columns = file.columns("obs")
+    if key not in columns:
+        raise InputError(f"{file.path}: no obs column {key!r}; {suggest(key, columns)}")
+    return read_labels_of(file.column("obs", key), where=f"{file.path}: obs[{key!r}]", named=named)
+
+
+def _batches(file: CheckedAnnData, key: str, *, required: bool) -> tuple[Labels, list[str]]:
+    if required or key in file.columns("obs"):
+        return _obs_column(file, key), []
+    return _same(ONE_BATCH, file.num_cells), [f"{file.path.name} has no obs column {key!r}: taken as one batch"]
+
+
+def _names_cell_types(file: CheckedAnnData, key: str) -> bool:
+    """Whether there is the column, or must be: it was asked for, or one with almost its name is there."""
+    columns = file.columns("obs")
+    if key in columns or key != ObsKeys().cell_type:
+        return True
+    return bool(difflib.get_close_matches(key, [name.lower() for name in columns], cutoff=_ALMOST))
+
+
+def _same(label: str, num: int) -> Labels:
+    return Labels(codes=np.zeros(num, dtype=np.int32), names=(label,))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every refusal names the file, what was expected and what was found."""
+
+import anndata as ad
+import numpy as np
+import pytest
+
+from bionemo.scale.eval.cells.alignment import align
+from bionemo.scale.types import InputError
+
+
+def test_genes_in_another_order_are_aligned_and_reported(read, kang):
+    real = read(kang, "real.h5ad")
+    pred = align(read(kang[:, ::-1].copy()), real)
+    np.testing.assert_array_equal(pred.population.dense(), real.population.dense())
+    assert any("put into the order of real.h5ad by name" in note for note in pred.notes)
+
+
+def test_other_genes(read, kang):
+    other = kang[:, 1:].copy()
+    other.var_names = ["NOVEL", *other.var_names[1:]]
+    with pytest.raises(InputError, match=rf"genes differ .*2 missing \('{kang.var_names[0]}'.*1 unknown \('NOVEL'\)"):
+        align(read(other), read(kang, "real.h5ad"))
+
+
+def test_perturbations_missing_on_either_side(read, kang):
+    renamed = kang.copy()
+    renamed.obs["perturbation"] = renamed.obs["perturbation"].replace({"IFN-beta": "IFN-gamma"})
+    real = read(kang, "real.h5ad")
+    with pytest.raises(InputError, match=r"pred.h5ad: no cells with perturbation 'IFN-beta', .*found 'IFN-gamma'"):
+        align(read(renamed), real)
+    both = ad.concat([kang, renamed[renamed.obs["perturbation"] == "IFN-gamma"]])
+    with pytest.raises(InputError, match=r"real.h5ad: no cells with perturbation 'IFN-gamma'"):
+        align(read(both), real)
+
+
+def test_cell_types_missing_on_either_side(read, kang):
+    real = read(kang, "real.h5ad")
+    one = read(kang[kang.obs["cell_type"] == "NK"].copy(), "one.h5ad")
+    with pytest.raises(InputError, match=r"one.h5ad: no cells with cell_type 'CD8 T'"):
+        align(one, real)
+    with pytest.raises(InputError, match=r"one.h5ad: no cells with cell_type 'CD8 T'"):
+        align(real, one)
+
+
+def test_pairs_missing(read, kang):
+    relabelled = kang.copy()
+    relabelled.obs.loc[relabelled.obs["cell_type"] == "NK", "perturbation"] = relabelled.obs["perturbation"].replace(
+        {"IFN-beta": "other"}
+    )
+    both = ad.concat([kang, relabelled[relabelled.obs["perturbation"] == "other"]])
+    both.obs_names_make_unique()
+    lacking = both[~((both.obs["cell_type"] == "NK") & (both.obs["perturbation"] == "IFN-beta"))].copy()
+    with pytest.raises(InputError, match=r"no cells of 1 \(cell type x perturbation\) pairs .*'NK x IFN-beta'"):
+        align(read(lacking), read(both, "real.h5ad"))
