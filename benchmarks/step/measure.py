@@ -40,7 +40,12 @@ class Side:
     def __init__(self, tree: Path, arguments: list[str], log: Path):
         to_worker, self._order = os.pipe()
         self._answer, from_worker = os.pipe()
-        command = [sys.executable, str(Path(__file__).with_name("paced_training.py")), str(to_worker), str(from_worker)]
+        command = [
+            sys.executable,
+            str(Path(__file__).with_name("paced_training.py")),
+            str(to_worker),
+            str(from_worker),
+        ]
         with log.open("wb") as file:
             self._process = subprocess.Popen(
                 [*command, entry_point(tree, "bionemo-scale-train"), *arguments],
@@ -125,7 +130,16 @@ def make_store(folder: Path, tree: Path, *, genes: int) -> Path:
 def measure(args: argparse.Namespace, *, old: Path, folder: Path) -> dict[str, list[dict[str, float]]]:
     """Return the measurements of both sides, a round each."""
     store = args.store or make_store(folder, old, genes=args.genes)
-    common = ["--store", str(store), "--size", args.size, "--max-steps", str(NO_LIMIT), "--val-interval", str(NO_LIMIT)]
+    common = [
+        "--store",
+        str(store),
+        "--size",
+        args.size,
+        "--max-steps",
+        str(NO_LIMIT),
+        "--val-interval",
+        str(NO_LIMIT),
+    ]
     trees = {"old": (old, args.against_options), "new": (ROOT, args.options)}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in trees}
     with ExitStack() as stack:

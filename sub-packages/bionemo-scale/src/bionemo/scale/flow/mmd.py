@@ -5,15 +5,27 @@
 Distances come from inner products, so a pair of populations costs B x N x N numbers and never B x N x N x G.
 """
 
-from typing import Literal
+import math
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
+Estimator = Literal["biased", "unbiased"]
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Kernel widths as multiples of the median squared distance between the pooled cells of a set."""
+
+
+class Comparison(NamedTuple):
+    """How far cells are from measured ones."""
+
+    mmd_squared: Float[Tensor, " B"]
+    """Between the populations of each set."""
+    squared_error: Float[Tensor, " B"]
+    """Between cells at the same place, mean over cells and genes."""
 
 
 def mmd_squared(
@@ -21,49 +33,113 @@ def mmd_squared(
     b: Float[Tensor, "B M F"],
     *,
     bandwidths: tuple[float, ...] = BANDWIDTHS,
-    estimator: Literal["biased", "unbiased"] = "biased",
+    estimator: Estimator = "biased",
 ) -> Float[Tensor, " B"]:
     """Return MMD^2 of each set, with the mean of Gaussian kernels ``exp(-|x - y|^2 / (multiple * median))``.
 
     Args:
         a: Cells of one population.
-        b: Cells of the other.
+        b: Measured cells of the other; no gradient flows to them.
         bandwidths: Multiples of the median squared distance (the median heuristic; no gradient flows through it).
         estimator: "biased" keeps the pairs of a cell with itself and is never negative; "unbiased" drops them.
 
     Returns:
         One number a set.
     """
-    num_a = a.shape[1]
-    cells = torch.cat([a, b], dim=1).float()
-    distances = squared_distances(cells)
-    kernel = _kernel(distances, bandwidths)
-    within_a = _mean_of_pairs(kernel[:, :num_a, :num_a], estimator)
-    within_b = _mean_of_pairs(kernel[:, num_a:, num_a:], estimator)
-    return within_a + within_b - 2 * kernel[:, :num_a, num_a:].mean(dim=(1, 2))
+    return compare(a, b, bandwidths=bandwidths, estimator=estimator).mmd_squared
 
 
-def squared_distances(cells: Float[Tensor, "B N F"]) -> Float[Tensor, "B N N"]:
-    """Return |x_i - x_j|^2 within each set, zero on the diagonal and never negative."""
+def compare(
+    a: Float[Tensor, "B N F"],
+    b: Float[Tensor, "B M F"],
+    *,
+    bandwidths: tuple[float, ...] = BANDWIDTHS,
+    estimator: Estimator = "biased",
+) -> Comparison:
+    """Return :func:`mmd_squared` and the squared error; one pair of matrix products is the gradient of both."""
+    return Comparison(*_Compare.apply(a.float(), b.detach().float(), bandwidths, estimator))
+
+
+def squared_distances(a: Float[Tensor, "B N F"], b: Float[Tensor, "B M F"] | None = None) -> Float[Tensor, "B N M"]:
+    """Return |a_i - b_j|^2 of each set, never negative; without ``b`` within ``a``, 0 of each to itself."""
     # Centred first: the inner products of far-away points would lose the digits that their difference needs.
-    cells = cells - cells.mean(dim=1, keepdim=True)
-    squares = cells.square().sum(-1)
-    distances = squares[:, :, None] + squares[:, None, :] - 2 * torch.bmm(cells, cells.transpose(1, 2))
-    diagonal = torch.eye(cells.shape[1], dtype=torch.bool, device=cells.device)
-    return distances.clamp_min(0).masked_fill(diagonal, 0.0)
+    shift = a.mean(dim=1, keepdim=True)
+    return _distances(a - shift, None if b is None else b - shift)
 
 
-def _kernel(distances: Float[Tensor, "B N N"], bandwidths: tuple[float, ...]) -> Float[Tensor, "B N N"]:
-    size = distances.shape[1]
-    rows, columns = torch.triu_indices(size, size, offset=1, device=distances.device)
-    median = distances.detach()[:, rows, columns].median(dim=1).values.clamp_min(1e-12)
-    scaled = distances / median[:, None, None]
-    return torch.stack([torch.exp(-scaled / multiple) for multiple in bandwidths]).mean(0)
+def _distances(a: Float[Tensor, "B N F"], b: Float[Tensor, "B M F"] | None = None) -> Float[Tensor, "B N M"]:
+    rows = a.square().sum(-1)[:, :, None]
+    if b is not None:
+        columns = b.square().sum(-1)[:, None, :]
+        return torch.baddbmm(rows + columns, a, b.transpose(1, 2), alpha=-2).clamp_min_(0)
+    distances = torch.baddbmm(rows + rows.transpose(1, 2), a, a.transpose(1, 2), alpha=-2).clamp_min_(0)
+    distances.diagonal(dim1=1, dim2=2).zero_()
+    return distances
 
 
-def _mean_of_pairs(kernel: Float[Tensor, "B N N"], estimator: str) -> Float[Tensor, " B"]:
-    size = kernel.shape[1]
-    if estimator == "biased":
-        return kernel.mean(dim=(1, 2))
-    off_diagonal = kernel.sum(dim=(1, 2)) - kernel.diagonal(dim1=1, dim2=2).sum(-1)
-    return off_diagonal / (size * (size - 1))
+class _Compare(torch.autograd.Function):
+    """:class:`Comparison`, with a gradient to ``a`` that takes two matrix products.
+
+    Both terms are functions of distances, and the gradient of ``|a_i - c_j|^2`` is ``2 (a_i - c_j)``: weights between
+    cells times the cells. Written out, no array of cells is read or written more often than that needs.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, bandwidths: tuple[float, ...], estimator: Estimator) -> tuple:
+        shift = b.mean(dim=1, keepdim=True)
+        a, b = a - shift, b - shift
+        within_a, between, within_b = _distances(a), _distances(a, b), _distances(b)
+        widths = [multiple * _median(within_a, between, within_b)[:, None, None] for multiple in bandwidths]
+        (of_a, slope_a), (of_pairs, slope), (of_b, _) = (
+            _kernel(distances, widths) for distances in (within_a, between, within_b)
+        )
+        ctx.share = _share_of_a_pair(a.shape[1], estimator)
+        ctx.save_for_backward(a, b, slope_a, slope)
+        mmd = _mean_of_pairs(of_a, estimator) + _mean_of_pairs(of_b, estimator) - 2 * of_pairs.mean(dim=(1, 2))
+        return mmd, _squared_error(a, b)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_mmd: Tensor, of_error: Tensor) -> tuple:
+        a, b, slope_a, slope = ctx.saved_tensors
+        # Each pair within a population counts twice, as (i, j) and as (j, i).
+        within = slope_a * (4 * ctx.share * of_mmd[:, None, None])
+        between = slope * (-4 / slope[0].numel() * of_mmd[:, None, None])
+        same = between.diagonal(dim1=1, dim2=2)
+        same.add_(2 / (same.shape[1] * a.shape[2]) * of_error[:, None])
+        own = torch.diag_embed(within.sum(2) + between.sum(2)) - within
+        return torch.baddbmm(torch.bmm(own, a), between, b, alpha=-1), None, None, None
+
+
+def _squared_error(a: Float[Tensor, "B N F"], b: Float[Tensor, "B M F"]) -> Float[Tensor, " B"]:
+    # From differences, and not among the distances: those have lost its digits where cells nearly agree.
+    size = min(a.shape[1], b.shape[1])
+    return torch.linalg.vector_norm(a[:, :size] - b[:, :size], dim=(1, 2)).square() / (size * a.shape[2])
+
+
+def _median(within_a: Tensor, between: Tensor, within_b: Tensor) -> Float[Tensor, " B"]:
+    """Return the median over the different pairs of all cells of a set."""
+    halves = [
+        distances[:, *torch.triu_indices(*distances.shape[1:], offset=1, device=distances.device)]
+        for distances in (within_a, within_b)
+    ]
+    return torch.cat([*halves, between.flatten(1)], dim=1).median(dim=1).values.clamp_min(1e-12)
+
+
+def _kernel(distances: Float[Tensor, "B N M"], widths: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the mean of the kernels and its slope over a distance."""
+    values = [torch.exp(-distances / width) for width in widths]
+    slope = sum(value / -width for value, width in zip(values, widths, strict=True))
+    return sum(values) / len(widths), slope / len(widths)
+
+
+def _share_of_a_pair(size: int, estimator: Estimator) -> float:
+    pairs = size * size if estimator == "biased" else size * (size - 1)
+    return 1 / pairs if pairs else math.nan
+
+
+def _mean_of_pairs(kernel: Float[Tensor, "B N N"], estimator: Estimator) -> Float[Tensor, " B"]:
+    total = kernel.sum(dim=(1, 2))
+    if estimator == "unbiased":
+        total = total - kernel.diagonal(dim1=1, dim2=2).sum(-1)
+    return total * _share_of_a_pair(kernel.shape[1], estimator)

@@ -20,6 +20,10 @@ class Decoder(nn.Module):
         """Decode every cell."""
         return self.mlp(z)
 
+    def mean(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B G"]:
+        """Decode every cell and return their mean; the last map, by far the widest, is linear and reads one mean."""
+        return self.mlp.read_out(self.mlp.hidden(z).mean(dim=1, keepdim=True))[:, 0]
+
     def features(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B N H"]:
         """Return what the last map reads, float32; linear combinations of it decode to those of expression."""
         return self.mlp.hidden(z).float()

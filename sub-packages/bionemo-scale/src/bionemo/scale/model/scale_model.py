@@ -120,6 +120,10 @@ class ScaleModel(MegatronModule):
         """Decode latent cells to log1p expression (equation 12)."""
         return _held(self.expression_decoder)(z).float() * self.config.expression_divisor
 
+    def decode_mean(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B G"]:
+        """Return the mean over the cells of :meth:`decode`, for less."""
+        return _held(self.expression_decoder).mean(z).float() * self.config.expression_divisor
+
     def condition(
         self, cell_type: Int64[Tensor, " B"], perturbation: Int64[Tensor, " B"], batch: Int64[Tensor, " B"]
     ) -> Float[Tensor, "B D"]:

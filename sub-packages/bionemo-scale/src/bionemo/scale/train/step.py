@@ -46,7 +46,9 @@ def forward_step(model: nn.Module, batch: CellBatch) -> dict[str, Tensor] | Tens
     if network.training:
         batch = _hidden(pair_cells(config, batch), config)
     output = model(batch, path_placement(config, batch))
-    return objective(output, batch, config, decode=network.decode) if isinstance(output, ScaleOutput) else output
+    if not isinstance(output, ScaleOutput):
+        return output
+    return objective(output, batch, config, decode=network.decode, decode_mean=network.decode_mean)
 
 
 def _hidden(batch: CellBatch, config: ScaleModelConfig) -> CellBatch:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bionemo.scale.flow.mmd import BANDWIDTHS, mmd_squared, squared_distances
+from bionemo.scale.flow.mmd import BANDWIDTHS, compare, mmd_squared, squared_distances
 
 
 def cells(*shape: int, seed: int = 0, shift: float = 0.0) -> Tensor:
@@ -110,6 +110,32 @@ def _with_median(a: Tensor, b: Tensor, median: Tensor) -> Tensor:
         return torch.stack([torch.exp(-distance / multiple) for multiple in BANDWIDTHS]).mean()
 
     return mean_kernel(a, a) + mean_kernel(b, b) - 2 * mean_kernel(a, b)
+
+
+def test_compared_cells_have_the_squared_error_beside_mmd():
+    a, b = cells(3, 6, 5).requires_grad_(), cells(3, 6, 5, seed=1, shift=0.7)
+    found = compare(a, b)
+    torch.testing.assert_close(found.squared_error, (a - b).square().mean(dim=(1, 2)))
+    assert torch.equal(found.mmd_squared, mmd_squared(a, b))
+    (gradient,) = torch.autograd.grad(found.squared_error.sum(), a)
+    torch.testing.assert_close(gradient, 2 * (a - b).detach() / 30)
+
+
+@pytest.mark.parametrize("estimator", ["biased", "unbiased"])
+def test_gradient_is_that_of_the_formula(estimator):
+    a, b = (cells(2, 5, 7, seed=seed, shift=3).double() for seed in (0, 1))
+    medians = torch.stack([_median(a[i : i + 1], b[i : i + 1]) for i in range(2)])
+    leaf = a.clone().requires_grad_()
+
+    def kernel(x: Tensor, y: Tensor) -> Tensor:
+        distances = (x[:, :, None] - y[:, None]).square().sum(-1) / medians[:, None, None]
+        return torch.stack([torch.exp(-distances / multiple) for multiple in BANDWIDTHS]).mean(0)
+
+    pairs = 25 if estimator == "biased" else 20
+    (4 * kernel(leaf, leaf).sum() / pairs - 8 * kernel(leaf, b).mean(dim=(1, 2)).sum()).backward()
+    found = a.float().requires_grad_()
+    (4 * mmd_squared(found, b.float(), estimator=estimator).sum()).backward()
+    torch.testing.assert_close(found.grad.double(), leaf.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_gradient_is_finite_where_cells_coincide():

@@ -19,3 +19,8 @@ def test_a_difference_of_features_is_decoded_as_the_difference(model):
     decoder = model.expression_decoder
     change = decoder.change(decoder.features(first) - decoder.features(second))
     torch.testing.assert_close(change, decoder(first) - decoder(second), rtol=1e-4, atol=1e-5)
+
+
+def test_the_mean_of_decoded_cells_is_read_from_the_mean_feature(model):
+    z = torch.randn(3, 6, 32, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(model.decode_mean(z), model.decode(z).mean(dim=1), rtol=1e-4, atol=1e-5)

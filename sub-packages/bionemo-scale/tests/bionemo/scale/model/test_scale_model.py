@@ -70,7 +70,9 @@ def test_forward_is_encode_place_transport_and_decode(model, batch):
 )
 def test_every_parameter_learns(pooling, gene_encoder, parameterization, make_model, batch):
     model = make_model(condition_pooling=pooling, gene_encoder=gene_encoder, parameterization=parameterization)
-    objective(run(model, batch), batch, model.config, decode=model.decode)["loss"].backward()
+    objective(run(model, batch), batch, model.config, decode=model.decode, decode_mean=model.decode_mean)[
+        "loss"
+    ].backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
         # A bias of all keys alike moves no softmax.
@@ -82,7 +84,9 @@ def test_every_parameter_learns(pooling, gene_encoder, parameterization, make_mo
 @pytest.mark.parametrize("prior", ["gaussian_mix", "control_masked", "gaussian_mix_masked"])
 def test_every_parameter_learns_with_every_prior(prior, gene_pooling, make_model, batch):
     model = make_model(prior=prior, gene_pooling=gene_pooling, loss_space="v", stop_gradient_target=True)
-    objective(run(model, batch), batch, model.config, decode=model.decode)["loss"].backward()
+    objective(run(model, batch), batch, model.config, decode=model.decode, decode_mean=model.decode_mean)[
+        "loss"
+    ].backward()
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert [name for name in silent if not name.endswith("pool.key.linear.bias")] == []
 

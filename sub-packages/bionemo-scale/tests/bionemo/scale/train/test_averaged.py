@@ -48,9 +48,13 @@ def test_it_starts_as_a_copy_and_forgets_the_first_weights_early(make_model):
 
 def test_no_gradient_reaches_it_and_it_predicts(make_model, batch):
     model = make_model(ema_decay=0.9)
-    objective(model(batch, path_placement(model.config, batch)), batch, model.config, decode=model.decode)[
-        "loss"
-    ].backward()
+    objective(
+        model(batch, path_placement(model.config, batch)),
+        batch,
+        model.config,
+        decode=model.decode,
+        decode_mean=model.decode_mean,
+    )["loss"].backward()
     assert all(p.grad is None and not p.requires_grad for p in model.average.parameters())
     assert model.predictor is model.average
 

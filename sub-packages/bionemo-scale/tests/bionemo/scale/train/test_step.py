@@ -10,7 +10,13 @@ from bionemo.scale.train.step import data_step, forward_step
 
 
 def reference(model, batch) -> dict[str, Tensor]:
-    return objective(model(batch, path_placement(model.config, batch)), batch, model.config, decode=model.decode)
+    return objective(
+        model(batch, path_placement(model.config, batch)),
+        batch,
+        model.config,
+        decode=model.decode,
+        decode_mean=model.decode_mean,
+    )
 
 
 def test_a_step_is_the_objective_of_the_models_output(make_model, batch):
