@@ -75,8 +75,8 @@ def _unknown_options(text: str) -> Iterator[str]:
     for line in _command_lines(text):
         if line.startswith("-"):
             known = _any_option()
-        elif found := re.search(rf"bionemo-scale-({'|'.join(COMMANDS)})\b", line):
-            known, line = _options(found[1]), line[found.end() :].partition("bionemo-scale-")[0]
+        elif found := re.search(rf"bionemo-scale[- ]({'|'.join(COMMANDS)})\b", line):
+            known, line = _options(found[1]), line[found.end() :].partition("bionemo-scale")[0]
         else:
             continue
         # What follows a comment sign or closes a pipe belongs to no command.
@@ -205,6 +205,7 @@ def test_links_lead_to_headings(page: Path):
         (_missing_modules, "`bionemo.scale.eval.formulas`"),
         (_unknown_options, "give `--no-such-option 1`"),
         (_unknown_options, "```bash\nbionemo-scale-infer --store S \\\n    --max-steps 5\n```\n"),
+        (_unknown_options, "```bash\nbionemo-scale infer --store S --max-steps 5\n```\n"),
         (_unknown_fields, "`--set no_such_field=0`"),
         (_gone_names, "cells pass through `no_such_function`"),
     ],
