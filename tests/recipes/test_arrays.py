@@ -12,7 +12,7 @@ import pytest
 
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.recipes.arrays import conversion_steps
-from bionemo.scale.recipes.executors import Placed, array_tasks, script, shell_arrays
+from bionemo.scale.recipes.executors import ScheduledStep, array_tasks, script, shell_arrays
 from bionemo.scale.recipes.steps import Step, prepare_step
 
 
@@ -28,7 +28,7 @@ second = "train"
 
 
 def run(step: Step, task: int | None = None) -> None:
-    words = script(Placed(step=step), held_by="bash").to_command()[:-3]
+    words = script(ScheduledStep(step=step), held_by="bash").to_command()[:-3]
     assert {type(word) for word in words} == {str}, "NeMo-Run refuses others when it submits"
     command = "\n".join([*shell_arrays(step), " ".join(["set -eu;", sys.executable, *words])])
     environment = {**os.environ, **({} if task is None else {"SLURM_ARRAY_TASK_ID": str(task)})}

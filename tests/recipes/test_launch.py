@@ -226,14 +226,14 @@ def stubs(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_values_reach_the_command_through_a_batch_script(value, site, tmp_path):
-    from bionemo.scale.recipes.executors import Placed, sbatch_text
+    from bionemo.scale.recipes.executors import ScheduledStep, sbatch_text
     from bionemo.scale.recipes.site import read_site
     from bionemo.scale.recipes.steps import Step
 
     place = read_site(
         site(image=None, mounts=[], env={"HOSTILE": value}, srun_args=[f"--comment={shlex.quote(value)}"])
     )
-    text = sbatch_text(Placed(step=Step(name="train", arguments=("--wandb", value))), place)
+    text = sbatch_text(ScheduledStep(step=Step(name="train", arguments=("--wandb", value))), place)
     flags = [line for line in text.splitlines() if line.startswith("#SBATCH")]
     assert len(flags) == len({flag.partition("=")[0] for flag in flags}) and not any(
         "exclusive" in flag for flag in flags
@@ -248,10 +248,10 @@ def test_values_reach_the_command_through_a_batch_script(value, site, tmp_path):
 @pytest.mark.parametrize("value", HOSTILE)
 def test_values_reach_the_command_through_docker(value, tmp_path):
     """Docker's client splits the text as a shell does; a shell in the container reads what is between its quotes."""
-    from bionemo.scale.recipes.executors import Placed, script
+    from bionemo.scale.recipes.executors import ScheduledStep, script
     from bionemo.scale.recipes.steps import Step
 
-    held = script(Placed(step=Step(name="train", arguments=("--wandb", value))), held_by="docker")
+    held = script(ScheduledStep(step=Step(name="train", arguments=("--wandb", value))), held_by="docker")
     command = shlex.split(f'bash -c "{" ".join(["python", *held.to_command()])}"')
     environment = stubs(tmp_path / "bin")
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=60)
@@ -263,10 +263,10 @@ def test_values_reach_the_command_through_docker(value, tmp_path):
 def test_values_reach_a_process_of_this_machine(value):
     from torchx.specs import Role, macros
 
-    from bionemo.scale.recipes.executors import Placed, script
+    from bionemo.scale.recipes.executors import ScheduledStep, script
     from bionemo.scale.recipes.steps import Step
 
-    words = script(Placed(step=Step(name="train", arguments=("--wandb", value)))).to_command()
+    words = script(ScheduledStep(step=Step(name="train", arguments=("--wandb", value)))).to_command()
     values = macros.Values(img_root="root", app_id="app", replica_id="0", rank0_env="HOST")
     assert values.apply(Role(name="train", image="", args=words)).args[-1] == value
 

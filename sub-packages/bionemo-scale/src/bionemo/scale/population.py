@@ -48,11 +48,11 @@ def one_count(measured: Float[Tensor, "*cells G"]) -> Float[Tensor, " *cells"]:
     the cell's genes has a single count: the values are then multiples of a half, a third or a quarter of the smallest.
 
     Args:
-        measured: log1p expression of cells whose counts were scaled to a library size.
+        measured: log1p expression of cells whose fits were scaled to a library size.
 
     Returns:
         0 for a cell without any count, which does not say what one is worth. The smallest value of a cell that holds
-        no scaled counts.
+        no scaled fits.
     """
     linear = torch.expm1(measured)
     smallest = linear.masked_fill(linear <= 0, torch.inf).amin(dim=-1)
@@ -62,9 +62,9 @@ def one_count(measured: Float[Tensor, "*cells G"]) -> Float[Tensor, " *cells"]:
             break
         ratio = linear[~known] * parts / smallest[~known][:, None]
         is_whole = ((ratio - ratio.round()).abs() < _WHOLE) | (ratio > _LARGEST_RATIO)
-        found = torch.zeros_like(known).masked_scatter(~known, is_whole.all(dim=-1))
-        divisor = divisor.masked_fill(found, parts)
-        known = known | found
+        fits = torch.zeros_like(known).masked_scatter(~known, is_whole.all(dim=-1))
+        divisor = divisor.masked_fill(fits, parts)
+        known = known | fits
     return torch.log1p((smallest / divisor).masked_fill(smallest.isinf(), 0.0))
 
 
@@ -98,8 +98,8 @@ def with_counted_zeros(
     share = torch.where(room > 0, surplus / room, 0.0).clamp_(0.0, 1.0)
     counted.addcmul_(excess, share[:, None], value=-1.0)
     _lower_one(counted, surplus - room)
-    found = counted.sum(dim=1)
-    return counted.mul_(torch.where(found > 0, wanted / found, 1.0)[:, None])
+    total = counted.sum(dim=1)
+    return counted.mul_(torch.where(total > 0, wanted / total, 1.0)[:, None])
 
 
 def _counted(

@@ -118,8 +118,8 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
 
     def _given(self) -> dict[str, Any]:
         keys = {} if self.keys is None else {part: getattr(self.keys, part) for part in _COLUMNS}
-        found = {**keys, "control": self.control, "target_sum": self.target_sum, "values": self.values}
-        return {name: value for name, value in found.items() if value is not None}
+        given = {**keys, "control": self.control, "target_sum": self.target_sum, "values": self.values}
+        return {name: value for name, value in given.items() if value is not None}
 
     def _given_of(self, index: int) -> dict[str, Any]:
         fields = {part: getattr(self, f"pred_{name}") for part, name in _COLUMNS.items()}

@@ -86,13 +86,13 @@ class Trace:
         order = np.argsort(self.total)
         total, unit = self.total[order], self.unit[order]
         edges = np.flatnonzero(np.diff(np.log(total)) > _EQUAL) + 1
-        found = []
+        modes = []
         for members in np.split(np.arange(len(total)), edges):
             share = len(members) / len(total)
             sizes = len(np.unique(np.round(np.log(unit[members]), 4)))
             if share > _IN_CLUSTER and sizes >= min(_MIN_CLUSTER, len(total) / 4):
-                found.append((float(np.median(total[members])), share))
-        return sorted(found, key=lambda each: -each[1])
+                modes.append((float(np.median(total[members])), share))
+        return sorted(modes, key=lambda each: -each[1])
 
 
 class ScaleEvidence:
@@ -232,11 +232,11 @@ def _trace(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple
         distance = np.where(counted, np.abs(multiple - np.rint(multiple)), 0.0)
         entries = np.add.reduceat(counted.astype(np.float64), starts)
         whole = np.add.reduceat((counted & (distance < _WHOLE)).astype(np.float64), starts)
-        found = np.stack([total, smallest / divisor, whole, np.add.reduceat(distance, starts), entries])
+        columns = np.stack([total, smallest / divisor, whole, np.add.reduceat(distance, starts), entries])
         if divisor == 1:
-            best = found
+            best = columns
             continue
-        share, others = (each[2] / np.maximum(each[4], 1) for each in (found, best))
+        share, others = (each[2] / np.maximum(each[4], 1) for each in (columns, best))
         better = (share > others + 0.2) & (entries >= _ENTRIES_FOR_DIVISORS)
-        best[:, better] = found[:, better]
+        best[:, better] = columns[:, better]
     return tuple(best)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bionemo.scale.data.labels.agents import feature_names, read_features, take_apart
+from bionemo.scale.data.labels.agents import agents_of, feature_names, read_features
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.labels.grammar import Grammar, grammar_of
 from bionemo.scale.files.suggest import suggest
@@ -87,8 +87,8 @@ def with_new_perturbations(loaded: LoadedModel, names: Sequence[str], features: 
     if not new:
         return loaded
     grammar = _grammar(loaded)
-    known = take_apart(card.perturbations[: config.num_perturbations], grammar).names
-    agents = take_apart(new, grammar, known=known)
+    known = agents_of(card.perturbations[: config.num_perturbations], grammar).names
+    agents = agents_of(new, grammar, known=known)
     described = agents.names[len(known) :]
     if described and features is None:
         raise InputError(_unknown(described[0], known, config, card))
@@ -115,9 +115,9 @@ def with_unknown_contexts(loaded: LoadedModel, *, cell_types: Iterable[str], bat
         InputError: Labels are new and training never hid labels of that kind.
     """
     card, config = loaded.card, loaded.model.config
-    found = {"cell_types": (cell_types, config.cell_type_dropout), "batches": (batches, config.batch_dropout)}
+    asked = {"cell_types": (cell_types, config.cell_type_dropout), "batches": (batches, config.batch_dropout)}
     fields = {}
-    for field, (labels, dropout) in found.items():
+    for field, (labels, dropout) in asked.items():
         known = getattr(card, field)
         new = tuple(name for name in dict.fromkeys(labels) if name not in known)
         if new and not dropout:

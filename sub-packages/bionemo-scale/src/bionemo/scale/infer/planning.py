@@ -20,7 +20,7 @@ SCREEN_CELLS = 256
 
 
 def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None) -> tuple[LoadedModel, Plan]:
-    """Return the model, with the unknown labels it was let to predict, and which sets to predict.
+    """Return the sets to predict, and the model with the unknown labels that --allow-unknown lets it predict.
 
     Raises:
         InputError: Labels or the store do not fit the model, or there are no such controls.

@@ -32,10 +32,10 @@ class RunEstimate:
         """Return the estimates of a plan's populations."""
         controls = plan.control_groups()
         if controls is not None:
-            controls = replace(controls, groups=tuple(self.placed(group) for group in controls.groups))
+            controls = replace(controls, groups=tuple(self.with_dataset(group) for group in controls.groups))
         return PlannedMeans(self, Conditional(self.model, controls), plan)
 
-    def placed(self, group: Group) -> Group:
+    def with_dataset(self, group: Group) -> Group:
         """Return a group in the data set that has its cell type, where it names none."""
         if group.dataset:
             return group
@@ -63,11 +63,11 @@ class PlannedMeans:
         return self._estimates(sets).sd.astype(np.float32)
 
     def _estimates(self, sets: Sequence[int]) -> Estimate:
-        groups = [self._estimate.placed(self._plan.group(number)) for number in sets]
+        groups = [self._estimate.with_dataset(self._plan.group(number)) for number in sets]
         distinct: list[Group] = list(dict.fromkeys(groups))
         row = {group: number for number, group in enumerate(distinct)}
-        found, rows = self._conditional.predict(distinct), [row[group] for group in groups]
-        return Estimate(mean=found.mean[rows], sd=found.sd[rows])
+        estimate, rows = self._conditional.predict(distinct), [row[group] for group in groups]
+        return Estimate(mean=estimate.mean[rows], sd=estimate.sd[rows])
 
 
 def read_estimate(

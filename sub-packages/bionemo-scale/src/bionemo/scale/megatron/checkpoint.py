@@ -33,6 +33,6 @@ def sharded_tensors(
     tensors = make_sharded_tensors_for_checkpoint(own, prefix, sharded_offsets=sharded_offsets)
     for name, child in module.named_children():
         describe = getattr(child, "sharded_state_dict", None)
-        place: dict[str, Any] = dict(prefix=f"{prefix}{name}.", sharded_offsets=sharded_offsets, metadata=metadata)
-        tensors.update(describe(**place) if describe is not None else sharded_tensors(child, **place))
+        location: dict[str, Any] = dict(prefix=f"{prefix}{name}.", sharded_offsets=sharded_offsets, metadata=metadata)
+        tensors.update(describe(**location) if describe is not None else sharded_tensors(child, **location))
     return tensors

@@ -117,11 +117,11 @@ def check_heeded(config: TransformerConfig) -> None:
     heeded = {name: getattr(config, name) for name in _names() & names_of(type(config))}
     derived = TransformerConfig(**heeded)
     for field in chosen:
-        found = getattr(config, field.name)
-        if found != getattr(derived, field.name):
+        value = getattr(config, field.name)
+        if value != getattr(derived, field.name):
             raise ValueError(
                 f"{field.name} is a field of Megatron's that SCALE does not use: expected {field.default}, found "
-                f"{found}; leave it out"
+                f"{value}; leave it out"
             )
 
 

@@ -75,11 +75,11 @@ def check_weights(folder: Path) -> None:
     _check_names(folder)
     _check_backend(folder / BACKEND_NAME)
     metadata = _read_metadata(folder / METADATA_NAME)
-    for index, place in metadata.storage_data.items():
-        path = folder / place.relative_path
-        if path.parent != folder or place.transform_descriptors or not path.is_file():
-            raise _refusal(folder, f"expected {index.fqn} in a file of this folder, found {place.relative_path!r}")
-        if not 0 <= place.offset <= place.offset + place.length <= path.stat().st_size:
+    for index, storage in metadata.storage_data.items():
+        path = folder / storage.relative_path
+        if path.parent != folder or storage.transform_descriptors or not path.is_file():
+            raise _refusal(folder, f"expected {index.fqn} in a file of this folder, found {storage.relative_path!r}")
+        if not 0 <= storage.offset <= storage.offset + storage.length <= path.stat().st_size:
             raise _refusal(folder, f"{path.name} is shorter than {METADATA_NAME} says")
     if (folder / COMMON_NAME).is_file():
         with (folder / COMMON_NAME).open("rb") as file:
@@ -126,13 +126,13 @@ def _read_metadata(path: Path) -> Metadata:
 def _check_objects(folder: Path, metadata: Metadata) -> None:
     """Read everything that is not described as a tensor: torch unpickles it without asking what it is."""
     objects = {name for name, entry in metadata.state_dict_metadata.items() if isinstance(entry, BytesStorageMetadata)}
-    for index, place in metadata.storage_data.items():
+    for index, storage in metadata.storage_data.items():
         if index.fqn not in objects:
             continue
-        path = folder / place.relative_path
+        path = folder / storage.relative_path
         with path.open("rb") as file:
-            file.seek(place.offset)
-            value = _load_plain(io.BytesIO(file.read(place.length)), path)
+            file.seek(storage.offset)
+            value = _load_plain(io.BytesIO(file.read(storage.length)), path)
         _check_scales(value, folder, index.fqn)
 
 

@@ -55,8 +55,8 @@ def _unfinished(path: Path) -> bool:
 
 
 def _step(path: Path) -> int:
-    found = re.search(r"step=(\d+)", path.name)
-    return int(found.group(1)) if found else -1
+    match = re.search(r"step=(\d+)", path.name)
+    return int(match.group(1)) if match else -1
 
 
 def _checked(path: Path) -> Path:
@@ -85,8 +85,7 @@ def read_config(checkpoint: Path) -> tuple[ScaleModelConfig, DataCard]:
         raise InputError(f"{path}: cannot be read as the configuration of a model: {error!r}") from error
     if not fields.get("data_card"):
         raise InputError(f"{checkpoint}: expected a SCALE checkpoint, found {target.rpartition('.')[2]}")
-    # A checkpoint says what the network is; how it was spread and multiplied in training says nothing of it. Nor does
-    # what earlier versions let pass and did not use.
+    # Layout and precision of the training are not part of the network, nor are fields that earlier versions ignored.
     wanted = names_of(ScaleModelConfig) - names_of(ScaleModelConfig, Role.LAYOUT)
     # What is no plain value is a function, which follows from other fields.
     plain = {name: value for name, value in fields.items() if name in wanted and not isinstance(value, dict)}

@@ -50,18 +50,18 @@ class OptionParser(argparse.ArgumentParser):
             dest: Where the parsed value goes; without one the name of the field.
             names: All that the option may be called, for the flag of its own.
         """
-        place, dest = self._heading(option.group), dest or option.name
+        group, dest = self._heading(option.group), dest or option.name
         if option.form == "columns":
             docs = field_docs(option.kind)
             for part in dataclasses.fields(option.kind):
                 text = f"{docs[part.name]} (default: {part.default})"
                 flags = names(column_flag(part.name))
-                place.add_argument(*flags, dest=f"{dest}.{part.name}", metavar="COLUMN", help=text)
+                group.add_argument(*flags, dest=f"{dest}.{part.name}", metavar="COLUMN", help=text)
         elif option.form == "positional":
-            place.add_argument(dest, **_positional(option), help=help_text(option))
+            group.add_argument(dest, **_positional(option), help=help_text(option))
         elif option.form != "hidden":
             how = _HOW[option.form](option)
-            place.add_argument(*names(option.flag), **how, dest=dest, help=help_text(option))
+            group.add_argument(*names(option.flag), **how, dest=dest, help=help_text(option))
 
     def _heading(self, group: str) -> Any:
         if group and group not in self._headings:
@@ -120,14 +120,14 @@ def make_settings(settings_class: type[T], given: argparse.Namespace | Mapping[s
 
 def given_fields(settings_class: type[Settings], given: argparse.Namespace | Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a class's fields that a command line gives."""
-    found = given if isinstance(given, Mapping) else vars(given)
+    values = given if isinstance(given, Mapping) else vars(given)
     fields: dict[str, Any] = {}
     for option in options_of(settings_class):
-        if option.name in found:
-            value = found[option.name]
+        if option.name in values:
+            value = values[option.name]
             value = tuple(value) if isinstance(value, list) and option.form != "pairs" else value
             fields[option.name] = _pairs(option, value) if option.form == "pairs" else value
-        parts = {key.partition(".")[2]: value for key, value in found.items() if key.startswith(f"{option.name}.")}
+        parts = {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{option.name}.")}
         if parts:
             fields[option.name] = parts
     return fields

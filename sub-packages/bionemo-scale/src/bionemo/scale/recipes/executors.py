@@ -14,7 +14,7 @@ from nemo_run.config import set_nemorun_home
 from nemo_run.core.execution.slurm import SlurmBatchRequest
 
 from bionemo.scale.recipes.arrays import ShellWord
-from bionemo.scale.recipes.pipeline import Placed, StepFailed
+from bionemo.scale.recipes.pipeline import ScheduledStep, StepFailed
 from bionemo.scale.recipes.site import Site, check_docker, check_gpus, check_slurm, check_visible
 from bionemo.scale.recipes.steps import Step
 from bionemo.scale.types import InputError
@@ -28,15 +28,15 @@ _STOPPED = 'stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_
 Holder = Literal["process", "bash", "docker"]
 
 
-def script(placed: Placed, *, held_by: Holder = "process") -> run.Script:
+def script(scheduled: ScheduledStep, *, held_by: Holder = "process") -> run.Script:
     """Return the command of a step for NeMo-Run.
 
     Args:
-        placed: The step.
+        scheduled: The step.
         held_by: Who reads the words: a process takes them as they are; Slurm's executor joins them by blanks in a batch
             script; Docker's puts them between the double quotes of ``bash -c "..."``.
     """
-    words = list(placed.step.arguments)
+    words = list(scheduled.step.arguments)
     if held_by != "process":
         # NeMo-Run keeps plain strings alone.
         words = [str(word) if isinstance(word, ShellWord) else shlex.quote(word) for word in words]
@@ -44,7 +44,7 @@ def script(placed: Placed, *, held_by: Holder = "process") -> run.Script:
         words = [word.replace("\\", "\\\\").replace('"', '\\"') for word in words]
     if held_by == "bash":
         words += ["||", "stopped", "$?"]
-    return run.Script(path=placed.step.module, args=words, entrypoint="python", m=True)
+    return run.Script(path=scheduled.step.module, args=words, entrypoint="python", m=True)
 
 
 def check_words(step: Step) -> None:
@@ -58,33 +58,33 @@ def check_words(step: Step) -> None:
             raise InputError(f"a launched command takes no '$' and no control character, found {word!r}")
 
 
-def local(placed: Placed) -> run.LocalExecutor:
+def local(scheduled: ScheduledStep) -> run.LocalExecutor:
     """Return the executor of this machine; training starts its own processes, prediction is started by torchrun.
 
     Raises:
         InputError: A value would not reach the command as it is.
     """
-    check_words(placed.step)
+    check_words(scheduled.step)
     # `python` and `torchrun` are those of this environment, also where nobody activated it.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     executor = run.LocalExecutor(packager=run.Packager(), env_vars={"PATH": path})
-    if placed.step.name == "infer" and placed.tasks > 1:
-        executor.ntasks_per_node, executor.launcher = placed.tasks, "torchrun"
+    if scheduled.step.name == "infer" and scheduled.tasks > 1:
+        executor.ntasks_per_node, executor.launcher = scheduled.tasks, "torchrun"
     return executor
 
 
-def docker(placed: Placed, site: Site) -> run.DockerExecutor:
+def docker(scheduled: ScheduledStep, site: Site) -> run.DockerExecutor:
     """Return the executor of a container on this machine.
 
     Raises:
         InputError: The site lacks something, or the step needs more than there is.
     """
     check_docker(site)
-    _check_placed(placed, site)
+    _check_step(scheduled, site)
     return run.DockerExecutor(
         container_image=site.image,
-        num_gpus=-1 if placed.uses_gpus and site.gpus_per_node else None,
-        runtime="nvidia" if placed.uses_gpus and site.gpus_per_node else None,
+        num_gpus=-1 if scheduled.uses_gpus and site.gpus_per_node else None,
+        runtime="nvidia" if scheduled.uses_gpus and site.gpus_per_node else None,
         shm_size=site.shm_size,
         ipc_mode="host",
         volumes=list(site.mounts),
@@ -93,7 +93,7 @@ def docker(placed: Placed, site: Site) -> run.DockerExecutor:
     )
 
 
-def slurm(placed: Placed, site: Site) -> run.SlurmExecutor:
+def slurm(scheduled: ScheduledStep, site: Site) -> run.SlurmExecutor:
     """Return the executor of a step on a cluster: one task a process, without torchrun in between.
 
     Slurm's signal before the time limit then reaches every process; training saves, leaves with an exit code other than
@@ -103,16 +103,16 @@ def slurm(placed: Placed, site: Site) -> run.SlurmExecutor:
         InputError: The site lacks something, or the step needs more than there is.
     """
     check_slurm(site)
-    _check_placed(placed, site)
-    on_gpus = placed.uses_gpus and site.gpus_per_node
+    _check_step(scheduled, site)
+    on_gpus = scheduled.uses_gpus and site.gpus_per_node
     return run.SlurmExecutor(
         account=site.account,
         partition=site.partition,
         job_name_prefix="scale-",
         time=site.time,
-        nodes=placed.nodes,
-        ntasks_per_node=placed.tasks,
-        gpus_per_node=placed.tasks if on_gpus else None,
+        nodes=scheduled.nodes,
+        ntasks_per_node=scheduled.tasks,
+        gpus_per_node=scheduled.tasks if on_gpus else None,
         cpus_per_task=site.cpus_per_task,
         mem=site.memory,
         signal=f"USR1@{site.signal_seconds}",
@@ -122,8 +122,8 @@ def slurm(placed: Placed, site: Site) -> run.SlurmExecutor:
         container_image=site.image,
         container_mounts=list(site.mounts),
         srun_args=[shlex.quote(word) for entry in site.srun_args for word in shlex.split(entry)],
-        array=array_tasks(placed.step),
-        setup_lines="\n".join([*site.setup, _STOPPED, *shell_arrays(placed.step)]),
+        array=array_tasks(scheduled.step),
+        setup_lines="\n".join([*site.setup, _STOPPED, *shell_arrays(scheduled.step)]),
         # NeMo-Run writes "export NAME=" and the value as it is.
         env_vars={"PYTHONUNBUFFERED": "1", **{name: shlex.quote(value) for name, value in site.env.items()}},
         # Where NeMo-Run writes an experiment; a local tunnel copies nothing to any other place.
@@ -144,27 +144,27 @@ def shell_arrays(step: Step) -> list[str]:
     return [f"{name}=( {shlex.join(values)} )" for name, values in step.each.items()]
 
 
-def _check_placed(placed: Placed, site: Site) -> None:
-    check_words(placed.step)
-    if placed.uses_gpus:
-        check_gpus(site, placed.tasks)
-    words = [word.partition("=")[2] if word.startswith("--") else word for word in placed.step.arguments]
-    words += [value for values in placed.step.each.values() for value in values]
+def _check_step(scheduled: ScheduledStep, site: Site) -> None:
+    check_words(scheduled.step)
+    if scheduled.uses_gpus:
+        check_gpus(site, scheduled.tasks)
+    words = [word.partition("=")[2] if word.startswith("--") else word for word in scheduled.step.arguments]
+    words += [value for values in scheduled.step.each.values() for value in values]
     for word in words:
         if word.startswith("/"):
             check_visible(site, Path(word))
 
 
-def sbatch_text(placed: Placed, site: Site) -> str:
+def sbatch_text(scheduled: ScheduledStep, site: Site) -> str:
     """Return the batch script that submitting a step would write.
 
     Raises:
         InputError: As :func:`slurm`.
     """
-    executor = slurm(placed, site)
-    name = placed.step.name
+    executor = slurm(scheduled, site)
+    name = scheduled.step.name
     executor.assign("scale_ID", str(site.job_dir / "experiments" / "scale" / "scale_ID"), name, name)
-    command = " ".join(["python", *script(placed, held_by="bash").to_command()])
+    command = " ".join(["python", *script(scheduled, held_by="bash").to_command()])
     return SlurmBatchRequest(
         launch_cmd=["sbatch", "--requeue", "--parsable"],
         jobs=[name],
@@ -175,37 +175,37 @@ def sbatch_text(placed: Placed, site: Site) -> str:
     ).materialize()
 
 
-def submit_slurm(steps: Sequence[Placed], site: Site) -> None:
+def submit_slurm(steps: Sequence[ScheduledStep], site: Site) -> None:
     """Submit a pipeline; each job waits for the success of the one before. Returns at once.
 
     Raises:
         InputError: As :func:`slurm`; nothing has been submitted then.
     """
-    executors = [slurm(placed, site) for placed in steps]
+    executors = [slurm(scheduled, site) for scheduled in steps]
     set_nemorun_home(str(site.job_dir))
     with run.Experiment("scale", enable_goodbye_message=False, skip_status_at_exit=True) as experiment:
         before: list[str] = []
-        for placed, executor in zip(steps, executors, strict=True):
+        for scheduled, executor in zip(steps, executors, strict=True):
             job = experiment.add(
-                script(placed, held_by="bash"), executor=executor, name=placed.step.name, dependencies=before
+                script(scheduled, held_by="bash"), executor=executor, name=scheduled.step.name, dependencies=before
             )
             before = [job]
         experiment.run(detach=True)
 
 
-def run_here(steps: Sequence[Placed], site: Site | None = None) -> None:
+def run_here(steps: Sequence[ScheduledStep], site: Site | None = None) -> None:
     """Run a pipeline on this machine, in containers where a site is given, one step after the other.
 
     Raises:
         InputError: As :func:`docker`; nothing has been started then.
         StepFailed: A step ended without success.
     """
-    executors = [local(placed) if site is None else docker(placed, site) for placed in steps]
-    for placed, executor in zip(steps, executors, strict=True):
-        name = placed.step.name
+    executors = [local(scheduled) if site is None else docker(scheduled, site) for scheduled in steps]
+    for scheduled, executor in zip(steps, executors, strict=True):
+        name = scheduled.step.name
         with run.Experiment(f"scale-{name}", enable_goodbye_message=False, skip_status_at_exit=True) as experiment:
             holder = "process" if site is None else "docker"
-            experiment.add(script(placed, held_by=holder), executor=executor, name=name, tail_logs=True)
+            experiment.add(script(scheduled, held_by=holder), executor=executor, name=name, tail_logs=True)
             experiment.run(detach=False)
         # Not experiment.status(): it may not have heard of the end yet.
         (job,) = experiment.jobs

@@ -57,8 +57,8 @@ class Pipeline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placed:
-    """A step and what it runs on."""
+class ScheduledStep:
+    """A step of a pipeline with the nodes and processes that it runs on."""
 
     step: Step
     nodes: int = 1
@@ -67,7 +67,7 @@ class Placed:
     uses_gpus: bool = False
 
 
-def place(pipeline: Pipeline) -> tuple[Placed, ...]:
+def schedule(pipeline: Pipeline) -> tuple[ScheduledStep, ...]:
     """Return the steps of a pipeline in their order, with absolute paths: jobs start elsewhere.
 
     Raises:
@@ -100,8 +100,8 @@ def place(pipeline: Pipeline) -> tuple[Placed, ...]:
     )
     conversions = conversion_steps(conversion, out / "conversion") if pipeline.array else (prepare_step(conversion),)
     return (
-        *(Placed(step=step) for step in conversions),
-        Placed(step=train_step(settings), nodes=settings.num_nodes, tasks=settings.devices, uses_gpus=True),
-        Placed(step=infer_step(prediction), tasks=pipeline.infer_tasks or settings.devices, uses_gpus=True),
-        Placed(step=evaluate_step(scores)),
+        *(ScheduledStep(step=step) for step in conversions),
+        ScheduledStep(step=train_step(settings), nodes=settings.num_nodes, tasks=settings.devices, uses_gpus=True),
+        ScheduledStep(step=infer_step(prediction), tasks=pipeline.infer_tasks or settings.devices, uses_gpus=True),
+        ScheduledStep(step=evaluate_step(scores)),
     )

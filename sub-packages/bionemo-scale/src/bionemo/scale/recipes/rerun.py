@@ -21,14 +21,14 @@ from bionemo.scale.types import FileLabels
 
 def commands(run: RunFiles | None, scores: ScoreFiles, pred: Path | None) -> list[str]:
     """Return the commands that make the run, the prediction and the scores, as far as they are recorded."""
-    found = []
+    lines = []
     if run is not None:
-        found.append(_line("train", TrainSettings, run.config["run"]))
+        lines.append(_line("train", TrainSettings, run.config["run"]))
     notes = {} if pred is None else file_notes(pred)
     if run is not None and "split" in notes and "store" in notes:
         prediction = {"checkpoint": run.path, "store": notes["store"], "split": notes["split"], "out": pred.parent}
-        found.append(_line("infer", InferSettings, prediction))
-    return [*found, _line("evaluate", EvaluateSettings, _evaluation(scores))]
+        lines.append(_line("infer", InferSettings, prediction))
+    return [*lines, _line("evaluate", EvaluateSettings, _evaluation(scores))]
 
 
 def _line(command: str, settings_class: type[Settings], values: Mapping[str, Any]) -> str:
@@ -59,12 +59,12 @@ def _labels_of_predictions(inputs: Inputs) -> dict[str, list]:
     """Return what labels the cells of each prediction, where that is not what labels the real file's."""
     real = _labels(inputs.real)
     predicted = [_labels(file) or real for file in inputs.pred.values()]
-    found = {}
+    options = {}
     for name in dict.fromkeys(name for labels in predicted for name in labels):
         values = [labels.get(name, real.get(name)) for labels in predicted]
         if any(value != real.get(name) for value in values):
-            found[f"pred_{name}"] = values
-    return found
+            options[f"pred_{name}"] = values
+    return options
 
 
 def _labels(file: InputFile) -> dict[str, Any]:

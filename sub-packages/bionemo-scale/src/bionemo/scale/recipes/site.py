@@ -148,7 +148,7 @@ def check_docker(site: Site) -> None:
     """Refuse a site without an image.
 
     Raises:
-        InputError: Saying so.
+        InputError: The site has no image.
     """
     if not site.image:
         raise InputError(f"{site.path}: image: needed for Docker, found none; see docs/container.md")

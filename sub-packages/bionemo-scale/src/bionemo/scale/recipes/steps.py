@@ -19,10 +19,10 @@ class Step:
     """A command to run."""
 
     name: str
-    """Of the job."""
+    """Name of the job."""
     arguments: tuple[str, ...]
     command: str = ""
-    """prepare, train, infer or evaluate; empty where the job is called so."""
+    """prepare, train, infer or evaluate; empty where that is the name of the job."""
     each: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of a job array: by name, what each task has of its own."""
 

@@ -164,10 +164,10 @@ def _training(given: Path | None, predictions: "dict[str, PopulationFile]") -> "
             raise InputError(problem)
         return training
     named = [Path(file.store) for file in predictions.values() if file.store]
-    found = [path for path in named if path.exists()]
-    if not found:
+    existing = [path for path in named if path.exists()]
+    if not existing:
         return None
-    training = _open_store(found[0])
+    training = _open_store(existing[0])
     problem = split_mismatch(training, predictions)
     if problem is not None:
         print(f"note: {problem}: not used for baselines")
@@ -214,12 +214,12 @@ def _against(differences: "dict[str, dict[str, Difference]]") -> list[str]:
     from bionemo.scale.eval.metrics.catalogue import HEADLINE
 
     lines = []
-    for model, found in differences.items():
+    for model, difference in differences.items():
         texts = [
             f"{metric.name} {item.verdict} than {item.baseline} ({item.difference:+.{metric.digits}f}, "
             f"{item.low:+.{metric.digits}f} to {item.high:+.{metric.digits}f})"
             for metric in HEADLINE
-            if (item := found.get(metric.column)) is not None
+            if (item := difference.get(metric.column)) is not None
         ]
         if texts:
             lines += [f"\n{model} against the best baseline of each column, 95 % bootstrap intervals:"]

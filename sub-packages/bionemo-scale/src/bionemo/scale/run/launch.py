@@ -26,7 +26,7 @@ from bionemo.scale.types import ObsKeys
 
 
 if TYPE_CHECKING:
-    from bionemo.scale.recipes.pipeline import Pipeline, Placed
+    from bionemo.scale.recipes.pipeline import Pipeline, ScheduledStep
     from bionemo.scale.recipes.site import Site
 
 Where = Literal["local", "docker", "slurm"]
@@ -129,17 +129,17 @@ def main(argv: Sequence[str] | None = None, *, site: Path | None = None) -> int:
 
 def _launch(given: argparse.Namespace, site_path: Path | None) -> None:
     settings = make_settings(LaunchSettings, given)
-    from bionemo.scale.recipes.pipeline import place
+    from bionemo.scale.recipes.pipeline import schedule
     from bionemo.scale.recipes.site import read_site
 
     # First what can be wrong, then NeMo-Run, whose import takes seconds.
-    steps = place(pipeline_of(settings, given))
+    steps = schedule(pipeline_of(settings, given))
     site = None if settings.on == "local" else read_site(settings.site or site_path or Path("site.yaml"))
     from bionemo.scale.recipes import executors
 
     if settings.dryrun:
-        for placed in steps:
-            print(_describe(placed, settings.on, site), flush=True)
+        for scheduled in steps:
+            print(_describe(scheduled, settings.on, site), flush=True)
     elif settings.on == "slurm":
         executors.submit_slurm(steps, site)
     else:
@@ -167,14 +167,14 @@ def _given(command: str, given: argparse.Namespace) -> dict[str, Any]:
     return given_fields(_COMMANDS[command][0], values)
 
 
-def _describe(placed: "Placed", where: Where, site: "Site | None") -> str:
+def _describe(scheduled: "ScheduledStep", where: Where, site: "Site | None") -> str:
     from bionemo.scale.recipes import executors
 
     if where == "slurm":
-        return executors.sbatch_text(placed, site)
-    words = ["python", *executors.script(placed).to_command()]
+        return executors.sbatch_text(scheduled, site)
+    words = ["python", *executors.script(scheduled).to_command()]
     if where == "docker":
-        executor = executors.docker(placed, site)
+        executor = executors.docker(scheduled, site)
         volumes = [word for volume in executor.volumes for word in ("--volume", volume)]
         environment = [word for name, value in site.env.items() for word in ("--env", f"{name}={value}")]
         gpus = ["--gpus", "all"] if executor.num_gpus else []

@@ -151,15 +151,15 @@ def _settings(options: dict[str, Any], experiment: Path | None) -> tuple[Prepare
         return PrepareSettings.make(**{"inputs": (), **options}), ()
     if {"inputs", "datasets", "split"} & options.keys():
         raise InputError(f"{experiment}: says files, data sets and split; give neither of them besides it")
-    found = read_state(experiment)
+    state = read_state(experiment)
     settings = PrepareSettings.make(
-        inputs=found.inputs,
-        datasets=found.datasets,
-        split=found.spec,
+        inputs=state.inputs,
+        datasets=state.datasets,
+        split=state.spec,
         allow_unknown_names=True,
         **{"controls": (_STATE_CONTROL,), **options, "keys": {**asdict(_STATE_KEYS), **options.get("keys", {})}},
     )
-    return settings, found.warnings
+    return settings, state.warnings
 
 
 class _Bar:

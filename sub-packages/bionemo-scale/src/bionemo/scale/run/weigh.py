@@ -151,13 +151,13 @@ def _write_errors(target: Path, checkpoint: Path, store: Path, fold: Fold | None
 
 
 def _write_weight(target: Path, parts: Sequence[Path]) -> None:
-    found = weigh([PairErrors(**pair) for part in parts for pair in json.loads(part.read_text(encoding="utf-8"))])
-    write_text(target, json.dumps(dataclasses.asdict(found), indent=1) + "\n")
-    error = "" if found.standard_error is None else f" (standard error {found.standard_error:.2f})"
+    measured = weigh([PairErrors(**pair) for part in parts for pair in json.loads(part.read_text(encoding="utf-8"))])
+    write_text(target, json.dumps(dataclasses.asdict(measured), indent=1) + "\n")
+    error = "" if measured.standard_error is None else f" (standard error {measured.standard_error:.2f})"
     print(
-        f"network's weight {found.network_weight:.2f}{error} beside the classical estimate, measured on {found.num_pairs} "
-        f"held-out (cell type, perturbation) pairs: mean squared error {found.error_of_estimate:.4g} of the estimate, "
-        f"{found.error_of_network:.4g} of the network, {found.error_of_both:.4g} of both",
+        f"network's weight {measured.network_weight:.2f}{error} beside the classical estimate, measured on {measured.num_pairs} "
+        f"held-out (cell type, perturbation) pairs: mean squared error {measured.error_of_estimate:.4g} of the estimate, "
+        f"{measured.error_of_network:.4g} of the network, {measured.error_of_both:.4g} of both",
         flush=True,
     )
 

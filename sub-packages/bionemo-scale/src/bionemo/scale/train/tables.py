@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bionemo.scale.data.labels.agents import Agents, read_features, take_apart
+from bionemo.scale.data.labels.agents import Agents, agents_of, read_features
 from bionemo.scale.eval.baselines.training_means import mean_changes
 from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.model.scale_model import ScaleModel
@@ -37,7 +37,7 @@ def read_perturbations(labels: Sequence[str], grammar: Grammar, features: Path |
     Raises:
         InputError: If a label or the file cannot be read.
     """
-    agents = take_apart(labels, grammar)
+    agents = agents_of(labels, grammar)
     return Perturbations(agents=agents, features=None if features is None else read_features(features, agents.names))
 
 

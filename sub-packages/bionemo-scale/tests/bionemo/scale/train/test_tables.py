@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bionemo.scale.data.labels.agents import take_apart
+from bionemo.scale.data.labels.agents import agents_of
 from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.train.tables import Perturbations, card_of_training, load_tables, set_decoder_bias, write_tables
 from bionemo.scale.types import DataCard, ExpressionScale, Group, GroupMeans, InputError, ObsKeys
@@ -31,7 +31,7 @@ def tables(tmp_path: Path) -> Path:
     means = np.stack([np.full(24, 1.0), np.full(24, 3.0), np.full(24, 2.0)])
     training = GroupMeans(groups=groups, means=means, counts=np.array([10, 10, 20]))
     path = tmp_path / "tables.npz"
-    agents = take_apart(LABELS, Grammar(combination="+", dose="@"))
+    agents = agents_of(LABELS, Grammar(combination="+", dose="@"))
     write_tables(path, card, training, Perturbations(agents=agents, features=np.float32([[1, 5], [2, 5], [3, 5]])))
     return path
 

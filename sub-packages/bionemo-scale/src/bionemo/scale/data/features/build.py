@@ -196,8 +196,10 @@ def _missing(kinds: Sequence[Kind], wanted: Sequence[str], left_out: Sequence[st
 
 def _in_another_case(names: Sequence[str], known: Collection[str]) -> str:
     lowered = {name.lower(): name for name in known}
-    found = [(name, lowered[name.lower()]) for name in names if name.lower() in lowered]
-    return f" ({len(found)} of them in another case: {found[0][0]!r} is {found[0][1]!r} there)" if found else ""
+    matches = [(name, lowered[name.lower()]) for name in names if name.lower() in lowered]
+    return (
+        f" ({len(matches)} of them in another case: {matches[0][0]!r} is {matches[0][1]!r} there)" if matches else ""
+    )
 
 
 def _names(kinds: Sequence[Kind], wanted: Sequence[str]) -> list[str]:

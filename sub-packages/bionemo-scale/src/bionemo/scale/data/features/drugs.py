@@ -160,8 +160,8 @@ def _read_smiles(path: Path) -> dict[str, _Line]:
             f"below the columns {', '.join(header)}"
         )
     unique_names(path, [row[0] for _, row in lines[1:]])
-    found = ((number, row + [""] * (len(header) - len(row))) for number, row in lines[1:])
-    return {row[0]: _Line(number=number, smiles=row[columns[0]]) for number, row in found}
+    numbered = ((number, row + [""] * (len(header) - len(row))) for number, row in lines[1:])
+    return {row[0]: _Line(number=number, smiles=row[columns[0]]) for number, row in numbered}
 
 
 def _same_molecules(path: Path, canonical: Mapping[str, str]) -> list[str]:

@@ -31,7 +31,7 @@ class Agents:
     """[labels, M] float32, :data:`NO_DOSE` where there is none."""
 
 
-def take_apart(labels: Sequence[str], grammar: Grammar, *, known: Sequence[str] = ()) -> Agents:
+def agents_of(labels: Sequence[str], grammar: Grammar, *, known: Sequence[str] = ()) -> Agents:
     """Read labels.
 
     Args:

@@ -257,7 +257,7 @@ def check_trains(split: ResolvedSplit, source: object) -> None:
         source: What it was made of, for messages; ``None`` is no split file.
 
     Raises:
-        InputError: There is not.
+        InputError: The training split has no perturbed cells.
     """
     if not split.count_cells(Split.TRAIN):
         where = source.source if isinstance(source, SplitSpec) else source or "the data"

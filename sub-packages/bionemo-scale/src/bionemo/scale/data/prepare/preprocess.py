@@ -165,13 +165,13 @@ def scan_only(config: PrepareSettings, progress: Progress = _no_progress) -> tup
     return read_scans([config.out], _scan_options(config))
 
 
-def _scanned(file: InputFile, found: Survey, statistics: FileStatistics) -> ScannedInput:
+def _scanned(file: InputFile, survey: Survey, statistics: FileStatistics) -> ScannedInput:
     return ScannedInput(
         name=file.path.name,
         dataset=file.dataset,
-        num_cells=found.num_cells,
+        num_cells=survey.num_cells,
         kind=statistics.kind,
-        genes=found.genes,
+        genes=survey.genes,
         moments=statistics.moments,
         path=file.scan_path,
     )
@@ -230,7 +230,7 @@ def check_groups(groups: GroupTable, *, by_batch: bool = False) -> None:
         by_batch: Whether batches of one condition may be in different splits.
 
     Raises:
-        InputError: One is not so.
+        InputError: A group has no controls, or a condition is in two splits.
     """
     ControlMatcher(groups)
     labels = ((groups.label(index), Split(groups.split[index])) for index in range(len(groups)))
@@ -302,8 +302,8 @@ def _scan_all(config: PrepareSettings, plan: _Plan, progress: Progress) -> list[
     statistics = run_tasks(
         scan_input, tasks, workers=config.workers, progress=lambda cells: progress("scan", cells, plan.num_cells)
     )
-    for file, found in zip(plan.files, statistics, strict=True):
-        check_scale(file.path, found.kind, plan.files[0].path, statistics[0].kind)
+    for file, of_file in zip(plan.files, statistics, strict=True):
+        check_scale(file.path, of_file.kind, plan.files[0].path, statistics[0].kind)
     return statistics
 
 
@@ -311,7 +311,7 @@ def check_scale(name: object, kind: str, first_name: object, first_kind: str) ->
     """Check that two files are both of counts, or both of log1p values.
 
     Raises:
-        InputError: They are not.
+        InputError: One is of counts and the other of log1p values.
     """
     if kind != first_kind:
         raise InputError(

@@ -193,11 +193,11 @@ def _byte_planes(values: np.ndarray) -> bytes:
 def _from_byte_planes(planes: bytes, dtype: np.dtype, count: int, *, offset: int) -> np.ndarray:
     if dtype.itemsize == 1:
         return np.frombuffer(planes, dtype=dtype, count=count, offset=offset)
-    found = np.frombuffer(planes, dtype=np.uint8, count=count * dtype.itemsize, offset=offset)
+    planar = np.frombuffer(planes, dtype=np.uint8, count=count * dtype.itemsize, offset=offset)
     # Plane by plane: a strided write is several times faster than a transposed copy.
     values = np.empty((count, dtype.itemsize), dtype=np.uint8)
     for number in range(dtype.itemsize):
-        values[:, number] = found[number * count : (number + 1) * count]
+        values[:, number] = planar[number * count : (number + 1) * count]
     return values.reshape(-1).view(dtype)
 
 

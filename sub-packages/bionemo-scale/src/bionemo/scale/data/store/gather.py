@@ -107,12 +107,12 @@ def _copy_values(
         dtype = _VALUE_DTYPES[number]
         return _copy_ranges(memory, value_at[rows] + dtype.itemsize * starts[rows], lengths[rows], dtype)
 
-    found = np.unique(numbers).tolist()
-    if len(found) == 1:
-        return _cast(copied(found[0], slice(None)), np.float32)
+    distinct = np.unique(numbers).tolist()
+    if len(distinct) == 1:
+        return _cast(copied(distinct[0], slice(None)), np.float32)
     values = batch_memory.take(int(lengths.sum()), np.float32)
     owner = np.repeat(numbers, lengths)
-    for number in found:
+    for number in distinct:
         values[owner == number] = copied(number, numbers == number)
     return values
 

@@ -136,10 +136,10 @@ class Store:
             raise IndexError(f"expected rows in 0..{self.num_cells - 1}, got {rows.min()}..{rows.max()}")
         if not len(rows):
             return csr_matrix((0, self.num_genes), dtype=np.float32)
-        found = self._gather(rows)
+        gathered = self._gather(rows)
         if self.card.scale.source == "counts":
-            self._normalise(found)
-        return _as_csr(found.values, found.indices, found.pointers, self.num_genes)
+            self._normalise(gathered)
+        return _as_csr(gathered.values, gathered.indices, gathered.pointers, self.num_genes)
 
     def group_means(self, split: Split) -> GroupMeans:
         """Return the pseudobulk of a split's perturbed groups and of every control group.
@@ -257,8 +257,8 @@ class Store:
             piece = np.searchsorted(starts, local, side="right") - 1
             for group in np.unique(piece).tolist():
                 chosen = piece == group
-                found = _names_of_row_group(self.path / entry.name, group)
-                names[inside[chosen]] = found[local[chosen] - starts[group]]
+                of_group = _names_of_row_group(self.path / entry.name, group)
+                names[inside[chosen]] = of_group[local[chosen] - starts[group]]
         return names
 
 

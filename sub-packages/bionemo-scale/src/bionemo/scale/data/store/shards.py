@@ -53,10 +53,10 @@ class Shards:
             InputError: The block is missing or damaged.
         """
         key = (group, chunk)
-        found = self._blocks.get(key)
-        if found is not None:
+        cached = self._blocks.get(key)
+        if cached is not None:
             self._blocks.move_to_end(key)
-            return found[0]
+            return cached[0]
         block, num_bytes = self._blocks[key] = self._load(group, chunk)
         self._num_bytes += num_bytes
         while len(self._blocks) > 1 and (len(self._blocks) > CACHED_BLOCKS or self._num_bytes > CACHED_BYTES):

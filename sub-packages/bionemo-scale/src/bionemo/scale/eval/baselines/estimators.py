@@ -187,9 +187,9 @@ def same_type_mean(targets: Targets) -> BaselinePrediction:
         for cell_type, name in names
         if (cell_type, name) in training.same_type_means
     }
-    found = _constant(targets.perturbation, {**training.means, **known}, training.overall.mean)
+    means = _constant(targets.perturbation, {**training.means, **known}, training.overall.mean)
     unknown = sum(name not in known for name in targets.perturbation.tolist())
-    return replace(found, fallbacks=unknown)
+    return replace(means, fallbacks=unknown)
 
 
 def persistence(targets: Targets) -> BaselinePrediction:

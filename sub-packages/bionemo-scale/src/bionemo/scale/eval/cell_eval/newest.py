@@ -119,7 +119,7 @@ class CurrentCellEval:
 
         Args:
             pred: Predicted perturbed cells and controls, as for :func:`run_cell_eval`.
-            real: Real ones.
+            real: Measured perturbed cells and controls.
             real_key: Names ``real``, which is written once as long as the name stays.
             control: Label of the controls.
 

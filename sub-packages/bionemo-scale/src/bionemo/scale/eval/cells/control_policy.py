@@ -27,8 +27,8 @@ def check_controls(real: PopulationFile) -> None:
     key, control = real.labels.keys.perturbation, real.labels.control
     is_control = real.is_control
     if not is_control.any():
-        found = sorted(set(real.population.perturbation.tolist()))
-        raise InputError(f"{real.path}: obs[{key!r}] has no control cells {control!r}; {suggest(control, found)}")
+        labels = sorted(set(real.population.perturbation.tolist()))
+        raise InputError(f"{real.path}: obs[{key!r}] has no control cells {control!r}; {suggest(control, labels)}")
     if is_control.all():
         raise InputError(f"{real.path}: every cell is a control ({control!r}); expected perturbed cells too")
     bare = sorted(set(real.population.cell_type[~is_control]) - set(real.population.cell_type[is_control]))

@@ -72,11 +72,11 @@ class PairBootstrap:
         """Return the interval of a metric's mean over the rows of one model."""
         if self.unit is None:
             return None
-        found = frame.select(self.unit, metric).drop_nulls()
-        if found[self.unit].n_unique() < MIN_UNITS:
+        values = frame.select(self.unit, metric).drop_nulls()
+        if values[self.unit].n_unique() < MIN_UNITS:
             return None
-        low, high = _quantiles(self._means(found, metric))
-        return Interval(low=low, high=high, unit=self.unit, units=found[self.unit].n_unique())
+        low, high = _quantiles(self._means(values, metric))
+        return Interval(low=low, high=high, unit=self.unit, units=values[self.unit].n_unique())
 
     def difference(self, model: pl.DataFrame, baseline: pl.DataFrame, metric: str) -> Difference | None:
         """Compare two models pair by pair; ``baseline`` names its model in the column ``model``."""
@@ -177,7 +177,7 @@ class BatchDraws:
 
 def batch_intervals(draws: list[BatchDraws]) -> dict[str, dict[str, Interval]]:
     """Join contexts: model to metric to the interval of its mean over pairs."""
-    found: dict[str, dict[str, Interval]] = {}
+    intervals: dict[str, dict[str, Interval]] = {}
     for model in dict.fromkeys(item.model for item in draws):
         mine = [item for item in draws if item.model == model]
         for metric in BATCH_METRICS:
@@ -186,8 +186,8 @@ def batch_intervals(draws: list[BatchDraws]) -> dict[str, dict[str, Interval]]:
                 means = np.sum([item.sums[metric] for item in mine], axis=0) / counts
             interval = _jackknife(float(means[0]), means[1:][np.isfinite(means[1:])])
             if interval is not None:
-                found.setdefault(model, {})[metric] = interval
-    return found
+                intervals.setdefault(model, {})[metric] = interval
+    return intervals
 
 
 def _jackknife(mean: float, without: np.ndarray) -> Interval | None:

@@ -58,12 +58,12 @@ def reasons(scores: pl.DataFrame, *, trained: frozenset[str] = frozenset()) -> d
         )
         for row in scores.iter_rows(named=True)
     ]
-    found: dict[str, dict[str, int]] = {}
+    counts: dict[str, dict[str, int]] = {}
     for name in scores.columns:
         if scores[name].null_count():
             missing = scores[name].is_null().to_list()
-            found[name] = dict(Counter(reason(name, pair) for pair, gone in zip(pairs, missing, strict=True) if gone))
-    return found
+            counts[name] = dict(Counter(reason(name, pair) for pair, gone in zip(pairs, missing, strict=True) if gone))
+    return counts
 
 
 def reason(metric: str, pair: Pair) -> str:

@@ -141,7 +141,7 @@ def compare_with_baselines(
     bootstrap = PairBootstrap(scores, seed=seed)
     frames = {str(model): frame for (model,), frame in scores.group_by("model", maintain_order=True)}
     means = {name: {metric: frames[name][metric].mean() for metric in metric_names(scores)} for name in baselines}
-    found: dict[str, dict[str, Difference]] = {}
+    differences: dict[str, dict[str, Difference]] = {}
     for metric in metric_names(scores):
         if metric not in BY_COLUMN or BY_COLUMN[metric].best not in ("high", "low"):
             continue
@@ -149,8 +149,8 @@ def compare_with_baselines(
         for model in models:
             difference = None if rival is None else bootstrap.difference(frames[model], frames[rival], metric)
             if difference is not None:
-                found.setdefault(model, {})[metric] = difference
-    return found
+                differences.setdefault(model, {})[metric] = difference
+    return differences
 
 
 def metric_names(scores: pl.DataFrame) -> list[str]:

@@ -65,7 +65,7 @@ def render_table(
     widths = [max(len(row[index]) for row in [header, *cells]) for index in range(len(header))]
     lines = [_line(header, widths), "  ".join("-" * width for width in widths)]
     lines += [_line(row, widths) for row in cells]
-    lines += legend(columns, [mark for found in marked.values() for mark in found.values()])
+    lines += legend(columns, [mark for marks in marked.values() for mark in marks.values()])
     lines += _constant(columns, [name for name in competing if is_constant(means[name])])
     if fallbacks:
         lines.append(f"{_FALLBACK} {why_unranked(fallbacks)}")
@@ -122,16 +122,16 @@ def _footnotes(summaries: Summaries, columns: tuple[Metric, ...]) -> dict[str, t
     """Return column title to (mark, text) for columns in which some model lacks values."""
     notes: dict[str, tuple[str, str]] = {}
     for column in columns:
-        found = {name: metrics[column.column] for name, metrics in summaries.items()}
-        counts = {name: item.undefined for name, item in found.items() if item.undefined}
+        values = {name: metrics[column.column] for name, metrics in summaries.items()}
+        counts = {name: item.undefined for name, item in values.items() if item.undefined}
         if not counts:
             continue
-        total = max(item.n + item.undefined for item in found.values())
-        if len(counts) == len(found) and len(set(counts.values())) == 1:
+        total = max(item.n + item.undefined for item in values.values())
+        if len(counts) == len(values) and len(set(counts.values())) == 1:
             where = f"{next(iter(counts.values()))} of {total} pairs"
         else:
             where = ", ".join(f"{name} {count}" for name, count in counts.items()) + f" of {total} pairs"
         mark = f"[{chr(ord('a') + len(notes))}]"
-        why = dict.fromkeys(reason for item in found.values() for reason in item.why)
+        why = dict.fromkeys(reason for item in values.values() for reason in item.why)
         notes[column.name] = (mark, f"{column.name} left out ({' / '.join(why) or 'no value'}): {where}")
     return notes

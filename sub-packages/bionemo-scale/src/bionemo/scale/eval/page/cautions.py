@@ -15,26 +15,26 @@ _FEW_PAIRS = 10
 
 def cautions(run: RunFiles | None, summary: Summary) -> list[str]:
     """Return one line for everything that weakens the scores, the evaluator's own warnings first."""
-    found = [note.removeprefix("warning: ") for note in summary.notes if note.startswith("warning: ")]
+    lines = [note.removeprefix("warning: ") for note in summary.notes if note.startswith("warning: ")]
     if summary.pairs < _FEW_PAIRS:
-        found.append(
+        lines.append(
             f"Only {summary.pairs} (cell type, perturbation) pairs: means and ranks may change with any other."
         )
     silent = summary.pairs_without_significant_real_gene
     if silent:
-        found.append(
+        lines.append(
             f"{silent} of {summary.pairs} pairs have no significant real gene: DEOver and DEPrec count them as 0."
         )
     if not summary.names.baselines or summary.inputs.store is None:
-        found.append("No training data was given to the evaluation: baselines that learn are missing.")
+        lines.append("No training data was given to the evaluation: baselines that learn are missing.")
     unranked = summary.unranked_baselines
     if unranked:
-        found.append(f"Baselines {why_unranked(unranked)}.")
+        lines.append(f"Baselines {why_unranked(unranked)}.")
     for name in summary.names.models:
-        found += _of_model(name, summary)
+        lines += _of_model(name, summary)
     if run is not None and not run.metrics:
-        found.append("The run folder has no metrics.csv: training curves are missing.")
-    return found
+        lines.append("The run folder has no metrics.csv: training curves are missing.")
+    return lines
 
 
 def _of_model(name: str, summary: Summary) -> list[str]:

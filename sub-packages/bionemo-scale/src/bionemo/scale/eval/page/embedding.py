@@ -75,10 +75,10 @@ def embed_populations(
     for context, parts in chosen.items():
         points, explained[context] = _principal(parts)
         axes.append(points)
-    found = [_clouds("PCA", chosen, [_planes(points) for points in axes], explained)]
+    embeddings = [_clouds("PCA", chosen, [_planes(points) for points in axes], explained)]
     if umap:
-        found.append(_clouds("UMAP", chosen, [_umap(points, seed) for points in axes], {}))
-    return found
+        embeddings.append(_clouds("UMAP", chosen, [_umap(points, seed) for points in axes], {}))
+    return embeddings
 
 
 _Part = tuple[str, str, np.ndarray]
@@ -116,8 +116,8 @@ def _umap(points: list[np.ndarray], seed: int) -> list[np.ndarray]:
 
     everything = np.concatenate(points)
     neighbours = min(15, len(everything) - 1)
-    placed = UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(everything)
-    return np.split(placed, np.cumsum([len(part) for part in points])[:-1])
+    coordinates = UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(everything)
+    return np.split(coordinates, np.cumsum([len(part) for part in points])[:-1])
 
 
 def _clouds(
@@ -125,7 +125,7 @@ def _clouds(
 ) -> Clouds:
     clouds = [
         Cloud(context=context, kind=kind, perturbation=name, points=points.astype(np.float32))
-        for (context, parts), placed in zip(chosen.items(), planes, strict=True)
-        for (kind, name, _), points in zip(parts, placed, strict=True)
+        for (context, parts), coordinates in zip(chosen.items(), planes, strict=True)
+        for (kind, name, _), points in zip(parts, coordinates, strict=True)
     ]
     return Clouds(method=method, clouds=tuple(clouds), explained=explained)

@@ -176,9 +176,9 @@ def _table(summary: Summary, columns: tuple[Metric, ...]) -> str:
     heads = "".join(f'<th title="{escape(column.formula)}">{escape(column.name)}</th>' for column in columns)
     marked = {metric.column: _marks(summary, metric) for metric in columns}
     rows, before, unranked = [], "", summary.unranked_baselines
-    for name, found in summary.models.items():
+    for name, scores in summary.models.items():
         kind = "model" if name in summary.names.models else "ceiling" if name == CEILING else "baseline"
-        cells = "".join(_cell(found.get(c.column), c, marked[c.column].get(name, "")) for c in columns)
+        cells = "".join(_cell(scores.get(c.column), c, marked[c.column].get(name, "")) for c in columns)
         style = kind + (" first" if kind != before and before else "")
         rows.append(
             f'<tr class="{style}"><th>{escape(name)}{"<small>not ranked</small>" if name in unranked else ""}</th>{cells}</tr>'
@@ -190,7 +190,7 @@ def _table(summary: Summary, columns: tuple[Metric, ...]) -> str:
 
 
 def _used(marked: dict[str, dict[str, str]]) -> set[str]:
-    return {mark for found in marked.values() for mark in found.values()}
+    return {mark for marks in marked.values() for mark in marks.values()}
 
 
 def _marks(summary: Summary, metric: Metric) -> dict[str, str]:
@@ -217,9 +217,9 @@ def _cell(item: MetricSummary | None, column: Metric, mark: str) -> str:
 
 def _against(against: dict[str, dict[str, Difference]]) -> str:
     rows = []
-    for model, found in against.items():
+    for model, differences in against.items():
         for column in (*HEADLINE, *FURTHER):
-            if (item := found.get(column.column)) is not None:
+            if (item := differences.get(column.column)) is not None:
                 digits = column.digits
                 interval = f"{item.low:+.{digits}f} to {item.high:+.{digits}f}"
                 verdict = {"open": "cannot be told"}.get(item.verdict, item.verdict)

@@ -89,8 +89,12 @@ def _find(named: InputFile, scores: Path) -> Path | None:
     if path.is_file():
         return path
     tails = [Path(*path.parts[-length:]) for length in range(min(3, len(path.parts)), 0, -1)]
-    places = [folder / tail for folder in (scores, *scores.parents[:3]) for tail in tails if not tail.is_absolute()]
-    return next((place for place in places if place.is_file() and hash_file(place) == named.sha256), None)
+    candidates = [
+        folder / tail for folder in (scores, *scores.parents[:3]) for tail in tails if not tail.is_absolute()
+    ]
+    return next(
+        (candidate for candidate in candidates if candidate.is_file() and hash_file(candidate) == named.sha256), None
+    )
 
 
 def file_labels(scores: ScoreFiles, target_sum: float | None) -> tuple[FileLabels | None, FileLabels | None]:
@@ -101,10 +105,10 @@ def file_labels(scores: ScoreFiles, target_sum: float | None) -> tuple[FileLabel
         target_sum: Scale of files that do not record it, if it is to be another than the scores say.
     """
     inputs = scores.summary.inputs
-    found = [next(iter(inputs.pred.values())).labels, inputs.real.labels]
+    of_files = [next(iter(inputs.pred.values())).labels, inputs.real.labels]
     if target_sum is not None:
-        found = [replace(labels or FileLabels(), target_sum=target_sum) for labels in found]
-    return found[0], found[1]
+        of_files = [replace(labels or FileLabels(), target_sum=target_sum) for labels in of_files]
+    return of_files[0], of_files[1]
 
 
 def _read_run(folder: Path) -> RunFiles:

@@ -79,12 +79,12 @@ class Node:
         """Return a direct member of a group that must be there.
 
         Raises:
-            InputError: There is none.
+            InputError: The group has no such member.
         """
-        found = self.get(name)
-        if found is None:
+        node = self.get(name)
+        if node is None:
             raise self.refusal(f"must have {name!r}, found none")
-        return found
+        return node
 
     def find(self, name: str) -> "Node | None":
         """Return a node below this one, by its path; ``None`` where there is none."""

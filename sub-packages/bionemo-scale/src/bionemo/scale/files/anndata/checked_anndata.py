@@ -22,7 +22,7 @@ from bionemo.scale.files.suggest import suggest
 from bionemo.scale.types import InputError
 
 
-_PLACES = {"layers": "layer", "raw": "raw matrix", "obsm": "obsm matrix"}
+_SLOTS = {"layers": "layer", "raw": "raw matrix", "obsm": "obsm matrix"}
 
 
 class CheckedAnnData:
@@ -61,9 +61,9 @@ class CheckedAnnData:
         if self._archive is not None:
             self._archive.close()
 
-    def names(self, place: str) -> list[str]:
+    def names(self, slot: str) -> list[str]:
         """Return the names in a group; none where there is no such group."""
-        node = self._root.find(place)
+        node = self._root.find(slot)
         return [] if node is None else node.members()
 
     def columns(self, frame: str) -> list[str]:
@@ -71,7 +71,8 @@ class CheckedAnnData:
         index = self.index_name(frame)
         names = [name for name in self.names(frame) if name not in ("__categories", index)]
         order = {
-            str(name): place for place, name in enumerate(np.ravel(self._frame(frame).attribute("column-order", ())))
+            str(name): position
+            for position, name in enumerate(np.ravel(self._frame(frame).attribute("column-order", ())))
         }
         return sorted(names, key=lambda name: order.get(name, len(order)))
 
@@ -112,31 +113,31 @@ class CheckedAnnData:
         Raises:
             InputError: There is none, or it is damaged or of another format; see :func:`open_matrix`.
         """
-        place, _, key = name.partition("/")
-        if name != "X" and (place not in _PLACES or not key or (place == "raw" and key != "X")):
+        slot, _, key = name.partition("/")
+        if name != "X" and (slot not in _SLOTS or not key or (slot == "raw" and key != "X")):
             raise InputError(f"{self.path}: expected a matrix X, layers/NAME, raw/X or obsm/NAME, found {name!r}")
-        node = self._root.get("X") if name == "X" else self._member(place, key)
+        node = self._root.get("X") if name == "X" else self._member(slot, key)
         if node is None and name == "X":
             raise InputError(f"{self.path}: expected an expression matrix X, found none; {self._other_matrices()}")
         if node is None:
-            known = [other for other in self.names(place) if place != "raw"]
-            raise InputError(f"{self.path}: no {_PLACES[place]} {key!r}; {suggest(key, known)}")
+            known = [other for other in self.names(slot) if slot != "raw"]
+            raise InputError(f"{self.path}: no {_SLOTS[slot]} {key!r}; {suggest(key, known)}")
         matrix = open_matrix(node, self.num_cells)
-        if place != "obsm":
-            num_genes = self._num_rows("raw/var") if place == "raw" else self.num_genes
+        if slot != "obsm":
+            num_genes = self._num_rows("raw/var") if slot == "raw" else self.num_genes
             if matrix.shape[1] != num_genes:
-                frame = "raw/var" if place == "raw" else "var"
+                frame = "raw/var" if slot == "raw" else "var"
                 raise node.refusal(
                     f"must have a column for each of the {num_genes} genes in {frame}, found {matrix.shape[1]}"
                 )
         return matrix
 
-    def _member(self, place: str, key: str) -> Node | None:
-        folder = self._root.get(place)
+    def _member(self, slot: str, key: str) -> Node | None:
+        folder = self._root.get(slot)
         return None if folder is None else folder.get(key)
 
     def _other_matrices(self) -> str:
-        names = [f"{place}/{key}" for place in ("layers", "obsm") for key in self.names(place)]
+        names = [f"{slot}/{key}" for slot in ("layers", "obsm") for key in self.names(slot)]
         return suggest("X", names + (["raw/X"] if "X" in self.names("raw") else []))
 
     def _frame(self, frame: str) -> Node:

@@ -47,10 +47,10 @@ def rows_of_csc(
         _deal(matrix, edges, entry, Path(folder), entries_at_once)
         for number, (first, last) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
             path = Path(folder) / str(number)
-            found = np.fromfile(path, dtype=entry) if path.exists() else np.empty(0, dtype=entry)
+            stored = np.fromfile(path, dtype=entry) if path.exists() else np.empty(0, dtype=entry)
             path.unlink(missing_ok=True)
             rows = coo_matrix(
-                (found["value"], (found["row"] - first, found["column"])), shape=(last - first, matrix.shape[1])
+                (stored["value"], (stored["row"] - first, stored["column"])), shape=(last - first, matrix.shape[1])
             )
             yield first, rows.tocsr()
 

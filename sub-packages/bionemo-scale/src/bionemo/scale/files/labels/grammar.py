@@ -105,14 +105,14 @@ class Grammar:
         name, separator, dose = text.rpartition(self.dose) if self.dose else (text, "", "")
         if not separator or text in self.whole:
             return Agent(text)
-        found = _DOSE.fullmatch(dose.strip())
-        if found is None or not name.strip() or not 0 <= float(found[1]) < math.inf:
+        match = _DOSE.fullmatch(dose.strip())
+        if match is None or not name.strip() or not 0 <= float(match[1]) < math.inf:
             raise InputError(
                 f"perturbation {label!r}: expected agents between {self.combination!r} with a dose of at least 0 after "
                 f"{self.dose!r}, found {text!r}"
             )
-        factor, unit = _unit(found[2] or "")
-        return Agent(name.strip(), float(f"{float(found[1]) * factor:.{_SIGNIFICANT}g}"), unit)
+        factor, unit = _unit(match[2] or "")
+        return Agent(name.strip(), float(f"{float(match[1]) * factor:.{_SIGNIFICANT}g}"), unit)
 
     def _spell(self, agent: Agent) -> str:
         if agent.dose == NO_DOSE:
@@ -187,16 +187,16 @@ def likely_combinations(labels: Iterable[str], control: str) -> tuple[str, tuple
         control: The control label.
     """
     known = {*labels, control}
-    found = {}
+    combinations = {}
     for separator in _LIKELY:
         grammar = Grammar(combination=separator)
         parts = {label: [name for name, _ in grammar.parse(label)] for label in known}
         single = known.union(*(names for names in parts.values() if control in names))
-        found[separator] = tuple(
+        combinations[separator] = tuple(
             sorted(label for label, names in parts.items() if len(names) > 1 and single.issuperset(names))
         )
-    best = max(found, key=lambda separator: len(found[separator]))
-    return best, found[best]
+    best = max(combinations, key=lambda separator: len(combinations[separator]))
+    return best, combinations[best]
 
 
 def _unit(text: str) -> tuple[float, str]:

@@ -72,8 +72,8 @@ def controls_of_store(store: Store, cell_types: Sequence[str] = (), *, limit: in
     """
     groups, cell_types = store.groups, settle_labels(cell_types, store.card.cell_types)
     chosen = [i for i in np.flatnonzero(groups.is_control).tolist() if _is_asked(groups, i, cell_types)]
-    found = {store.card.cell_types[groups.cell_type[i]] for i in chosen}
-    _check_cell_types(cell_types, found, store.card.cell_types, source=store.path)
+    present = {store.card.cell_types[groups.cell_type[i]] for i in chosen}
+    _check_cell_types(cell_types, present, store.card.cell_types, source=store.path)
     rows = np.concatenate([groups.rows(i) for i in chosen])
     table = store.obs(rows).astype(str)
     # Drawn before anything is read: a store may hold far more controls than fit in memory.
@@ -91,9 +91,9 @@ def _is_asked(groups: GroupTable, group: int, cell_types: Sequence[str]) -> bool
     return not cell_types or groups.cell_types[groups.cell_type[group]] in cell_types
 
 
-def _check_cell_types(asked: Sequence[str], found: set[str], known: Sequence[str], *, source: Path) -> None:
+def _check_cell_types(asked: Sequence[str], present: set[str], known: Sequence[str], *, source: Path) -> None:
     for name in asked:
-        if name not in found:
+        if name not in present:
             raise InputError(
                 f"{source}: expected control cells of cell type {name!r}, found none; {suggest(name, known)}"
             )
@@ -191,11 +191,11 @@ def check_has_matrix(card: DataCard, names: Sequence[str], *, source: Path | str
     Raises:
         InputError: It is not among ``names``.
     """
-    place, _, name = card.matrix.partition("/")
+    slot, _, name = card.matrix.partition("/")
     if name and name not in names:
         raise InputError(
             f"{source}: expected expression in {card.matrix}, where the training data had it, found "
-            f"{some(names) or 'nothing'} in {place}; say where it is with --matrix, such as --matrix X"
+            f"{some(names) or 'nothing'} in {slot}; say where it is with --matrix, such as --matrix X"
         )
 
 

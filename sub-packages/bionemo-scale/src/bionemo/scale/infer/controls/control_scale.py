@@ -58,9 +58,9 @@ class ControlValues:
         Raises:
             InputError: The values are not on the model's scale, or do not show it.
         """
-        found = find_scale(self._evidence, str(self._source.path), self._stated(), self._library_size)
+        scale = find_scale(self._evidence, str(self._source.path), self._stated(), self._library_size)
         matrix = csr_matrix(vstack([piece.matrix for piece in self._pieces]))
-        if found.kind == "log1p":
+        if scale.kind == "log1p":
             if self._given.target_sum is None:
                 self._check_library_size()
             return matrix.astype(np.float32)

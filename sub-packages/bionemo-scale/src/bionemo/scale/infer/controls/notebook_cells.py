@@ -25,13 +25,13 @@ def matrix_of(adata: anndata.AnnData, card: DataCard, asked: str | None) -> str:
     Raises:
         InputError: It is not there.
     """
-    place, _, name = (asked or card.matrix).partition("/")
+    slot, _, name = (asked or card.matrix).partition("/")
     known = {"layers": list(adata.layers), "obsm": list(adata.obsm), "raw": ["X"] if adata.raw is not None else []}
-    if not name or name in known.get(place, ()):
+    if not name or name in known.get(slot, ()):
         return asked or card.matrix
     if asked is None:
-        check_has_matrix(card, known.get(place, ()), source="adata")
-    raise InputError(f"adata: no {place} {name!r}; {suggest(name, known.get(place, ()))}")
+        check_has_matrix(card, known.get(slot, ()), source="adata")
+    raise InputError(f"adata: no {slot} {name!r}; {suggest(name, known.get(slot, ()))}")
 
 
 def plain_cells(
@@ -45,19 +45,19 @@ def plain_cells(
         matrix: Of :func:`matrix_of`.
         gene_key: var column with the gene names.
     """
-    place, _, name = matrix.partition("/")
+    slot, _, name = matrix.partition("/")
     note = adata.uns.get("log1p")
     # Of uns nothing else is asked for, and it may hold what no file can.
     uns = {"log1p": {"base": note.get("base")}} if isinstance(note, Mapping) else {}
     small = anndata.AnnData(
-        X=adata.X if place == "X" else None,
+        X=adata.X if slot == "X" else None,
         obs=_plain(adata.obs, columns),
         var=_plain(adata.var, (gene_key, "highly_variable")),
-        layers={name: adata.layers[name]} if place == "layers" else None,
-        obsm={name: np.asarray(adata.obsm[name])} if place == "obsm" else None,
+        layers={name: adata.layers[name]} if slot == "layers" else None,
+        obsm={name: np.asarray(adata.obsm[name])} if slot == "obsm" else None,
         uns={**uns, **{key: adata.uns[key] for key in ("hvg_names",) if key in adata.uns}},
     )
-    if place == "raw":
+    if slot == "raw":
         small.raw = anndata.AnnData(X=adata.raw.X, var=_plain(adata.raw.var, (gene_key,)), obs=small.obs[[]])
     return small
 

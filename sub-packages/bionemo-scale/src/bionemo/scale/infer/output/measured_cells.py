@@ -41,6 +41,6 @@ def _holds_measured_cells(path: Path, *, store: Path, split: str) -> bool:
 def _text(notes: "h5py.Group", name: str) -> str | None:
     import h5py
 
-    found = notes.get(name)
-    is_text = isinstance(found, h5py.Dataset) and found.shape == () and h5py.check_string_dtype(found.dtype)
-    return found.asstr()[()] if is_text else None
+    note = notes.get(name)
+    is_text = isinstance(note, h5py.Dataset) and note.shape == () and h5py.check_string_dtype(note.dtype)
+    return note.asstr()[()] if is_text else None

@@ -27,7 +27,7 @@ from bionemo.scale.train.objective import TERMS
 
 
 EXPLODED = 1000.0
-"""A loss that is so many times the middle one of the last logged ones has exploded."""
+"""A loss above this multiple of the median of the last logged losses counts as exploded."""
 
 
 class LossGuard:

@@ -21,21 +21,21 @@ class KeptCheckpoints(ModelCheckpoint):
 
     def nemo_topk_check_previous_run(self) -> None:
         """Take up the checkpoints that an earlier start of the run has kept, and remove those that are too many."""
-        found: dict[str, float] = {}
+        losses: dict[str, float] = {}
         for path in map(str, self._saved_checkpoint_paths):
             value = re.search(rf"(?:^|-){self.monitor}=(-?[\d.]+)", Path(path).name)
             if value and not path.endswith("-last"):
-                found[path] = float(value.group(1).rstrip("."))
-        order = sorted(found, key=found.get, reverse=self.mode == "max")
+                losses[path] = float(value.group(1).rstrip("."))
+        order = sorted(losses, key=losses.get, reverse=self.mode == "max")
         for path in order[self.save_top_k :]:
             self._del_model_without_trainer(path)
-        self.best_k_models = {path: found[path] for path in order[: self.save_top_k]}
+        self.best_k_models = {path: losses[path] for path in order[: self.save_top_k]}
         if self.best_k_models:
             self.best_model_path, self.kth_best_model_path = (
                 next(iter(self.best_k_models)),
                 list(self.best_k_models)[-1],
             )
-            self.best_model_score = found[self.best_model_path]
+            self.best_model_score = losses[self.best_model_path]
 
 
 class ResumeFromNewest(AutoResume):

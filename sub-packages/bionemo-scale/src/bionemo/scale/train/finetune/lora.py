@@ -43,8 +43,8 @@ def add_adapters(model: AveragedModel, *, rank: int, seed: int) -> None:
 
 
 def _adapt_block(model: AveragedModel, block: TransformerBlock, path: str, *, rank: int, seed: int) -> None:
-    found = [(name, module) for name, module in block.named_modules() if name.rpartition(".")[2] in _LINEARS]
-    for name, linear in found:
+    linears = [(name, module) for name, module in block.named_modules() if name.rpartition(".")[2] in _LINEARS]
+    for name, linear in linears:
         owner, _, attribute = name.rpartition(".")
         wrapped = _wrap(linear, attribute, gated=block.config.gated_linear_unit, rank=rank)
         setattr(block.get_submodule(owner), attribute, wrapped)

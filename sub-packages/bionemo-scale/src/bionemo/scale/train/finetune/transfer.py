@@ -15,7 +15,7 @@ import torch
 from megatron.core import parallel_state
 from torch import Tensor, nn
 
-from bionemo.scale.data.labels.agents import take_apart
+from bionemo.scale.data.labels.agents import agents_of
 from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.model.checkpoint import load_network, read_config
 from bionemo.scale.model.config import ScaleModelConfig
@@ -77,7 +77,7 @@ class Matches:
 def match(old: DataCard, old_config: ScaleModelConfig, new: DataCard, new_config: ScaleModelConfig) -> Matches:
     """Compare the names of a checkpoint with those of a new network."""
     agents = [
-        take_apart(
+        agents_of(
             card.perturbations,
             grammar_of(card, combination=config.combination_separator, dose=config.dose_separator),
         ).names

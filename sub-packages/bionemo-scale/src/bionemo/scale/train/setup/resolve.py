@@ -195,9 +195,11 @@ def read_grammar(store: Store, start: Start | None, overrides: dict[str, Any]) -
                 f"{store.path}: labels have doses after {said!r}, expected none: the network of {start.path} knows no "
                 "doses"
             )
-    found = {name: overrides.get(name, inherited.get(name, "")) for name in _SEPARATORS}
-    grammar = grammar_of(store.card, combination=found["combination_separator"], dose=found["dose_separator"])
-    if any(found[name] and not getattr(store.card, name) for name in _SEPARATORS):
+    separators = {name: overrides.get(name, inherited.get(name, "")) for name in _SEPARATORS}
+    grammar = grammar_of(
+        store.card, combination=separators["combination_separator"], dose=separators["dose_separator"]
+    )
+    if any(separators[name] and not getattr(store.card, name) for name in _SEPARATORS):
         _check_spellings(store, grammar)
     return grammar
 

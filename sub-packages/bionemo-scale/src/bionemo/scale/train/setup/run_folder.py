@@ -83,17 +83,17 @@ def check_same_run(out: Path, described: dict[str, Any]) -> None:
 
 def _check_same_store(path: Path, earlier: dict[str, Any], described: dict[str, Any]) -> None:
     """The content counts, so that a store can be moved or copied; runs of earlier versions noted its path alone."""
-    place, before = described["run"]["store"], earlier["run"].get("store")
-    if "store" not in earlier and place != before:
+    store, before = described["run"]["store"], earlier["run"].get("store")
+    if "store" not in earlier and store != before:
         raise InputError(
-            f"{path}: the run folder holds another run: expected --store {before}, found {place}; choose "
+            f"{path}: the run folder holds another run: expected --store {before}, found {store}; choose "
             "another --out, "
             "or remove the folder"
         )
     if earlier.get("store", described["store"]) != described["store"]:
         raise InputError(
             f"{path}: the run folder holds a run on other data: expected the store that was {before} (manifest "
-            f"{earlier['store'][:12]}), found {place} ({described['store'][:12]}); "
+            f"{earlier['store'][:12]}), found {store} ({described['store'][:12]}); "
             "choose another --out, or remove the folder"
         )
 

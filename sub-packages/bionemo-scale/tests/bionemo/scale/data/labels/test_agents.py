@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bionemo.scale.data.labels.agents import NO_AGENT, read_features, take_apart
+from bionemo.scale.data.labels.agents import NO_AGENT, agents_of, read_features
 from bionemo.scale.files.labels.grammar import NO_DOSE, Grammar
 from bionemo.scale.types import InputError
 
@@ -35,14 +35,14 @@ def test_labels_that_make_no_sense_are_refused(label):
 
 
 def test_a_vocabulary_is_taken_apart():
-    agents = take_apart(["B", "A@2+B@1", "C@0.5"], BOTH)
+    agents = agents_of(["B", "A@2+B@1", "C@0.5"], BOTH)
     assert agents.names == ("B", "A", "C")
     np.testing.assert_array_equal(agents.members, [[0, NO_AGENT], [1, 0], [2, NO_AGENT]])
     np.testing.assert_array_equal(agents.doses, np.float32([[NO_DOSE, NO_DOSE], [2, 1], [0.5, NO_DOSE]]))
 
 
 def test_known_agents_keep_their_rows():
-    agents = take_apart(["D+A"], BOTH, known=["A", "B"])
+    agents = agents_of(["D+A"], BOTH, known=["A", "B"])
     assert agents.names == ("A", "B", "D")
     np.testing.assert_array_equal(agents.members, [[2, 0]])
 

@@ -23,7 +23,7 @@ from bionemo.scale.data.prepare.conversion.layout import (
     rows_of_file,
 )
 from bionemo.scale.data.prepare.conversion.scan import FileStatistics, ScanJournal, read_library_size, scan
-from bionemo.scale.data.prepare.conversion.workspace import WORK_NAME, held
+from bionemo.scale.data.prepare.conversion.workspace import WORK_NAME, file_lock
 from bionemo.scale.data.prepare.conversion.writer import ShardJob, write_obs, write_shards
 from bionemo.scale.data.prepare.settings import Knockdown
 from bionemo.scale.data.store.groups import GroupTable
@@ -141,7 +141,7 @@ def survey(file: InputFile, progress: Progress) -> Survey:
 def scan_input(task: ScanTask, progress: Progress) -> FileStatistics:
     """Read all values of an input; see :func:`~bionemo.scale.data.prepare.conversion.scan.scan`."""
     file = task.file
-    with held(file.work_path("lock")), _open(file) as source:
+    with file_lock(file.work_path("lock")), _open(file) as source:
         rows = rows_of_file(_labels(file, source), task.groups, file.number)
         members = np.flatnonzero(task.groups.shard == file.number)
         is_training = np.repeat(task.groups.split[members] == Split.TRAIN, task.groups.num_cells[members])
@@ -151,17 +151,17 @@ def scan_input(task: ScanTask, progress: Progress) -> FileStatistics:
 
 
 def _with_empty_cells(
-    found: FileStatistics, rows: np.ndarray, groups: GroupTable, members: np.ndarray
+    statistics: FileStatistics, rows: np.ndarray, groups: GroupTable, members: np.ndarray
 ) -> FileStatistics:
     """Count the cells of the store without counts, and find the cell types whose controls have none."""
     used = rows >= 0
-    is_empty = found.num_entries[used] == 0
+    is_empty = statistics.num_entries[used] == 0
     group = np.repeat(members, groups.num_cells[members])[rows[used]]
     control = groups.is_control[group]
     all_types, bare = groups.cell_type[group[control]], is_empty[control]
     empty = sorted(set(all_types[bare].tolist()) - set(all_types[~bare].tolist()))
     names = tuple(groups.cell_types[code] for code in empty)
-    return replace(found, num_empty=int(is_empty.sum()), empty_controls=names)
+    return replace(statistics, num_empty=int(is_empty.sum()), empty_controls=names)
 
 
 def write_input(task: WriteTask, progress: Progress) -> WrittenInput:
@@ -172,7 +172,7 @@ def write_input(task: WriteTask, progress: Progress) -> WrittenInput:
     """
     file = task.file
     done = file.work_path("written").with_suffix(".json")
-    with held(file.work_path("lock")):
+    with file_lock(file.work_path("lock")):
         if done.exists():
             progress(0)
             return _read_written(done)

@@ -103,21 +103,21 @@ def read_labels(source: H5adSource, dataset: str, keys: ObsKeys, grammar: Gramma
     )
 
 
-def check_controls(found: Mapping[Path, Sequence[str]], keys: ObsKeys, controls: Sequence[str]) -> None:
+def check_controls(labels: Mapping[Path, Sequence[str]], keys: ObsKeys, controls: Sequence[str]) -> None:
     """Check that every control label is in some file.
 
     Args:
-        found: Perturbation labels of each file.
+        labels: Perturbation labels of each file.
         keys: obs columns.
         controls: Perturbation labels that mean control.
 
     Raises:
         InputError: One is in no file.
     """
-    known = {name for names in found.values() for name in names}
+    known = {name for names in labels.values() for name in names}
     for control in controls:
         if control not in known:
-            where = ", ".join(str(path) for path in found)
+            where = ", ".join(str(path) for path in labels)
             raise InputError(
                 f"{where}: obs[{keys.perturbation!r}] has no control label {control!r}; {suggest(control, known)}"
             )
@@ -219,15 +219,15 @@ def _label_cells(file: FileLabels) -> tuple[list[Group], np.ndarray]:
         key *= len(labels.names)
         key += labels.codes
     if num_keys <= _MAX_KEY_TABLE:
-        found = np.flatnonzero(np.bincount(key, minlength=num_keys))
+        present = np.flatnonzero(np.bincount(key, minlength=num_keys))
         table = np.zeros(num_keys, dtype=np.int32)
-        table[found] = np.arange(len(found))
+        table[present] = np.arange(len(present))
         group = table[key]
     else:
-        found, group = np.unique(key, return_inverse=True)
+        present, group = np.unique(key, return_inverse=True)
     if file.kept is not None:
         group[~file.kept] = -1
-    codes = np.unravel_index(found, [len(labels.names) for labels in parts])
+    codes = np.unravel_index(present, [len(labels.names) for labels in parts])
     names = [[labels.names[code] for code in column.tolist()] for labels, column in zip(parts, codes, strict=True)]
     return [Group(file.dataset, *label) for label in zip(*names, strict=True)], group
 

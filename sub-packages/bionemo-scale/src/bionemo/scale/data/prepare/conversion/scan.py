@@ -86,10 +86,10 @@ class ScanJournal:
     def _load(self) -> None:
         with np.load(self._state_path, allow_pickle=False) as state:
             next_cell = int(state["next_cell"])
-            found = np.fromfile(self._cells_path, dtype=_CELL, count=next_cell)
-            if len(found) < next_cell:
+            records = np.fromfile(self._cells_path, dtype=_CELL, count=next_cell)
+            if len(records) < next_cell:
                 return
-            self.cells[:next_cell] = found
+            self.cells[:next_cell] = records
             self.next_cell = next_cell
             self.kind = str(state["kind"]) or None
             self.evidence.load(state)
@@ -148,7 +148,7 @@ def scan(
 
 
 def _finish(journal: ScanJournal, library_size: np.ndarray | None, where: str, stated: StatedScale) -> FileStatistics:
-    found = find_scale(journal.evidence, where, stated, library_size)
+    scale = find_scale(journal.evidence, where, stated, library_size)
     total = journal.cells["total"]
     is_counts = journal.kind == "counts"
     below = 0 if library_size is None or not is_counts else int((library_size < total * (1 - 1e-6)).sum())
@@ -158,7 +158,7 @@ def _finish(journal: ScanJournal, library_size: np.ndarray | None, where: str, s
         library_size=(total if library_size is None else library_size) if is_counts else np.zeros(len(total)),
         moments=journal.moments,
         num_below_total=below,
-        target_sum=found.target_sum,
+        target_sum=scale.target_sum,
         is_whole=journal.evidence.is_whole,
     )
 
@@ -206,13 +206,13 @@ def _same_kind(
     values = chunk.matrix.data
     if not len(values):
         return kind
-    found = kind_of(values, stated)
-    if kind not in (None, found):
+    own_kind = kind_of(values, stated)
+    if kind not in (None, own_kind):
         raise InputError(
             f"{source.path}: expected one scale in the whole file, found {kind} before cell {chunk.first_cell} and "
-            f"{found} after it"
+            f"{own_kind} after it"
         )
-    return found
+    return own_kind
 
 
 def kind_of(values: np.ndarray, stated: ValueKind | None) -> ValueKind:

@@ -64,7 +64,7 @@ def workspace(out: Path, command: Mapping[str, Any]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """Wait until no other process holds this file, then hold it: a worker may outlive its killed parent by a chunk."""
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

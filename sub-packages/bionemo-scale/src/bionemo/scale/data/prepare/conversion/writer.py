@@ -221,9 +221,9 @@ class _Spill:
     def _read_journal(self) -> np.ndarray:
         if not self._journal_path.exists():
             return np.zeros((0, self._width), dtype=_FRAME)
-        found = np.fromfile(self._journal_path, dtype=_FRAME)
+        records = np.fromfile(self._journal_path, dtype=_FRAME)
         # A row that a kill cut off does not count.
-        return found[: len(found) // self._width * self._width].reshape(-1, self._width)
+        return records[: len(records) // self._width * self._width].reshape(-1, self._width)
 
     @contextlib.contextmanager
     def adding(self) -> Iterator[Callable[[int, list[bytes]], None]]:
@@ -280,11 +280,11 @@ def _deal(
     """Read the whole file and return a function that gives the cells of a bucket, not yet in order."""
     num_buckets = len(edges) - 1
     if num_buckets <= 1:
-        held = []
+        selected = []
         for chunk in source.chunks():
-            held.append(_select(chunk, job))
+            selected.append(_select(chunk, job))
             progress(chunk.matrix.shape[0])
-        return lambda number: held
+        return lambda number: selected
     first_rows = blocks_of_shard(job.groups, job.shard).first_row[edges[:-1]]
     progress(spill.next_cell)
     with spill.adding() as add:
