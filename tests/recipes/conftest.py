@@ -22,7 +22,7 @@ WRITE = "BIONEMO_SCALE_WRITE_GOLDEN"
 def golden() -> Callable[[str, str], str]:
     """Return what a file under tests/golden holds; with the variable above set, after writing the text to it."""
 
-    def held(name: str, text: str) -> str:
+    def golden_text(name: str, text: str) -> str:
         path = GOLDEN / name
         if os.environ.get(WRITE):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def golden() -> Callable[[str, str], str]:
         assert path.is_file(), f"{path} is missing; {WRITE}=1 writes it"
         return path.read_text()
 
-    return held
+    return golden_text
 
 
 @pytest.fixture(scope="session")
