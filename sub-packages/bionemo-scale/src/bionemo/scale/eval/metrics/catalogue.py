@@ -67,9 +67,7 @@ class PaperMetric:
 
 _PANEL = "cell-eval leaves the perturbed gene itself out where the panel has it, and ranks ties by order"
 _FOLD = "cell-eval ranks by the ratio of expm1(mean log1p), 20 or 1/20 where a mean is 0, and says 0 for k = 0"
-_ZERO = (
-    "adjusted p-values below 1e-45 are 0 in cell-eval's float32, which it raises to 1e-10: the most significant genes are ranked below others"
-)
+_ZERO = "adjusted p-values below 1e-45 are 0 in cell-eval's float32, which it raises to 1e-10: the most significant genes are ranked below others"
 
 PAPER_METRICS = (
     PaperMetric(
