@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cells a second that loaders deliver on the same cells, in one run, beside what the machine allows.
 
-Ours are ready (B, N, G) pairs of perturbed cells and matched controls, normalised and dense; "packed" are the same before
-they become dense, as they go to a GPU. Every loader gets a process in each round, rounds go through all of them, and the
-table has the median of the rounds. Three limits:
+Ours are ready (B, N, G) pairs of perturbed cells and matched controls, normalised and dense; "packed" are the same
+before they become dense, as they go to a GPU. Every loader gets a process in each round, rounds go through all of
+them, and the table has the median of the rounds. Three limits:
 
     copied   the LMDB values that our batches touch, copied once, in the order of our batches
     dense    an array of the size of our batches, written once, the same one every time
@@ -36,7 +36,8 @@ HERE = Path(__file__).parent
 SETS = {64: 16, 512: 4}
 """Sets of a batch by cells of a set."""
 PERTURBATIONS = 8
-"""With 4 cell types and 4 batches: groups of some hundred cells, as in the atlases, so that sets are seldom filled up."""
+"""With 4 cell types and 4 batches: groups of some hundred cells, as in the atlases, so that sets are seldom filled
+up."""
 OURS = ("none", "zstd")
 PEERS = {"cell-load": "cell-load==0.10.4", "scDataset": "scDataset==0.3.0", "AnnData backed": None}
 NEWER = {"annbatch": "annbatch[torch,zarrs]==0.3.1"}
@@ -222,16 +223,19 @@ def report(options: argparse.Namespace, sizes: dict[str, int], found: dict[str, 
     lines = [
         "# Loader",
         "",
-        f"`python benchmarks/loader.py --cells {options.cells} --rounds {options.rounds} --seconds {options.seconds:g} "
+        f"`python benchmarks/loader.py --cells {options.cells} --rounds {options.rounds} --seconds "
+        f"{options.seconds:g} "
         f"--workers {' '.join(map(str, options.workers))}`, "
         f"commit {commit.strip()}, {date.today()}, two CPU cores shared with other work, Python "
-        f"{platform.python_version()}, {_versions()}; {', '.join(name for name in (*PEERS.values(), *NEWER.values()) if name)}.",
+        f"{platform.python_version()}, {_versions()}; "
+        f"{', '.join(name for name in (*PEERS.values(), *NEWER.values()) if name)}.",
         "",
         f"{options.cells} cells x 2000 genes, one file. On disk: "
         + ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in sizes.items())
         + f". Largest process of ours: {peak:.0f} MB.",
         "",
-        "Cells per second of CPU time, that of worker processes included, tell more than those of the clock where other work "
+        "Cells per second of CPU time, that of worker processes included, tell more than those of the clock where "
+        "other work "
         "takes the cores. A batch is 16 sets of 64 or 4 sets of 512 cells, each with as many controls.",
         "",
         *table(found),

@@ -77,7 +77,7 @@ def anndata_backed(folder: Path, num_cells: int, num_sets: int, workers: int, se
 
 
 def annbatch(folder: Path, num_cells: int, num_sets: int, workers: int, seconds: float) -> dict:
-    """Chunks of 32 cells of a file that annbatch shuffled and wrote in its own format, those of two batches read at once."""
+    """Chunks of 32 cells of a file that annbatch shuffled and wrote; chunks of two batches are read at once."""
     import zarr
     from annbatch import DatasetCollection, Loader
 

@@ -18,7 +18,8 @@ def main() -> None:
         "scripts"
     ]
     parts = [
-        "# Commands\n\nWhat `--help` says. Exit codes: 0 done, 1 failed, 2 refused (one line says why), 75 stopped and saved."
+        "# Commands\n\nWhat `--help` says. Exit codes: 0 done, 1 failed, 2 refused (one line says why), 75 stopped "
+        "and saved."
     ]
     for name, target in scripts.items():
         done = subprocess.run(

@@ -145,7 +145,7 @@ def scores(groups: GroupMeans, rounds: list[dict[str, str]]) -> dict[str, np.nda
 
 
 def coverage(groups: GroupMeans, rounds: list[dict[str, str]]) -> float:
-    """Return how many measured pseudobulks lie in the mixed model's 90 % interval, its and their own error together."""
+    """Return the share of measured pseudobulks inside the mixed model's 90 % interval, sampling error included."""
     inside = []
     for round_ in rounds:
         out = held_out(groups.groups, round_)

@@ -6,8 +6,8 @@
 
 A step is forward, backward and a fused AdamW on random cells that lie on the device already: no data is read. Model
 FLOPs are counted once on torch's layers (matrix products and attention, forward and backward), so every variant of a
-size and shape is charged the same. Utilisation is model FLOPs over time and over the device's dense bfloat16 peak, also
-for FP8, whose peak is twice that. The memory is the allocator's highest mark.
+size and shape is charged the same. Utilisation is model FLOPs over time and over the device's dense bfloat16 peak,
+also for FP8, whose peak is twice that. The memory is the allocator's highest mark.
 """
 
 import argparse

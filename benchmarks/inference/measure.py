@@ -1,14 +1,17 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Cells predicted in a second: bionemo-scale-infer beside ``state tx infer``, the same control cells, one machine, one run.
+"""Cells predicted in a second: bionemo-scale-infer beside ``state tx infer``, on the same control cells.
 
     python benchmarks/inference/measure.py FOLDER --state-env ENV [--cells 8192] [--perturbations 1] [--rounds 3]
 
-FOLDER is a data set's folder that ``quality/compare.py`` left, with both models trained (``run`` and ``state/run``); ENV has
-arc-state. The test contexts' control cells, repeated, are carried to the data set's first perturbations by each command, in
-turns: as many cells in all as are asked for, the same ones to each perturbation. STATE takes part twice: as narrow as the comparison trained it, and as its own
-``state_sm`` is shipped, trained for two steps, since speed does not depend on what was learned. A second, smaller file tells
-start-up from prediction: what is said of a cell is the difference of the two times. Medians over the rounds; prints a table.
+FOLDER is a data set's folder that ``quality/compare.py`` left, with both models trained (``run`` and ``state/run``);
+ENV has arc-state. The test contexts' control cells, repeated, are carried to the data set's first perturbations by
+each command, in turns: as many cells in all as are asked for, the same ones to each perturbation. STATE takes part
+twice: as narrow as
+    the comparison trained it, and as its own
+``state_sm`` is shipped, trained for two steps, since speed does not depend on what was learned. A second, smaller file
+tells start-up from prediction: what is said of a cell is the difference of the two times. Medians over the rounds;
+prints a table.
 """
 
 import argparse

@@ -4,10 +4,11 @@
 
     python benchmarks/quality/compare.py OUT [--datasets kang papalexi] [--seconds 600] [--models SCALE STATE]
 
-For each data set: bionemo-scale-prepare; each model is timed for a few steps, then trained for as many steps as fit into
-``--seconds`` of CPU time on one thread (start-up, which is not training, comes on top for both); both predict the test split; bionemo-scale-evaluate and bionemo-scale-report. STATE (arc-state of
-PyPI) lives in ``OUT/state-env``, made once, and is driven by its own command line. Takes about 2 x seconds + 6 minutes a
-data set. Writes OUT/<data set>/scores, OUT/<data set>/report.html and prints the table.
+For each data set: bionemo-scale-prepare; each model is timed for a few steps, then trained for as many steps as fit
+into ``--seconds`` of CPU time on one thread (start-up, which is not training, comes on top for both); both predict the
+test split; bionemo-scale-evaluate and bionemo-scale-report. STATE (arc-state of PyPI) lives in ``OUT/state-env``, made
+once, and is driven by its own command line. Takes about 2 x seconds + 6 minutes a data set. Writes OUT/<data
+set>/scores, OUT/<data set>/report.html and prints the table.
 """
 
 import argparse
@@ -27,7 +28,8 @@ DATASETS = {
     "kang": ("kang2018_pbmc_ifnb.h5ad", ["--library-size-key", "n_counts_full"]),
     "papalexi": ("papalexi2021_thp1_eccite.h5ad", ["--cell-type-key", "batch", "--batch-key", "batch"]),
 }
-# As wide, as deep and with as many cells a set as SCALE small, and its learning rate: with its own 1e-4 STATE learns less in
+# As wide, as deep and with as many cells a set as SCALE small, and its learning rate: with its own 1e-4 STATE learns
+# less in
 # such a budget.
 STATE_SETTINGS = [
     "model=state_sm",
@@ -52,7 +54,7 @@ class Budget:
 
 
 def run(log: Path, *command: str | Path) -> float:
-    """Run a command with its output in a log; returns the CPU seconds it took, which other work on the machine does not lengthen."""
+    """Run a command with its output in a log; returns CPU seconds, which other work on the machine does not add to."""
     foreign = Path(command[0]).name in ("state", "pip")
     environment = {name: value for name, value in os.environ.items() if not (foreign and name == "PYTHONPATH")}
     environment["OMP_NUM_THREADS"] = "1"

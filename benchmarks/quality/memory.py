@@ -4,8 +4,8 @@
 
     python benchmarks/quality/memory.py FOLDER [--cells 400000 --genes 2000 --contexts 4 --perturbations 25]
 
-Writes FOLDER/real.h5ad (CSR, ``--cells`` cells of which a tenth are controls) and FOLDER/pred.h5ad (dense, as a model writes it), runs
-the command without baselines that learn, and prints its largest resident size and its time.
+Writes FOLDER/real.h5ad (CSR, ``--cells`` cells of which a tenth are controls) and FOLDER/pred.h5ad (dense, as a model
+writes it), runs the command without baselines that learn, and prints its largest resident size and its time.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hands a store to STATE and takes its prediction back, so that both models see the same cells, genes and split.
 
-    python state_data.py export STORE SPLIT.toml REAL.h5ad OUT     writes OUT/data/<dataset>.h5ad, OUT/split.toml, OUT/test.h5ad
-    python state_data.py collect SIMULATED.h5ad REAL.h5ad PRED.h5ad
+    python state_data.py export STORE SPLIT.toml REAL.h5ad OUT     writes OUT/data/<dataset>.h5ad, OUT/split.toml,
+    OUT/test.h5ad python state_data.py collect SIMULATED.h5ad REAL.h5ad PRED.h5ad
 
 STATE reads ``obsm["X_hvg"]`` by position, wants categorical labels, and writes its prediction into the same place. The
 values are ours, log1p of counts scaled to the store's target, so no preprocessing of STATE's own comes in.

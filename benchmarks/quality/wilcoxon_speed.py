@@ -4,8 +4,8 @@
 
     python benchmarks/quality/wilcoxon_speed.py [--cells 24000 --genes 2000 --perturbations 50 --rounds 1]
 
-Prints seconds of each turn, the ratio, and how far p-values and scores of both lie apart. Ours runs on one thread; cell-eval
-is given --workers processes.
+Prints seconds of each turn, the ratio, and how far p-values and scores of both lie apart. Ours runs on one thread;
+cell-eval is given --workers processes.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from bionemo.scale.eval.metrics.differential import differential_expression
 
 
 def make_cells(num_cells: int, num_genes: int, num_perturbations: int):
-    """Draw counts with the zeros, the depth and the few responding genes of a screen; one sixth of them are controls."""
+    """Draw counts with the zeros, depth and few responding genes of a screen; one sixth of the cells are controls."""
     rng = np.random.default_rng(0)
     labels = np.array(["control"] + [f"P{index:03d}" for index in range(num_perturbations)], dtype=object)
     share = np.array([1 / 6, *np.full(num_perturbations, 5 / 6 / num_perturbations)])

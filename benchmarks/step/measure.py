@@ -4,10 +4,10 @@
 
     python benchmarks/step/measure.py --against d1c9d00 --genes 2000 --rounds 7
 
-Both sides run `bionemo-scale-train` on one store of made-up counts, which the older side prepares. Each stops after some
-steps, waits until the other has done as many, and goes on. Counted is processor time of the process, so that other
-work on the machine matters little; a step is everything from reading cells to the running average, logging included.
-``--options`` and ``--against-options`` are added to the command of this tree and of the other.
+Both sides run `bionemo-scale-train` on one store of made-up counts, which the older side prepares. Each stops after
+some steps, waits until the other has done as many, and goes on. Counted is processor time of the process, so that
+other work on the machine matters little; a step is everything from reading cells to the running average, logging
+included. ``--options`` and ``--against-options`` are added to the command of this tree and of the other.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def checked_out(revision: str) -> Iterator[Path]:
 
 
 def make_store(folder: Path, tree: Path, *, genes: int) -> Path:
-    """Prepare counts of two cell types, two batches, a control and eleven perturbations; about one in six is not zero."""
+    """Prepare counts of two cell types, two batches, a control and eleven perturbations; about 1 in 6 is not zero."""
     import anndata as ad
     import pandas as pd
     from scipy.sparse import csr_matrix

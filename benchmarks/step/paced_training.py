@@ -4,8 +4,8 @@
 
     python paced_training.py READ WRITE MODULE:FUNCTION ARGUMENTS...
 
-READ and WRITE are open file descriptors. A number that comes in is how many steps to do; then a line of JSON goes out with the
-seconds of a step. It needs nothing of this package but the command, so that it paces old revisions too.
+READ and WRITE are open file descriptors. A number that comes in is how many steps to do; then a line of JSON goes out
+with the seconds of a step. It needs nothing of this package but the command, so that it paces old revisions too.
 """
 
 import importlib

@@ -33,7 +33,10 @@ def predictor(api_run: Path) -> api.Predictor:
 
 
 def test_importing_the_api_is_quick():
-    code = "import sys; from bionemo.scale import api; print(sorted({'torch', 'nemo', 'anndata', 'pandas'} & set(sys.modules)))"
+    code = (
+        "import sys; from bionemo.scale import api; "
+        "print(sorted({'torch', 'nemo', 'anndata', 'pandas'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

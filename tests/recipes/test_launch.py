@@ -276,7 +276,8 @@ def test_the_local_script_runs_every_step(tmp_path):
     """On real data: two processes train, two predict, and there are scores."""
     words = ["--size", "tiny", "--max-steps", "4", "--out", str(tmp_path / "run")]
     done = subprocess.run(
-        [sys.executable, REPOSITORY / "recipes" / "local.py", *map(str, KANG), *words], capture_output=True, text=True, timeout=500,
+        [sys.executable, REPOSITORY / "recipes" / "local.py", *map(str, KANG), *words],
+        capture_output=True, text=True, timeout=500,
         env={**os.environ, "NEMORUN_HOME": str(tmp_path / "nemorun"), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -290,8 +291,9 @@ def test_the_local_script_runs_every_step(tmp_path):
 def test_a_step_that_fails_stops_the_ones_after_it(tmp_path):
     broken = tmp_path / "broken.h5ad"
     broken.write_text("no h5ad")
+    words = ["--inputs", broken, "--out", tmp_path / "run"]
     done = subprocess.run(
-        [sys.executable, REPOSITORY / "recipes" / "local.py", *map(str, KANG), "--inputs", broken, "--out", tmp_path / "run"],
+        [sys.executable, REPOSITORY / "recipes" / "local.py", *map(str, KANG), *words],
         capture_output=True, text=True, timeout=300, env={**os.environ, "NEMORUN_HOME": str(tmp_path / "nemorun")},
     )  # fmt: skip
     assert done.returncode == 1

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real Slurm of one node: the launch script's jobs are accepted, saved at their time limit, requeued and finished.
 
-Installs Debian's packages, needs root and about ten minutes, so it runs only where BIONEMO_SCALE_SLURM_TEST=1 asks for it
-(`make test-slurm`).
+Installs Debian's packages, needs root and about ten minutes, so it runs only where BIONEMO_SCALE_SLURM_TEST=1 asks for
+it (`make test-slurm`).
 """
 
 import os

@@ -61,7 +61,7 @@ __all__ = (
 
 
 def __getattr__(name: str) -> str:
-    """Return the package's version as ``__version__``; ``bionemo`` and ``bionemo.scale`` are namespaces without one."""
+    """Return the version as ``__version__``; ``bionemo`` and ``bionemo.scale`` are namespaces without one."""
     if name == "__version__":
         return version_of("bionemo-scale")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -89,8 +89,8 @@ def prepare(
         split: Split file (TOML); without it every cell is training data.
         keys: The obs columns that label a cell.
         controls: Perturbation labels of control cells; all become the first.
-        **options: Other fields of :class:`bionemo.scale.data.prepare.settings.PrepareSettings`: datasets, num_hvg, target_sum,
-            library_size_key, matrix, gene_key, join, knockdown, codec, workers, overwrite.
+        **options: Other fields of :class:`bionemo.scale.data.prepare.settings.PrepareSettings`: datasets, num_hvg,
+            target_sum, library_size_key, matrix, gene_key, join, knockdown, codec, workers, overwrite.
 
     Raises:
         InputError: The input cannot be used; nothing is left at ``out``.
@@ -108,8 +108,9 @@ def features(out: PathLike, **options: Any) -> "FeaturesSummary":
 
     Args:
         out: File to write, .parquet.
-        **options: Other fields of :class:`bionemo.scale.data.features.settings.FeaturesSettings`: from_store, gene_sets,
-            network, embedding, smiles (files, or lists of them), size, store, names, leave_out, like, overwrite.
+        **options: Other fields of :class:`bionemo.scale.data.features.settings.FeaturesSettings`: from_store,
+            gene_sets, network, embedding, smiles (files, or lists of them), size, store, names, leave_out, like,
+            overwrite.
 
     Raises:
         InputError: A source cannot be read, or a name that must have a vector has none; nothing is written.
@@ -130,8 +131,8 @@ def train(
 ) -> Path:
     """Train on a store, from the start or from the weights of another run, or continue the run that a folder holds.
 
-    Training is a process of its own, or as many as ``devices`` says: a notebook keeps its memory, and its process stays
-    free of process groups. Progress goes to standard error.
+    Training is a process of its own, or as many as ``devices`` says: a notebook keeps its memory, and its process
+    stays free of process groups. Progress goes to standard error.
 
     Args:
         store: Folder that :func:`prepare` made.
@@ -159,15 +160,15 @@ def train(
 
 
 def infer(checkpoint: PathLike, out: PathLike, **options: Any) -> Path:
-    """Predict as ``bionemo-scale-infer`` does, in a process of its own: the held-out part of a store, or a whole screen.
+    """Predict as ``bionemo-scale-infer`` does, in a process of its own: a split of a store, or a whole screen.
 
     For cells of a notebook see :class:`Predictor`, which keeps the model between calls.
 
     Args:
         checkpoint: Run folder, or one of its checkpoints.
         out: h5ad to write; for a split a folder.
-        **options: Other fields of :class:`bionemo.scale.infer.settings.InferSettings`: store, split, with_controls, adata,
-            perturbations, all_perturbations, output, ...
+        **options: Other fields of :class:`bionemo.scale.infer.settings.InferSettings`: store, split, with_controls,
+            adata, perturbations, all_perturbations, output, ...
 
     Returns:
         The h5ad of predictions. The measured cells of a split are beside it, in ``adata_real.h5ad``.
@@ -188,7 +189,8 @@ def report(run: PathLike, **options: Any) -> Path:
 
     Args:
         run: Run folder, the folder that holds it as ``run``, or a result folder of :func:`evaluate`.
-        **options: Other fields of :class:`bionemo.scale.eval.settings.ReportSettings`: scores, pred, real, out, umap, ...
+        **options: Other fields of :class:`bionemo.scale.eval.settings.ReportSettings`: scores, pred, real, out, umap,
+            ...
 
     Returns:
         The HTML file.
@@ -239,7 +241,7 @@ class Run:
 
     @property
     def network_weight(self) -> float | None:
-        """How far predicted means go from the classical estimate to the network's; ``None`` where it was not measured."""
+        """Weight of the network's means against the classical estimate's; ``None`` where it was not measured."""
         from bionemo.scale.infer.run_estimate import measured_weight
 
         return measured_weight(self.path)
@@ -248,7 +250,8 @@ class Run:
         asked = self.config.get("run", {})
         weight = self.network_weight
         weighed = "not measured" if weight is None else f"{weight:.2f}"
-        return f"Run({str(self.path)!r}: size {asked.get('size')}, {asked.get('max_steps')} steps, network's weight {weighed})"
+        size, steps = asked.get("size"), asked.get("max_steps")
+        return f"Run({str(self.path)!r}: size {size}, {steps} steps, network's weight {weighed})"
 
 
 class Predictor:
@@ -277,8 +280,8 @@ class Predictor:
         Args:
             path: Run folder, or one of its checkpoints.
             generation: How cells are made of the network's output; ``None`` as trained.
-            network_weight: Of the network's mean against the run's classical estimate: 0 gives the estimate's means, 1 the
-                network's; ``None`` as training measured.
+            network_weight: Of the network's mean against the run's classical estimate: 0 gives the estimate's means, 1
+                the network's; ``None`` as training measured.
             additive_share: Weight of the perturbation's mean effect in training: 0 is the network alone, 1 the mean
                 effect alone; ``None`` as trained.
             num_steps: Solver steps; ``None`` as trained.
@@ -341,9 +344,10 @@ class Predictor:
             perturbations: Labels, or a text as ``--perturbations`` takes it; ``None`` is every one the model knows.
             perturbation_features: File with one vector per perturbation, for those the model was not trained on.
             allow_unknown: Whether cell types and batches that were not trained are predicted under the unknown label.
-            matrix: Expression of ``adata``: "X", "layers/NAME", "raw/X" or "obsm/NAME"; ``None`` as the training data was
+            matrix: Expression of ``adata``: "X", "layers/NAME", "raw/X" or "obsm/NAME"; ``None`` as the training data
+                was prepared.
+            gene_key: var column with gene names, or "_index" for the index; ``None`` as the training data was
                 prepared.
-            gene_key: var column with gene names, or "_index" for the index; ``None`` as the training data was prepared.
             set_size: Cells of a set; ``None`` as trained.
             seed: Randomness of stochastic priors and of the zeros of counts.
             **scale: Fields of :class:`bionemo.scale.infer.settings.GivenScale`, for values that do not show what they
@@ -420,8 +424,8 @@ def evaluate(
         control: Perturbation label of control cells of such files.
         target_sum: Library size behind the log1p values of such files.
         pred_labels: The same for predictions that differ from ``real``: of all, or by name.
-        **options: Fields of :class:`bionemo.scale.eval.settings.ScoringSettings`: control_policy, baselines, ceiling, seed, plot;
-            and ``values="log1p"`` where the values of ``real`` do not show what they are.
+        **options: Fields of :class:`bionemo.scale.eval.settings.ScoringSettings`: control_policy, baselines, ceiling,
+            seed, plot; and ``values="log1p"`` where the values of ``real`` do not show what they are.
 
     Returns:
         ``scores`` (one row per model, cell type and perturbation), ``table`` and ``summary``.

@@ -143,6 +143,7 @@ def note_few_controls(counts: Mapping[tuple[str, str], int]) -> str | None:
     named = ", ".join(f"{' / '.join(dict.fromkeys(group))} ({count})" for count, group in few[:_MOST_NAMED])
     rest = f" and {len(few) - _MOST_NAMED} more" if len(few) > _MOST_NAMED else ""
     return (
-        f"control means of fewer than {ENOUGH_CONTROLS} cells in {len(few)} of {len(counts)} groups (cell type / batch): "
+        f"control means of fewer than {ENOUGH_CONTROLS} cells in {len(few)} of {len(counts)} groups (cell type / "
+        "batch): "
         f"{named}{rest}; predictions there carry their sampling error"
     )

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Megatron on the CPU, a small screen, and fixtures of the network's tests. None is autouse: data and eval must run without torch.distributed."""
+"""Megatron on the CPU, a small screen, and fixtures of the network's tests.
+
+None is autouse: data and eval must run without torch.distributed.
+"""
 
 import contextlib
 import os

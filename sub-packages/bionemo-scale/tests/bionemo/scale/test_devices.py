@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A CUDA kernel takes no tensor of the host. Neither do these, on a machine that has no CUDA device.
 
-torch's "meta" tensors have shapes and no values, and stand for those of a device; operations that take one of them and a
-tensor of the host, and that CUDA would refuse, are refused here. What is only read as a number (seeds) is on the host.
+torch's "meta" tensors have shapes and no values, and stand for those of a device; operations that take one of them and
+a tensor of the host, and that CUDA would refuse, are refused here. What is only read as a number (seeds) is on the
+host.
 """
 
 import pytest

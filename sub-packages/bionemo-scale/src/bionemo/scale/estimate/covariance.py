@@ -3,10 +3,10 @@
 """How much two groups of cells are expected to have in common: the covariance components of the mixed model.
 
 A component is a product of two factors: a *place* (the same cell type, the same batch, similar cell types ...) and an
-*effect* (expression itself, any perturbation, the same agent, the same label ...). "Same cell type x any perturbation" is
-how a cell type responds to being perturbed at all; "everywhere x same label" is what a perturbation does in every context,
-the additive effect; "same cell type x expression" is what distinguishes the cell type, perturbed or not. The mixed model
-learns how large each is.
+*effect* (expression itself, any perturbation, the same agent, the same label ...). "Same cell type x any perturbation"
+is how a cell type responds to being perturbed at all; "everywhere x same label" is what a perturbation does in every
+context, the additive effect; "same cell type x expression" is what distinguishes the cell type, perturbed or not. The
+mixed model learns how large each is.
 """
 
 from dataclasses import dataclass
@@ -47,8 +47,8 @@ COMPONENTS = (
 class Similarity:
     """Which cell types are alike, by the mean expression of their controls.
 
-    ``exp(-d / scale)``, d the squared distance of two cell types' control means in units of the cells' variance, less what
-    the sampling of cells adds to it.
+    ``exp(-d / scale)``, d the squared distance of two cell types' control means in units of the cells' variance, less
+    what the sampling of cells adds to it.
     """
 
     cell_types: tuple[str, ...]

@@ -47,7 +47,7 @@ class Labels:
         return (codes[:, None] == codes[None, :]).astype(np.float64)
 
     def agent_doses(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return [n, agents] copies of each agent in each group, and the natural logarithm of its dose (0 without one)."""
+        """Return [n, agents] copies of each agent in each group, and the logarithm of its dose (0 without one)."""
         names = sorted({name for agents in self.agents for name, _ in agents})
         column = {name: position for position, name in enumerate(names)}
         copies = np.zeros((len(self.groups), len(names)))

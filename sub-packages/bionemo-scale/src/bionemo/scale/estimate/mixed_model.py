@@ -2,21 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """A linear mixed model of pseudobulks: the best linear unbiased prediction of a population's mean expression.
 
-The mean expression of gene g in the cells of a group i (data set, cell type, batch, perturbation), in units of the standard
-deviation of the gene's cells, is modelled as
+The mean expression of gene g in the cells of a group i (data set, cell type, batch, perturbation), in units of the
+standard deviation of the gene's cells, is modelled as
 
     y_ig = m_g + f_ig + e_ig,    cov(f_ig, f_jg) = sum_k s_kg theta_k K_k[i, j],    var(e_ig) = 1 / n_i
 
-with the components K_k of :mod:`bionemo.scale.estimate.covariance` and n_i cells in the group. Genes differ in how strongly
-they respond: ``s_kg`` is 1 for components of expression and one of :data:`STRENGTHS` for those of perturbations, unknown
-for each gene, with probabilities ``pi``. theta and pi maximise the likelihood of the training groups (expectation
-maximisation), where a gene counts by its variance, as it does in a squared error. The prediction of a group that was not
-measured is its conditional expectation given those that were: classical BLUP (Henderson 1975; Robinson 1991).
+with the components K_k of :mod:`bionemo.scale.estimate.covariance` and n_i cells in the group. Genes differ in how
+strongly they respond: ``s_kg`` is 1 for components of expression and one of :data:`STRENGTHS` for those of
+perturbations, unknown for each gene, with probabilities ``pi``. theta and pi maximise the likelihood of the training
+groups (expectation maximisation), where a gene counts by its variance, as it does in a squared error. The prediction
+of a group that was not measured is its conditional expectation given those that were: classical BLUP (Henderson 1975;
+Robinson 1991).
 
-Known estimators are limits of it. One component "everywhere x label" is the additive effect; with "cell type x expression"
-small against it, the perturbation mean; in between, persistence (ANCOVA). Few cells (small n_i) shrink a control mean
-towards its cell type and an effect towards zero; agents that occur alone and in pairs give the sum of singles; similar
-cell types give nearest neighbours. Which of them the data support is what theta says.
+Known estimators are limits of it. One component "everywhere x label" is the additive effect; with "cell type x
+expression" small against it, the perturbation mean; in between, persistence (ANCOVA). Few cells (small n_i) shrink a
+control mean towards its cell type and an effect towards zero; agents that occur alone and in pairs give the sum of
+singles; similar cell types give nearest neighbours. Which of them the data support is what theta says.
 """
 
 from collections.abc import Sequence
@@ -51,7 +52,8 @@ class Estimate:
     mean: np.ndarray
     """[targets, G] float64, mean log1p expression; may be slightly negative for genes near zero."""
     sd: np.ndarray
-    """[targets, G] float64, standard deviation of what is not known of that mean, sampling of new cells not included."""
+    """[targets, G] float64, standard deviation of what is not known of that mean, sampling of new cells not
+    included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +75,10 @@ class MixedModel:
         """Predict the mean expression of populations.
 
         Args:
-            targets: Their labels. Labels that were never trained are predicted by what is known of the others: an unknown
-                perturbation has the mean effect of all.
-            controls: Pseudobulks of control cells at hand; they take the place of training groups with the same labels.
+            targets: Their labels. Labels that were never trained are predicted by what is known of the others: an
+                unknown perturbation has the mean effect of all.
+            controls: Pseudobulks of control cells at hand; they take the place of training groups with the same
+                labels.
 
         Returns:
             One row for each target, in order.
@@ -110,7 +113,7 @@ class Conditional:
         return Estimate(mean=mean, sd=sd)
 
     def _solve(self, targets: Sequence[Group]) -> "_Solved":
-        """Factorise the covariance of the groups that the targets are predicted from; all of them where they are few."""
+        """Factorise the covariance of the groups that the targets are predicted from; of all groups if few."""
         if not self._is_whole:
             return self._solved_for(self._nearest(targets))
         if self._solved is None:

@@ -7,8 +7,8 @@ weight that predicts best in squared error over all of them and all genes is
 
     w = sum (n - e)(y - e) / sum (n - e)^2,    kept between 0 and 1.
 
-The sampling error of y is in neither e nor n, so that it does not bias w. Pairs that different networks have not seen are
-added. The standard error of w is that of a ratio of sums over pairs, by the jackknife.
+The sampling error of y is in neither e nor n, so that it does not bias w. Pairs that different networks have not seen
+are added. The standard error of w is that of a ratio of sums over pairs, by the jackknife.
 """
 
 import math

@@ -265,7 +265,8 @@ def _ask(evidence: ScaleEvidence, where: str, stated: StatedScale) -> None:
         expected = 10_000 if stated.target_sum is None else stated.target_sum
         raise InputError(
             f"{where}: scale unknown: log1p values of some of the genes do not show which library size counts were "
-            f"scaled to; expected --target-sum, such as --target-sum {expected:g}{', or raw counts' * stated.takes_counts}"
+            "scaled to; expected --target-sum, such as --target-sum "
+            f"{expected:g}{', or raw counts' * stated.takes_counts}"
         )
 
 
@@ -283,7 +284,8 @@ def _doubt(trace: Trace, stated: StatedScale) -> str | None:
         )
     if not trace.on_lattice:
         return (
-            "fractions with neither one sum in all cells before the logarithm nor whole multiples of one count in each, "
+            "fractions with neither one sum in all cells before the logarithm nor whole multiples of one count in "
+            "each, "
             "as fractional counts (SoupX) have; "
             + ("round counts, or give --values counts" if stated.takes_counts else stated.instead)
         )

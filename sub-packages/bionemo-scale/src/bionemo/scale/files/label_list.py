@@ -3,8 +3,8 @@
 """Labels as a user lists them: options that repeat, a file with one label a line, a Python list.
 
 Labels may hold commas (``CD4-positive, alpha-beta T cell``), brackets and quotes (``[('Dabrafenib', 0.05, 'uM')]``).
-An option is therefore kept whole when it is parsed (:func:`given_labels`) and split at commas only when it is known which
-labels there are (:func:`settle_labels`).
+An option is therefore kept whole when it is parsed (:func:`given_labels`) and split at commas only when it is known
+which labels there are (:func:`settle_labels`).
 """
 
 import os
@@ -48,8 +48,8 @@ def given_labels(given: str | os.PathLike[str] | Iterable[Any] | None) -> tuple[
 def settle_labels(given: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
     """Split at the commas that are no part of a label.
 
-    A text that is a known label is that label. Of any other, pieces between commas are put together again where they are
-    a known label, and commas in brackets never split.
+    A text that is a known label is that label. Of any other, pieces between commas are put together again where they
+    are a known label, and commas in brackets never split.
 
     Args:
         given: From :func:`given_labels`.

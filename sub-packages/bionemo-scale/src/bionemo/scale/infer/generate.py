@@ -38,8 +38,8 @@ class EncodedControls:
     z_0: Float[Tensor, "B N D"]
     """Enc of the cells."""
     reference: Float[Tensor, "B N H"]
-    """What a change is counted from, as the decoder's features: the cells under the control label ("contrast"), or as they
-    are ("displace"); of no width where nothing is ("decode")."""
+    """What a change is counted from, as the decoder's features: the cells under the control label ("contrast"), or as
+    they are ("displace"); of no width where nothing is ("decode")."""
 
     def take(self, sets: Int64[Tensor, " S"]) -> "EncodedControls":
         """Return some of the sets, each as often as it is named."""
@@ -113,9 +113,10 @@ def perturb(
         - "decode": Dec(Z_1), equation 37, the mean over ``num_generation_samples`` draws of a stochastic prior.
         - "displace": the controls (moved by the anchor, if the model has one) plus Dec(Z_1) - Dec(Z_0).
         - "contrast": the same less what the network does to the controls under the control label, so that what it does
-          to every cell cancels; moved so that the mean of a set is ``estimate + network_weight * (network - estimate)``,
-          where the network's mean is ``population_mean`` plus the mean change. Without an estimate the mean is the
-          network's, with a change of which ``additive_share`` is the perturbation's mean effect in training.
+          to every cell cancels; moved so that the mean of a set is ``estimate + network_weight * (network -
+          estimate)``, where the network's mean is ``population_mean`` plus the mean change. Without an estimate the
+          mean is the network's, with a change of which ``additive_share`` is the perturbation's mean effect in
+          training.
     """
     decoder, divisor = model.expression_decoder, model.config.expression_divisor
     start = model.anchor(controls.expression, perturbation)

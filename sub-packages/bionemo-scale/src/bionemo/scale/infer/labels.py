@@ -72,7 +72,8 @@ def with_new_perturbations(loaded: LoadedModel, names: Sequence[str], features: 
     Args:
         loaded: The model, which stays as it is.
         names: Perturbations; those it knows change nothing.
-        features: File of :func:`~bionemo.scale.data.labels.agents.read_features` for agents that it was not trained on.
+        features: File of :func:`~bionemo.scale.data.labels.agents.read_features` for agents that it was not trained
+            on.
 
     Returns:
         A model with the same weights and a data card that has the new labels at its end.
@@ -122,7 +123,8 @@ def with_unknown_contexts(loaded: LoadedModel, *, cell_types: Iterable[str], bat
         new = tuple(name for name in dict.fromkeys(labels) if name not in known)
         if new and not dropout:
             raise InputError(
-                f"{loaded.path}: trained without an unknown label for {field.replace('_', ' ')}, cannot predict {new[0]!r}"
+                f"{loaded.path}: trained without an unknown label for {field.replace('_', ' ')}, cannot predict "
+                f"{new[0]!r}"
             )
         fields[field] = (*known, *new)
     return replace(loaded, card=replace(card, **fields))

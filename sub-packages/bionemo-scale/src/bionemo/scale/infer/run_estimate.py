@@ -59,7 +59,7 @@ class PlannedMeans:
         return np.maximum(self._estimates(sets).mean, 0.0).astype(np.float32)
 
     def sd_of_sets(self, sets: Sequence[int]) -> np.ndarray:
-        """Return [sets, G] float32, the standard deviation of the estimate: how far the population's true mean may lie."""
+        """Return [sets, G] float32, the standard deviation of the population's true mean around the estimate."""
         return self._estimates(sets).sd.astype(np.float32)
 
     def _estimates(self, sets: Sequence[int]) -> Estimate:
@@ -82,8 +82,8 @@ def read_estimate(
         network_weight: In place of the measured one.
 
     Returns:
-        ``None`` where the run has none or does not predict means by it: the network predicts alone or with the additive
-        share.
+        ``None`` where the run has none or does not predict means by it: the network predicts alone or with the
+        additive share.
 
     Raises:
         InputError: If a file is damaged, or a weight is asked for where there is no estimate.
@@ -93,7 +93,8 @@ def read_estimate(
     if weight is None or config.generation != "contrast" or not (run / ESTIMATE_NAME).is_file():
         if network_weight is not None:
             raise InputError(
-                f"{run / ESTIMATE_NAME}: --network-weight needs the estimate of a run that generates by contrast, found none"
+                f"{run / ESTIMATE_NAME}: --network-weight needs the estimate of a run that generates by contrast, "
+                "found none"
             )
         return None
     grammar = grammar_of(card, combination=config.combination_separator, dose=config.dose_separator)

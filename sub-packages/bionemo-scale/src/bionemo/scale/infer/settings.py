@@ -58,7 +58,8 @@ class InferSettings(GivenScale):
     matrix: str | None = None
     """Expression of the h5ad: X, layers/NAME, raw/X or obsm/NAME (default: as the training data was prepared)."""
     gene_key: str | None = None
-    """var column of the h5ad with gene names, or the name of its index (default: as the training data was prepared)."""
+    """var column of the h5ad with gene names, or the name of its index (default: as the training data was
+    prepared)."""
     split: SplitName = "test"
     """Split of the store that is predicted."""
     perturbations: tuple[str, ...] = option((), form="labels")
@@ -72,8 +73,8 @@ class InferSettings(GivenScale):
     cell_types: tuple[str, ...] = option((), form="labels", metavar="X,Y")
     """Only the controls of these cell types (default: all)."""
     cells_per_condition: int | None = option(None, limits=COUNT, metavar="N")
-    """Most control cells of a (cell type, batch) that are carried to each perturbation (default: 256 of a store, all of
-    a file)."""
+    """Most control cells of a (cell type, batch) that are carried to each perturbation (default: 256 of a store, all
+    of a file)."""
     output: Output = "cells"
     """Write every predicted cell, or the mean of each condition."""
     with_controls: bool = False
@@ -81,16 +82,16 @@ class InferSettings(GivenScale):
     generation: Generation | None = None
     """How cells are made of the network's output (default: the setting stored in the checkpoint)."""
     network_weight: float | None = option(None, limits=SHARE)
-    """Weight of the network's mean against the run's classical estimate; 0 predicts the estimate's means, 1 the network's
-    (default: what training measured)."""
+    """Weight of the network's mean against the run's classical estimate; 0 predicts the estimate's means, 1 the
+    network's (default: what training measured)."""
     additive_share: float | None = option(None, limits=SHARE)
     """Weight of the perturbation's mean effect in training: 0 is the network alone, 1 the mean effect alone (default:
     the setting stored in the checkpoint)."""
     num_steps: int | None = option(None, limits=COUNT)
     """Solver steps (default: the setting stored in the checkpoint)."""
     samples: int | None = option(None, limits=COUNT)
-    """Draws of a stochastic prior to average each cell over (default: the setting stored in the checkpoint, 1 unless it
-    was changed)."""
+    """Draws of a stochastic prior to average each cell over (default: the setting stored in the checkpoint, 1 unless
+    it was changed)."""
     set_size: int | None = option(None, limits=COUNT)
     """Cells of a set (default: as in training)."""
     overwrite: bool = False

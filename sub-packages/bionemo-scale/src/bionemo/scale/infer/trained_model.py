@@ -90,7 +90,8 @@ def _with_fields(trained: ScaleModelConfig, chosen: dict[str, Any], checkpoint: 
         raise InputError(f"{checkpoint}: {error}") from error
     if config.num_generation_samples > 1 and config.prior == "control":
         raise InputError(
-            f"{checkpoint}: several samples need a stochastic prior, found prior='control', which gives the same each time"
+            f"{checkpoint}: several samples need a stochastic prior, found prior='control', which gives the same each "
+            "time"
         )
     if "additive_share" in chosen and config.generation != "contrast":
         raise InputError(

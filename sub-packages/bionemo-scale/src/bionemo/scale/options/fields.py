@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The fields of a settings class as the options of a command: name, type, range, default and help are the field's own."""
+"""The fields of a settings class as the options of a command: name, type, range, default and help."""
 
 import ast
 import dataclasses
@@ -20,10 +20,10 @@ from bionemo.scale.options.limits import Limits
 Form = Literal["value", "flag", "repeat", "labels", "commas", "words", "positional", "pairs", "columns", "hidden"]
 """How a command line gives a field.
 
-value: ``--name VALUE``. flag: ``--name``. repeat: ``--name A --name B``, of labels ``--name @FILE`` too. labels: the same, or
-``--name A,B``, kept whole until the labels are known (:mod:`bionemo.scale.files.label_list`). commas: ``--name A,B``. words: ``--name A B``.
-positional: ``A B``. pairs: ``--name KEY=VALUE``, repeated. columns: an option ``--part-key`` for each part of
-:class:`bionemo.scale.types.ObsKeys`. hidden: in Python alone.
+value: ``--name VALUE``. flag: ``--name``. repeat: ``--name A --name B``, of labels ``--name @FILE`` too. labels: the
+same, or ``--name A,B``, kept whole until the labels are known (:mod:`bionemo.scale.files.label_list`). commas:
+``--name A,B``. words: ``--name A B``. positional: ``A B``. pairs: ``--name KEY=VALUE``, repeated. columns: an option
+``--part-key`` for each part of :class:`bionemo.scale.types.ObsKeys`. hidden: in Python alone.
 """
 REQUIRED = dataclasses.MISSING
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A conversion of many files as three jobs: scan each file, convert each file, merge the parts.
 
-The first two are job arrays with a task a file; a task finds what is its own in shell arrays of the batch script. Genes
-are chosen from the scans of all files, so that every part has the same ones.
+The first two are job arrays with a task a file; a task finds what is its own in shell arrays of the batch script.
+Genes are chosen from the scans of all files, so that every part has the same ones.
 """
 
 import shlex

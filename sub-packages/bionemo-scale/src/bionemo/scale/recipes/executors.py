@@ -33,8 +33,8 @@ def script(scheduled: ScheduledStep, *, held_by: Holder = "process") -> run.Scri
 
     Args:
         scheduled: The step.
-        held_by: Who reads the words: a process takes them as they are; Slurm's executor joins them by blanks in a batch
-            script; Docker's puts them between the double quotes of ``bash -c "..."``.
+        held_by: Who reads the words: a process takes them as they are; Slurm's executor joins them by blanks in a
+            batch script; Docker's puts them between the double quotes of ``bash -c "..."``.
     """
     words = list(scheduled.step.arguments)
     if held_by != "process":
@@ -96,8 +96,8 @@ def docker(scheduled: ScheduledStep, site: Site) -> run.DockerExecutor:
 def slurm(scheduled: ScheduledStep, site: Site) -> run.SlurmExecutor:
     """Return the executor of a step on a cluster: one task a process, without torchrun in between.
 
-    Slurm's signal before the time limit then reaches every process; training saves, leaves with an exit code other than
-    0, and the batch script queues the job again.
+    Slurm's signal before the time limit then reaches every process; training saves, leaves with an exit code other
+    than 0, and the batch script queues the job again.
 
     Raises:
         InputError: The site lacks something, or the step needs more than there is.

@@ -3,8 +3,8 @@
 """Settings in the form that a NeMo-Run command line can change.
 
 Each group here is made of the fields of a settings class, so that a field is written down once. Two things differ:
-what every run must name is ``None`` until it is named, and types are those that NeMo-Run reads from text (``Optional[X]``
-rather than ``X | None``, lists rather than tuples).
+what every run must name is ``None`` until it is named, and types are those that NeMo-Run reads from text
+(``Optional[X]`` rather than ``X | None``, lists rather than tuples).
 
 The settings of a training run come in the four groups of a recipe: model, data, optim, trainer. What is in no other
 group belongs to the trainer. The functions at the end make the groups of a size, which a command line then changes.
@@ -86,7 +86,8 @@ Model = dataclasses.make_dataclass(
     frozen=True,
     kw_only=True,
 )
-"""A size, and every field of the network that a run may choose; ``None`` is as in the checkpoint that is fine-tuned."""
+"""A size, and every field of the network that a run may choose; ``None`` is as in the checkpoint that is
+fine-tuned."""
 Model.__module__ = __name__
 Data = _group("Data", TrainSettings, DATA_FIELDS)
 """Where the cells are and how sets are drawn."""

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ctrl-C at any moment of a command: one line, exit code 130, nothing left but what can continue.
 
-Commands import this module before all others. An interrupt before the work begins ends the process at once. Later it is
-raised as ``KeyboardInterrupt``, so that what was begun is taken down; again a moment later, as libraries swallow some;
-and after that the process ends by itself. Where a library would handle the exception, it ends at once.
+Commands import this module before all others. An interrupt before the work begins ends the process at once. Later it
+is raised as ``KeyboardInterrupt``, so that what was begun is taken down; again a moment later, as libraries swallow
+some; and after that the process ends by itself. Where a library would handle the exception, it ends at once.
 """
 
 # Few and light: what they take is the time in which an interrupt still ends in a traceback of Python's.

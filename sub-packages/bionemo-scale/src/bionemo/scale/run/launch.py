@@ -79,7 +79,8 @@ _COMMANDS: dict[str, tuple[type[Settings], tuple[str, ...]]] = {
 def parser() -> OptionParser:
     """Return the options of the script: its own, and those of the four commands.
 
-    An option of one command has its name there; where several commands have it, ``--COMMAND.NAME`` says which is meant.
+    An option of one command has its name there; where several commands have it, ``--COMMAND.NAME`` says which is
+    meant.
     """
     options = OptionParser(
         LaunchSettings,

@@ -50,8 +50,8 @@ class PrepareModes(Settings):
     scan_only: bool = option(False, group=_INSTEAD)
     """Do the first pass alone; --out is for --scanned."""
     from_state: Path | None = option(None, metavar="CONFIG.toml", group="labels")
-    """Take files, data sets and split from an experiment file of STATE; labels default to gene, cell_type, gem_group and
-    non-targeting."""
+    """Take files, data sets and split from an experiment file of STATE; labels default to gene, cell_type, gem_group
+    and non-targeting."""
 
     def check(self) -> None:
         """Refuse two things to do at once.

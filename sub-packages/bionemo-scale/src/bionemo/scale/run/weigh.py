@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Measures how much a network is worth beside the classical estimate: a step of bionemo-scale-train, in a process of its own.
+"""Measures the network's weight beside the classical estimate: a step of bionemo-scale-train, in its own process.
 
 It is no command of its own: Megatron's state of the training process would be in its way.
 """
@@ -40,9 +40,9 @@ _LAUNCH_VARIABLES = (
 def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: bool) -> None:
     """Measure the weight of a run that is finished, once, and write it to the run folder.
 
-    On the store's validation groups, if it has any, and on the parts of the training groups that ``folds`` more networks
-    are trained without, or one network where there are neither. Those need a process started by the user alone, not by
-    torchrun or srun. What is measured of a part is kept until all are, so that a run continues.
+    On the store's validation groups, if it has any, and on the parts of the training groups that ``folds`` more
+    networks are trained without, or one network where there are neither. Those need a process started by the user
+    alone, not by torchrun or srun. What is measured of a part is kept until all are, so that a run continues.
 
     Args:
         settings: Of the run.
@@ -155,8 +155,10 @@ def _write_weight(target: Path, parts: Sequence[Path]) -> None:
     write_text(target, json.dumps(dataclasses.asdict(measured), indent=1) + "\n")
     error = "" if measured.standard_error is None else f" (standard error {measured.standard_error:.2f})"
     print(
-        f"network's weight {measured.network_weight:.2f}{error} beside the classical estimate, measured on {measured.num_pairs} "
-        f"held-out (cell type, perturbation) pairs: mean squared error {measured.error_of_estimate:.4g} of the estimate, "
+        f"network's weight {measured.network_weight:.2f}{error} beside the classical estimate, measured on "
+        f"{measured.num_pairs} "
+        f"held-out (cell type, perturbation) pairs: mean squared error {measured.error_of_estimate:.4g} of the "
+        "estimate, "
         f"{measured.error_of_network:.4g} of the network, {measured.error_of_both:.4g} of both",
         flush=True,
     )

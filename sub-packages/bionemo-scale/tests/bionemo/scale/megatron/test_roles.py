@@ -157,8 +157,8 @@ class TestDerivedNames:
 
     def test_what_follows_from_the_data_and_the_settings(self):
         assert names_of(ScaleModelConfig, Role.DATA) == {
-            "feature_size", "max_agents", "num_agents", "num_batches", "num_cell_types", "num_genes", "num_perturbations",
-            "seed", "set_size",
+            "feature_size", "max_agents", "num_agents", "num_batches", "num_cell_types", "num_genes",
+            "num_perturbations", "seed", "set_size",
         }  # fmt: skip
 
     def test_what_fine_tuning_may_change(self):

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One file of vectors for ``--perturbation-features``, made of one kind or of several, which then count equally.
 
-Vectors of a kind are centred and divided by one number, so that their mean squared length over all names of the source is 1;
-columns with units of their own (descriptors of drugs) are first divided by their standard deviation. Coordinates of a
-decomposition so keep their weights among one another, and a kind with many columns counts no more than one with few.
+Vectors of a kind are centred and divided by one number, so that their mean squared length over all names of the source
+is 1; columns with units of their own (descriptors of drugs) are first divided by their standard deviation. Coordinates
+of a decomposition so keep their weights among one another, and a kind with many columns counts no more than one with
+few.
 """
 
 import json

@@ -39,7 +39,8 @@ DESCRIPTORS = (
 def drugs(path: Path, *, suffix: str = "") -> tuple[Kind, Kind]:
     """Return the fingerprints and the descriptors of drugs.
 
-    Of a salt or another mixture the largest fragment is described, without the charge that its counterion gave it. Stereochemistry counts where the SMILES says it.
+    Of a salt or another mixture the largest fragment is described, without the charge that its counterion gave it.
+    Stereochemistry counts where the SMILES says it.
 
     Args:
         path: .csv or .tsv with a header, names in the first column, and a column "smiles" in any case.

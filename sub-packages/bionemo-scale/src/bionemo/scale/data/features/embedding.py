@@ -21,8 +21,8 @@ def embedding(path: Path, *, name: str = "embedding") -> Kind:
     """Return the vectors of a file as they are.
 
     Args:
-        path: .csv, .tsv or .parquet as for ``--perturbation-features``; .h5, .hdf5 or .npz with one array of numbers for each
-            name, or with one table [names, F] beside one list of names.
+        path: .csv, .tsv or .parquet as for ``--perturbation-features``; .h5, .hdf5 or .npz with one array of numbers
+            for each name, or with one table [names, F] beside one list of names.
         name: Of the kind.
 
     Raises:

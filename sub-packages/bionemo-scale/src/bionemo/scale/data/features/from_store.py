@@ -3,10 +3,11 @@
 """Vectors of genes from a store alone: loadings of their co-expression among control cells.
 
 Of the store's control cells, which are training data in every split, at most :data:`MAX_CELLS` are drawn. The log1p
-expression of a gene is centred within each group (data set, cell type, batch), so that differences between cell types and
-batches do not count, and divided by its standard deviation within groups. With X the [cells, genes] matrix that results,
-``X / sqrt(cells - groups) = U S V^T``, and the vector of a gene is its row of ``V S`` (the largest F singular values): the
-product of two genes' vectors is close to the correlation of their expression. Perturbed cells are never read.
+expression of a gene is centred within each group (data set, cell type, batch), so that differences between cell types
+and batches do not count, and divided by its standard deviation within groups. With X the [cells, genes] matrix that
+results, ``X / sqrt(cells - groups) = U S V^T``, and the vector of a gene is its row of ``V S`` (the largest F singular
+values): the product of two genes' vectors is close to the correlation of their expression. Perturbed cells are never
+read.
 """
 
 from pathlib import Path

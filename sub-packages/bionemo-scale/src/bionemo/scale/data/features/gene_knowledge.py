@@ -17,8 +17,9 @@ from bionemo.scale.types import InputError
 def gene_sets(path: Path, size: int, *, name: str = "gene_sets") -> Kind:
     """Return the membership of genes in sets, reduced.
 
-    With M[gene, set] = 1 / sqrt(genes of the set) where the gene is a member and 0 elsewhere, ``M = U S V^T``; the vector of
-    a gene is its row of ``U S`` (the largest singular values). Two genes are alike where they share small sets.
+    With M[gene, set] = 1 / sqrt(genes of the set) where the gene is a member and 0 elsewhere, ``M = U S V^T``; the
+    vector of a gene is its row of ``U S`` (the largest singular values). Two genes are alike where they share small
+    sets.
 
     Args:
         path: .gmt file: a line is the name of a set, a description and its genes, with tabs between them.
@@ -56,14 +57,14 @@ def gene_sets(path: Path, size: int, *, name: str = "gene_sets") -> Kind:
 def network(path: Path, size: int, *, name: str = "network") -> Kind:
     """Return a spectral embedding of a weighted network.
 
-    With A the symmetric matrix of weights, d the degrees and t their mean, ``B = (D + t)^-1/2 A (D + t)^-1/2`` (t keeps
-    nodes of few edges from standing apart); the vector of a node is its row of ``U L^1/2`` of the largest eigenvalues L
-    above 0. The product of two nodes' vectors is close to how strongly they are connected.
+    With A the symmetric matrix of weights, d the degrees and t their mean, ``B = (D + t)^-1/2 A (D + t)^-1/2`` (t
+    keeps nodes of few edges from standing apart); the vector of a node is its row of ``U L^1/2`` of the largest
+    eigenvalues L above 0. The product of two nodes' vectors is close to how strongly they are connected.
 
     Args:
-        path: .tsv or .txt file: two names and a weight above 0 on each line, with tabs, or else blanks, between them; lines that
-            begin with "#" are left out, and a first line whose weight is no number is a header. An edge that is there
-            twice, in either direction, has its larger weight.
+        path: .tsv or .txt file: two names and a weight above 0 on each line, with tabs, or else blanks, between them;
+            lines that begin with "#" are left out, and a first line whose weight is no number is a header. An edge
+            that is there twice, in either direction, has its larger weight.
         size: Most numbers of a vector.
         name: Of the kind.
 

@@ -27,7 +27,8 @@ class Kind:
     facts: Mapping[str, Any]
     """What the vectors are made of: definition, source, hash, options."""
     is_reduced: bool = False
-    """Whether the numbers have a meaning only beside others of the same source, as coordinates of a decomposition do."""
+    """Whether the numbers have a meaning only beside others of the same source, as coordinates of a decomposition
+    do."""
     by_column: bool = False
     """Whether columns have units of their own and are standardised one by one."""
     notes: tuple[str, ...] = ()

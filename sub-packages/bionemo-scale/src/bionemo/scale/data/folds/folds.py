@@ -29,7 +29,8 @@ LABELS: dict[Rule, tuple[str, ...]] = {
     "condition": ("dataset", "cell_type", "perturbation"),
     "perturbation": ("perturbation",),
 }
-"""Fields of :class:`~bionemo.scale.types.Group` that together are left out. Batches of two data sets are never the same."""
+"""Fields of :class:`~bionemo.scale.types.Group` that together are left out. Batches of two data sets are never the
+same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +49,8 @@ def make_folds(
     Args:
         groups: Of the store; their split makes no difference.
         rule: What is left out.
-        num_folds: Deal the values into so many folds, at random; conditions of each cell type are spread over all folds.
-            ``None`` leaves out each value alone.
+        num_folds: Deal the values into so many folds, at random; conditions of each cell type are spread over all
+            folds. ``None`` leaves out each value alone.
         only: Names of the values that are left out; the others always train. Without any, all are.
         seed: Of the dealing.
 

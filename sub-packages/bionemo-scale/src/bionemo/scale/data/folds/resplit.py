@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cells of a store under another split, without a second copy: files are hard links, the manifest is new.
 
-A split is in the manifest and in ``split.json`` alone. Cells lie in the order of their labels, whichever split they have.
+A split is in the manifest and in ``split.json`` alone. Cells lie in the order of their labels, whichever split they
+have.
 """
 
 from dataclasses import replace

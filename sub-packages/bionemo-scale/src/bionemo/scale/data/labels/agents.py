@@ -58,8 +58,8 @@ def read_features(path: Path, names: Sequence[str]) -> np.ndarray:
     """Read one vector per agent, such as an embedding of the targeted gene or the fingerprint of a drug.
 
     Args:
-        path: .csv or .tsv with a header, names in the first column and numbers in the others, or .parquet with names as
-            its index.
+        path: .csv or .tsv with a header, names in the first column and numbers in the others, or .parquet with names
+            as its index.
         names: Agents that are wanted; the file may hold more.
 
     Returns:
@@ -73,7 +73,8 @@ def read_features(path: Path, names: Sequence[str]) -> np.ndarray:
     missing = [name for name in names if name not in table.index]
     if missing:
         raise InputError(
-            f"{path}: expected a row for each of {len(names)} perturbations, found none for {len(missing)}, the first is "
+            f"{path}: expected a row for each of {len(names)} perturbations, found none for {len(missing)}, the first "
+            "is "
             f"{missing[0]!r}; {suggest(missing[0], list(table.index))}"
         )
     twice = table.index[table.index.duplicated()]

@@ -76,6 +76,7 @@ def _refusal(named: Sequence[tuple[str, np.ndarray]], common: int, smallest: int
     if not common:
         return InputError(f"{names}: expected genes in common, found none; the first names are {first}")
     return InputError(
-        f"{names}: expected at least {least_shared:.0%} of the smaller file's genes in common by name, found {common} of "
+        f"{names}: expected at least {least_shared:.0%} of the smaller file's genes in common by name, found {common} "
+        "of "
         f"{smallest}; the first names are {first}; give another --gene-key, or take them with --least-shared-genes 0"
     )

@@ -8,9 +8,10 @@ A split assigns each condition (dataset, cell type, perturbation) as a whole. Se
     [zeroshot]                      "dataset.cell type" = "train", "val" or "test": every perturbation of it
     [fewshot."dataset.cell type"]   val = [...], test = [...]: those perturbations; the others are training data
 
-Names are split at the first dot, or where the data set's name ends if it has dots itself. A dataset that is not in [training] contributes only the cell types named below it.
-Control cells of every cell type in use are training data and are matched in every split. Unlike STATE, unknown names
-and a perturbation in two splits are errors, and validation never falls back to test.
+Names are split at the first dot, or where the data set's name ends if it has dots itself. A dataset that is not in
+[training] contributes only the cell types named below it. Control cells of every cell type in use are training data
+and are matched in every split. Unlike STATE, unknown names and a perturbation in two splits are errors, and validation
+never falls back to test.
 """
 
 import hashlib
@@ -63,7 +64,8 @@ class SplitSpec:
 
         Args:
             datasets: Names of the data sets.
-            contexts: Data sets with their cell types, as far as they are known: a name that is one of them is that one.
+            contexts: Data sets with their cell types, as far as they are known: a name that is one of them is that
+                one.
         """
 
         def cut(context: Context) -> Context:

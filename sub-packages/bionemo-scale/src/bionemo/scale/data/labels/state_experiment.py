@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """STATE's experiment files: the data sets, files and split that cell-load makes of them.
 
-Beside the sections of a split file, ``[datasets]`` says where the files are: a file, a folder of ``*.h5`` and ``*.h5ad``,
-or a pattern, in which ``{a,b}`` stands for either. What cell-load does in silence is done here too, and reported:
-names that the data does not have are passed over, and data sets that no section names are not read.
+Beside the sections of a split file, ``[datasets]`` says where the files are: a file, a folder of ``*.h5`` and
+``*.h5ad``, or a pattern, in which ``{a,b}`` stands for either. What cell-load does in silence is done here too, and
+reported: names that the data does not have are passed over, and data sets that no section names are not read.
 """
 
 import glob

@@ -122,7 +122,8 @@ def _check_alike(store: Path, manifest: Manifest, first_store: Path, first: Mani
     for name in ("scale", "control", "keys", "combination_separator", "dose_separator", "whole_agents"):
         if getattr(card, name) != getattr(expected, name):
             raise InputError(
-                f"{store}: expected the {name} of {first_store}, {getattr(expected, name)}, found {getattr(card, name)}"
+                f"{store}: expected the {name} of {first_store}, {getattr(expected, name)}, found "
+                f"{getattr(card, name)}"
             )
 
 

@@ -410,8 +410,10 @@ def _warn_of_combinations(config: PrepareSettings, plan: _Plan) -> Iterator[str]
     separator, likely = likely_combinations(plan.groups.perturbations, plan.groups.control)
     if likely:
         yield (
-            f"{len(likely)} perturbations look like combinations, the first is {likely[0]!r}: with --combination-separator "
-            f"{separator!r} the order of agents makes no difference, and a control in them none; without it, other orders "
+            f"{len(likely)} perturbations look like combinations, the first is {likely[0]!r}: with "
+            "--combination-separator "
+            f"{separator!r} the order of agents makes no difference, and a control in them none; without it, other "
+            "orders "
             "may be in other splits"
         )
 

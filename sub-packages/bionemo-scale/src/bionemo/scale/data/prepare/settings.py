@@ -52,8 +52,8 @@ class PrepareSettings(Settings):
     datasets: tuple[str, ...] = option((), flag="--dataset", metavar="NAME", group=_LABELS)
     """Name of the data set of all files, or repeated of each in order (default: file names without ending)."""
     combination_separator: str = option("", metavar="TEXT", group=_LABELS)
-    """What stands between the agents of a perturbation, "+" in "A+B": their order makes no difference then, and a control
-    among them none."""
+    """What stands between the agents of a perturbation, "+" in "A+B": their order makes no difference then, and a
+    control among them none."""
     dose_separator: str = option("", metavar="TEXT", group=_LABELS)
     """What stands before the dose of an agent, "@" in "A@0.5" or "A@500nM"."""
     whole_agents: tuple[str, ...] = option((), metavar="NAME", group=_LABELS)
@@ -65,8 +65,8 @@ class PrepareSettings(Settings):
     num_hvg: int = option(2000, flag="--hvg", limits=NOT_NEGATIVE, group=_VALUES)
     """Highly variable genes to keep; 0 keeps all."""
     target_sum: float | None = option(None, limits=LIBRARY_SIZE, metavar="SUM", group=_VALUES)
-    """Library size that cells are scaled to (default: 10000); for log1p values that do not show it, what they were scaled
-    to."""
+    """Library size that cells are scaled to (default: 10000); for log1p values that do not show it, what they were
+    scaled to."""
     values: ValueKind | None = option(None, group=_VALUES)
     """What the values are where they do not show it: counts (fractional ones), or log1p."""
     library_size_key: str | None = option(None, metavar="COLUMN", group=_VALUES)
@@ -80,8 +80,8 @@ class PrepareSettings(Settings):
     least_shared_genes: float = option(0.1, limits=Limits(at_least=0, at_most=1), metavar="SHARE", group=_VALUES)
     """Share of the smaller file's genes that files must have in common by name; 0 takes any."""
     knockdown: Knockdown | None = option(None, form="words", metavar="SHARE", group=_VALUES)
-    """Keep perturbations, and cells of them, with less than this share of the target's expression in controls; a second
-    number is for the cells."""
+    """Keep perturbations, and cells of them, with less than this share of the target's expression in controls; a
+    second number is for the cells."""
     codec: Codec = option("zstd", group=_WORK)
     """How cells are packed."""
     scanned: tuple[Path, ...] = option((), form="words", metavar="SCAN", group=_WORK)

@@ -58,8 +58,8 @@ def pack(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
 def pack_in_worker(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
     """Pack in a worker process, into the shared memory by which tensors reach the trainer.
 
-    Left to the queue between the two, a shared memory that is full would fail in a thread that nobody hears of, and the
-    trainer would wait for ever.
+    Left to the queue between the two, a shared memory that is full would fail in a thread that nobody hears of, and
+    the trainer would wait for ever.
 
     Raises:
         InputError: Shared memory is full.

@@ -17,7 +17,7 @@ from bionemo.scale.types import Split
 
 
 class GatheredSets(NamedTuple):
-    """B sets of N cells as they come from the store; :func:`~bionemo.scale.data.sets.collate.collate` makes tensors."""
+    """B sets of N cells as they come from the store, before :func:`~bionemo.scale.data.sets.collate.collate`."""
 
     expression: csr_matrix
     """[2 * B * N, G] log1p expression, the controls of all sets, then the perturbed cells."""

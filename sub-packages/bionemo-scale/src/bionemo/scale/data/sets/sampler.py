@@ -77,9 +77,9 @@ class SetSampler:
     the sets of all groups are shuffled. Otherwise as many sets are drawn, each from a group chosen with probability
     proportional to ``num_cells ** exponent``, and a group's cells are used up before they come again.
 
-    A share of the sets can be of control groups, so that a model learns what its contexts look like when nothing is done
-    to them, held-out ones too. They come on top of an epoch's perturbed sets, from groups drawn in proportion to their
-    cells.
+    A share of the sets can be of control groups, so that a model learns what its contexts look like when nothing is
+    done to them, held-out ones too. They come on top of an epoch's perturbed sets, from groups drawn in proportion to
+    their cells.
 
     Args:
         groups: Groups of the store.

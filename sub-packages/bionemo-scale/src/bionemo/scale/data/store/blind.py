@@ -31,8 +31,8 @@ def held_out_groups(groups: GroupTable, fold: Fold = A_THIRD) -> np.ndarray:
     """Return the indices of the perturbed training groups that are held out, ascending; none where nothing can be.
 
     Every ``fold.of``-th context (dataset and cell type) as a whole, as a new cell type would be. With fewer than three
-    contexts that have perturbed training cells, every ``fold.of``-th perturbation that several contexts show, in one of
-    them.
+    contexts that have perturbed training cells, every ``fold.of``-th perturbation that several contexts show, in one
+    of them.
     """
     training = groups.perturbed_in(Split.TRAIN)
     contexts = [(int(groups.dataset[i]), int(groups.cell_type[i])) for i in training.tolist()]

@@ -143,5 +143,5 @@ def _copy_ranges(memory: pa.Buffer, starts: np.ndarray, lengths: np.ndarray, dty
 
 
 def _overlapping(memory: pa.Buffer, dtype: str) -> np.ndarray:
-    """Return an array of 4-byte elements whose element i starts at byte i: blocks need not be aligned to each other."""
+    """Return an array of 4-byte elements whose element i starts at byte i: blocks need not be aligned."""
     return np.ndarray(shape=(memory.size - 3,), dtype=dtype, buffer=memory, strides=(1,))

@@ -63,7 +63,8 @@ class Store:
 
         Args:
             path: The folder.
-            blind: Move this part of the training groups to the validation split; see :mod:`bionemo.scale.data.store.blind`.
+            blind: Move this part of the training groups to the validation split; see
+                :mod:`bionemo.scale.data.store.blind`.
 
         Raises:
             InputError: No store, another schema version, or a file is missing or cut off.

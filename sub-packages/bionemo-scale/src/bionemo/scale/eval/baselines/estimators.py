@@ -162,7 +162,7 @@ def ridge(targets: Targets) -> BaselinePrediction:
 
 
 def nearest_context(targets: Targets) -> BaselinePrediction:
-    """Predict the matched control cells, moved by the change in the most similar training context (see :func:`_moved`).
+    """Predict the matched control cells, moved by the change in the most similar training context (:func:`_moved`).
 
     Of the contexts that show the perturbation and have training controls, the one whose mean control expression is
     nearest (Euclidean over genes) to that of the controls at hand. An unseen perturbation has change 0 (fallback).

@@ -42,7 +42,7 @@ class Persistence:
     """Perturbation to its means over training contexts, with equal weight."""
 
     def predict(self, perturbation: str, control: np.ndarray, *, by_gene: bool) -> np.ndarray | None:
-        """Return [G] the mean of a perturbation where the controls' is given, ``None`` for an untrained perturbation."""
+        """Return [G] the mean of a perturbation beside given controls, ``None`` for an untrained perturbation."""
         if perturbation not in self.means:
             return None
         means = self.means[perturbation]

@@ -38,7 +38,10 @@ CONVENTIONS = {
     "auc": "adjusted p-values below 1e-10 count as 1e-10",
 }
 _WORKER = Path(__file__).with_name("newest_worker.py")
-_LIST = "import importlib.metadata as m, json; print(json.dumps({n: m.version(n) for n in ('cell-eval', 'pdex', 'numpy')}))"
+_LIST = (
+    "import importlib.metadata as m, json; "
+    "print(json.dumps({n: m.version(n) for n in ('cell-eval', 'pdex', 'numpy')}))"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,7 +87,8 @@ def _missing_message(file: PopulationFile, missing: set[tuple[str, str]], other:
         (file.labels.keys.perturbation, perturbations, file.population.perturbation),
     ):
         if names:
-            return f"{file.path}: no cells with {kind} {some(names)}, which {other.path} has; {suggest(names[0], set(known.tolist()))}"
+            hint = suggest(names[0], set(known.tolist()))
+            return f"{file.path}: no cells with {kind} {some(names)}, which {other.path} has; {hint}"
     shown = some([f"{cell_type} x {name}" for cell_type, name in sorted(missing)])
     return f"{file.path}: no cells of {len(missing)} (cell type x perturbation) pairs that {other.path} has: {shown}"
 

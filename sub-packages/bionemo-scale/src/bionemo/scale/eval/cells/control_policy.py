@@ -21,7 +21,8 @@ def check_controls(real: PopulationFile) -> None:
     """
     if real.origin is not None:
         raise InputError(
-            f"{real.path}: holds predicted cells (of {real.origin}, says uns['bionemo_scale']); expected measured cells "
+            f"{real.path}: holds predicted cells (of {real.origin}, says uns['bionemo_scale']); expected measured "
+            "cells "
             "and measured controls"
         )
     key, control = real.labels.keys.perturbation, real.labels.control

@@ -43,7 +43,8 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
         in_memory: Bytes of dense float32 up to which X is read now.
 
     Raises:
-        InputError: The file is no AnnData or damaged, has no cells or genes, lacks a column, or holds no log1p expression.
+        InputError: The file is no AnnData or damaged, has no cells or genes, lacks a column, or holds no log1p
+            expression.
     """
     with CheckedAnnData(path) as file:
         own = file.element("uns/bionemo_scale") or {}

@@ -16,7 +16,8 @@ def check_scale(file: PopulationFile, *, is_measured: bool = True) -> None:
 
     Args:
         file: The file.
-        is_measured: Whether its cells were measured, so that their values show how they were scaled; predictions do not.
+        is_measured: Whether its cells were measured, so that their values show how they were scaled; predictions do
+            not.
 
     Raises:
         InputError: Naming the option that says it, or what was found.

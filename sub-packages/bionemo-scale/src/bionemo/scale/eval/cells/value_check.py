@@ -19,7 +19,7 @@ _MIN_FRACTION = 1e-3
 
 
 class ValueCheck:
-    """One pass over all values of a file, which also collects the sums of cells and what the values show of their scale."""
+    """One pass over all values of a file; it also collects the sums of cells and evidence of the scale."""
 
     def __init__(self, num_cells: int, path: Path, base: float | None) -> None:
         self.sums = np.zeros(num_cells)

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every column of the results means: the one place that tables, summary, report and documentation read.
 
-The paper's appendix A and cell-eval 0.6.6 share names and differ in formulas. A metric of the paper stands here with the
-answer to "does cell-eval compute the same number?"; where it does not, the paper's formula has a column of its own.
+The paper's appendix A and cell-eval 0.6.6 share names and differ in formulas. A metric of the paper stands here with
+the answer to "does cell-eval compute the same number?"; where it does not, the paper's formula has a column of its
+own.
 """
 
 from dataclasses import dataclass
@@ -67,7 +68,10 @@ class PaperMetric:
 
 _PANEL = "cell-eval leaves the perturbed gene itself out where the panel has it, and ranks ties by order"
 _FOLD = "cell-eval ranks by the ratio of expm1(mean log1p), 20 or 1/20 where a mean is 0, and says 0 for k = 0"
-_ZERO = "adjusted p-values below 1e-45 are 0 in cell-eval's float32, which it raises to 1e-10: the most significant genes are ranked below others"
+_ZERO = (
+    "adjusted p-values below 1e-45 are 0 in cell-eval's float32, which it raises to 1e-10: the most significant genes "
+    "are ranked below others"
+)
 
 PAPER_METRICS = (
     PaperMetric(
@@ -307,8 +311,8 @@ HEADLINE = tuple(
 FURTHER = tuple(
     BY_COLUMN[column]
     for column in (
-        "pearson_delta_split", "residual_context", "residual_perturbation", "r2", "roc_auc", "pr_auc", "edistance", "mmd",
-        "calibration_error",
+        "pearson_delta_split", "residual_context", "residual_perturbation", "r2", "roc_auc", "pr_auc", "edistance",
+        "mmd", "calibration_error",
     )
 )  # fmt: skip
 """Columns of the report's second table."""

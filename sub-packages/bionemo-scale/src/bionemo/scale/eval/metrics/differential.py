@@ -26,8 +26,8 @@ def differential_expression(adata: ad.AnnData, *, control: str, engine: DEEngine
     Args:
         adata: Dense log1p expression, labels in ``obs["perturbation"]``.
         control: Label of the reference cells.
-        engine: ``fast`` is :mod:`bionemo.scale.eval.metrics.wilcoxon`; ``pdex`` is what cell-eval 0.6.6 calls. They give the
-            same statistics and fold changes, and p-values that agree to float32 rounding.
+        engine: ``fast`` is :mod:`bionemo.scale.eval.metrics.wilcoxon`; ``pdex`` is what cell-eval 0.6.6 calls. They
+            give the same statistics and fold changes, and p-values that agree to float32 rounding.
 
     Returns:
         One row per perturbation x gene, with pdex's columns.

@@ -4,8 +4,8 @@
 
 P perturbations, G genes, pseudobulks in log1p space (eq. 39, 40), changes against one control mean (eq. 41, 42).
 Everything is float64; where a formula has no value (a correlation with a constant, a rank among one, a share of
-nothing) it is NaN, never 0 or 1. cell-eval computes some of them otherwise: :mod:`bionemo.scale.eval.metrics.catalogue` says
-which and why, and the scores of both stand in the results.
+nothing) it is NaN, never 0 or 1. cell-eval computes some of them otherwise:
+:mod:`bionemo.scale.eval.metrics.catalogue` says which and why, and the scores of both stand in the results.
 """
 
 from dataclasses import dataclass

@@ -47,7 +47,8 @@ def best_of(names: Collection[str], metric: Metric, means: Means) -> str | None:
 def marks(names: Collection[str], metric: Metric, means: Means, *, ceiling: str) -> dict[str, str]:
     """Return the mark of each model that has one: of the best of a column, which are all that print alike.
 
-    It is :data:`BEYOND` where the best is beyond the ceiling, else :data:`BEST`; none where it is no better than a guess.
+    It is :data:`BEYOND` where the best is beyond the ceiling, else :data:`BEST`; none where it is no better than a
+    guess.
 
     Args:
         names: Models and baselines that may be marked.

@@ -42,7 +42,8 @@ def aggregate(scores: pl.DataFrame) -> pl.DataFrame:
 class ResultFolder:
     """Collects an evaluation's files; they appear under ``out`` only when :meth:`finish` is reached.
 
-    Use as a context manager: leaving it by an exception leaves nothing behind. One evaluation at a time writes to a folder.
+    Use as a context manager: leaving it by an exception leaves nothing behind. One evaluation at a time writes to a
+    folder.
     """
 
     def __init__(self, out: Path):

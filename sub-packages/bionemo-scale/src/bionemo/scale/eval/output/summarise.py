@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""From the table of pairs to the summary: means, intervals, differences from baselines, and the conventions behind them."""
+"""From the table of pairs to the summary: means, intervals, differences from baselines, and conventions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -189,23 +189,24 @@ def _conventions() -> dict[str, str]:
         "precision_at_N are 0 where nothing is significant, as in cell-eval",
         "discrimination": "undefined where a context has one perturbation: a rank among one says nothing",
         "pearson_delta": f"undefined where no gene is predicted to change by {MIN_EFFECT:g}",
-        "pearson_delta_split": "as pearson_delta, the real controls cut in two at random within batches: the predicted side "
-        "subtracts one half and the real side the other, mean of both ways",
-        "de_chance": "min(significant real genes, significant predicted genes) / genes, what a random set of genes scores "
-        "in overlap_at_N and precision_at_N",
+        "pearson_delta_split": "as pearson_delta, the real controls cut in two at random within batches: the "
+        "predicted side subtracts one half and the real side the other, mean of both ways",
+        "de_chance": "min(significant real genes, significant predicted genes) / genes, what a random set of genes "
+        "scores in overlap_at_N and precision_at_N",
         "marks": "* best of a column, ^ best and beyond the ceiling, neither at or below de_chance; constant cells "
-        f"(sd_ratio under {CONSTANT}) are not compared in metrics that test or read cells, and are no best baseline there",
+        f"(sd_ratio under {CONSTANT}) are not compared in metrics that test or read cells, and are no best baseline "
+        "there",
         "mse_mae": "mean over genes of mean expression, no control subtracted; mse_delta and mae_delta subtract it",
-        "intervals": f"{COVERAGE:.0%} percentile bootstrap: {NUM_DRAWS} draws of perturbations (contexts where there are "
-        f"under {MIN_UNITS}); jackknife over batches, left out before the pseudobulk; cells are not drawn",
+        "intervals": f"{COVERAGE:.0%} percentile bootstrap: {NUM_DRAWS} draws of perturbations (contexts where there "
+        f"are under {MIN_UNITS}); jackknife over batches, left out before the pseudobulk; cells are not drawn",
         "residuals": "residual_context subtracts from each side its mean change over the context's perturbations, "
         "residual_perturbation the perturbation's mean change over training contexts, residual_both both",
         "sd_ratio": "median over genes of predicted by observed standard deviation between cells, genes that "
         f"{MIN_DETECTION:.0%} of observed cells express",
         "calibration_error": f"{MAX_GENES} most expressed genes, levels 0.1 to 0.9, at most {MAX_CELLS} cells a side",
         "edistance": f"unbiased energy distance, Euclidean over genes, at most {MAX_CELLS} cells a side",
-        "mmd": f"unbiased squared MMD of the same cells, Gaussian kernels of {', '.join(map(str, BANDWIDTHS))} times the "
-        "median distance of observed cells",
+        "mmd": f"unbiased squared MMD of the same cells, Gaussian kernels of {', '.join(map(str, BANDWIDTHS))} times "
+        "the median distance of observed cells",
         "ceiling": "one half of a pair's real cells as prediction of the other half, same controls; not corrected "
         "for the halved number of cells, and only pairs with 4 cells or more",
         "skipped": ", ".join(SKIPPED),

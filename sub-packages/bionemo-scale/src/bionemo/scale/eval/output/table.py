@@ -85,7 +85,8 @@ def legend(columns: tuple[Metric, ...], marked: Collection[str]) -> list[str]:
         lines[0] += f"; {' and '.join(guessed)} only above {BY_COLUMN['de_chance'].name}, what random genes score"
     if BEYOND in marked:
         lines.append(
-            f"{BEYOND} best, but beyond the ceiling (a distance: below 0): one half of the real cells predicts the other no "
+            f"{BEYOND} best, but beyond the ceiling (a distance: below 0): one half of the real cells predicts the "
+            "other no "
             "better"
         )
     shared, split = BY_COLUMN["pearson_delta"], BY_COLUMN["pearson_delta_split"]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""One self-contained HTML page of a run: no network, no other file, readable without its scripts but for the figures."""
+"""One self-contained HTML page of a run: it needs no network and no other file, and scripts for figures only."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -154,9 +154,10 @@ def _warnings(lines: list[str]) -> str:
 
 def _scores(summary: Summary) -> str:
     parts = [
-        '<p class="note">Large: mean over (cell type, perturbation) pairs. Small: 95 % confidence interval, (p) resampling '
-        'perturbations (contexts if fewer than three) and (b) leaving out one batch at a time; "without" counts the pairs '
-        "where the metric is undefined. The ceiling scores real cells against real cells and is not ranked.</p>",
+        '<p class="note">Large: mean over (cell type, perturbation) pairs. Small: 95 % confidence interval, (p) '
+        "resampling perturbations (contexts if fewer than three) and (b) leaving out one batch at a time; "
+        '"without" counts the pairs where the metric is undefined. The ceiling scores real cells against real cells '
+        "and is not ranked.</p>",
         _table(summary, HEADLINE),
         "<h3>Beyond the headline</h3>",
         _table(summary, FURTHER),
@@ -180,13 +181,13 @@ def _table(summary: Summary, columns: tuple[Metric, ...]) -> str:
         kind = "model" if name in summary.names.models else "ceiling" if name == CEILING else "baseline"
         cells = "".join(_cell(scores.get(c.column), c, marked[c.column].get(name, "")) for c in columns)
         style = kind + (" first" if kind != before and before else "")
-        rows.append(
-            f'<tr class="{style}"><th>{escape(name)}{"<small>not ranked</small>" if name in unranked else ""}</th>{cells}</tr>'
-        )
+        remark = "<small>not ranked</small>" if name in unranked else ""
+        rows.append(f'<tr class="{style}"><th>{escape(name)}{remark}</th>{cells}</tr>')
         before = kind
     body = "".join(rows)
     notes = "".join(f'<p class="note">{escape(line)}</p>' for line in legend(columns, _used(marked)))
-    return f'<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>{notes}'
+    table = f"<table><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll">{table}</div>{notes}'
 
 
 def _used(marked: dict[str, dict[str, str]]) -> set[str]:
@@ -247,7 +248,8 @@ def _split(run: RunFiles | None) -> str:
     )
     more = f'<p class="note">The first 2,000 of {len(rows):,} conditions.</p>' if len(rows) > 2000 else ""
     return (
-        f'<p class="note">Split {escape(run.split["sha256"][:12])}; {run.split.get("control_cells", 0):,} control cells.'
+        f'<p class="note">Split {escape(run.split["sha256"][:12])}; {run.split.get("control_cells", 0):,} control '
+        "cells."
         f"</p><details><summary>{len(rows):,} conditions and their part</summary>{more}"
         f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div></details>'
     )
@@ -262,7 +264,8 @@ def _methods(summary: Summary) -> str:
     )
     parts = [
         "<details><summary>Metrics of the paper, and where cell-eval differs</summary>"
-        f'<div class="scroll"><table class="facts"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></details>',
+        f'<div class="scroll"><table class="facts"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+        "</details>",
         "<details><summary>Conventions behind the numbers</summary>"
         + _facts(summary.evaluator.conventions.items())
         + "</details>",

@@ -69,7 +69,7 @@ def find_scores(path: Path, given: Path | None) -> ScoreFiles:
 
 
 def population_files(scores: ScoreFiles, pred: Path | None, real: Path | None) -> tuple[Path | None, Path | None]:
-    """Return the predicted and the real h5ad: those given, or those that the scores name, which may have moved with them.
+    """Return the predicted and the real h5ad: those given, or those that the scores name, also where they moved.
 
     Raises:
         InputError: A given file is not there.

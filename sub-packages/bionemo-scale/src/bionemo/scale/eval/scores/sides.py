@@ -34,7 +34,8 @@ class Side:
     """[G] float64."""
     de: pl.DataFrame
     bulks: dict[str, BatchBulk] | None
-    """Perturbation to its pseudobulks batch by batch, the controls' under their label; ``None`` where not asked for."""
+    """Perturbation to its pseudobulks batch by batch, the controls' under their label; ``None`` where not asked
+    for."""
 
     @property
     def changes(self) -> np.ndarray:

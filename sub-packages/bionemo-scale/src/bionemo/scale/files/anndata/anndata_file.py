@@ -199,7 +199,7 @@ def _spans(matrix: MatrixOnDisk, first: int) -> Iterator[tuple[int, int]]:
 
 
 def _widen(values: np.ndarray) -> np.ndarray:
-    """Half precision and booleans as float32, which sparse arithmetic knows; small integers, which may overflow, too."""
+    """Return as float32 what sparse arithmetic does not know (half precision, booleans), and small integers."""
     return values.astype(np.float32) if values.dtype.kind not in "iuf" or values.dtype.itemsize < 4 else values
 
 

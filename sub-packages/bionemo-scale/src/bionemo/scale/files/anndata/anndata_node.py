@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""A group or an array of an AnnData file, whose declared shape, type and size are checked before its values are read."""
+"""A group or an array of an AnnData file; shape, type and size are checked before values are read."""
 
 import contextlib
 import errno

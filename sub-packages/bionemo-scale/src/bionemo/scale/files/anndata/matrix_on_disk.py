@@ -27,7 +27,8 @@ class MatrixOnDisk:
     stored: tuple[Node, ...] = ()
     """Values and indices of a sparse matrix."""
     indptr: np.ndarray | None = None
-    """[cells + 1], or [genes + 1] for CSC: int64 from 0 to the number of stored values; ``None`` for a dense matrix."""
+    """[cells + 1], or [genes + 1] for CSC: int64 from 0 to the number of stored values; ``None`` for a dense
+    matrix."""
 
     @property
     def pointers(self) -> np.ndarray:

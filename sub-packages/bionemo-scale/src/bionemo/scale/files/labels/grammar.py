@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""How a perturbation's label is read: agents between separators, a dose after each, controls that mean nothing beside them.
+"""How a perturbation's label is read: agents between separators, a dose after each, controls that add nothing.
 
-Two labels are one perturbation where they name the same agents with the same doses, in any order: :meth:`Grammar.canonical`
-is what splits, stores and scores compare.
+Two labels are one perturbation where they name the same agents with the same doses, in any order:
+:meth:`Grammar.canonical` is what splits, stores and scores compare.
 """
 
 import math
@@ -49,8 +49,8 @@ class Grammar:
     """How labels are read; an empty separator is not looked for."""
 
     combination: str = ""
-    """Between agents: "+" reads "A+B" as A with B. It splits outside of brackets and only where something stands on both
-    sides of it, so that "(+)-JQ1" and "CD4+" are one agent each."""
+    """Between agents: "+" reads "A+B" as A with B. It splits outside of brackets and only where something stands on
+    both sides of it, so that "(+)-JQ1" and "CD4+" are one agent each."""
     dose: str = ""
     """Before an agent's dose: "@" reads "A@0.5" as 0.5 of A, and "A@500nM" as 0.5 uM of it."""
     whole: tuple[str, ...] = ()
@@ -108,7 +108,8 @@ class Grammar:
         match = _DOSE.fullmatch(dose.strip())
         if match is None or not name.strip() or not 0 <= float(match[1]) < math.inf:
             raise InputError(
-                f"perturbation {label!r}: expected agents between {self.combination!r} with a dose of at least 0 after "
+                f"perturbation {label!r}: expected agents between {self.combination!r} with a dose of at least 0 "
+                "after "
                 f"{self.dose!r}, found {text!r}"
             )
         factor, unit = _unit(match[2] or "")
@@ -152,7 +153,8 @@ def agent_names(labels: Iterable[str], grammar: Grammar) -> tuple[str, ...]:
             unit, first = units.setdefault(agent.name, (agent.unit, label))
             if unit != agent.unit:
                 raise InputError(
-                    f"perturbation {label!r}: expected a dose of {agent.name!r} that can be compared with that of {first!r}, "
+                    f"perturbation {label!r}: expected a dose of {agent.name!r} that can be compared with that of "
+                    f"{first!r}, "
                     f"found {agent.unit or 'no unit'!r} beside {unit or 'no unit'!r}"
                 )
     return tuple(names)

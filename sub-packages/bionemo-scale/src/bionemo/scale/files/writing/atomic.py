@@ -13,7 +13,7 @@ from bionemo.scale.files.names import file_name
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a hidden name beside ``path``; what the body writes there, a file or a folder, takes the place of ``path`` at the end.
+    """Give a hidden name beside ``path``; what the body writes there, file or folder, replaces ``path`` at the end.
 
     If the body raises, what it wrote is removed and ``path`` stays as it was. A kill leaves the hidden file;
     :func:`remove_leftovers` deletes those of killed processes.

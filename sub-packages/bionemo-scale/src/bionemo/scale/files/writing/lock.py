@@ -29,9 +29,10 @@ _held: set[BinaryIO] = set()
 def sole_writer(target: Path, lock: Path, *, rank: int = 0, launch: str = "") -> Iterator[None]:
     """Be the only command that writes ``target``.
 
-    The first process of a launch takes the lock and notes the launch in it; the others wait for that note, so that none of
-    them writes before. The kernel gives the lock back when its process ends, killed or not. Network file systems pass it on
-    between machines where they are mounted with locks; where a file system has none, a warning says so and work goes on.
+    The first process of a launch takes the lock and notes the launch in it; the others wait for that note, so that
+    none of them writes before. The kernel gives the lock back when its process ends, killed or not. Network file
+    systems pass it on between machines where they are mounted with locks; where a file system has none, a warning says
+    so and work goes on.
 
     Args:
         target: What is written, for messages.

@@ -203,7 +203,8 @@ def _check_has_gene_key(file: CheckedAnnData, frame: str, key: str) -> None:
     index, columns = file.index_name(frame), file.columns(frame)
     if key not in (index, *columns):
         raise InputError(
-            f"{file.path}: expected gene names in {frame}[{key!r}], where the training data had them, found the columns "
+            f"{file.path}: expected gene names in {frame}[{key!r}], where the training data had them, found the "
+            "columns "
             f"{some(columns) or 'none'}; give --gene-key, which is {index} for the index"
         )
 
@@ -232,7 +233,8 @@ def _columns_of(source: H5adSource, card: DataCard) -> np.ndarray:
     missing = [gene for gene in card.genes if gene not in position]
     if missing:
         raise InputError(
-            f"{source.path}: expected the model's {len(card.genes)} genes, found {len(missing)} missing, the first are "
+            f"{source.path}: expected the model's {len(card.genes)} genes, found {len(missing)} missing, the first "
+            "are "
             f"{', '.join(missing[:5])}; genes of the file are {some(source.genes.tolist())}: give --gene-key if a var "
             "column has the model's names"
         )

@@ -85,8 +85,10 @@ class ControlValues:
         key = self._scale.library_size_key
         if self._library_size is None and key is not None and not self._given.sum_as_library_size:
             raise InputError(
-                f"{self._source.path}: expected library sizes in obs[{key!r}], as the model was trained with, found no "
-                "such column; name it with --library-size-key, or give --sum-as-library-size if the file has all genes of "
+                f"{self._source.path}: expected library sizes in obs[{key!r}], as the model was trained with, found "
+                "no "
+                "such column; name it with --library-size-key, or give --sum-as-library-size if the file has all "
+                "genes of "
                 "its cells"
             )
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tells whether a file holds the measured cells of a split, so that a second prediction beside it leaves it as it is."""
+"""Tells whether a file holds the measured cells of a split, so that a second prediction need not write it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

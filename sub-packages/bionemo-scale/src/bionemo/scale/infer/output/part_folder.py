@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the finished parts of a prediction beside the file that they are for, so that a killed run goes on with the rest."""
+"""Keeps the finished parts of a prediction beside its file, so that a killed run continues with the rest."""
 
 import shutil
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def parts_path(out: Path) -> Path:
 
 
 def tidy(out: Path) -> None:
-    """Delete what no later run can use of an interrupted prediction: parts that are not finished, or all if none is."""
+    """Delete what no later run can use of an interrupted prediction: unfinished parts, or all if none is finished."""
     folder = parts_path(out)
     remove_leftovers(out)
     for path in folder.glob(".part-*.tmp"):

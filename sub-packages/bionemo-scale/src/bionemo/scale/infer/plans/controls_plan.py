@@ -23,14 +23,15 @@ from bionemo.scale.types import DataCard, Group, GroupMeans
 
 
 SHARED_CELLS = 1024
-"""Control cells that go through all perturbations together: a part of a prediction encodes each of its controls once."""
+"""Control cells that go through all perturbations together: a part of a prediction encodes each of its controls
+once."""
 
 
 class ControlsPlan:
     """Every control cell of a file carried to every perturbation that is asked for.
 
-    A set of controls has the same random numbers under every perturbation: what differs between two predictions of it is
-    the perturbation alone. Neighbouring sets go through all perturbations before the next are taken up.
+    A set of controls has the same random numbers under every perturbation: what differs between two predictions of it
+    is the perturbation alone. Neighbouring sets go through all perturbations before the next are taken up.
     """
 
     def __init__(

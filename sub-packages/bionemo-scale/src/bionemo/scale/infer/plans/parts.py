@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A prediction cut into parts that any process can make, at any time, with the same numbers.
 
-What a cell's numbers are can depend on the cells that go through the network beside it, in the last bits. So the cut is
-a function of the plan alone: which process makes a part, and whether it is made before or after a kill, changes nothing.
+What a cell's numbers are can depend on the cells that go through the network beside it, in the last bits. So the cut
+is a function of the plan alone: which process makes a part, and whether it is made before or after a kill, changes
+nothing.
 """
 
 from collections.abc import Iterator

@@ -128,7 +128,7 @@ def test_ranking_metrics_equal_cell_evals(both_sides):
 
 
 def test_tiny_p_values_rank_first_here_and_not_in_cell_eval(papalexi_population):
-    """cell-eval 0.6.6 holds adjusted p-values in float32 and takes 0 for 1e-10: hence AUROC below 0.5 of good models."""
+    """cell-eval 0.6.6 has adjusted p-values in float32 and raises 0 to 1e-10: good models get an AUROC below 0.5."""
 
     def without_dropout(values):
         noise = np.random.default_rng(1).normal(0, 0.1, values.shape)

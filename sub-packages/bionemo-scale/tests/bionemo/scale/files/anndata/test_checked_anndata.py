@@ -70,6 +70,20 @@ def put(name, values, **attributes):
     return change
 
 
+def set_attribute(name, value):
+    return lambda file: file["X"].attrs.update({name: value})
+
+
+def as_group(frame, name, **attributes):
+    """Put an empty group where an array was."""
+
+    def edit(file):
+        del file[frame][name]
+        file[frame].create_group(name).attrs.update(attributes)
+
+    return edit
+
+
 def edit_array(name, edit):
     def change(file):
         values = file[name][:]
@@ -149,25 +163,25 @@ FAULTS = {
     "indices of fractions": (edit_array("X/indices", lambda v: v.astype(float)), "X/indices must hold integers"),
     "indices too few": (edit_array("X/indices", lambda v: v[:-1]), r"X/indices must have \d+ entries"),
     "values too few": (edit_array("X/data", lambda v: v[:-1]), r"X/indices must have \d+ entries"),
-    "complex": (edit_array("X/data", lambda v: v.astype(complex)), "X/data must hold real numbers, found the type complex"),
+    "complex": (edit_array("X/data", lambda v: v.astype(complex)), "X/data must hold real .*, found the type complex"),
     "text": (edit_array("X/data", lambda v: v.astype("S4")), "X/data must hold real numbers"),
     "two axes": (edit_array("X/data", lambda v: v.reshape(1, -1)), "X/data must have 1 axes"),
     "no values": (lambda file: file["X"].__delitem__("data"), "X must have data, indices and indptr .* found no data"),
-    "another format": (lambda file: file["X"].attrs.update({"encoding-type": "coo_matrix"}), "X must be dense, CSR or CSC"),
+    "another format": (set_attribute("encoding-type", "coo_matrix"), "X must be dense, CSR or CSC"),
     "no encoding": (lambda file: file["X"].attrs.__delitem__("encoding-type"), "X must be dense, CSR or CSC"),
     "no shape": (lambda file: file["X"].attrs.__delitem__("shape"), "X must declare a shape"),
-    "a text as shape": (lambda file: file["X"].attrs.update({"shape": "12x5"}), "X must declare a shape"),
-    "more rows": (lambda file: file["X"].attrs.update({"shape": [13, 5]}), "X must have a row for each of the 12 cells"),
-    "fewer genes": (lambda file: file["X"].attrs.update({"shape": [12, 4]}), "X must have a column for each of the 5 genes"),
-    "a group as codes": (lambda file: (file["obs/line"].__delitem__("codes"), file["obs/line"].create_group("codes")), "must be an array"),
-    "codes beyond": (edit_array("obs/line/codes", replaced(4, 2)), "obs/line/codes must be -1 or .* of 2 categories, found 2"),
+    "a text as shape": (set_attribute("shape", "12x5"), "X must declare a shape"),
+    "more rows": (set_attribute("shape", [13, 5]), "X must have a row for each of the 12 cells"),
+    "fewer genes": (set_attribute("shape", [12, 4]), "X must have a column for each of the 5 genes"),
+    "a group as codes": (as_group("obs/line", "codes"), "must be an array"),
+    "codes beyond": (edit_array("obs/line/codes", replaced(4, 2)), "codes must be -1 or .* of 2 categories, found 2"),
     "codes below": (edit_array("obs/line/codes", replaced(4, -2)), "obs/line/codes must be -1 or .*, found -2"),
     "codes too few": (edit_array("obs/line/codes", lambda v: v[:-1]), "obs/line/codes must have 12 entries, found 11"),
-    "codes of fractions": (edit_array("obs/line/codes", lambda v: v.astype(float)), "obs/line/codes must hold integers"),
+    "codes of fractions": (edit_array("obs/line/codes", lambda v: v.astype(float)), "line/codes must hold integers"),
     "a longer column": (put("obs/depth", np.zeros(13)), "obs/depth must have 12 entries, found 13"),
     "a complex column": (put("obs/depth", np.zeros(12, dtype=complex)), "obs/depth must hold text or real numbers"),
     "unknown column": (
-        lambda file: (file["obs"].__delitem__("depth"), file["obs"].create_group("depth").attrs.update({"encoding-type": "awkward-array"})),
+        as_group("obs", "depth", **{"encoding-type": "awkward-array"}),
         "obs/depth must hold text, numbers or categories, found a group of the encoding 'awkward-array'",
     ),
     "no index": (lambda file: file["obs"].attrs.update({"_index": "nowhere"}), "obs must name its rows in 'nowhere'"),

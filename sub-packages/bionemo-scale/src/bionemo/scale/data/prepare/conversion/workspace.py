@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The folder in which a store is made: it survives a kill, belongs to one process, and becomes the store at the end."""
+"""The folder in which a store is made: it survives a kill, belongs to one process and becomes the store."""
 
 import contextlib
 import fcntl

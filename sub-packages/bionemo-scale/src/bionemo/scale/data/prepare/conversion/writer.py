@@ -183,7 +183,8 @@ class _ShardWriter:
         self._env = lmdb.open(str(path), subdir=False, map_size=map_bytes, lock=False, max_dbs=0)
         self.num_blocks = int(self._env.stat()["entries"])
         with self._env.begin(buffers=True) as transaction:
-            # Of an earlier run. Looking at all blocks in the end would bring most of the file into this process's memory.
+            # Of an earlier run. Looking at all blocks in the end would bring most of the file into this process's
+            # memory.
             self.value_dtype = max(
                 (value_dtype_of(value) for _, value in transaction.cursor()), default=np.dtype("u1")
             )
