@@ -3,16 +3,17 @@
 """How much two groups of cells are expected to have in common: the covariance components of the mixed model.
 
 A component is a product of two factors: a *place* (the same cell type, the same batch, similar cell types ...) and an
-*effect* (expression itself, any perturbation, the same agent, the same label ...). "Same cell type x any perturbation"
-is how a cell type responds to being perturbed at all; "everywhere x same label" is what a perturbation does in every
-context, the additive effect; "same cell type x expression" is what distinguishes the cell type, perturbed or not. The
-mixed model learns how large each is.
+*effect* (expression itself, any perturbation, the same agent, agents with similar features, the same label ...).
+"Same cell type x any perturbation" is how a cell type responds to being perturbed at all; "everywhere x same label" is
+what a perturbation does in every context, the additive effect; "same cell type x expression" is what distinguishes the
+cell type, perturbed or not. The mixed model learns how large each is.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.estimate.labels import Labels
 from bionemo.scale.types import Group, GroupMeans
 
@@ -34,6 +35,8 @@ COMPONENTS = (
     ("cell_type", "agent"),
     ("everywhere", "dose"),
     ("cell_type", "dose"),
+    ("everywhere", "features"),
+    ("cell_type", "features"),
     ("everywhere", "label"),
     ("cell_type", "label"),
     ("batch", "label"),
@@ -96,9 +99,17 @@ class Similarity:
         return np.where(same[:, None] == same[None, :], 1.0, found)
 
 
-def components(labels: Labels, similarity: Similarity) -> dict[tuple[str, str], np.ndarray]:
-    """Return [n, n] float64 for each of :data:`COMPONENTS`, before their sizes are known."""
-    places, effects = _places(labels, similarity), _effects(labels)
+def components(
+    labels: Labels, similarity: Similarity, features: AgentFeatures | None = None
+) -> dict[tuple[str, str], np.ndarray]:
+    """Return [n, n] float64 for each of :data:`COMPONENTS`, before their sizes are known.
+
+    Args:
+        labels: Of n groups.
+        similarity: Of their cell types.
+        features: Of their agents; without them all components of "features" are 0.
+    """
+    places, effects = _places(labels, similarity), _effects(labels, features)
     return {(place, effect): places[place] * effects[effect] for place, effect in COMPONENTS}
 
 
@@ -115,8 +126,8 @@ def _places(labels: Labels, similarity: Similarity) -> dict[str, np.ndarray]:
     }
 
 
-def _effects(labels: Labels) -> dict[str, np.ndarray]:
-    copies, log_doses = labels.agent_doses()
+def _effects(labels: Labels, features: AgentFeatures | None) -> dict[str, np.ndarray]:
+    names, copies, log_doses = labels.agent_doses()
     perturbed = np.outer(~labels.is_control, ~labels.is_control).astype(np.float64)
     agent, dose = np.zeros_like(perturbed), np.zeros_like(perturbed)
     for column in range(copies.shape[1]):
@@ -131,5 +142,6 @@ def _effects(labels: Labels) -> dict[str, np.ndarray]:
         "perturbed": perturbed,
         "agent": agent,
         "dose": dose,
+        "features": np.zeros_like(agent) if features is None else copies @ features.kernel(names) @ copies.T,
         "label": labels.same(lambda group: group.perturbation) * perturbed,
     }

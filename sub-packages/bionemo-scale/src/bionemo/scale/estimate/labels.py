@@ -46,8 +46,8 @@ class Labels:
         codes = codes_of([key(group) for group in self.groups])
         return (codes[:, None] == codes[None, :]).astype(np.float64)
 
-    def agent_doses(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return [n, agents] copies of each agent in each group, and the logarithm of its dose (0 without one)."""
+    def agent_doses(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+        """Return the agents, [n, agents] copies of each in each group, and the logarithm of its dose (0 without one)."""
         names = sorted({name for agents in self.agents for name, _ in agents})
         column = {name: position for position, name in enumerate(names)}
         copies = np.zeros((len(self.groups), len(names)))
@@ -56,7 +56,7 @@ class Labels:
             for name, dose in agents:
                 copies[row, column[name]] += 1
                 log_doses[row, column[name]] = np.log(dose) if dose > 0 else 0.0
-        return copies, log_doses
+        return tuple(names), copies, log_doses
 
 
 def codes_of(names: Sequence[Hashable]) -> np.ndarray:

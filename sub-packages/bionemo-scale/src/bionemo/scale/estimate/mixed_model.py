@@ -17,7 +17,8 @@ Robinson 1991).
 Known estimators are limits of it. One component "everywhere x label" is the additive effect; with "cell type x
 expression" small against it, the perturbation mean; in between, persistence (ANCOVA). Few cells (small n_i) shrink a
 control mean towards its cell type and an effect towards zero; agents that occur alone and in pairs give the sum of
-singles; similar cell types give nearest neighbours. Which of them the data support is what theta says.
+singles; similar cell types give nearest neighbours; agents with similar features give kernel ridge regression. Which
+of them the data support is what theta says.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ import torch
 from scipy.linalg import solve_triangular
 
 from bionemo.scale.estimate.covariance import Similarity, components
+from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.estimate.labels import Labels, ParseAgents, whole_label
 from bionemo.scale.types import Group, GroupMeans
 
@@ -70,13 +72,15 @@ class MixedModel:
     strength_of_gene: np.ndarray
     """[strengths, G] float64, posterior probabilities."""
     similarity_scale: float
+    features: AgentFeatures | None = None
+    """Of the agents, where the model was fitted with features."""
 
     def predict(self, targets: Sequence[Group], *, controls: GroupMeans | None = None) -> Estimate:
         """Predict the mean expression of populations.
 
         Args:
             targets: Their labels. Labels that were never trained are predicted by what is known of the others: an
-                unknown perturbation has the mean effect of all.
+                unknown perturbation has the mean effect of all, or what agents with similar features do.
             controls: Pseudobulks of control cells at hand; they take the place of training groups with the same
                 labels.
 
@@ -88,7 +92,7 @@ class MixedModel:
     def covariances(self, groups: Sequence[Group], similarity: Similarity) -> tuple[np.ndarray, np.ndarray]:
         """Return [n, n] covariance of expression and, at strength 1, of responses."""
         labels = Labels.of(groups, control=self.control, parse=self.parse)
-        return _weighted(components(labels, similarity), self.names, self.theta)
+        return _weighted(components(labels, similarity, self.features), self.names, self.theta)
 
 
 class Conditional:
@@ -165,13 +169,16 @@ class _Solved:
     """Solutions of the factors for what the groups differ from the centre, in units of the cells' spread, [n, G]."""
 
 
-def fit(groups: GroupMeans, *, control: str, parse: ParseAgents = whole_label) -> MixedModel | None:
+def fit(
+    groups: GroupMeans, *, control: str, parse: ParseAgents = whole_label, features: AgentFeatures | None = None
+) -> MixedModel | None:
     """Learn the sizes of the components from the pseudobulks of a training split.
 
     Args:
         groups: Pseudobulks with their cell counts and ``cell_sd``, controls included.
         control: Perturbation label of the controls.
         parse: Reads the agents of a label.
+        features: Of the agents, so that those that were never trained are predicted by others that are alike.
 
     Returns:
         ``None`` where there is nothing to learn from: no perturbed group, or no control.
@@ -181,7 +188,7 @@ def fit(groups: GroupMeans, *, control: str, parse: ParseAgents = whole_label) -
         return None
     sample = _sample(groups, control)
     similarity = Similarity.of(groups, control=control)
-    matrices = components(Labels.of(sample.groups, control=control, parse=parse), similarity)
+    matrices = components(Labels.of(sample.groups, control=control, parse=parse), similarity, features)
     names = distinct(matrices)
     learner = _Learner(sample, [matrices[name] for name in names], [effect != "expression" for _, effect in names])
     learner.run()
@@ -193,6 +200,7 @@ def fit(groups: GroupMeans, *, control: str, parse: ParseAgents = whole_label) -
         theta=learner.theta.detach().exp().numpy(),
         strength_of_gene=learner.posterior().numpy(),
         similarity_scale=similarity.scale,
+        features=features,
     )
     return model
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from bionemo.scale.eval.baselines.by_features import ChangesByFeatures
 from bionemo.scale.eval.baselines.training_means import TrainingMeans
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.population import one_count, with_counted_zeros, with_mean
@@ -245,6 +246,41 @@ def mixed_model(targets: Targets) -> BaselinePrediction:
     return _moved_to(targets, means)
 
 
+def mean_of_trained(targets: Targets) -> BaselinePrediction:
+    """Predict the matched control cells, moved by the mean change of all trained perturbations (see :func:`_moved`).
+
+    What is known of a perturbation that was never trained before its vector is. Each trained perturbation counts once.
+    """
+    changes = _training(targets).changes
+    mean = np.mean(list(changes.values()), axis=0) if changes else 0.0
+    return _moved(targets, dict.fromkeys(targets.perturbation.tolist(), mean))
+
+
+def nearest_neighbour(targets: Targets) -> BaselinePrediction:
+    """Predict the matched control cells, moved by the change of the trained perturbation with the nearest vector.
+
+    See :class:`bionemo.scale.eval.baselines.by_features.ChangesByFeatures`, also for the two that follow. A perturbation
+    without a vector has the mean change of all trained perturbations (fallback).
+    """
+    return _by_features(targets, ChangesByFeatures.nearest_neighbour)
+
+
+def kernel_ridge(targets: Targets) -> BaselinePrediction:
+    """Predict the matched control cells, moved by kernel ridge regression of trained changes on vectors.
+
+    A perturbation without a vector has the mean change of all trained perturbations (fallback).
+    """
+    return _by_features(targets, ChangesByFeatures.kernel_ridge)
+
+
+def bilinear(targets: Targets) -> BaselinePrediction:
+    """Predict the matched control cells, moved by a change bilinear in vectors and principal components of changes.
+
+    A perturbation without a vector has the mean change of all trained perturbations (fallback).
+    """
+    return _by_features(targets, ChangesByFeatures.bilinear)
+
+
 BASELINES: dict[str, Callable[[Targets], BaselinePrediction]] = {
     "control": control,
     "perturbation_mean": perturbation_mean,
@@ -259,11 +295,18 @@ BASELINES: dict[str, Callable[[Targets], BaselinePrediction]] = {
     "persistence_by_gene": persistence_by_gene,
     "sum_of_singles": sum_of_singles,
     "mixed_model": mixed_model,
+    "mean_of_trained": mean_of_trained,
+    "nearest_neighbour": nearest_neighbour,
+    "kernel_ridge": kernel_ridge,
+    "bilinear": bilinear,
 }
 """Name in the tables to function."""
 
 WITHOUT_TRAINING = ("control",)
 """Baselines that need no training data."""
+
+WITH_FEATURES = ("mean_of_trained", "nearest_neighbour", "kernel_ridge", "bilinear")
+"""Baselines for perturbations that were never trained; used where vectors of perturbations are given."""
 
 
 def chosen_baselines(given: Sequence[str]) -> tuple[str, ...]:
@@ -327,6 +370,17 @@ def _persistent(targets: Targets, *, by_gene: bool) -> BaselinePrediction:
         fallbacks += rows.size if mean is None else 0
         means[perturbation, batch] = control if mean is None else mean
     return replace(_moved_to(targets, means), fallbacks=fallbacks)
+
+
+def _by_features(targets: Targets, change: Callable[[ChangesByFeatures, str], np.ndarray]) -> BaselinePrediction:
+    """Move matched control cells by a change that follows from vectors, or by the trained mean where there is none."""
+    training = _training(targets)
+    model, names = training.by_features, list(dict.fromkeys(targets.perturbation.tolist()))
+    described = [name for name in names if model is not None and model.describes(name)]
+    mean = np.mean(list(training.changes.values()), axis=0) if training.changes else 0.0
+    changes = {name: change(model, name) if name in described else mean for name in names}
+    fallbacks = sum(name not in described for name in targets.perturbation.tolist())
+    return replace(_moved(targets, changes), fallbacks=fallbacks)
 
 
 def _populations(targets: Targets) -> Iterator[tuple[str, str, np.ndarray]]:

@@ -13,7 +13,9 @@ from functools import cached_property
 import numpy as np
 
 from bionemo.scale.estimate import mixed_model
+from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.estimate.labels import ParseAgents, whole_label
+from bionemo.scale.eval.baselines.by_features import ChangesByFeatures
 from bionemo.scale.eval.baselines.persistence import ContextMeans, Persistence, fit_persistence
 from bionemo.scale.eval.baselines.ridge import Changes, Ridge, fit_ridge
 from bionemo.scale.types import Group, GroupMeans
@@ -69,11 +71,20 @@ class TrainingMeans:
     """Perturbation label of the controls."""
     parse: ParseAgents = whole_label
     """Reads the agents of a perturbation."""
+    features: AgentFeatures | None = None
+    """Vectors of the agents, where they are given."""
+
+    @cached_property
+    def by_features(self) -> ChangesByFeatures | None:
+        """What is known of perturbations by their vectors; ``None`` where they are not given."""
+        if self.features is None:
+            return None
+        return ChangesByFeatures.of(self.changes, features=self.features, parse=self.parse)
 
     @cached_property
     def mixed_model(self) -> mixed_model.MixedModel | None:
         """The mixed model of :mod:`bionemo.scale.estimate.mixed_model`, fitted when first asked for."""
-        return mixed_model.fit(self.groups, control=self.control, parse=self.parse)
+        return mixed_model.fit(self.groups, control=self.control, parse=self.parse, features=self.features)
 
     @cached_property
     def persistence(self) -> Persistence | None:
@@ -112,13 +123,16 @@ class TrainingMeans:
         return fit_ridge(self.context_changes) if self.context_changes else None
 
 
-def fit(groups: GroupMeans, *, control: str, parse: ParseAgents = whole_label) -> TrainingMeans | None:
+def fit(
+    groups: GroupMeans, *, control: str, parse: ParseAgents = whole_label, features: AgentFeatures | None = None
+) -> TrainingMeans | None:
     """Pool the pseudobulks of a training split.
 
     Args:
         groups: Pseudobulks with their cell counts, controls included.
         control: Perturbation label of the controls.
         parse: Reads the agents of a perturbation.
+        features: Of the agents, for the estimators that use them.
 
     Returns:
         ``None`` when no group is perturbed: there is nothing to learn from.
@@ -146,6 +160,7 @@ def fit(groups: GroupMeans, *, control: str, parse: ParseAgents = whole_label) -
         groups=groups,
         control=control,
         parse=parse,
+        features=features,
     )
 
 

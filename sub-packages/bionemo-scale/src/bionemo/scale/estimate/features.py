@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Vectors of agents (genes, drugs), and how alike they make perturbations."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentFeatures:
+    """One vector for each agent."""
+
+    names: tuple[str, ...]
+    vectors: np.ndarray
+    """[agents, F] float64, as they are in the user's file."""
+    centre: np.ndarray
+    """[F] float64, mean of the vectors that a model was fitted with."""
+    width: float
+    """Median distance of two different vectors that a model was fitted with."""
+
+    @classmethod
+    def of(cls, names: Sequence[str], vectors: np.ndarray) -> "AgentFeatures":
+        """Take the vectors of the agents that a model is fitted with.
+
+        Args:
+            names: Agents.
+            vectors: [agents, F].
+        """
+        vectors = np.asarray(vectors, dtype=np.float64)
+        return cls(names=tuple(names), vectors=vectors, **_spread(vectors))
+
+    def fitted_to(self, trained: Collection[str]) -> "AgentFeatures":
+        """Return the same vectors with the centre and width of trained agents; as they are where none has a vector."""
+        rows = [row for row, name in enumerate(self.names) if name in trained]
+        if not rows:
+            return self
+        return replace(self, **_spread(self.vectors[rows]))
+
+    def with_others(self, names: Sequence[str], vectors: np.ndarray) -> "AgentFeatures":
+        """Return features that also describe agents that are not there yet; centre and width stay."""
+        new = [row for row, name in enumerate(names) if name not in self.names]
+        stacked = np.concatenate([self.vectors, np.asarray(vectors, dtype=np.float64)[new]])
+        return replace(self, names=(*self.names, *(names[row] for row in new)), vectors=stacked)
+
+    def rows(self, names: Sequence[str]) -> np.ndarray:
+        """Return [names] int64 rows of agents, -1 where one has no vector."""
+        position = {name: row for row, name in enumerate(self.names)}
+        return np.array([position.get(name, -1) for name in names], dtype=np.int64)
+
+    def kernel(self, names: Sequence[str]) -> np.ndarray:
+        """Return [names, names] float64, how alike agents are: ``exp(-d / width)`` with their distance d.
+
+        An agent is 1 with itself; one without a vector is 0 with all.
+        """
+        rows = self.rows(names)
+        alike = np.exp(-np.sqrt(squared_distances(self.vectors[rows], self.vectors[rows])) / self.width)
+        known = (rows >= 0).astype(np.float64)
+        return alike * np.outer(known, known)
+
+
+def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return [n, m] squared Euclidean distances of [n, F] and [m, F] vectors."""
+    products = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1)[None, :] - 2 * first @ second.T
+    return np.maximum(products, 0.0)
+
+
+def _spread(vectors: np.ndarray) -> dict[str, Any]:
+    return {"centre": vectors.mean(axis=0), "width": _median_distance(vectors)}
+
+
+def _median_distance(vectors: np.ndarray) -> float:
+    distances = np.sqrt(squared_distances(vectors, vectors)[np.triu_indices(len(vectors), k=1)])
+    apart = distances[distances > 0]
+    return float(np.median(apart)) if apart.size else 1.0
