@@ -71,6 +71,19 @@ def test_new_perturbations_are_predicted(predictor, controls, features):
     np.testing.assert_allclose(again.X, values["STAT1"], rtol=1e-5, atol=1e-5)
 
 
+def test_the_classical_estimate_knows_the_vectors_too(predictor, controls, features, tmp_path):
+    """With no weight of the network, a new gene with the vector of a trained one changes what that one does."""
+    rows = features.read_text().splitlines()
+    stat1 = next(row for row in rows if row.startswith("STAT1,"))
+    twins = tmp_path / "twins.csv"
+    twins.write_text("\n".join([*rows, stat1.replace("STAT1", "TWIN")]) + "\n")
+    alone = api.Predictor.from_checkpoint(predictor._loaded.path, network_weight=0.0)
+    found = alone.predict(controls, ["STAT1", "TWIN", "ISG20"], perturbation_features=twins)
+    means = [found.X[found.obs["perturbation"] == name].mean(axis=0) for name in ("STAT1", "TWIN", "ISG20")]
+    assert np.abs(means[0] - means[1]).mean() < np.abs(means[0] - means[2]).mean()
+    assert alone._loaded.estimate.model.features.names[-2:] == ("TWIN", "ISG20")
+
+
 def test_new_perturbations_without_features_are_refused(predictor, controls):
     with pytest.raises(api.InputError, match=r"unknown perturbation 'GATA1'.*--perturbation-features"):
         predictor.predict(controls, ["GATA1"])

@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -425,7 +425,8 @@ def evaluate(
         target_sum: Library size behind the log1p values of such files.
         pred_labels: The same for predictions that differ from ``real``: of all, or by name.
         **options: Fields of :class:`bionemo.scale.eval.settings.ScoringSettings`: control_policy, baselines, ceiling,
-            seed, plot; and ``values="log1p"`` where the values of ``real`` do not show what they are.
+            seed, plot; ``values="log1p"`` where the values of ``real`` do not show what they are; and
+            ``perturbation_features``, a file of vectors for the baselines that use them.
 
     Returns:
         ``scores`` (one row per model, cell type and perturbation), ``table`` and ``summary``.
@@ -435,6 +436,7 @@ def evaluate(
     """
     # cell-eval's tables are small; more threads only fight the other processes of a node.
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
+    from bionemo.scale.data.labels.agents import read_features
     from bionemo.scale.data.store.reader import Store
     from bionemo.scale.eval.cells.read_population import read_population
     from bionemo.scale.eval.evaluate import TrainingData, split_mismatch
@@ -444,7 +446,7 @@ def evaluate(
     from bionemo.scale.eval.settings import EvaluateSettings, ScoringSettings
 
     check_out(Path(out))
-    values = options.pop("values", None)
+    values, features = options.pop("values", None), options.pop("perturbation_features", None)
     scoring = ScoringSettings.make(**options)
     EvaluateSettings.checked(keys=keys, control=control, target_sum=target_sum)
     named = pred if isinstance(pred, Mapping) else {Path(pred).stem: pred}
@@ -464,8 +466,11 @@ def evaluate(
             problem = split_mismatch(training, predictions)
             if problem is not None:
                 raise InputError(problem)
+        measured = read_population(Path(real), labels=labels)
+        if features is not None and training is not None:
+            training = training.described(partial(read_features, Path(features)), measured)
         return evaluate_files(
-            real=read_population(Path(real), labels=labels),
+            real=measured,
             predictions=predictions,
             out=Path(out),
             training=training,

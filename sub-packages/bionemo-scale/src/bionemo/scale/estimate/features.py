@@ -50,15 +50,18 @@ class AgentFeatures:
         position = {name: row for row, name in enumerate(self.names)}
         return np.array([position.get(name, -1) for name in names], dtype=np.int64)
 
-    def kernel(self, names: Sequence[str]) -> np.ndarray:
-        """Return [names, names] float64, how alike agents are: ``exp(-d / width)`` with their distance d.
+    def kernel(self, names: Sequence[str], others: Sequence[str] | None = None) -> np.ndarray:
+        """Return [names, others] float64, how alike agents are: ``exp(-d / width)`` with their distance d.
 
         An agent is 1 with itself; one without a vector is 0 with all.
         """
         rows = self.rows(names)
-        alike = np.exp(-np.sqrt(squared_distances(self.vectors[rows], self.vectors[rows])) / self.width)
-        known = (rows >= 0).astype(np.float64)
-        return alike * np.outer(known, known)
+        columns = rows if others is None else self.rows(others)
+        apart = np.sqrt(squared_distances(self.vectors[rows], self.vectors[columns]))
+        # Rounding keeps an agent from itself.
+        apart[rows[:, None] == columns[None, :]] = 0.0
+        alike = np.exp(-apart / self.width)
+        return alike * np.outer(rows >= 0, columns >= 0)
 
 
 def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ class Labels:
         return (codes[:, None] == codes[None, :]).astype(np.float64)
 
     def agent_doses(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-        """Return the agents, [n, agents] copies of each in each group, and the logarithm of its dose (0 without one)."""
+        """Return the agents, [n, agents] copies of each in each group, and logarithms of its doses (0 without)."""
         names = sorted({name for agents in self.agents for name, _ in agents})
         column = {name: position for position, name in enumerate(names)}
         copies = np.zeros((len(self.groups), len(names)))

@@ -5,10 +5,12 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bionemo.scale.estimate.covariance import COMPONENTS
+from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.estimate.labels import ParseAgents
 from bionemo.scale.estimate.mixed_model import STRENGTHS, MixedModel
 from bionemo.scale.types import Group, GroupMeans, InputError
@@ -20,12 +22,17 @@ ESTIMATE_NAME = "estimate.npz"
 
 def save(model: MixedModel, path: Path) -> None:
     """Write a model; pseudobulks in single precision."""
+    features = model.features
     facts = {
         "control": model.control,
         "groups": [list(group) for group in model.observed.groups],
         "components": [list(name) for name in model.names],
         "similarity_scale": model.similarity_scale,
     }
+    vectors = {}
+    if features is not None:
+        facts |= {"agents": list(features.names), "feature_width": features.width}
+        vectors = {"features": features.vectors, "feature_centre": features.centre}
     with path.open("wb") as file:
         np.savez(
             file,
@@ -35,6 +42,7 @@ def save(model: MixedModel, path: Path) -> None:
             cell_sd=model.observed.cell_sd,
             theta=model.theta,
             strength_of_gene=model.strength_of_gene.astype(np.float32),
+            **vectors,
         )
 
 
@@ -65,11 +73,24 @@ def load(path: Path, *, parse: ParseAgents) -> MixedModel:
             theta=arrays["theta"],
             strength_of_gene=arrays["strength_of_gene"].astype(np.float64),
             similarity_scale=float(facts["similarity_scale"]),
+            features=_features(facts, arrays),
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read as the estimate of a run: {error}") from error
     _check(model, path)
     return model
+
+
+def _features(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> AgentFeatures | None:
+    """Return the vectors of agents; ``None`` where the model was fitted without, or by an earlier release."""
+    if "agents" not in facts:
+        return None
+    return AgentFeatures(
+        names=tuple(facts["agents"]),
+        vectors=arrays["features"],
+        centre=arrays["feature_centre"],
+        width=float(facts["feature_width"]),
+    )
 
 
 def _check(model: MixedModel, path: Path) -> None:
@@ -81,6 +102,9 @@ def _check(model: MixedModel, path: Path) -> None:
         "theta": (model.theta.shape, (len(model.names),)),
         "strength_of_gene": (model.strength_of_gene.shape, (len(STRENGTHS), genes)),
     }
+    if model.features is not None:
+        told = model.features
+        shapes["features"] = (told.vectors.shape, (len(told.names), *told.centre.shape))
     for name, (found, expected) in shapes.items():
         if found != expected:
             raise InputError(f"{path}: expected {name} of shape {expected}, found {found}")

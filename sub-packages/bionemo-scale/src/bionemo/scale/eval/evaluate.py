@@ -3,7 +3,7 @@
 """From read files to a result folder."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +11,14 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 
-from bionemo.scale.eval.baselines.estimators import BASELINES, WITHOUT_TRAINING, chosen_baselines
+from bionemo.scale.estimate.features import AgentFeatures
+from bionemo.scale.eval.baselines.estimators import (
+    BASELINES,
+    NEED_FEATURES,
+    WITHOUT_TRAINING,
+    chosen_baselines,
+    default_baselines,
+)
 from bionemo.scale.eval.baselines.training_means import TrainingMeans, fit
 from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
 from bionemo.scale.eval.cells.alignment import align
@@ -31,7 +38,7 @@ from bionemo.scale.eval.output.table import tables
 from bionemo.scale.eval.scores.scoring import Shift, score_contexts
 from bionemo.scale.eval.scores.task import CEILING, Model, Task
 from bionemo.scale.eval.settings import ScoringSettings
-from bionemo.scale.files.labels.grammar import Grammar, grammar_of
+from bionemo.scale.files.labels.grammar import Grammar, agent_names, grammar_of
 from bionemo.scale.population import note_few_controls
 from bionemo.scale.types import DataCard, GroupMeans, InputError
 
@@ -50,8 +57,27 @@ class TrainingData:
     card: DataCard
     means: GroupMeans
     """Of the training split alone."""
+    features: AgentFeatures | None = None
+    """Vectors of agents, those of the training split among them."""
     by_batch: bool = False
     """Whether the split has batches of one (cell type, perturbation) in training and in test."""
+
+    def described(self, read: Callable[[Sequence[str]], np.ndarray], real: PopulationFile) -> "TrainingData":
+        """Return the same with vectors of the agents of its perturbations and of those that are scored.
+
+        Args:
+            read: Returns [agents, F] vectors of names, or refuses those that have none.
+            real: What is scored.
+
+        Raises:
+            InputError: An agent has no vector.
+        """
+        grammar = grammar_of(self.card)
+        labels = dict.fromkeys(group.perturbation for group in self.means.groups)
+        trained = agent_names([label for label in labels if label != self.card.control], grammar)
+        scored = dict.fromkeys(real.population.perturbation[~real.is_control].tolist())
+        names = tuple(dict.fromkeys([*trained, *agent_names(scored, grammar)]))
+        return replace(self, features=AgentFeatures.of(names, read(names)).fitted_to(trained))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +132,7 @@ def prepare(
         InputError: Something cannot be compared.
     """
     options = options or ScoringSettings()
-    named = tuple(BASELINES) if options.baselines is None else chosen_baselines(options.baselines)
+    named = _named_baselines(options, training)
     grammar = _grammar(real, predictions, training)
     real, predictions, training = _spell(real, predictions, training, grammar)
     check_controls(real)
@@ -149,6 +175,18 @@ def prepare(
         batch_weights=_batch_weights(real),
     )
     return Prepared(task=task, notes=tuple(notes))
+
+
+def _named_baselines(options: ScoringSettings, training: TrainingData | None) -> tuple[str, ...]:
+    """Return the baselines that are asked for; by default those that use vectors only where there are any."""
+    has_features = training is not None and training.features is not None
+    if options.baselines is None:
+        return default_baselines(with_features=has_features)
+    named = chosen_baselines(options.baselines)
+    for name in named:
+        if name in NEED_FEATURES and training is not None and not has_features:
+            raise InputError(f"--baselines: {name} needs vectors of perturbations; --perturbation-features gives them")
+    return named
 
 
 def _num_controls(cells: Population, controls: Population) -> dict[tuple[str, str], int]:
@@ -305,7 +343,7 @@ def _learn(
         )
     column = {gene: index for index, gene in enumerate(card.genes)}
     groups = training.means.of_genes(np.array([column[gene] for gene in genes]))
-    learnt = fit(groups, control=card.control, parse=grammar_of(card).parse)
+    learnt = fit(groups, control=card.control, parse=grammar_of(card).parse, features=training.features)
     if learnt is None:
         return None, [f"{training.path}: its training split has no perturbed cells"]
     pairs, seen = evaluated.pairs(), _seen(evaluated, learnt, by_batch=training.by_batch)

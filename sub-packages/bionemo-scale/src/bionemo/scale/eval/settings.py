@@ -54,6 +54,8 @@ class EvaluatedFiles(Settings):
     """Folder for the results; needed with --pred."""
     store: Path | None = None
     """Training store, for the baselines (default: the one the prediction names)."""
+    perturbation_features: Path | None = option(None, metavar="FILE")
+    """Vectors of perturbations, for the baselines that predict never-trained ones by them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,7 +101,11 @@ def with_new_perturbations(loaded: LoadedModel, names: Sequence[str], features: 
     model = loaded.model.with_perturbations(
         torch.from_numpy(members), doses=torch.from_numpy(agents.doses), features=table
     )
-    return replace(loaded, model=model, card=replace(card, perturbations=(*card.perturbations, *new)))
+    estimate = loaded.estimate
+    if estimate is not None and table is not None:
+        estimate = estimate.described(described, table.numpy())
+    new_card = replace(card, perturbations=(*card.perturbations, *new))
+    return replace(loaded, model=model, card=new_card, estimate=estimate)
 
 
 def _grammar(loaded: LoadedModel) -> Grammar:

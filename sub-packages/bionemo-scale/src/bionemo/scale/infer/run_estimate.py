@@ -35,6 +35,17 @@ class RunEstimate:
             controls = replace(controls, groups=tuple(self.with_dataset(group) for group in controls.groups))
         return PlannedMeans(self, Conditional(self.model, controls), plan)
 
+    def described(self, agents: Sequence[str], vectors: np.ndarray) -> "RunEstimate":
+        """Return an estimate that also knows the vectors of new agents; the same where it was fitted without vectors.
+
+        Args:
+            agents: Names.
+            vectors: [agents, F], as they stand in the user's file.
+        """
+        if self.model.features is None:
+            return self
+        return replace(self, model=replace(self.model, features=self.model.features.with_others(agents, vectors)))
+
     def with_dataset(self, group: Group) -> Group:
         """Return a group in the data set that has its cell type, where it names none."""
         if group.dataset:

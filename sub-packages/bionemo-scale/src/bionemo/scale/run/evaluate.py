@@ -73,6 +73,8 @@ def _read_and_score(args: EvaluateSettings, progress: "Progress") -> None:
     }
     progress.stage("reading the means of the training store")
     training = _training(args.store, predictions or {"real": real}) if baselines else None
+    if args.perturbation_features is not None and baselines:
+        training = _described(training, args.perturbation_features, real)
     progress.stage("comparing the files")
     options = ScoringSettings(
         control_policy=args.control_policy,
@@ -128,11 +130,13 @@ def _current(evaluator: str) -> "contextlib.AbstractContextManager[CurrentCellEv
 
 
 def _baselines(args: EvaluateSettings) -> tuple[str, ...]:
-    from bionemo.scale.eval.baselines.estimators import BASELINES, chosen_baselines
+    from bionemo.scale.eval.baselines.estimators import chosen_baselines, default_baselines
 
     if args.no_baselines:
         return ()
-    return tuple(BASELINES) if args.baselines is None else chosen_baselines(args.baselines)
+    if args.baselines is None:
+        return default_baselines(with_features=args.perturbation_features is not None)
+    return chosen_baselines(args.baselines)
 
 
 def _write_baselines(
@@ -173,6 +177,15 @@ def _training(given: Path | None, predictions: "dict[str, PopulationFile]") -> "
         print(f"note: {problem}: not used for baselines")
         return None
     return training
+
+
+def _described(training: "TrainingData | None", features: Path, real: "PopulationFile") -> "TrainingData":
+    """Return training data with the vectors of a file."""
+    from bionemo.scale.data.labels.agents import read_features
+
+    if training is None:
+        raise InputError("--perturbation-features: baselines that use vectors learn from a store; --store gives it")
+    return training.described(partial(read_features, features), real)
 
 
 def _open_store(path: Path) -> "TrainingData":

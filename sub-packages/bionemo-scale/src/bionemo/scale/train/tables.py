@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from bionemo.scale.data.labels.agents import Agents, agents_of, read_features
+from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.eval.baselines.training_means import mean_changes
 from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.model.scale_model import ScaleModel
@@ -29,6 +30,14 @@ class Perturbations:
     agents: Agents
     features: np.ndarray | None
     """[agents, F] float32 as they stand in the user's file; ``None`` without one."""
+
+    def agent_features(self, training: GroupMeans, grammar: Grammar, *, control: str) -> AgentFeatures | None:
+        """Return the vectors as the classical estimate uses them, on the scale of the agents that are trained."""
+        if self.features is None:
+            return None
+        labels = dict.fromkeys(group.perturbation for group in training.groups if group.perturbation != control)
+        trained = agents_of(list(labels), grammar).names
+        return AgentFeatures.of(self.agents.names, self.features).fitted_to(trained)
 
 
 def read_perturbations(labels: Sequence[str], grammar: Grammar, features: Path | None) -> Perturbations:

@@ -53,7 +53,8 @@ def train(run: ResolvedRun, stream: TextIO) -> Path:
     if os.environ.get("RANK", "0") == "0" and run.fields.get("generation", "contrast") == "contrast":
         if not (settings.out / ESTIMATE_NAME).exists():
             stream.write("estimate  of the means of perturbations, fitted once before the network is trained\n")
-        write_estimate(settings.out, run.card, run.training, run.grammar)
+        told = run.perturbations.agent_features(run.training, run.grammar, control=run.card.control)
+        write_estimate(settings.out, run.card, run.training, run.grammar, features=told)
     if run.matches is not None and os.environ.get("RANK", "0") == "0":
         stream.write(report(settings, run.start, run.matches))
     trainer = _trainer(settings, stream, has_validation=run.has_validation)

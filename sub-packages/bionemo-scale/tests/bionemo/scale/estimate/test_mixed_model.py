@@ -9,6 +9,7 @@ import pytest
 
 from bionemo.scale.estimate import mixed_model, storage
 from bionemo.scale.estimate.covariance import Similarity, components
+from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.estimate.labels import Labels
 from bionemo.scale.types import Group, GroupMeans, InputError
 
@@ -180,6 +181,62 @@ def test_a_file_gives_the_same_predictions(screen, tmp_path):
     again = storage.load(tmp_path / "estimate.npz", parse=model.parse)
     targets = [Group("d", "t5", "p0", "b"), Group("other", "new", "unknown", "c")]
     np.testing.assert_allclose(again.predict(targets).mean, model.predict(targets).mean, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def families():
+    """Twelve perturbations of three families with similar effects and vectors; one of each was never trained."""
+    rng = np.random.default_rng(7)
+    base, family = rng.normal(5, 1, 40), rng.normal(0, 0.8, (3, 40))
+    names = [f"{letter}{number}" for letter in "abc" for number in range(4)]
+    effects = {name: family["abc".index(name[0])] + rng.normal(0, 0.2, 40) for name in names}
+    vectors = {name: np.eye(3)["abc".index(name[0])] * 5 + rng.normal(0, 0.3, 3) for name in names}
+    trained = [name for name in names if not name.endswith("3")]
+    rows = [(t, "b", "control", base, 1000) for t in "tu"]
+    rows += [(t, "b", name, base + effects[name], 100) for t in "tu" for name in trained]
+    features = AgentFeatures.of(names, np.stack([vectors[name] for name in names])).fitted_to(trained)
+    return make_groups(rows), base, effects, features
+
+
+def test_a_new_perturbation_is_predicted_by_those_with_similar_vectors(families):
+    groups, base, effects, features = families
+    targets = [Group("d", "t", name, "b") for name in ("a3", "b3", "c3")]
+    truth = base + np.stack([effects[target.perturbation] for target in targets])
+    plain, told = (
+        mixed_model.fit(groups, control="control", features=given).predict(targets) for given in (None, features)
+    )
+    errors = [((found.mean - truth) ** 2).mean() for found in (plain, told)]
+    assert errors[1] < 0.2 * errors[0]
+    assert told.sd.mean() < plain.sd.mean()
+    # Another name with the vector of one that was trained.
+    model = mixed_model.fit(groups, control="control", features=features)
+    more = replace(model, features=features.with_others(["new", "a0"], features.vectors[[4, 4]]))
+    found = more.predict([Group("d", "t", name, "b") for name in ("new", "b0")]).mean
+    assert np.abs(found[0] - found[1]).mean() < 0.1 * np.abs(effects["b0"]).mean()
+
+
+def test_vectors_that_say_nothing_leave_the_mean_of_trained_perturbations(families):
+    groups, _, _, features = families
+    rng = np.random.default_rng(3)
+    noise = AgentFeatures.of(features.names, rng.normal(size=(12, 8)))
+    target = [Group("d", "t", "a3", "b")]
+    plain, told = (mixed_model.fit(groups, control="control", features=given) for given in (None, noise))
+    shift = np.abs(plain.predict(target).mean - told.predict(target).mean).mean()
+    trained = told.predict([Group("d", "t", "a0", "b")]).mean
+    assert shift < 0.2 * np.abs(trained - told.predict(target).mean).mean()
+    # And one that has no vector at all.
+    absent = told.predict([Group("d", "t", "unheard of", "b")]).mean
+    np.testing.assert_allclose(absent, plain.predict(target).mean, atol=0.05)
+
+
+def test_a_file_keeps_the_vectors(families, tmp_path):
+    groups, _, _, features = families
+    model = mixed_model.fit(groups, control="control", features=features)
+    storage.save(model, tmp_path / "estimate.npz")
+    again = storage.load(tmp_path / "estimate.npz", parse=model.parse)
+    assert again.features.names == features.names
+    target = [Group("d", "u", "b3", "b")]
+    np.testing.assert_allclose(again.predict(target).mean, model.predict(target).mean, rtol=1e-5)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: b"", lambda data: b"PK" + data[2:200]])

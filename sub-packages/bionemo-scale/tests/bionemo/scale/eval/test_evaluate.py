@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from scipy import sparse
 
-from bionemo.scale.eval.baselines.estimators import BASELINES
+from bionemo.scale.eval.baselines.estimators import BASELINES, WITH_FEATURES, default_baselines
 from bionemo.scale.eval.cells.population_file import PopulationFile
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.cells.read_population import read_population
@@ -22,6 +22,9 @@ from bionemo.scale.eval.output.summary import Summary
 from bionemo.scale.eval.scores import sides
 from bionemo.scale.eval.settings import ScoringSettings
 from bionemo.scale.types import DataCard, ExpressionScale, FileLabels, Group, GroupMeans, InputError, ObsKeys
+
+
+DEFAULTS = default_baselines(with_features=False)
 
 
 @pytest.fixture
@@ -71,11 +74,11 @@ def test_models_and_baselines_side_by_side(files, training, tmp_path):
     real, pred = files
     options = ScoringSettings(plot=True)
     found = evaluate(real=real, predictions={"mine": pred}, out=tmp_path / "out", training=training, options=options)
-    assert found.scores["model"].to_list() == ["mine", *BASELINES, "ceiling"]
+    assert found.scores["model"].to_list() == ["mine", *DEFAULTS, "ceiling"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"results.csv", "agg_results.csv", "summary.json", "delta.png", "CD8 T_real_de.csv"} <= names
     stored = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert list(stored["models"]) == ["mine", *BASELINES, "ceiling"]
+    assert list(stored["models"]) == ["mine", *DEFAULTS, "ceiling"]
     assert stored["models"]["mine"]["discrimination_score_l1"] == {
         "mean": None,
         "n": 0,
@@ -107,6 +110,22 @@ def test_baselines_that_learn_beat_no_change_on_real_cells(files, training, tmp_
     assert spread["control"] > 0.5
 
 
+def test_vectors_of_perturbations_bring_baselines_that_use_them(files, training, tmp_path):
+    real, pred = files
+    told = training.described(lambda names: np.arange(2.0 * len(names)).reshape(-1, 2), real)
+    assert told.features.names == ("IFN-beta",)
+    assert prepare(real=real, predictions={"m": pred}, training=told).task.baselines == tuple(BASELINES)
+    options = ScoringSettings(baselines=("kernel_ridge",))
+    with pytest.raises(InputError, match="kernel_ridge needs vectors of perturbations; --perturbation-features"):
+        prepare(real=real, predictions={"m": pred}, training=training, options=options)
+    # One trained perturbation: nothing to compare it with, and its own change is the mean of all.
+    options = ScoringSettings(baselines=("additive", *WITH_FEATURES), ceiling=False)
+    found = evaluate(real=real, predictions={"m": pred}, out=tmp_path / "out", training=told, options=options)
+    assert found.scores["mse"].to_numpy()[2:] == pytest.approx(found.scores["mse"].to_numpy()[1])
+    assert found.result.baselines.fallback_cells["kernel_ridge"] == found.result.baselines.cells
+    assert found.result.baselines.fallback_cells["mean_of_trained"] == 0
+
+
 def test_without_training_data_only_control_is_left(files):
     prepared = prepare(real=files[0], predictions={"m": files[1]})
     assert prepared.task.baselines == ("control",)
@@ -125,9 +144,9 @@ def test_baselines_do_not_see_the_cells_they_predict(files, training, tmp_path):
     predicted = []
     for file, name in ((real, "a"), (other, "b")):
         scored = evaluate(real=file, predictions={"m": pred}, out=tmp_path / name, training=training)
-        baselines = scored.scores.filter(pl.col("model").is_in(list(BASELINES)))
+        baselines = scored.scores.filter(pl.col("model").is_in(list(DEFAULTS)))
         predicted.append(baselines["de_nsig_counts_pred"].to_list())
-        assert len(predicted[-1]) == len(BASELINES)
+        assert len(predicted[-1]) == len(DEFAULTS)
     assert predicted[0] == predicted[1]
 
 
@@ -239,7 +258,7 @@ def test_a_baseline_that_only_falls_back_is_never_the_best(spoilt, tmp_path):
     )
     models, options = {"m": replace(pred, sha256="1" * 64)}, ScoringSettings(ceiling=False)
     found = evaluate(real=real, predictions=models, out=tmp_path / "out", training=training, options=options)
-    silent = {*BASELINES} - {"control", "context_mean", "overall_mean", "batch_mean"}
+    silent = {*DEFAULTS} - {"control", "context_mean", "overall_mean", "batch_mean"}
     marked = [line for line in found.table.splitlines() if "[-] " in line and not line.startswith("[-]")]
     assert {line.split(" [-]")[0] for line in marked} == silent
     assert not any("*" in line for line in marked)

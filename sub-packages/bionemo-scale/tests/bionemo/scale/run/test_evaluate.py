@@ -18,7 +18,7 @@ from bionemo.scale import api
 from bionemo.scale.data.prepare.preprocess import prepare
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.eval.baselines.estimators import BASELINES
+from bionemo.scale.eval.baselines.estimators import default_baselines
 from bionemo.scale.eval.settings import model_names
 from bionemo.scale.run.evaluate import main
 from bionemo.scale.run.report import main as report
@@ -86,7 +86,7 @@ def test_scores_next_to_all_baselines(evaluate, tmp_path):
     assert "control policy same-real, scale: real controls on both sides" in out
     assert "controls: same-real; means over 1 (cell type, perturbation) pairs" in out
     table = pl.read_csv(tmp_path / "out" / "results.csv")
-    models = ["scale", *BASELINES, "ceiling"]
+    models = ["scale", *default_baselines(with_features=False), "ceiling"]
     assert table["model"].to_list() == models
     assert table["context"].unique().to_list() == [HELD_OUT]
     for model in models:
@@ -103,6 +103,13 @@ def test_scores_next_to_all_baselines(evaluate, tmp_path):
     first, *scored = without_waits(err)
     assert first.startswith(f"scoring {len(models)} times")
     assert [line.split(" (")[0] for line in scored] == [f"scored {i}/{len(models)}" for i in range(1, len(models) + 1)]
+
+
+def test_vectors_must_name_every_perturbation(evaluate, tmp_path):
+    (tmp_path / "vectors.csv").write_text("name,x\nIFN-alpha,1\n")
+    code, _, err = evaluate("--perturbation-features", tmp_path / "vectors.csv")
+    assert code == 2 and not (tmp_path / "out").exists()
+    assert "vectors.csv: expected a row for each of 1 perturbations, found none for 1, the first is 'IFN-beta'" in err
 
 
 def test_state_names_its_files_so(evaluate, tmp_path):

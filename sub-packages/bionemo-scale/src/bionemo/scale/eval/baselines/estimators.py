@@ -259,8 +259,8 @@ def mean_of_trained(targets: Targets) -> BaselinePrediction:
 def nearest_neighbour(targets: Targets) -> BaselinePrediction:
     """Predict the matched control cells, moved by the change of the trained perturbation with the nearest vector.
 
-    See :class:`bionemo.scale.eval.baselines.by_features.ChangesByFeatures`, also for the two that follow. A perturbation
-    without a vector has the mean change of all trained perturbations (fallback).
+    See :class:`bionemo.scale.eval.baselines.by_features.ChangesByFeatures`, also for the two that follow. A
+    perturbation without a vector has the mean change of all trained perturbations (fallback).
     """
     return _by_features(targets, ChangesByFeatures.nearest_neighbour)
 
@@ -305,8 +305,11 @@ BASELINES: dict[str, Callable[[Targets], BaselinePrediction]] = {
 WITHOUT_TRAINING = ("control",)
 """Baselines that need no training data."""
 
-WITH_FEATURES = ("mean_of_trained", "nearest_neighbour", "kernel_ridge", "bilinear")
-"""Baselines for perturbations that were never trained; used where vectors of perturbations are given."""
+NEED_FEATURES = ("nearest_neighbour", "kernel_ridge", "bilinear")
+"""Baselines that need vectors of perturbations."""
+
+WITH_FEATURES = ("mean_of_trained", *NEED_FEATURES)
+"""Baselines for perturbations that were never trained; used by default where vectors are given."""
 
 
 def chosen_baselines(given: Sequence[str]) -> tuple[str, ...]:
@@ -320,6 +323,15 @@ def chosen_baselines(given: Sequence[str]) -> tuple[str, ...]:
         if name not in BASELINES:
             raise InputError(f"--baselines: expected names of {', '.join(BASELINES)}, found {name!r}")
     return chosen
+
+
+def default_baselines(*, with_features: bool) -> tuple[str, ...]:
+    """Return the baselines that are used where the user names none.
+
+    Args:
+        with_features: Whether vectors of perturbations are given.
+    """
+    return tuple(name for name in BASELINES if with_features or name not in WITH_FEATURES)
 
 
 def _training(targets: Targets) -> TrainingMeans:

@@ -11,6 +11,7 @@ import megatron.core.optimizer
 import torch
 import yaml
 
+from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.estimate.mixed_model import fit
 from bionemo.scale.estimate.storage import ESTIMATE_NAME, save
 from bionemo.scale.files.labels.grammar import Grammar
@@ -118,7 +119,9 @@ def write_run_folder(
         shutil.copyfile(split, settings.out / "split.json")
 
 
-def write_estimate(out: Path, card: DataCard, training: GroupMeans, grammar: Grammar) -> None:
+def write_estimate(
+    out: Path, card: DataCard, training: GroupMeans, grammar: Grammar, *, features: AgentFeatures | None
+) -> None:
     """Fit the classical estimate to the training data and write it, once.
 
     Args:
@@ -126,11 +129,12 @@ def write_estimate(out: Path, card: DataCard, training: GroupMeans, grammar: Gra
         card: Of the training data.
         training: Its pseudobulks.
         grammar: How labels are read.
+        features: Vectors of the agents of all labels, where there are any.
     """
     path = out / ESTIMATE_NAME
     if path.exists():
         return
-    model = fit(training, control=card.control, parse=grammar.parse)
+    model = fit(training, control=card.control, parse=grammar.parse, features=features)
     if model is not None:
         with atomic(path) as temporary:
             save(model, temporary)
