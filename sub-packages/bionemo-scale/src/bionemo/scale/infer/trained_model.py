@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from bionemo.scale.flow.prior import PRIORS
 from bionemo.scale.infer.run_estimate import RunEstimate, read_estimate
 from bionemo.scale.infer.settings import Precision, SpecName
 from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
@@ -88,6 +89,8 @@ def _with_fields(trained: ScaleModelConfig, chosen: dict[str, Any], checkpoint: 
         config = dataclasses.replace(trained, **chosen)
     except ValueError as error:
         raise InputError(f"{checkpoint}: {error}") from error
+    if config.prior not in PRIORS:
+        raise InputError(f"{checkpoint}: expected one of the priors {', '.join(PRIORS)}, found {config.prior!r}")
     if config.num_generation_samples > 1 and config.prior == "control":
         raise InputError(
             f"{checkpoint}: several samples need a stochastic prior, found prior='control', which gives the same each "

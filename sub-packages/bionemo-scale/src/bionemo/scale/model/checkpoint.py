@@ -16,6 +16,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from bionemo.scale.megatron.kernels import LayerSpec
 from bionemo.scale.megatron.roles import Role, names_of
 from bionemo.scale.megatron.saved_weights import check_weights
+from bionemo.scale.model.condition import POOLINGS
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.types import DataCard, InputError
@@ -90,7 +91,12 @@ def read_config(checkpoint: Path) -> tuple[ScaleModelConfig, DataCard]:
     # What is no plain value is a function, which follows from other fields.
     plain = {name: value for name, value in fields.items() if name in wanted and not isinstance(value, dict)}
     try:
-        return ScaleModelConfig(**plain, pipeline_dtype=torch.float32), DataCard.from_json(fields["data_card"])
+        config = ScaleModelConfig(**plain, pipeline_dtype=torch.float32)
+        if config.condition_pooling not in POOLINGS:
+            raise ValueError(
+                f"condition_pooling must be one of {', '.join(POOLINGS)}, found {config.condition_pooling!r}"
+            )
+        return config, DataCard.from_json(fields["data_card"])
     except (ValueError, TypeError, KeyError, AttributeError, AssertionError, ArithmeticError) as error:
         raise InputError(f"{path}: the fields of the network cannot be used: {error!r}") from error
 

@@ -95,8 +95,9 @@ class ScaleModelConfig(TransformerConfig):
     """Different agents of all labels; 0 is one a label."""
     max_agents: int = roles.data(1)
     """Most agents of one label."""
-    condition_pooling: Literal["mean", "token", "attention", "seed"] = roles.architecture("seed")
-    """How the condition tokens become one (equations 32, 33, 38)."""
+    condition_pooling: str = roles.architecture("seed")
+    """How the condition tokens become one (equations 32, 33, 38): a name in
+    :data:`bionemo.scale.model.condition.POOLINGS`."""
     condition_qk_norm: bool = roles.architecture(True)
     """Whether the condition tokens are weighed by cosines rather than by scaled inner products (equation 33). Beyond
     the paper: inner products grow until the token that varies least has all the weight, and the others, the
@@ -118,8 +119,8 @@ class ScaleModelConfig(TransformerConfig):
     """What the head predicts: endpoint or displacement (equations 27 to 30)."""
     loss_space: Literal["x", "v"] = roles.objective("x")
     """Where the flow loss is taken."""
-    prior: Literal["control", "gaussian_mix", "gaussian_mix_masked", "control_masked"] = roles.objective("control")
-    """Where the path starts."""
+    prior: str = roles.objective("control")
+    """Where the path starts: a name in :data:`bionemo.scale.flow.prior.PRIORS`."""
     start_share: float = roles.objective(0.5)
     """Share of the sets that are trained at t = 0, the others at a uniform time. Beyond the paper: at t > 0 the
     network reads the answer off Z_t, which holds the summary of the perturbed population, and need not learn what the

@@ -69,3 +69,8 @@ def test_fields_that_an_earlier_version_let_pass_and_ignored_are_left_out(tmp_pa
     function = {"_call_": False, "_target_": "torch._C._nn.gelu"}
     config, _ = read_config(saved(tmp_path, hidden_size=64, activation_func=function, **ignored))
     assert (config.hidden_size, config.context_parallel_size, config.num_moe_experts) == (64, 1, None)
+
+
+def test_a_pooling_of_an_extension_that_is_not_there_is_refused(tmp_path, process_groups):
+    with pytest.raises(InputError, match="condition_pooling must be one of mean, .*, found 'max'"):
+        read_config(saved(tmp_path, condition_pooling="max"))

@@ -7,13 +7,43 @@ the answer to "does cell-eval compute the same number?"; where it does not, the 
 own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from bionemo.scale.eval.metrics import spread
 
 
 Best = Literal["high", "low", "one", "none"]
 Source = Literal["cell-eval", "paper", "ours"]
 Reads = Literal["means", "tests", "cells", "training"]
+
+
+@runtime_checkable
+class Side(Protocol):
+    """What a metric can read of one side of a comparison: the P perturbations of one context and their controls."""
+
+    @property
+    def rows(self) -> dict[str, np.ndarray]:
+        """The P perturbations with their rows in ``cells``."""
+
+    @property
+    def cells(self) -> np.ndarray:
+        """[perturbed cells, G] float32 log1p."""
+
+    @property
+    def means(self) -> np.ndarray:
+        """[P, G] float64, mean expression of each perturbation."""
+
+    @property
+    def control_mean(self) -> np.ndarray:
+        """[G] float64."""
+
+    @property
+    def changes(self) -> np.ndarray:
+        """[P, G] float64, mean expression minus that of the controls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +68,9 @@ class Metric:
     """Column with the value that a guess gets; what is not above it is not marked as the best."""
     perfect: float | None = None
     """Value of two samples of one population, where an estimate can be better than that."""
+    compute: Callable[[Side, Side], np.ndarray] | None = None
+    """From the predicted and the real side to [P] float64, NaN where there is no value; ``None`` for metrics of
+    cell-eval and for those that are computed together (:mod:`bionemo.scale.eval.scores.prediction_scores`)."""
 
     @property
     def cell_eval(self) -> bool:
@@ -209,7 +242,12 @@ def _paper(metric: PaperMetric) -> Metric:
     )
 
 
-METRICS = (
+def _sd_ratio(pred: Side, real: Side) -> np.ndarray:
+    cells = ((pred.cells[pred.rows[name]], real.cells[rows]) for name, rows in real.rows.items())
+    return np.array([spread.sd_ratio(predicted, observed) for predicted, observed in cells])
+
+
+METRICS = [
     _theirs(
         "pearson_delta",
         "Pearson correlation over genes of predicted and real mean change",
@@ -266,7 +304,7 @@ METRICS = (
     _ours("residual_both", "PDCorr after removing both means", reads="training"),
     _ours(
         "sd_ratio", "median over genes of predicted by observed standard deviation", "one",
-        reads="cells",
+        reads="cells", compute=_sd_ratio,
     ),
     _ours(
         "calibration_error", "mean |share of real cells below a predicted quantile - its level|", "low",
@@ -290,12 +328,28 @@ METRICS = (
         "overlap_at_N and precision_at_N of genes drawn at random: the smaller number of significant genes / genes",
         "none", reads="tests", title="DEchance",
     ),
-)  # fmt: skip
+]  # fmt: skip
 """Every metric column, in the order of the results."""
 
 BY_COLUMN = {metric.column: metric for metric in METRICS}
-EXTRA_METRICS = tuple(metric.column for metric in METRICS if not metric.cell_eval)
-"""Columns that cell-eval has not."""
+
+
+def add_metric(metric: Metric) -> None:
+    """Add a metric to the results, the summary and the report of this process.
+
+    Raises:
+        ValueError: It has nothing that computes it, or its column is taken.
+    """
+    if metric.compute is None or metric.column in BY_COLUMN:
+        raise ValueError(f"{metric.column}: expected a new column and what computes it")
+    METRICS.append(metric)
+    BY_COLUMN[metric.column] = metric
+
+
+def extra_metrics() -> tuple[str, ...]:
+    """Return the columns that cell-eval does not compute."""
+    return tuple(metric.column for metric in METRICS if not metric.cell_eval)
+
 
 PAPER_NAMES = {metric.name: metric.cell_eval or metric.column for metric in PAPER_METRICS}
 """Name in the paper to the column that tables show under it: cell-eval's where it has one."""

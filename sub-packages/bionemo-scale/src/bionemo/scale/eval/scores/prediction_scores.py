@@ -12,7 +12,7 @@ from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError, ru
 from bionemo.scale.eval.cell_eval.newest import PREFIX
 from bionemo.scale.eval.metrics import formulas as metrics
 from bionemo.scale.eval.metrics import intervals, spread
-from bionemo.scale.eval.metrics.catalogue import EXTRA_METRICS
+from bionemo.scale.eval.metrics.catalogue import METRICS, extra_metrics
 from bionemo.scale.eval.metrics.residuals import residual_correlations
 from bionemo.scale.eval.scores.sides import Side, share_batches
 from bionemo.scale.eval.scores.task import CEILING, KEYS, Task
@@ -87,6 +87,7 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
         **_population_metrics(prediction, seed=task.seed),
         "pearson_delta_split": _split_correlation(pred, truth),
         "de_chance": _chance(results, num_genes=pred.means.shape[1]),
+        **{metric.column: metric.compute(pred, truth.side) for metric in METRICS if metric.compute is not None},
     }
     return Scored(
         cell_eval_results=results,
@@ -104,7 +105,7 @@ def _rows(table: pl.DataFrame, prediction: Prediction, own: dict[str, np.ndarray
         pl.lit(prediction.name).alias("model"),
         pl.lit(prediction.truth.context).alias("context"),
         *(pl.Series(name, [len(members) for members in rows.values()]) for name, rows in cells.items()),
-        *(pl.Series(name, own[name], dtype=pl.Float64) for name in EXTRA_METRICS),
+        *(pl.Series(name, own[name], dtype=pl.Float64) for name in extra_metrics()),
     ).select(*KEYS, pl.exclude(KEYS))
 
 
@@ -170,12 +171,10 @@ def _residuals(pred: Side, real: Side, trained: dict[str, np.ndarray] | None) ->
 
 def _population_metrics(prediction: Prediction, *, seed: int) -> dict[str, list[float]]:
     pred, truth = prediction.side, prediction.truth
-    scores: dict[str, list[float]] = {name: [] for name in ("sd_ratio", "calibration_error", "edistance", "mmd")}
+    scores: dict[str, list[float]] = {name: [] for name in ("calibration_error", "edistance", "mmd")}
     for name, observed in truth.samples.items():
-        cells = pred.cells[pred.rows[name]]
-        predicted = _sample(cells, truth.context, name, seed=seed)
+        predicted = _sample(pred.cells[pred.rows[name]], truth.context, name, seed=seed)
         distance = spread.compare(predicted, observed)
-        scores["sd_ratio"].append(spread.sd_ratio(cells, truth.side.cells[truth.side.rows[name]]))
         scores["calibration_error"].append(spread.calibration_error(predicted.cells, observed.cells))
         scores["edistance"].append(distance.edistance)
         scores["mmd"].append(distance.mmd)

@@ -5,11 +5,18 @@
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 from bionemo.scale.files.suggest import did_you_mean
+from bionemo.scale.flow.prior import PRIORS
+from bionemo.scale.model.condition import POOLINGS
 from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.types import InputError
+
+
+REGISTERED: dict[str, Mapping[str, Any]] = {"prior": PRIORS, "condition_pooling": POOLINGS}
+"""Fields whose values are the names in a table, to which an extension may add."""
 
 
 def size_fields(size: str) -> dict[str, int]:
@@ -39,7 +46,10 @@ def _parse(name: str, text: str, names: set[str], hints: dict[str, Any]) -> Any:
         near = did_you_mean(name, names)
         raise InputError(f"--set {name}={text}: there is no such field{'; ' if near else ''}{near}")
     hint = hints[name]
-    choices = [arg for arg in _alternatives(hint) if not isinstance(arg, type) and arg is not None]
+    choices = [
+        *REGISTERED.get(name, ()),
+        *(arg for arg in _alternatives(hint) if not isinstance(arg, type) and arg is not None),
+    ]
     if choices:
         if text not in choices:
             raise InputError(f"--set {name}: expected one of {', '.join(map(str, choices))}, found {text!r}")

@@ -10,11 +10,13 @@ import pytest
 from bionemo.scale.eval.cell_eval.adapter import metric_columns
 from bionemo.scale.eval.metrics.catalogue import (
     BY_COLUMN,
-    EXTRA_METRICS,
     FURTHER,
     HEADLINE,
     METRICS,
     PAPER_METRICS,
+    Metric,
+    add_metric,
+    extra_metrics,
     loss,
 )
 from bionemo.scale.eval.metrics.document import metric_tables, with_metric_tables
@@ -29,13 +31,13 @@ def test_every_column_of_the_results_is_explained_once():
     names = [metric.column for metric in METRICS]
     assert len(names) == len(set(names))
     assert tuple(name for name in names if BY_COLUMN[name].cell_eval) == metric_columns()
-    assert set(EXTRA_METRICS) == set(names) - set(metric_columns())
+    assert set(extra_metrics()) == set(names) - set(metric_columns())
 
 
 def test_every_metric_of_appendix_a_is_there():
     assert {metric.name for metric in PAPER_METRICS} == APPENDIX_A
     for metric in PAPER_METRICS:
-        assert metric.column in EXTRA_METRICS
+        assert metric.column in extra_metrics()
         assert metric.cell_eval is None or BY_COLUMN[metric.cell_eval].cell_eval
         assert metric.because
 
@@ -71,3 +73,13 @@ def test_every_row_of_a_generated_table_has_its_columns():
 def test_a_page_without_a_place_for_a_table():
     with pytest.raises(ValueError, match="expected .* once, found it 0 times"):
         with_metric_tables("# Metrics")
+
+
+def test_a_metric_must_be_new_and_computed():
+    fields = dict(formula="", best="low", source="ours", reads="means")
+    for metric in (
+        Metric(column="own", **fields),
+        Metric(column="mse", compute=lambda pred, real: pred.means, **fields),
+    ):
+        with pytest.raises(ValueError, match="expected a new column and what computes it"):
+            add_metric(metric)

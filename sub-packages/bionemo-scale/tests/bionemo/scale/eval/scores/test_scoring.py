@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError, metric_columns
-from bionemo.scale.eval.metrics.catalogue import EXTRA_METRICS
+from bionemo.scale.eval.metrics.catalogue import extra_metrics
 from bionemo.scale.eval.scores import prediction_scores, sides
 from bionemo.scale.eval.scores.scoring import score_contexts
 from bionemo.scale.eval.scores.task import KEYS, Model, Task
@@ -37,7 +37,7 @@ def test_rows_and_columns(task):
     assert [item.context for item in scored] == ["CD8 T", "NK"]
     assert heard == ["CD8 T / model", "CD8 T / control", "NK / model", "NK / control"]
     frame = pl.concat(item.scores for item in scored)
-    assert frame.columns == [*KEYS, *metric_columns(), *EXTRA_METRICS]
+    assert frame.columns == [*KEYS, *metric_columns(), *extra_metrics()]
     assert frame["model"].to_list() == ["model", "control"] * 2
     assert frame["cells_real"].to_list() == [79, 79, 55, 55]
     assert frame["cells_real"].to_list() == frame["cells_pred"].to_list()
@@ -72,7 +72,7 @@ def test_no_predicted_change_has_no_correlation(task):
 
 def test_no_nan_is_left(task):
     for scored in score_contexts(task):
-        for name in (*metric_columns(), *EXTRA_METRICS):
+        for name in (*metric_columns(), *extra_metrics()):
             assert not scored.scores[name].is_nan().any(), name
 
 
