@@ -16,6 +16,10 @@ from torch import Tensor
 
 Space = Literal["x", "v"]
 """x: the endpoint Z_1; v: the displacement U."""
+LossSpace = Literal["x", "v", "jit-v"]
+"""Where the flow loss is taken; jit-v: the velocity that an endpoint stands for at (Z_t, t), as JiT defines it."""
+LEAST_TIME_LEFT = 0.05
+"""What "jit-v" takes 1 - t for at least, as JiT does: its weight would have no bound at the end of the path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,18 +48,31 @@ def flow_loss(
     *,
     start: Float[Tensor, "B N D"],
     target: Float[Tensor, "B N D"],
-    loss_space: Space,
+    loss_space: LossSpace,
+    t: Float[Tensor, " B"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean squared error of the endpoint (equation 25) or of the displacement (equation 26).
+    """Mean squared error of the endpoint (equation 25), of the displacement (equation 26) or of JiT's velocity.
 
     Averaged over sets, cells and latent coordinates, so that its weight does not depend on the model's width.
     Both spaces subtract the same start, so it cancels: for the same prediction the two losses are the same number with
     the same gradient (up to rounding), whatever the head predicts.
+
+    JiT's velocity is ``(Z_1 - z_t) / (1 - t)``, the same z_t for the predicted and the true endpoint. It cancels too, and
+    the error of the endpoint is left, weighted by ``1 / max(1 - t, LEAST_TIME_LEFT)^2``.
+
+    Args:
+        prediction: From :func:`interpret`.
+        start: Start of the path.
+        target: Z_1.
+        loss_space: Which of the three.
+        t: Time of each set, for "jit-v".
     """
-    if loss_space == "x":
-        error = prediction.endpoint - target
-    else:
+    if loss_space == "v":
         error = prediction.displacement - (target - start)
+    else:
+        error = prediction.endpoint - target
+    if loss_space == "jit-v":
+        error = error / (1 - t).clamp_min(LEAST_TIME_LEFT)[:, None, None]
     return error.float().square().mean()
 
 

@@ -13,10 +13,6 @@ from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.layers import Linear, shallow_copy
 
 
-LABEL_SCALE = 10.0
-"""Factor on label embeddings. Adam moves every weight by about the learning rate, and a label's row only in the steps
-that draw the label: the factor makes that movement count."""
-
 
 class ConditionEncoder(nn.Module):
     """Embeds cell type, perturbation and batch, projects them to the latent width and pools them to one token.
@@ -31,7 +27,8 @@ class ConditionEncoder(nn.Module):
         self.cell_type = nn.Embedding(config.num_cell_types + 1, config.condition_size)
         self.perturbation = PerturbationEncoder(config)
         self.batch = nn.Embedding(config.num_batches + 1, config.condition_size)
-        self.projection = Linear(config, config.condition_size, config.hidden_size)
+        self.label_scale = config.label_scale
+        self.projection = Linear(config, config.condition_size, config.hidden_size, bias=config.condition_bias)
         self.pool = POOLINGS[config.condition_pooling](config)
 
     def forward(
@@ -39,7 +36,7 @@ class ConditionEncoder(nn.Module):
     ) -> Float[Tensor, "B D"]:
         """Return the condition token of each set."""
         labels = (self.cell_type(cell_type), self.perturbation(perturbation), self.batch(batch))
-        return self.pool(self.projection(LABEL_SCALE * torch.stack(labels, dim=1)))
+        return self.pool(self.projection(self.label_scale * torch.stack(labels, dim=1)))
 
 
 class PerturbationEncoder(nn.Module):
@@ -71,7 +68,7 @@ class PerturbationEncoder(nn.Module):
         self.register_buffer("doses", torch.full(members.shape, -1.0) if has_doses else None)
 
     def forward(self, perturbation: Int64[Tensor, " B"]) -> Float[Tensor, "B E"]:
-        """Return the embedding of each label, before :data:`LABEL_SCALE`."""
+        """Return the embedding of each label, before ``label_scale``."""
         agents = self.members[perturbation]
         named = agents >= 0
         agents = agents.clamp_min(0)
@@ -118,6 +115,10 @@ def _widen(table: Tensor, width: int) -> Tensor:
     return nn.functional.pad(table, (0, width - table.shape[1]), value=-1)
 
 
+def _square(config: ScaleModelConfig) -> Linear:
+    return Linear(config, config.hidden_size, config.hidden_size, bias=config.condition_bias)
+
+
 class MeanPool(nn.Module):
     """Uniform weights."""
 
@@ -135,7 +136,7 @@ class TokenPool(nn.Module):
     def __init__(self, config: ScaleModelConfig):
         super().__init__()
         self.norm = config.condition_qk_norm
-        self.score = Linear(config, config.hidden_size, config.hidden_size)
+        self.score = _square(config)
         self.query = nn.Parameter(torch.empty(config.hidden_size))
 
     def forward(self, tokens: Float[Tensor, "B C D"]) -> Float[Tensor, "B D"]:
@@ -150,7 +151,7 @@ class AttentionPool(nn.Module):
     def __init__(self, config: ScaleModelConfig):
         super().__init__()
         self.norm = config.condition_qk_norm
-        self.query, self.key, self.value = (Linear(config, config.hidden_size, config.hidden_size) for _ in range(3))
+        self.query, self.key, self.value = (_square(config) for _ in range(3))
 
     def forward(self, tokens: Float[Tensor, "B C D"]) -> Float[Tensor, "B D"]:
         """Pool the tokens of each set."""
@@ -165,7 +166,7 @@ class SeedPool(nn.Module):
         super().__init__()
         self.norm = config.condition_qk_norm
         self.seed = nn.Parameter(torch.empty(1, config.hidden_size))
-        self.query, self.key, self.value = (Linear(config, config.hidden_size, config.hidden_size) for _ in range(3))
+        self.query, self.key, self.value = (_square(config) for _ in range(3))
 
     def forward(self, tokens: Float[Tensor, "B C D"]) -> Float[Tensor, "B D"]:
         """Pool the tokens of each set."""

@@ -111,14 +111,25 @@ class ScaleModelConfig(TransformerConfig):
     has touched."""
     batch_dropout: float = roles.objective(0.1)
     """Likewise for the batch, so that controls of a batch that was not trained can be predicted from."""
+    label_scale: float = roles.architecture(10.0)
+    """Factor on label embeddings. Beyond the paper, where it is 1: Adam moves every weight by about the learning rate,
+    and a label's row only in the steps that draw the label; the factor makes that movement count."""
+    condition_bias: bool = roles.architecture(True)
+    """Whether the linear maps of the condition (equations 31 to 33) have biases. The paper writes none."""
+    latent_norm: bool = roles.architecture(True)
+    """Whether a latent cell is normalised to mean 0 and variance 1 over its coordinates. Beyond the paper: without it
+    the flow loss can be lowered by shrinking the latent space."""
+    transport_norm: bool = roles.architecture(True)
+    """Whether a norm follows the last transport block. Beyond the paper, which has the head read the last block."""
     anchor: Literal["none", "additive"] = roles.architecture("none")
     """"additive": controls are first moved by the mean effect of their perturbation over the training contexts, and
     the network transports them from there. Beyond the paper."""
 
     parameterization: Literal["x", "v"] = roles.architecture("x")
     """What the head predicts: endpoint or displacement (equations 27 to 30)."""
-    loss_space: Literal["x", "v"] = roles.objective("x")
-    """Where the flow loss is taken."""
+    loss_space: Literal["x", "v", "jit-v"] = roles.objective("x")
+    """Where the flow loss is taken: equation 25, equation 26, or the velocity as JiT takes it, which weighs the
+    endpoint's squared error by 1 / (1 - t)^2."""
     prior: str = roles.objective("control")
     """Where the path starts: a name in :data:`bionemo.scale.flow.prior.PRIORS`."""
     start_share: float = roles.objective(0.5)
@@ -130,6 +141,9 @@ class ScaleModelConfig(TransformerConfig):
     paper."""
     stop_gradient_target: bool = roles.objective(False)
     """Whether the flow loss leaves Z_1 alone. Beyond the paper."""
+    decoder_bias: Literal["mean", "zero"] = roles.objective("mean")
+    """What the decoder's last bias starts as: the mean expression of the training cells, or zero as the other biases.
+    Beyond the paper: from zero the decoder takes hundreds of steps to reach the mean."""
     autoencoder_weight: float = roles.objective(10.0)
     """Weight of the autoencoding loss against the flow loss."""
     mmd_weight: float = roles.objective(0.5)

@@ -24,14 +24,14 @@ from bionemo.scale.megatron.kernels import fp8_multiple
 class Linear(nn.Module):
     """A linear map with its output features split over ranks and gathered again."""
 
-    def __init__(self, config: TransformerConfig, input_size: int, output_size: int):
+    def __init__(self, config: TransformerConfig, input_size: int, output_size: int, *, bias: bool = True):
         super().__init__()
         self.linear = ColumnParallelLinear(
             input_size,
             output_size,
             config=config,
             init_method=config.init_method,
-            bias=True,
+            bias=bias,
             gather_output=True,
             tp_group=get_tensor_model_parallel_group(),
         )

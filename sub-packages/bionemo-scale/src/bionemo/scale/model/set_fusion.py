@@ -13,8 +13,8 @@ from bionemo.scale.model.layers import Mlp
 class SetFusion(nn.Module):
     """s = rho(mean phi(h_i)) and z_i = psi(h_i, s).
 
-    The latent is normalised to zero mean and unit variance over its coordinates (no learned scale), so that the flow
-    loss cannot be lowered by shrinking the latent space.
+    With ``latent_norm`` the latent is normalised to zero mean and unit variance over its coordinates (no learned scale),
+    so that the flow loss cannot be lowered by shrinking the latent space.
     """
 
     def __init__(self, config: ScaleModelConfig, input_size: int):
@@ -23,7 +23,8 @@ class SetFusion(nn.Module):
         self.phi = Mlp(config, input_size, width, width)
         self.rho = Mlp(config, width, width, width)
         self.psi = Mlp(config, input_size + width, config.hidden_size, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, elementwise_affine=False)
+        normed = config.latent_norm
+        self.norm = nn.LayerNorm(config.hidden_size, elementwise_affine=False) if normed else nn.Identity()
 
     def summarize(self, h: Float[Tensor, "B N H"]) -> Float[Tensor, "B S"]:
         """Return the population summary s, the same for any order of the cells (equation 7)."""

@@ -39,6 +39,7 @@ class TransportBlocks(nn.Module):
         self.blocks = TransformerBlock(
             config,
             block_submodules(config, TransportLayer, layer_spec=config.layer_spec),
+            post_layer_norm=config.transport_norm,
             post_process=is_last_stage,
         )
 

@@ -14,8 +14,6 @@ from megatron.core import parallel_state
 from megatron.core.transformer.transformer_layer import TransformerLayer
 from torch import Tensor, nn
 
-from bionemo.scale.model.condition import LABEL_SCALE
-
 
 def init_weights(model: nn.Module, *, seed: int) -> None:
     """Set every parameter of the network.
@@ -25,7 +23,7 @@ def init_weights(model: nn.Module, *, seed: int) -> None:
     ============================================  =======================================
     norm weight, any bias                          1, 0
     seed and query vectors                         normal, standard deviation 1
-    label embeddings                               normal, standard deviation 1 / LABEL_SCALE
+    label embeddings                               normal, standard deviation 1 / label_scale
     gene token embeddings                          normal, standard deviation 0.1
     linear weights                                 normal, variance 1 / inputs
     linear weights that end a residual branch      the same, divided by 2 * layers of its block
@@ -60,7 +58,7 @@ def _standard_deviation(name: str, shape: tuple[int, ...], model: nn.Module) -> 
         return 0.1
     # Linear weights are called so by every linear module; what is left are embeddings and single vectors.
     if "linear" not in name:
-        return 1.0 if ".pool." in name else 1.0 / LABEL_SCALE
+        return 1.0 if ".pool." in name else 1.0 / model.config.label_scale
     if "expression_decoder" in name and "linear_fc2" in name:
         return 0.1 / math.sqrt(shape[-1])
     residual_branch = ".layers." in name and ("linear_proj" in name or "linear_fc2" in name)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bionemo.scale.files.text import read_yaml
+from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
@@ -51,7 +52,7 @@ def size_defaults(size: str | None) -> SizeDefaults:
 
 
 def train_settings(size: str | None, *, store: Path, out: Path, **chosen: Any) -> TrainSettings:
-    """Return the settings of a run: those chosen, then those of the size, then those of :class:`TrainSettings`.
+    """Return the settings of a run: those chosen, of the preset, of the size, of :class:`TrainSettings`, in this order.
 
     Args:
         size: Name of the size; ``None`` is that of the checkpoint the run starts from, or small.
@@ -67,7 +68,10 @@ def train_settings(size: str | None, *, store: Path, out: Path, **chosen: Any) -
         size = TrainSettings.size
     # A run that goes on knows better than the one it started from, which may have moved.
     known = size_defaults(size).settings if size else _settings_of_run(out) or _settings_of_run(Path(start))
-    return TrainSettings.make(store=store, out=out, size=size, **{**known, **chosen})
+    named = TrainSettings.checked(preset=chosen.get("preset", TrainSettings.preset))
+    return TrainSettings.make(
+        store=store, out=out, size=size, **{**known, **PRESETS[named["preset"]].settings, **chosen}
+    )
 
 
 def _settings_of_run(path: Path) -> dict[str, Any]:

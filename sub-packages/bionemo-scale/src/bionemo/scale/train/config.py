@@ -61,7 +61,7 @@ class ScaleConfig(
             self.update_model_from_checkpoint(model, self.initial_ckpt_path)
         else:
             init_weights(model, seed=self.seed)
-            if self.tables_file:
+            if self.tables_file and self.decoder_bias == "mean":
                 set_decoder_bias(model, self.tables_file)
         if self.tables_file:
             # After a checkpoint too: labels and effects are those of this run's training data.

@@ -34,11 +34,14 @@ def path_placement(config: ScaleModelConfig, batch: CellBatch) -> PlaceOnPath:
 
     def place(z_0: Float[Tensor, "B N D"], z_1: Float[Tensor, "B N D"]):
         start = PRIORS[config.prior](z_0, batch["seed"])
-        t = sample_times(batch["seed"], start_share=config.start_share, device=z_0.device)
-        sample = sample_path(start=start, target=z_1, t=t)
+        sample = sample_path(start=start, target=z_1, t=_times(batch, config, z_0))
         return sample.z_t, sample.t
 
     return place
+
+
+def _times(batch: CellBatch, config: ScaleModelConfig, like: Tensor) -> Float[Tensor, " B"]:
+    return sample_times(batch["seed"], start_share=config.start_share, device=like.device)
 
 
 def pair_cells(config: ScaleModelConfig, batch: CellBatch) -> CellBatch:
@@ -100,11 +103,12 @@ def objective(
 def _flow_term(
     output: ScaleOutput, batch: CellBatch, config: ScaleModelConfig
 ) -> tuple[Prediction, Float[Tensor, ""]]:
-    # The last stage was not told the start; the sets' seeds give the same one again.
+    # The last stage was not told the start and the time; the sets' seeds give the same ones again.
     start = PRIORS[config.prior](output.z_0, batch["seed"])
     target = output.z_1.detach() if config.stop_gradient_target else output.z_1
     prediction = interpret(output.head, start=start, parameterization=config.parameterization)
-    return prediction, flow_loss(prediction, start=start, target=target, loss_space=config.loss_space)
+    t = _times(batch, config, start) if config.loss_space == "jit-v" else None
+    return prediction, flow_loss(prediction, start=start, target=target, loss_space=config.loss_space, t=t)
 
 
 def _endpoint_term(

@@ -12,6 +12,7 @@ from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.limits import COUNT, NOT_NEGATIVE, SEED, SHARE, Limits
 from bionemo.scale.options.settings import Settings
+from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.types import InputError
 
 
@@ -39,6 +40,9 @@ class TrainSettings(Settings):
     """Run folder."""
     size: str | None = option("small", choices=SIZES)
     """Size of the network; none is the network of the checkpoint that a run starts from."""
+    preset: str = option("default", choices=PRESETS)
+    """Settings besides the size: paper is the paper's equations as written, default what this package adds to them.
+    Any other option goes before those of a preset."""
     max_steps: int = option(500, limits=COUNT)
     """Optimizer steps."""
     seed: int = option(0, limits=SEED)

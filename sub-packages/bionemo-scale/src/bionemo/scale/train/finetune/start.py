@@ -12,6 +12,7 @@ from bionemo.scale.megatron.roles import Role, names_of
 from bionemo.scale.model.checkpoint import find_checkpoint, read_config
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.train.finetune.transfer import Match, Matches, match
+from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.fields import size_fields
 from bionemo.scale.types import DataCard, InputError
@@ -70,14 +71,15 @@ def check_architecture(settings: TrainSettings, overrides: dict[str, Any], start
     named = {} if settings.size is None else size_fields(settings.size)
     options = [(f"--size {settings.size}", named, "leave --size out")]
     architecture = names_of(ScaleModelConfig, Role.ARCHITECTURE)
-    fixed = {name: value for name, value in overrides.items() if name in architecture}
-    if settings.lora and not overrides.get("ema_decay", start.config.ema_decay):
+    of_preset = {name: value for name, value in PRESETS[settings.preset].fields.items() if name not in overrides}
+    if settings.lora and not {**of_preset, **overrides}.get("ema_decay", start.config.ema_decay):
         raise InputError(
             "--lora: expected ema_decay above 0, as the average of the weights is what holds the adapters"
         )
-    options += [("--set", fixed, "only how it is trained can be changed")]
+    options += [("--set", overrides, "only how it is trained can be changed")]
+    options += [(f"--preset {settings.preset}", of_preset, "leave --preset out")]
     for option, fields, advice in options:
-        for name, value in fields.items():
+        for name, value in ((name, value) for name, value in fields.items() if name in architecture):
             expected = getattr(start.config, name)
             if value != expected:
                 raise InputError(

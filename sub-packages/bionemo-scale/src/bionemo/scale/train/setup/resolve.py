@@ -25,6 +25,7 @@ from bionemo.scale.train.finetune.start import (
     inherited_fields,
 )
 from bionemo.scale.train.finetune.transfer import Matches
+from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.fields import parse_overrides, size_fields
 from bionemo.scale.train.setup.run_folder import check_same_run, description, shards_optimizer
@@ -105,7 +106,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
 def network_fields(
     settings: TrainSettings, card: DataCard, perturbations: Perturbations, start: Start | None = None
 ) -> dict[str, Any]:
-    """Return the network's fields: a size's or a checkpoint's, the data's dimensions, the layout, the user's own.
+    """Return the network's fields: a size's or a checkpoint's, a preset's, the data's dimensions, the layout, the user's own.
 
     Raises:
         InputError: If they do not fit one another.
@@ -118,6 +119,7 @@ def network_fields(
     fields: dict[str, Any] = {
         "perturbation_source": "learned" if features is None else "both",
         **(size_fields(settings.size) if start is None else inherited_fields(start)),
+        **PRESETS[settings.preset].fields,
         **{name: getattr(card, name) for name in _SEPARATORS if getattr(card, name)},
         "num_genes": len(card.genes),
         "num_cell_types": len(card.cell_types),

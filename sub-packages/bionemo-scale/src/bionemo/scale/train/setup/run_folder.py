@@ -57,6 +57,7 @@ def check_same_run(out: Path, described: dict[str, Any]) -> None:
     if not path.exists():
         return
     earlier = {"model": {}, "run": {}, **read_yaml(path)}
+    _check_same_preset(path, earlier, described)
     may_differ = names_of(ScaleModelConfig, Role.LAYOUT)
     for name, value in described["model"].items():
         # A run of an earlier version says nothing of some fields.
@@ -80,6 +81,17 @@ def check_same_run(out: Path, described: dict[str, Any]) -> None:
                 f"{path}: the run folder holds another run: expected --{name.replace('_', '-')} {before}, "
                 f"found {value}; choose another --out, or remove the folder"
             )
+
+
+def _check_same_preset(path: Path, earlier: dict[str, Any], described: dict[str, Any]) -> None:
+    """Name the preset, rather than the first of many fields that differ with it."""
+    # A run of an earlier version has no preset.
+    before, value = (run.get("preset", TrainSettings.preset) for run in (earlier["run"], described["run"]))
+    if before != value:
+        raise InputError(
+            f"{path}: the run folder holds another run: expected --preset {before}, found {value}; choose another "
+            "--out, or remove the folder"
+        )
 
 
 def _check_same_store(path: Path, earlier: dict[str, Any], described: dict[str, Any]) -> None:

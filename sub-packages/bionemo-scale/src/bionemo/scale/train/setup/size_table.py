@@ -14,6 +14,7 @@ from bionemo.scale.megatron.roles import Role
 from bionemo.scale.model.size.count import TensorCount, count_tensors
 from bionemo.scale.model.size.sizes import REFERENCE_DATA
 from bionemo.scale.train.finetune.start import check_architecture, find_start, inherited_fields
+from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import FREEZABLE, TrainSettings
 from bionemo.scale.train.setup.fields import size_fields
 from bionemo.scale.train.setup.resolve import checked_config, read_overrides
@@ -40,7 +41,8 @@ def size_table(settings: TrainSettings, *, with_store: bool) -> str:
             data = {f"num_{name}": len(getattr(store.card, name)) for name in _VOCABULARIES}
         decided = frozenset(Role)
     overrides = read_overrides(settings, decided=decided)
-    config = checked_config({**_network(settings, overrides), **data, **overrides})
+    of_preset = PRESETS[settings.preset].fields
+    config = checked_config({**_network(settings, overrides), **of_preset, **data, **overrides})
     with model_parallel():
         count = count_tensors(config)
     memory = training_memory(
