@@ -39,6 +39,27 @@ def test_a_recipe_trains_what_the_command_trains(size: str, tmp_path: Path):
     assert settings_from(step.arguments) == expected
 
 
+def test_a_recipe_of_a_preset_trains_what_the_command_trains(tmp_path: Path):
+    step = tasks.step_of(tasks.pretrain_recipe("tiny", tmp_path / "store", tmp_path / "run", preset="paper"))
+    expected = train_settings("tiny", store=tmp_path / "store", out=tmp_path / "run", preset="paper")
+    assert (expected.weighting, expected.blind_share, expected.overrides) == ("proportional", 0, {})
+    assert settings_from(step.arguments) == expected
+
+
+def test_a_field_of_a_preset_can_be_changed(tmp_path: Path):
+    recipe = tasks.pretrain_recipe("tiny", tmp_path, tmp_path / "run", preset="paper")
+    recipe.model.latent_norm, recipe.data.weighting = True, "tempered"
+    settings = settings_from(tasks.step_of(recipe).arguments)
+    assert (settings.overrides, settings.weighting, settings.control_share) == ({"latent_norm": "True"}, "tempered", 0)
+
+
+def test_a_preset_is_not_half_of_a_recipe(tmp_path: Path):
+    recipe = tasks.pretrain_recipe("tiny", tmp_path, tmp_path / "run")
+    recipe.model.preset = "paper"
+    with pytest.raises(InputError, match="model.preset=paper: expected a recipe .* choose one that ends in _paper"):
+        tasks.step_of(recipe)
+
+
 def test_changed_fields_reach_the_command(tmp_path: Path):
     recipe = tasks.pretrain_recipe("tiny", tmp_path, tmp_path / "run", devices=2)
     recipe.model.prior = "gaussian_mix"

@@ -57,8 +57,8 @@ def flow_loss(
     Both spaces subtract the same start, so it cancels: for the same prediction the two losses are the same number with
     the same gradient (up to rounding), whatever the head predicts.
 
-    JiT's velocity is ``(Z_1 - z_t) / (1 - t)``, the same z_t for the predicted and the true endpoint. It cancels too, and
-    the error of the endpoint is left, weighted by ``1 / max(1 - t, LEAST_TIME_LEFT)^2``.
+    JiT's velocity is ``(Z_1 - z_t) / (1 - t)``, with the same z_t for the predicted and the true endpoint. It cancels
+    too, and the error of the endpoint is left, weighted by ``1 / max(1 - t, LEAST_TIME_LEFT)^2``.
 
     Args:
         prediction: From :func:`interpret`.

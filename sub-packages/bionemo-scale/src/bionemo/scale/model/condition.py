@@ -13,7 +13,6 @@ from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.layers import Linear, shallow_copy
 
 
-
 class ConditionEncoder(nn.Module):
     """Embeds cell type, perturbation and batch, projects them to the latent width and pools them to one token.
 

@@ -13,8 +13,8 @@ from bionemo.scale.model.layers import Mlp
 class SetFusion(nn.Module):
     """s = rho(mean phi(h_i)) and z_i = psi(h_i, s).
 
-    With ``latent_norm`` the latent is normalised to zero mean and unit variance over its coordinates (no learned scale),
-    so that the flow loss cannot be lowered by shrinking the latent space.
+    With ``latent_norm`` the latent is normalised to zero mean and unit variance over its coordinates (no learned
+    scale), so that the flow loss cannot be lowered by shrinking the latent space.
     """
 
     def __init__(self, config: ScaleModelConfig, input_size: int):

@@ -13,6 +13,7 @@ group belongs to the trainer. The functions at the end make the groups of a size
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from bionemo.scale.megatron.roles import kinds
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.recipes.defaults import size_defaults
+from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
@@ -76,17 +78,18 @@ _ARCHITECTURE = _group("_Architecture", ScaleModelConfig, _chosen_fields())
 _TRAINER_FIELDS = tuple(
     field.name
     for field in dataclasses.fields(TrainSettings)
-    if field.name not in (*DATA_FIELDS, *OPTIM_FIELDS, "size", "overrides")
+    if field.name not in (*DATA_FIELDS, *OPTIM_FIELDS, "size", "preset", "overrides")
 )
 
 Model = dataclasses.make_dataclass(
     "Model",
-    [("size", typing.Optional[str], "small")],  # noqa: UP045 - NeMo-Run reads no other spelling
+    # NeMo-Run reads no other spelling.
+    [("size", typing.Optional[str], "small"), ("preset", typing.Optional[str], TrainSettings.preset)],  # noqa: UP045
     bases=(_ARCHITECTURE,),
     frozen=True,
     kw_only=True,
 )
-"""A size, and every field of the network that a run may choose; ``None`` is as in the checkpoint that is
+"""A size, a preset, and every field of the network that a run may choose; ``None`` is as in the checkpoint that is
 fine-tuned."""
 Model.__module__ = __name__
 Data = _group("Data", TrainSettings, DATA_FIELDS)
@@ -105,15 +108,17 @@ Evaluate = _group("Evaluate", EvaluateSettings)
 _PATHS = {"store": "data.store", "out": "trainer.out"}
 
 
-def architecture(size: str) -> dict[str, Any]:
+def architecture(size: str, preset: str = TrainSettings.preset) -> dict[str, Any]:
     """Return every field of a size's network that a recipe may change, with its value.
 
     Raises:
-        InputError: There is no such size.
+        InputError: There is no such size or preset.
     """
-    if size not in SIZES:
-        raise InputError(f"model.size must be one of {', '.join(SIZES)}, found {size!r}")
-    return {field.name: SIZES[size].get(field.name, field.default) for field in dataclasses.fields(_ARCHITECTURE)}
+    for name, value, table in (("size", size, SIZES), ("preset", preset, PRESETS)):
+        if value not in table:
+            raise InputError(f"model.{name} must be one of {', '.join(table)}, found {value!r}")
+    known = {**SIZES[size], **PRESETS[preset].fields}
+    return {field.name: known.get(field.name, field.default) for field in dataclasses.fields(_ARCHITECTURE)}
 
 
 def join(*, model: Any, data: Any, optim: Any, trainer: Any) -> TrainSettings:
@@ -127,12 +132,24 @@ def join(*, model: Any, data: Any, optim: Any, trainer: Any) -> TrainSettings:
         if values[name] is None:
             raise InputError(f"{option}: expected a path, found none; give {option}=PATH")
     fields = _values(model)
-    size = fields.pop("size")
-    as_it_is = {} if size is None else architecture(size)
+    size, preset = fields.pop("size"), fields.pop("preset") or TrainSettings.preset
+    as_it_is = {} if size is None else architecture(size, preset)
+    _check_written_out(preset, values)
     overrides = {
         name: str(value) for name, value in fields.items() if value is not None and value != as_it_is.get(name)
     }
-    return TrainSettings.make(size=size, overrides=overrides, **values)
+    return TrainSettings.make(size=size, preset=preset, overrides=overrides, **values)
+
+
+def _check_written_out(preset: str, given: Mapping[str, Any]) -> None:
+    """Refuse a preset that was put into a recipe of another: a recipe holds every value of its own preset."""
+    named = PRESETS[preset].settings if preset in PRESETS else {}
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainSettings)}
+    if named and all(given[name] == defaults[name] for name in named):
+        raise InputError(
+            f"model.preset={preset}: expected a recipe whose other fields are the preset's too, found those of "
+            f"{TrainSettings.preset}; choose one that ends in _{preset}"
+        )
 
 
 def restore(source: type[Any], group: Any) -> Any:
@@ -154,13 +171,13 @@ def _values(group: Any) -> dict[str, Any]:
     return {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}
 
 
-def model(size: str = "small") -> run.Config[Model]:
+def model(size: str = "small", *, preset: str = TrainSettings.preset) -> run.Config[Model]:
     """Return the network of a size, with every field that a run may change.
 
     Raises:
-        InputError: There is no such size.
+        InputError: There is no such size or preset.
     """
-    return run.Config(Model, size=size, **architecture(size))
+    return run.Config(Model, size=size, preset=preset, **architecture(size, preset))
 
 
 def model_of_checkpoint() -> run.Config[Model]:
@@ -168,27 +185,34 @@ def model_of_checkpoint() -> run.Config[Model]:
     return run.Config(Model, **{field.name: None for field in dataclasses.fields(Model)})
 
 
-def data(size: str = "small", store: Path | None = None) -> run.Config[Data]:
+def data(size: str = "small", store: Path | None = None, *, preset: str = TrainSettings.preset) -> run.Config[Data]:
     """Return how cell sets are drawn from a store."""
-    return _of_size(Data, size, store=store)
+    return _of_size(Data, size, preset, store=store)
 
 
-def optim(size: str = "small") -> run.Config[Optim]:
+def optim(size: str = "small", *, preset: str = TrainSettings.preset) -> run.Config[Optim]:
     """Return the optimizer and its schedule."""
-    return _of_size(Optim, size)
+    return _of_size(Optim, size, preset)
 
 
 def trainer(
-    size: str = "small", out: Path | None = None, num_nodes: int | None = None, devices: int | None = None
+    size: str = "small",
+    out: Path | None = None,
+    num_nodes: int | None = None,
+    devices: int | None = None,
+    *,
+    preset: str = TrainSettings.preset,
 ) -> run.Config[Trainer]:
     """Return the length and the layout of a run; ``None`` takes what the size does by default."""
     chosen = {"num_nodes": num_nodes, "devices": devices}
-    return _of_size(Trainer, size, out=out, **{name: value for name, value in chosen.items() if value is not None})
+    return _of_size(
+        Trainer, size, preset, out=out, **{name: value for name, value in chosen.items() if value is not None}
+    )
 
 
-def _of_size(group: type, size: str, **chosen: object) -> run.Config:
+def _of_size(group: type, size: str, preset: str, **chosen: object) -> run.Config:
     """Return a group with every value written out: a recipe that is read says all of what it does."""
-    values = {**size_defaults(size).settings, **chosen}
+    values = {**size_defaults(size).settings, **PRESETS[preset].settings, **chosen}
     return run.Config(
         group, **{field.name: values.get(field.name, _default(field)) for field in dataclasses.fields(group)}
     )

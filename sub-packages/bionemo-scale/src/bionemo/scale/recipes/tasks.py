@@ -33,6 +33,8 @@ from bionemo.scale.recipes.steps import (
     prepare_step,
     train_step,
 )
+from bionemo.scale.train.presets import PRESETS
+from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError, ObsKeys
 
 
@@ -143,6 +145,8 @@ def pretrain_recipe(
     out: Path | None = None,
     num_nodes: int | None = None,
     devices: int | None = None,
+    *,
+    preset: str = TrainSettings.preset,
 ) -> run.Partial:
     """Return the training of a model of a size.
 
@@ -153,13 +157,14 @@ def pretrain_recipe(
         out: Run folder.
         num_nodes: Machines; ``None`` takes what the size does by default.
         devices: Processes of a machine.
+        preset: A name in :mod:`bionemo.scale.train.presets`.
     """
     return run.Partial(
         pretrain,
-        model=groups.model(size),
-        data=groups.data(size, store),
-        optim=groups.optim(size),
-        trainer=groups.trainer(size, out, num_nodes, devices),
+        model=groups.model(size, preset=preset),
+        data=groups.data(size, store, preset=preset),
+        optim=groups.optim(size, preset=preset),
+        trainer=groups.trainer(size, out, num_nodes, devices, preset=preset),
     )
 
 
@@ -201,33 +206,37 @@ def evaluate_recipe(
     return run.Partial(evaluate, settings=run.Config(Evaluate, pred=list(pred), real=real, out=out, store=store))
 
 
-def _register(size: str) -> None:
-    """Register the recipe and the parts of a size under its name."""
+def _register(size: str, preset: str) -> None:
+    """Register the recipe and the parts of a size and a preset under their name."""
 
     def recipe() -> run.Partial:
-        return pretrain_recipe(size)
+        return pretrain_recipe(size, preset=preset)
 
-    recipe.__doc__ = f"Train the {size} model. Needs {size_defaults(size).needs}."
-    name = f"scale_{size}"
-    run.cli.factory(name=name, target=pretrain)(recipe)
-
-    def tuned() -> run.Partial:
-        return finetune_recipe(size)
-
-    tuned.__doc__ = f"Fine-tune a {size} model. Needs {size_defaults(size).needs}."
-    run.cli.factory(name=name, target=finetune)(tuned)
+    kind = size if preset == TrainSettings.preset else f"{size}_{preset}"
+    recipe.__doc__ = f"Train the {size} model, preset {preset}. Needs {size_defaults(size).needs}."
+    run.cli.factory(name=f"scale_{kind}", target=pretrain)(recipe)
     made: dict[type, Callable] = {Model: groups.model, Data: groups.data, Optim: groups.optim, Trainer: groups.trainer}
     for group, make in made.items():
 
         def part(make: Callable = make) -> run.Config:
-            return make(size)
+            return make(size, preset=preset)
 
-        part.__doc__ = f"The {group.__name__.lower()} of the {size} recipe."
-        run.cli.factory(name=name, target=group)(part)
+        part.__doc__ = f"The {group.__name__.lower()} of the {kind} recipe."
+        run.cli.factory(name=f"scale_{kind}", target=group)(part)
+
+
+def _register_finetuning(size: str) -> None:
+    def tuned() -> run.Partial:
+        return finetune_recipe(size)
+
+    tuned.__doc__ = f"Fine-tune a {size} model. Needs {size_defaults(size).needs}."
+    run.cli.factory(name=f"scale_{size}", target=finetune)(tuned)
 
 
 for _size in SIZES:
-    _register(_size)
+    for _preset in PRESETS:
+        _register(_size, _preset)
+    _register_finetuning(_size)
 run.cli.factory(name="scale_prepare", target=prepare, is_target_default=True)(prepare_recipe)
 run.cli.factory(name="scale_infer", target=infer, is_target_default=True)(infer_recipe)
 run.cli.factory(name="scale_evaluate", target=evaluate, is_target_default=True)(evaluate_recipe)

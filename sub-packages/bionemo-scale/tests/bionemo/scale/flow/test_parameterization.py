@@ -66,6 +66,18 @@ def test_both_losses_and_their_gradients_agree(pred, tensors):
         torch.testing.assert_close(of_x, of_v)
 
 
+@pytest.mark.parametrize("pred", "xv")
+def test_the_loss_of_jit_is_that_of_its_velocities(pred, tensors):
+    """Both endpoints as velocities at (Z_t, t), with 1 - t no less than 0.05."""
+    output, start, target = tensors.values()
+    t = torch.tensor([0.3, 0.99])
+    prediction = interpret(output, start=start, parameterization=pred)
+    found = flow_loss(prediction, start=start, target=target, loss_space="jit-v", t=t)
+    z_t, left = sample_path(start=start, target=target, t=t).z_t, torch.tensor([0.7, 0.05])[:, None, None]
+    expected = ((prediction.endpoint - z_t) / left - (target - z_t) / left).square().mean()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("pred", "loss"), VARIANTS)
 def test_a_perfect_prediction_costs_nothing(pred, loss, tensors):
     start, target = tensors["start"], tensors["target"]

@@ -164,18 +164,19 @@ class TestDerivedNames:
     def test_what_fine_tuning_may_change(self):
         assert names_of(ScaleModelConfig, Role.OBJECTIVE) == {
             "attention_dropout", "autoencoder_weight", "batch_dropout", "cell_type_dropout", "combination_separator",
-            "coupling", "ema_decay", "endpoint_mmd_weight", "endpoint_weight", "hidden_dropout", "loss_space",
+            "coupling", "decoder_bias", "ema_decay", "endpoint_mmd_weight", "endpoint_weight", "hidden_dropout", "loss_space",
             "mmd_estimator", "mmd_weight", "prior", "start_share", "stop_gradient_target",
         }  # fmt: skip
 
     def test_what_fine_tuning_may_not_change(self):
         own = names_of(ScaleModelConfig, Role.ARCHITECTURE) & set(ScaleModelConfig.__annotations__)
         assert own == {
-            "add_bias_linear", "anchor", "bias_activation_fusion", "condition_injection", "condition_pooling",
-            "condition_qk_norm", "condition_size", "decoder_hidden_size", "dose_separator", "encoder_ffn_hidden_size",
-            "encoder_hidden_size", "encoder_num_attention_heads", "encoder_num_layers", "expression_divisor",
-            "gene_encoder", "gene_pooling", "hidden_size", "layernorm_epsilon", "normalization", "num_attention_heads",
-            "num_gene_tokens", "num_layers", "parameterization", "perturbation_source", "set_hidden_size",
+            "add_bias_linear", "anchor", "bias_activation_fusion", "condition_bias", "condition_injection",
+            "condition_pooling", "condition_qk_norm", "condition_size", "decoder_hidden_size", "dose_separator",
+            "encoder_ffn_hidden_size", "encoder_hidden_size", "encoder_num_attention_heads", "encoder_num_layers",
+            "expression_divisor", "gene_encoder", "gene_pooling", "hidden_size", "label_scale", "latent_norm",
+            "layernorm_epsilon", "normalization", "num_attention_heads", "num_gene_tokens", "num_layers",
+            "parameterization", "perturbation_source", "set_hidden_size", "transport_norm",
         }  # fmt: skip
 
     def test_what_something_else_decides(self):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bionemo.scale.model.condition import LABEL_SCALE, POOLINGS
+from bionemo.scale.model.condition import POOLINGS
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def one_hot_token(encoder: nn.Module, batch, perturbation: Tensor) -> Tensor:
     tables = {name: getattr(encoder, name).weight for name in ("cell_type", "batch")}
     embedded = {name: nn.functional.one_hot(batch[name], len(table)).float() @ table for name, table in tables.items()}
     tokens = torch.stack([embedded["cell_type"], perturbation, embedded["batch"]], dim=1)
-    return encoder.pool(linear(LABEL_SCALE * tokens, encoder.projection))
+    return encoder.pool(linear(10 * tokens, encoder.projection))
 
 
 def test_a_label_is_its_one_hot_vector_times_the_table(model, batch):

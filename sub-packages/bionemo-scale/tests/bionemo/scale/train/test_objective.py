@@ -56,6 +56,8 @@ def reference_loss(output: ScaleOutput, batch, config) -> Tensor:
     displacement = output.head - start if config.parameterization == "x" else output.head
     in_x = ((endpoint - output.z_1) ** 2).mean()
     in_v = ((displacement - (output.z_1 - start)) ** 2).mean()
+    left = (1 - sample_times(batch["seed"], start_share=config.start_share)).clamp_min(0.05)
+    of_jit = ((endpoint - output.z_1) ** 2 / left[:, None, None] ** 2).mean()
     mse = ((output.x_0 - batch["control"]) ** 2).mean() + ((output.x_1 - batch["perturbed"]) ** 2).mean()
     of_control, of_perturbed = mmd_squared(output.x_0, batch["control"]), mmd_squared(output.x_1, batch["perturbed"])
     autoencoding = mse + config.mmd_weight * (of_control.mean() + of_perturbed.mean())
@@ -63,10 +65,10 @@ def reference_loss(output: ScaleOutput, batch, config) -> Tensor:
     means = ((decoded.mean(1) - batch["perturbed"].mean(1)) ** 2).mean()
     end = config.endpoint_weight * means
     end = end + config.endpoint_mmd_weight * mmd_squared(decoded, batch["perturbed"]).mean()
-    return (in_x if config.loss_space == "x" else in_v) + config.autoencoder_weight * autoencoding + end
+    return {"x": in_x, "v": in_v, "jit-v": of_jit}[config.loss_space] + config.autoencoder_weight * autoencoding + end
 
 
-@pytest.mark.parametrize(("pred", "loss"), list(itertools.product("xv", "xv")))
+@pytest.mark.parametrize(("pred", "loss"), list(itertools.product("xv", ("x", "v", "jit-v"))))
 @pytest.mark.parametrize("prior", sorted(PRIORS))
 def test_loss_of_every_variant(pred, loss, prior, make_config, output, batch):
     weights = dict(autoencoder_weight=0.7, mmd_weight=0.3, endpoint_weight=1.1, endpoint_mmd_weight=0.6)

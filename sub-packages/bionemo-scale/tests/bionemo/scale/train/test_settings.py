@@ -1,10 +1,12 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
+from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
@@ -46,6 +48,20 @@ def test_some_sets_must_be_perturbed(share):
 def test_processes_must_fill_the_layout():
     with pytest.raises(InputError, match="multiple of tensor times pipeline parallel = 4, found 6"):
         settings(devices=6, tensor_parallel=2, pipeline_parallel=2)
+
+
+def test_a_preset_goes_before_a_sizes_defaults_and_after_the_users():
+    def chosen(**fields) -> TrainSettings:
+        return train_settings("base", store=Path("store"), out=Path("run"), **fields)
+
+    paper = chosen(preset="paper", control_share=0.2)
+    assert (paper.weighting, paper.control_share, paper.blind_share) == ("proportional", 0.2, 0.0)
+    assert chosen(preset="default") == chosen()
+    assert dataclasses.replace(paper, **{name: getattr(chosen(), name) for name in
+                                         ("preset", "weighting", "control_share", "blind_share")}) == chosen()  # fmt: skip
+    for found in ("papre", ["paper"], None):
+        with pytest.raises(InputError, match="--preset must be "):
+            chosen(preset=found)
 
 
 def test_plain_values_survive_json():

@@ -106,7 +106,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
 def network_fields(
     settings: TrainSettings, card: DataCard, perturbations: Perturbations, start: Start | None = None
 ) -> dict[str, Any]:
-    """Return the network's fields: a size's or a checkpoint's, a preset's, the data's dimensions, the layout, the user's own.
+    """Return the network's fields: a size's or a checkpoint's, a preset's, the data's, the layout, the user's own.
 
     Raises:
         InputError: If they do not fit one another.

@@ -40,6 +40,12 @@ def test_precision_reaches_the_network(config_of):
     assert (half.bf16, half.params_dtype, half.pipeline_dtype) == (True, torch.bfloat16, torch.bfloat16)
 
 
+def test_a_preset_goes_before_the_defaults_and_after_the_user(config_of):
+    paper = config_of({"label_scale": "3"}, preset="paper")
+    assert (paper.label_scale, paper.latent_norm, paper.generation, paper.hidden_size) == (3.0, False, "decode", 32)
+    assert config_of(preset="default") == config_of()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="refused for want of a CUDA device, and there is one")
 @pytest.mark.parametrize("settings", [{"precision": "fp8"}, {"spec": "te"}])
 def test_what_this_machine_cannot_run_is_refused(settings, config_of):
