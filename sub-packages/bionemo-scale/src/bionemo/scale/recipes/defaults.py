@@ -52,7 +52,7 @@ def size_defaults(size: str | None) -> SizeDefaults:
 
 
 def train_settings(size: str | None, *, store: Path, out: Path, **chosen: Any) -> TrainSettings:
-    """Return the settings of a run: those chosen, of the preset, of the size, of :class:`TrainSettings`, in this order.
+    """Return a run's settings: those chosen, of the preset, of the size, of :class:`TrainSettings`, in this order.
 
     Args:
         size: Name of the size; ``None`` is that of the checkpoint the run starts from, or small.

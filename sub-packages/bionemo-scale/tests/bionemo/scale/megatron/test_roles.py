@@ -164,7 +164,8 @@ class TestDerivedNames:
     def test_what_fine_tuning_may_change(self):
         assert names_of(ScaleModelConfig, Role.OBJECTIVE) == {
             "attention_dropout", "autoencoder_weight", "batch_dropout", "cell_type_dropout", "combination_separator",
-            "coupling", "decoder_bias", "ema_decay", "endpoint_mmd_weight", "endpoint_weight", "hidden_dropout", "loss_space",
+            "coupling", "decoder_bias",
+            "ema_decay", "endpoint_mmd_weight", "endpoint_weight", "hidden_dropout", "loss_space",
             "mmd_estimator", "mmd_weight", "prior", "start_share", "stop_gradient_target",
         }  # fmt: skip
 

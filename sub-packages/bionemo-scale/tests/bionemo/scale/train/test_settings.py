@@ -57,8 +57,8 @@ def test_a_preset_goes_before_a_sizes_defaults_and_after_the_users():
     paper = chosen(preset="paper", control_share=0.2)
     assert (paper.weighting, paper.control_share, paper.blind_share) == ("proportional", 0.2, 0.0)
     assert chosen(preset="default") == chosen()
-    assert dataclasses.replace(paper, **{name: getattr(chosen(), name) for name in
-                                         ("preset", "weighting", "control_share", "blind_share")}) == chosen()  # fmt: skip
+    as_before = {name: getattr(chosen(), name) for name in ("preset", "weighting", "control_share", "blind_share")}
+    assert dataclasses.replace(paper, **as_before) == chosen()
     for found in ("papre", ["paper"], None):
         with pytest.raises(InputError, match="--preset must be "):
             chosen(preset=found)
