@@ -66,12 +66,17 @@ def flow_loss(
         target: Z_1.
         loss_space: Which of the three.
         t: Time of each set, for "jit-v".
+
+    Raises:
+        ValueError: If "jit-v" is not told the times.
     """
     if loss_space == "v":
         error = prediction.displacement - (target - start)
     else:
         error = prediction.endpoint - target
     if loss_space == "jit-v":
+        if t is None:
+            raise ValueError('loss_space="jit-v" needs the time of each set, found none')
         error = error / (1 - t).clamp_min(LEAST_TIME_LEFT)[:, None, None]
     return error.float().square().mean()
 
