@@ -17,6 +17,7 @@ from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings, ReportSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.rank.settings import RankSettings
 from bionemo.scale.run.launch import LaunchSettings
 from bionemo.scale.train.settings import TrainSettings
 
@@ -29,12 +30,13 @@ PAGES = [
     REPOSITORY / "README.md",
     *(path for path in sorted((REPOSITORY / "docs").glob("*.md")) if path.name not in ("log.md", "commands.md")),
 ]
-COMMANDS = ("prepare", "features", "train", "infer", "evaluate", "report")
+COMMANDS = ("prepare", "features", "train", "infer", "rank", "evaluate", "report")
 SETTINGS = (
     PrepareSettings,
     FeaturesSettings,
     TrainSettings,
     InferSettings,
+    RankSettings,
     EvaluateSettings,
     ReportSettings,
     LaunchSettings,

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from bionemo.scale.eval.evaluate import Evaluation
     from bionemo.scale.infer.settings import GivenScale
     from bionemo.scale.infer.trained_model import LoadedModel
+    from bionemo.scale.rank.rank import Ranking
 
 __all__ = (
     "FileLabels",
@@ -55,6 +56,7 @@ __all__ = (
     "features",
     "infer",
     "prepare",
+    "rank",
     "report",
     "train",
 )
@@ -182,6 +184,27 @@ def infer(checkpoint: PathLike, out: PathLike, **options: Any) -> Path:
     settings = InferSettings.make(checkpoint=checkpoint, out=out, **options)
     _run_command("bionemo.scale.run.infer", arguments(settings))
     return settings.pred_path
+
+
+def rank(screen: PathLike, out: PathLike, **options: Any) -> "Ranking":
+    """Order the conditions of a virtual screen, or choose those to measure next, as ``bionemo-scale-rank`` does.
+
+    Args:
+        screen: h5ad of predictions, one row for each condition, or cells with their controls.
+        out: CSV to write.
+        **options: Other fields of :class:`bionemo.scale.rank.settings.RankSettings`: by, next, signature, up, down,
+            cell_types, ...
+
+    Returns:
+        The table, best first, with notes.
+
+    Raises:
+        InputError: The screen or the signature cannot be used; nothing is written.
+    """
+    from bionemo.scale.rank.rank import rank as rank_screen
+    from bionemo.scale.rank.settings import RankSettings
+
+    return rank_screen(RankSettings.make(screen=screen, out=out, **options))
 
 
 def report(run: PathLike, **options: Any) -> Path:

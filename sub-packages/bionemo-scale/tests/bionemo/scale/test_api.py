@@ -26,6 +26,7 @@ from bionemo.scale.files.provenance import version_of
         (lambda: api.evaluate("p", "r", "o", seed=-3), "--seed must be at least 0"),
         (lambda: api.evaluate("p", "r", "o", target_sum=0.0), "--target-sum must be at least 1"),
         (lambda: api.evaluate("p", "r", "o", plots=True), "unknown setting 'plots'; did you mean 'plot'"),
+        (lambda: api.rank("s", "o.csv", by="size"), "--by must be one of effect, reversal, synergy, dose"),
     ],
 )
 def test_values_are_refused_with_the_line_of_the_command(call, found, tmp_path, monkeypatch):

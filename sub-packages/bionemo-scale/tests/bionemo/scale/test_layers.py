@@ -36,12 +36,13 @@ MAY_IMPORT = {
     "data": LEAVES,
     "model": {"types", "files", "megatron"},
     "eval": {*LEAVES, "population", "estimate"},
+    "rank": {*LEAVES, "eval"},
     "train": {*LEAVES, "estimate", "megatron", *MIDDLE},
     "infer": {*LEAVES, "estimate", "population", "megatron", *MIDDLE},
     "recipes": {*LEAVES, "estimate", "megatron", "train", "infer", *MIDDLE},
     "crossval": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", *MIDDLE},
-    "api": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", "crossval", *MIDDLE},
-    "run": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", "crossval", "api", *MIDDLE},
+    "api": {*LEAVES, "estimate", "megatron", "rank", "train", "infer", "recipes", "crossval", *MIDDLE},
+    "run": {*LEAVES, "estimate", "megatron", "rank", "train", "infer", "recipes", "crossval", "api", *MIDDLE},
 }
 MODEL = {"trained_model", "run_estimate", "labels"}
 SCORED = {"cells", "cell_eval", "metrics", "baselines"}
@@ -94,7 +95,7 @@ ROOMS = {
         "job": {"settings", "plans", "planning", "output", *MODEL},
     },
 }
-LARGEST_FOLDER = 12
+LARGEST_FOLDER = 13
 FRAMEWORK = ("nemo", "nemo_run", "lightning", "pytorch_lightning", "bionemo.llm")
 
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "features": "make vectors of genes or drugs that describe perturbations",
     "train": "train a network on a store, or fine-tune one",
     "infer": "predict cells or mean expression",
+    "rank": "order a virtual screen, or choose what to measure next",
     "evaluate": "score predictions beside simple methods",
     "report": "write one HTML page of a run and its scores",
 }
