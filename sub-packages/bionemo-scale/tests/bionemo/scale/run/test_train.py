@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a training run as a file: written, read again, changed by options, refused in one line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bionemo.scale.model.size.sizes import SIZES
+from bionemo.scale.run.train import main, settings_from
+from bionemo.scale.train.presets import PRESETS
+from bionemo.scale.types import InputError
+
+
+PLACES = ("--store", "store", "--out", "run")
+
+
+def written(path: Path, *words: str) -> str:
+    assert main(["--write-config", str(path), *words]) == 0
+    return str(path)
+
+
+@pytest.mark.parametrize("size", sorted(SIZES))
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_file_has_every_setting_of_a_size_and_a_preset(size: str, preset: str, tmp_path: Path):
+    words = ("--size", size, "--preset", preset, "--set", "num_layers=3", "--set", "latent_norm=true", "--freeze", "")
+    file = written(tmp_path / "run.yaml", *words)
+    assert settings_from(["--config", file, *PLACES]) == settings_from([*words, *PLACES])
+    assert not {"store", "out"} & yaml.safe_load(Path(file).read_text()).keys()
+
+
+def test_a_file_with_places_is_a_whole_command(tmp_path: Path):
+    words = (
+        *PLACES,
+        "--from-checkpoint",
+        "before",
+        "--freeze",
+        "encoder,decoder",
+        "--set-size",
+        "8",
+        "--size",
+        "tiny",
+    )
+    file = written(tmp_path / "run.yaml", *words)
+    assert settings_from(["--config", file]) == settings_from(words)
+
+
+def test_options_go_before_a_file(tmp_path: Path):
+    file = written(tmp_path / "run.yaml", "--size", "tiny", "--set", "num_layers=3", "--set", "prior=control")
+    found = settings_from(["--config", file, *PLACES, "--lr", "0.5", "--set", "num_layers=4"])
+    assert (found.lr, found.overrides) == (0.5, {"num_layers": "4", "prior": "control"})
+    assert found.max_steps == settings_from(["--size", "tiny", *PLACES]).max_steps
+
+
+def test_a_file_may_be_short_and_have_numbers_for_fields(tmp_path: Path):
+    file = tmp_path / "run.yaml"
+    file.write_text("size: tiny\noverrides: {num_layers: 3, latent_norm: false}\n")
+    expected = settings_from(["--size", "tiny", "--set", "num_layers=3", "--set", "latent_norm=False", *PLACES])
+    assert settings_from(["--config", str(file), *PLACES]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "found"),
+    [
+        ("max_step: 3", (), "run.yaml: TrainSettings: unknown setting 'max_step'; did you mean 'max_steps'"),
+        ("max_steps: many", (), "run.yaml: --max-steps must be a whole number, found 'many'"),
+        ("max_steps: 0", (), "run.yaml: --max-steps must be at least 1, found 0"),
+        ("overrides: 3", (), "run.yaml: --set must be names and values, found 3"),
+        ("- 3", (), "run.yaml: expected keys and values, found a list"),
+        ("preset: paper", ("--preset", "default"), "--preset: expected paper as .*run.yaml has it, found default"),
+        ("size: base", ("--size", "tiny"), "--size: expected base as .*run.yaml has it, found tiny"),
+        ("size: tiny", ("--out", "run"), "--store is required"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(text: str, words: tuple[str, ...], found: str, tmp_path: Path):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(InputError, match=found):
+        settings_from(["--config", str(tmp_path / "run.yaml"), *words])
+
+
+def test_a_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = written(tmp_path / "run.yaml", "--size", "tiny")
+    before = Path(file).read_text()
+    assert main(["--write-config", file, "--size", "base"]) == 2
+    assert "run.yaml: exists already" in capsys.readouterr().err
+    assert Path(file).read_text() == before
