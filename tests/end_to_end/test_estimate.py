@@ -95,6 +95,32 @@ def test_a_pseudobulk_says_how_sure_it_is(folder, commands):
     # A nominal 90 % interval, of a cell type that no network and no estimate has seen perturbed.
     inside = away < 1.645 * np.sqrt(sd.mean(axis=0) ** 2 + sampling**2)
     assert 0.75 < inside.mean() < 0.99
+    table = screen.uns["conditions"]
+    assert table["cell_type"].tolist() == ["NK"] and screen.varm["change_sd"].shape == (200, 1)
+    # Batches err together, not as if each were another experiment.
+    assert 0.5 < np.median(screen.varm["change_sd"][:, 0] / sd.mean(axis=0)) <= 1.0
+    assert (screen.obs["nearest_context"] == table["nearest_context"].iloc[0]).all()
+
+
+def test_predicted_cells_have_intervals_whose_coverage_is_scored(folder, commands):
+    what = ("--checkpoint", folder / "run", "--store", folder / "store")
+    said = commands.run("infer", *what, "--split", "test", "--out", folder / "cells", "--with-controls")
+    assert "warning: never trained with perturbed cells: 1 cell type ('NK')" in said
+    path = folder / "cells" / "adata_pred.h5ad"
+    cells = ad.read_h5ad(path)
+    row = cells.uns["conditions"].iloc[0]
+    assert (row["cell_type"], row["perturbation"], row["trained_contexts"]) == ("NK", "IFN-beta", 7)
+    assert row["nearest_effect"] == "IFN-beta" and "cell type never trained" in row["warnings"]
+    change, sd = cells.varm["change"][:, 0], cells.varm["change_sd"][:, 0]
+    assert (sd > 0).all() and (cells.varm["change_low"][:, 0] <= change + 1e-6).all()
+    found = json.loads((folder / "run" / "network_weight.json").read_text())
+    assert found["interval_scale"] == 1 or found["network_weight"] > 0
+    files = ("--pred", path, "--real", folder / "cells" / "adata_real.h5ad", "--store", folder / "store")
+    table = commands.run("evaluate", *files, "--out", folder / "scores", "--baselines", "control")
+    assert "in 90 %" in table
+    summary = json.loads((folder / "scores" / "summary.json").read_text())
+    assert 0.7 < summary["models"]["adata_pred"]["coverage"]["mean"] <= 1
+    assert summary["models"]["control"]["coverage"]["mean"] is None
 
 
 def test_python_predicts_between_estimate_and_network_too(folder):

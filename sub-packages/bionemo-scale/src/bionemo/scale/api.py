@@ -267,7 +267,8 @@ class Run:
         """Weight of the network's means against the classical estimate's; ``None`` where it was not measured."""
         from bionemo.scale.infer.run_estimate import measured_weight
 
-        return measured_weight(self.path)
+        found = measured_weight(self.path)
+        return None if found is None else found.network_weight
 
     def __repr__(self) -> str:
         asked = self.config.get("run", {})
@@ -378,14 +379,17 @@ class Predictor:
 
         Returns:
             [controls x perturbations, genes] log1p expression, with labels in obs, ``control_cell`` naming the cell
-            that each began as, beside them the other obs columns of that cell and the var columns of the genes, and
-            provenance in ``uns["bionemo_scale"]``.
+            that each began as, beside them the other obs columns of that cell and the var columns of the genes,
+            provenance in ``uns["bionemo_scale"]``, and for each (cell type, perturbation) of ``uns["conditions"]`` the
+            mean change with its interval in varm.
 
         Raises:
             InputError: Genes, columns or labels are missing or unknown, or values are no expression.
         """
         import anndata
 
+        from bionemo.scale.eval.cells.predicted_sd import CONDITIONS
+        from bionemo.scale.infer.certainty.certainty import Certainty
         from bionemo.scale.infer.controls.notebook_cells import keep_obs, keep_var, matrix_of
         from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations, with_unknown_contexts
         from bionemo.scale.infer.output.origin import describe
@@ -413,13 +417,18 @@ class Predictor:
             set_size=set_size or self._loaded.model.config.set_size,
             seed=seed,
         )
-        for note in plan.notes:
+        predicted = predict_all(loaded, plan)
+        certainty = Certainty.of_cells(loaded, plan, predicted)
+        varm = certainty.columns()
+        for note in (*plan.notes, *certainty.lines(), *certainty.lines_after()):
             warnings.warn(note, stacklevel=2)
+        provenance = describe(self.card, {"checkpoint": self._loaded.path, "seed": seed, **certainty.notes()})
         return anndata.AnnData(
-            X=predict_all(loaded, plan),
+            X=predicted,
             obs=keep_obs(plan.obs, adata.obs),
             var=keep_var(self.card.genes, adata, matrix=matrix, gene_key=gene_key or self.card.gene_key),
-            uns={"bionemo_scale": describe(self.card, {"checkpoint": self._loaded.path, "seed": seed})},
+            varm=varm,
+            uns={"bionemo_scale": provenance, CONDITIONS: certainty.table()},
         )
 
 

@@ -10,6 +10,7 @@ cell type, perturbed or not. The mixed model learns how large each is.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,6 +47,29 @@ COMPONENTS = (
 """(place, effect) of every component. Those that the labels cannot tell apart are fitted as one."""
 
 
+class MeansOfCells(NamedTuple):
+    """Mean expression of some groups of cells."""
+
+    means: np.ndarray
+    """[n, G] float64."""
+    counts: np.ndarray
+    """[n] float64, cells of each group."""
+
+
+def squared_distances(first: MeansOfCells, second: MeansOfCells, *, cell_sd: np.ndarray) -> np.ndarray:
+    """Return [n, m] squared distances of means in units of the cells' variance, less what the sampling of cells adds.
+
+    Args:
+        first: n groups.
+        second: m groups.
+        cell_sd: [G] standard deviation of a cell around the mean of its group.
+    """
+    sizes = [(side.means**2).sum(axis=1) for side in (first, second)]
+    squares = sizes[0][:, None] + sizes[1][None, :] - 2 * first.means @ second.means.T
+    squares = squares / max(float((cell_sd**2).sum()), np.finfo(float).tiny)
+    return np.maximum(squares - 1 / first.counts[:, None] - 1 / second.counts[None, :], 0.0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Similarity:
     """Which cell types are alike, by the mean expression of their controls.
@@ -77,10 +101,9 @@ class Similarity:
         counts = np.array([observed.counts[members].sum() for members in rows.values()], dtype=np.float64)
         means = [np.average(observed.means[m], axis=0, weights=observed.counts[m]) for m in rows.values()]
         stacked = np.array(means).reshape(len(rows), observed.means.shape[1])
-        squares = (stacked**2).sum(axis=1)
-        distances = squares[:, None] + squares[None, :] - 2 * stacked @ stacked.T
-        distances = distances / max(float((observed.cell_sd**2).sum()), np.finfo(float).tiny)
-        distances = np.maximum(distances - 1 / counts[:, None] - 1 / counts[None, :], 0.0)
+        distances = squared_distances(
+            MeansOfCells(stacked, counts), MeansOfCells(stacked, counts), cell_sd=observed.cell_sd
+        )
         np.fill_diagonal(distances, 0.0)
         between = distances[~np.eye(len(rows), dtype=bool)]
         if scale is None:

@@ -21,12 +21,12 @@ singles; similar cell types give nearest neighbours; agents with similar feature
 of them the data support is what theta says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.linalg import solve_triangular
+from scipy.linalg import block_diag, solve_triangular
 
 from bionemo.scale.estimate.covariance import Similarity, components
 from bionemo.scale.estimate.features import AgentFeatures
@@ -40,6 +40,12 @@ MAX_FIT_GROUPS = 400
 """Groups that theta is learned from; of more, whole perturbations are drawn."""
 MAX_GIVEN_GROUPS = 800
 """Groups that a prediction is conditioned on; of more, those that have most in common with the predicted ones."""
+MAX_TARGETS = 256
+"""Populations that are predicted together: the covariances of all pairs are in memory."""
+INTERVAL_LEVEL = 0.9
+"""Share of the genes whose measured mean an interval is to hold."""
+Z_OF_INTERVAL = 1.645
+"""Standard deviations on either side that hold this share of a normal distribution."""
 _START = -3.0
 _PULL = 1e-4
 """Weight of a pull of log theta to its start, so that what the data do not determine stays finite."""
@@ -109,11 +115,23 @@ class Conditional:
 
     def predict(self, targets: Sequence[Group]) -> Estimate:
         """Predict populations; see :meth:`MixedModel.predict`."""
-        shape = (len(targets), self._given.means.shape[1])
+        return self.predict_averages([{target: 1.0} for target in targets])
+
+    def predict_averages(self, averages: Sequence[Mapping[Group, float]]) -> Estimate:
+        """Predict averages of populations, such as a perturbed cell type over its batches.
+
+        Args:
+            averages: Each the populations with their weights, for instance their numbers of cells.
+
+        Returns:
+            One row for each average, in order. What its populations have in common is counted in its ``sd``.
+        """
+        shape = (len(averages), self._given.means.shape[1])
         mean, sd = np.empty(shape), np.empty(shape)
-        for rows in _batches_of(targets, whole=self._is_whole):
-            asked = [targets[row] for row in rows]
-            mean[rows], sd[rows] = self._conditional(self._solve(asked), asked)
+        for rows in _batches_of(averages, whole=self._is_whole):
+            asked = [averages[row] for row in rows]
+            targets = [target for members in asked for target in members]
+            mean[rows], sd[rows] = self._conditional(self._solve(targets), targets, _shares(asked))
         return Estimate(mean=mean, sd=sd)
 
     def _solve(self, targets: Sequence[Group]) -> "_Solved":
@@ -142,15 +160,19 @@ class Conditional:
             shared[first : first + len(piece)] = (expression + response)[len(piece) :, : len(piece)].max(axis=0)
         return _rows(given, np.sort(np.argsort(-shared, kind="stable")[:MAX_GIVEN_GROUPS]))
 
-    def _conditional(self, solved: "_Solved", targets: Sequence[Group]) -> tuple[np.ndarray, np.ndarray]:
+    def _conditional(
+        self, solved: "_Solved", targets: Sequence[Group], shares: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and sd of averages of targets; ``shares`` is [averages, targets] and its rows add up to 1."""
         num = len(solved.groups)
         expression, response = self._model.covariances([*solved.groups, *targets], self._similarity)
         means, variances = [], []
         for strength, factor, white in zip(STRENGTHS, solved.factors, solved.whitened, strict=True):
             joint = expression + strength * response
-            cross = solve_triangular(factor, joint[:num, num:], lower=True)
+            cross = solve_triangular(factor, joint[:num, num:], lower=True) @ shares.T
+            before = ((shares @ joint[num:, num:]) * shares).sum(axis=1)
             means.append(cross.T @ white)
-            variances.append(np.maximum(np.diag(joint)[num:] - (cross**2).sum(axis=0), 0.0))
+            variances.append(np.maximum(before - (cross**2).sum(axis=0), 0.0))
         weights = self._model.strength_of_gene[:, None, :]
         stacked, spread = np.stack(means), np.stack(variances)[:, :, None]
         mean = (weights * stacked).sum(axis=0)
@@ -350,9 +372,18 @@ def _replaced(groups: GroupMeans, controls: GroupMeans) -> GroupMeans:
     )
 
 
-def _batches_of(targets: Sequence[Group], *, whole: bool) -> list[np.ndarray]:
-    """Return the rows of targets that are predicted together: all, or those of a perturbation."""
-    if whole or not targets:
-        return [np.arange(len(targets))]
-    names = np.array([group.perturbation for group in targets])
-    return [np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())]
+def _batches_of(averages: Sequence[Mapping[Group, float]], *, whole: bool) -> list[list[int]]:
+    """Return the rows of averages that are predicted together: some at a time, or those of a perturbation."""
+    if not whole:
+        by_name: dict[str, list[int]] = {}
+        for row, members in enumerate(averages):
+            by_name.setdefault(next(iter(members)).perturbation, []).append(row)
+        return list(by_name.values())
+    ends = np.cumsum([len(members) for members in averages])
+    return [np.flatnonzero(ends // MAX_TARGETS == piece).tolist() for piece in np.unique(ends // MAX_TARGETS)]
+
+
+def _shares(averages: Sequence[Mapping[Group, float]]) -> np.ndarray:
+    """Return [averages, all their members] the weight of each member in each average."""
+    blocks = [np.array([list(members.values())]) / sum(members.values()) for members in averages]
+    return block_diag(*blocks)

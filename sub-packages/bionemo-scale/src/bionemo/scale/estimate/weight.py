@@ -8,7 +8,19 @@ weight that predicts best in squared error over all of them and all genes is
     w = sum (n - e)(y - e) / sum (n - e)^2,    kept between 0 and 1.
 
 The sampling error of y is in neither e nor n, so that it does not bias w. Pairs that different networks have not seen
-are added. The standard error of w is that of a ratio of sums over pairs, by the jackknife.
+are
+added. The standard error of w is that of a ratio of sums over pairs, by the jackknife.
+
+The same groups say how wide the intervals of ``p = e + w (n - e)`` must be. With s the estimate's standard deviation
+and u
+that of the sampling error of y, the smallest k at which ``|y - p| <= z sqrt(k^2 s^2 + u^2)`` in 90 % of the genes of
+a pair
+is found for each pair, and
+
+    interval_scale^2 = (1 + sum over pairs k^2) / (1 + pairs),
+
+as if one more pair had agreed with the estimate's own claim: a single pair says little, for its genes err together. At
+w = 0 the prediction is the estimate, and so are its intervals.
 """
 
 import math
@@ -16,6 +28,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from bionemo.scale.estimate.mixed_model import INTERVAL_LEVEL, Z_OF_INTERVAL
+
+
+WEIGHTS = tuple(number / 20 for number in range(21))
+"""Weights at which the width of intervals is measured, before the weight is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +48,8 @@ class PairErrors:
     """(n - e)(y - e)."""
     difference: float
     """(n - e)^2."""
+    squared_scales: tuple[float, ...] = ()
+    """k^2 at each of :data:`WEIGHTS`; empty where it was not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +66,8 @@ class Measured:
     error_of_network: float
     error_of_both: float
     """With the weight."""
+    interval_scale: float
+    """Standard deviation of what is not known with the weight, by that of the estimate alone."""
     pairs: tuple[PairErrors, ...]
 
 
@@ -65,8 +87,33 @@ def weigh(pairs: Sequence[PairErrors]) -> Measured:
         error_of_estimate=error(0.0),
         error_of_network=error(1.0),
         error_of_both=error(weight),
+        interval_scale=_interval_scale([pair.squared_scales for pair in pairs if pair.squared_scales], weight),
         pairs=tuple(pairs),
     )
+
+
+def squared_scales(
+    missing: np.ndarray, difference: np.ndarray, *, sd: np.ndarray, sampling: np.ndarray
+) -> tuple[float, ...]:
+    """Return k^2 of one pair at each of :data:`WEIGHTS`; all arrays are [G].
+
+    Args:
+        missing: y - e.
+        difference: n - e.
+        sd: s.
+        sampling: u.
+    """
+    known = np.maximum(sd, np.finfo(np.float32).tiny) ** 2
+    residuals = missing - np.array(WEIGHTS)[:, None] * difference
+    needed = np.maximum((residuals / Z_OF_INTERVAL) ** 2 - sampling**2, 0.0) / known
+    return tuple(np.quantile(needed, INTERVAL_LEVEL, axis=1).tolist())
+
+
+def _interval_scale(measured: Sequence[tuple[float, ...]], weight: float) -> float:
+    if not weight or not measured:
+        return 1.0
+    squares = [float(np.interp(weight, WEIGHTS, scales)) for scales in measured]
+    return math.sqrt((1 + sum(squares)) / (1 + len(squares)))
 
 
 def _ratio(cross: float, difference: float) -> float:

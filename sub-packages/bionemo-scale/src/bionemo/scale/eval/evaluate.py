@@ -149,7 +149,7 @@ def prepare(
             chosen, line = choose_controls(pred, real, policy)
             notes.append(f"control policy {policy}, {name}: {line}")
             predicted = pred.population.select(~pred.is_control)
-            models.append(Model(name=name + suffix, cells=predicted, controls=chosen))
+            models.append(Model(name=name + suffix, cells=predicted, controls=chosen, sd=pred.predicted_sd.of_pair))
     cells, controls = (real.population.select(chosen) for chosen in (~real.is_control, real.is_control))
     few = note_few_controls(_num_controls(cells, controls))
     notes += [] if few is None else [f"warning: {few}"]

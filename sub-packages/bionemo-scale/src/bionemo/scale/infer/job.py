@@ -12,12 +12,14 @@ import torch
 from tqdm import tqdm
 
 from bionemo.scale.data.store.reader import Store
+from bionemo.scale.infer.certainty.certainty import Certainty
 from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations
 from bionemo.scale.infer.output.measured_cells import keeps_measured_cells
 from bionemo.scale.infer.output.request import Request
 from bionemo.scale.infer.output.write import Timing, num_own_cells, write_predictions
 from bionemo.scale.infer.planning import make_plan
 from bionemo.scale.infer.plans.parts import PART_CELLS
+from bionemo.scale.infer.predict import planned_means
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.infer.trained_model import LoadedModel, load_model
 from bionemo.scale.megatron.layout import model_parallel
@@ -53,11 +55,16 @@ def infer(settings: InferSettings, stream: TextIO, *, part_cells: int = PART_CEL
         settings = replace(settings, perturbations=asked)
         loaded = with_new_perturbations(loaded, asked, settings.perturbation_features)
         loaded, plan = make_plan(settings, loaded, store)
-        if is_first:
+        certainty = Certainty(loaded, plan, planned_means(loaded, plan)) if is_first else None
+        if certainty is not None:
             stream.writelines(f"note: {line}\n" for line in plan.notes)
+            stream.writelines(f"warning: {line}\n" for line in certainty.lines())
         with _Progress(stream, num_own_cells(plan, part_cells) if is_first else 0, shown=is_first) as progress:
-            timing = write_predictions(loaded, plan, _request(settings), progress=progress, part_cells=part_cells)
-        if is_first:
+            timing = write_predictions(
+                loaded, plan, _request(settings), certainty=certainty, progress=progress, part_cells=part_cells
+            )
+        if certainty is not None:
+            stream.writelines(f"warning: {line}\n" for line in certainty.lines_after())
             stream.write(_summary(settings, loaded, timing))
     return timing
 

@@ -9,14 +9,15 @@ import numpy as np
 
 from bionemo.scale.data.store.blind import Fold
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.estimate.weight import PairErrors
+from bionemo.scale.estimate.mixed_model import Conditional
+from bionemo.scale.estimate.weight import PairErrors, squared_scales
 from bionemo.scale.infer.plans.parts import cut
 from bionemo.scale.infer.plans.split_plan import SplitPlan
 from bionemo.scale.infer.predict import predict_part
 from bionemo.scale.infer.run_estimate import RunEstimate, read_estimate
 from bionemo.scale.infer.trained_model import LoadedModel, load_model
 from bionemo.scale.megatron.layout import model_parallel
-from bionemo.scale.types import Group, InputError, Split
+from bionemo.scale.types import Group, GroupMeans, InputError, Split
 
 
 def errors_of_pairs(checkpoint: Path, store_path: Path, *, blind: Fold | None) -> tuple[PairErrors, ...]:
@@ -42,7 +43,7 @@ def errors_of_pairs(checkpoint: Path, store_path: Path, *, blind: Fold | None) -
         pairs = _rows_of_pairs(truth.groups)
         tables = (truth.means, network, _estimated(estimate, truth.groups))
         means = (_by_pair(table, truth.counts, pairs) for table in tables)
-        return _errors([(pair[1], pair[2]) for pair in pairs], *means)
+        return _errors([(pair[1], pair[2]) for pair in pairs], *means, deviations=_deviations(estimate, truth, pairs))
 
 
 def _network_means(loaded: LoadedModel, plan: SplitPlan, groups: tuple[Group, ...]) -> np.ndarray:
@@ -75,10 +76,27 @@ def _by_pair(table: np.ndarray, counts: np.ndarray, pairs: dict[tuple[str, str, 
     return np.array([np.average(table[rows], axis=0, weights=counts[rows]) for rows in pairs.values()])
 
 
+def _deviations(
+    estimate: RunEstimate, truth: GroupMeans, pairs: dict[tuple[str, str, str], list[int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return [pairs, G] standard deviations: of what the estimate does not know, of the sampling of measured cells."""
+    rows = list(pairs.values())
+    members = [{truth.groups[row]: float(truth.counts[row]) for row in pair} for pair in rows]
+    cells = np.array([truth.counts[pair].sum() for pair in rows])
+    assert truth.cell_sd is not None, "pseudobulks of a store have the spread of cells"
+    return Conditional(estimate.model).predict_averages(members).sd, truth.cell_sd / np.sqrt(cells)[:, None]
+
+
 def _errors(
-    labels: Sequence[tuple[str, str]], truth: np.ndarray, network: np.ndarray, estimate: np.ndarray
+    labels: Sequence[tuple[str, str]],
+    truth: np.ndarray,
+    network: np.ndarray,
+    estimate: np.ndarray,
+    *,
+    deviations: tuple[np.ndarray, np.ndarray],
 ) -> tuple[PairErrors, ...]:
     """Compare [pairs, G] means."""
+    sd, sampling = deviations
     missing, difference = truth - estimate, network - estimate
     return tuple(
         PairErrors(
@@ -87,6 +105,7 @@ def _errors(
             estimate=float((missing[row] ** 2).mean()),
             cross=float((difference[row] * missing[row]).mean()),
             difference=float((difference[row] ** 2).mean()),
+            squared_scales=squared_scales(missing[row], difference[row], sd=sd[row], sampling=sampling[row]),
         )
         for row, (cell_type, perturbation) in enumerate(labels)
     )

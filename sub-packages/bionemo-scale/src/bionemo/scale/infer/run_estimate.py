@@ -3,9 +3,10 @@
 """The classical estimate of a run, and how much of the network's mean is added to it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,10 @@ class RunEstimate:
 
     model: MixedModel
     network_weight: float
+    measured_weight: float = 0.0
+    """The weight that training measured; another one can be chosen for a prediction."""
+    interval_scale: float = 1.0
+    """How much wider intervals are with the measured weight than the estimate's alone."""
 
     def of_plan(self, plan: Plan) -> "PlannedMeans":
         """Return the estimates of a plan's populations."""
@@ -53,6 +58,24 @@ class RunEstimate:
         known = (other.dataset for other in self.model.observed.groups if other.cell_type == group.cell_type)
         return group._replace(dataset=next(known, ""))
 
+    def sd(self, predicted: np.ndarray, estimate: Estimate) -> np.ndarray:
+        """Return the standard deviation of what is not known of predicted means.
+
+        With s the estimate's, w the weight of the prediction, v the measured weight and k its ``interval_scale``, it
+        is s
+        at w = 0, and otherwise ``sqrt((k s)^2 + (w - v)^2 (network - estimate)^2)``: at v the error does not depend on
+        the network's difference from the estimate, or another weight would have predicted better.
+
+        Args:
+            predicted: [n, G] means of what was predicted.
+            estimate: Of the same n populations.
+        """
+        if self.network_weight == 0:
+            return estimate.sd
+        difference = (predicted - np.maximum(estimate.mean, 0.0)) / self.network_weight
+        moved = (self.network_weight - self.measured_weight) * difference
+        return np.sqrt((self.interval_scale * estimate.sd) ** 2 + moved**2)
+
 
 class PlannedMeans:
     """Estimated means of the populations of a plan."""
@@ -67,18 +90,21 @@ class PlannedMeans:
 
     def of_sets(self, sets: Sequence[int]) -> np.ndarray:
         """Return [sets, G] float32, the mean of the population that each set is part of; never negative."""
-        return np.maximum(self._estimates(sets).mean, 0.0).astype(np.float32)
+        groups = [self._plan.group(number) for number in sets]
+        distinct = {group: row for row, group in enumerate(dict.fromkeys(groups))}
+        found = np.maximum(self.of_averages([{group: 1.0} for group in distinct]).mean, 0.0)
+        return found[[distinct[group] for group in groups]].astype(np.float32)
 
-    def sd_of_sets(self, sets: Sequence[int]) -> np.ndarray:
-        """Return [sets, G] float32, the standard deviation of the population's true mean around the estimate."""
-        return self._estimates(sets).sd.astype(np.float32)
+    def of_averages(self, averages: Sequence[Mapping[Group, float]]) -> Estimate:
+        """Return the estimates of averages over the plan's groups, with their weights."""
+        placed = [
+            {self._estimate.with_dataset(group): weight for group, weight in members.items()} for members in averages
+        ]
+        return self._conditional.predict_averages(placed)
 
-    def _estimates(self, sets: Sequence[int]) -> Estimate:
-        groups = [self._estimate.with_dataset(self._plan.group(number)) for number in sets]
-        distinct: list[Group] = list(dict.fromkeys(groups))
-        row = {group: number for number, group in enumerate(distinct)}
-        estimate, rows = self._conditional.predict(distinct), [row[group] for group in groups]
-        return Estimate(mean=estimate.mean[rows], sd=estimate.sd[rows])
+    def sd(self, predicted: np.ndarray, estimate: Estimate) -> np.ndarray:
+        """Return the standard deviation of predicted means; see :meth:`RunEstimate.sd`."""
+        return self._estimate.sd(predicted, estimate)
 
 
 def read_estimate(
@@ -100,7 +126,10 @@ def read_estimate(
         InputError: If a file is damaged, or a weight is asked for where there is no estimate.
     """
     run = checkpoint.parent.parent
-    weight = measured_weight(run) if network_weight is None else network_weight
+    measured = measured_weight(run)
+    weight = network_weight
+    if weight is None and measured is not None:
+        weight = measured.network_weight
     if weight is None or config.generation != "contrast" or not (run / ESTIMATE_NAME).is_file():
         if network_weight is not None:
             raise InputError(
@@ -109,10 +138,23 @@ def read_estimate(
             )
         return None
     grammar = grammar_of(card, combination=config.combination_separator, dose=config.dose_separator)
-    return RunEstimate(model=load(run / ESTIMATE_NAME, parse=grammar.parse), network_weight=weight)
+    return RunEstimate(
+        model=load(run / ESTIMATE_NAME, parse=grammar.parse),
+        network_weight=weight,
+        measured_weight=measured.network_weight if measured else 0.0,
+        interval_scale=measured.interval_scale if measured else 1.0,
+    )
 
 
-def measured_weight(run: Path) -> float | None:
+class MeasuredWeight(NamedTuple):
+    """What a prediction reads of network_weight.json."""
+
+    network_weight: float
+    interval_scale: float
+    """1 in runs of releases that did not measure it."""
+
+
+def measured_weight(run: Path) -> MeasuredWeight | None:
     """Return the network's weight as it was measured, ``None`` where it was not.
 
     Raises:
@@ -122,9 +164,12 @@ def measured_weight(run: Path) -> float | None:
     if not path.is_file():
         return None
     try:
-        weight = float(json.loads(path.read_text(encoding="utf-8"))["network_weight"])
-    except (ValueError, KeyError, TypeError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found = MeasuredWeight(float(values["network_weight"]), float(values.get("interval_scale", 1.0)))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: cannot be read as the network's weight: {error}") from error
-    if not 0 <= weight <= 1:
-        raise InputError(f"{path}: expected a network_weight of 0 to 1, found {weight}")
-    return weight
+    if not 0 <= found.network_weight <= 1:
+        raise InputError(f"{path}: expected a network_weight of 0 to 1, found {found.network_weight}")
+    if not 0 < found.interval_scale < float("inf"):
+        raise InputError(f"{path}: expected an interval_scale above 0, found {found.interval_scale}")
+    return found

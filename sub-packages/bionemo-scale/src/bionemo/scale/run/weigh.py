@@ -157,9 +157,10 @@ def _write_weight(target: Path, parts: Sequence[Path]) -> None:
     print(
         f"network's weight {measured.network_weight:.2f}{error} beside the classical estimate, measured on "
         f"{measured.num_pairs} "
-        f"held-out (cell type, perturbation) pairs: mean squared error {measured.error_of_estimate:.4g} of the "
-        "estimate, "
-        f"{measured.error_of_network:.4g} of the network, {measured.error_of_both:.4g} of both",
+        f"held-out (cell type, perturbation) pairs: mean squared error {measured.error_of_estimate:.4g} of "
+        "the estimate, "
+        f"{measured.error_of_network:.4g} of the network, {measured.error_of_both:.4g} of both; intervals "
+        f"{measured.interval_scale:.2f} times as wide as the estimate's",
         flush=True,
     )
 

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network's weight."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from bionemo.scale.estimate.weight import PairErrors, weigh
+from bionemo.scale.estimate.weight import PairErrors, squared_scales, weigh
 
 
 def pairs_of(truth: np.ndarray, network: np.ndarray, estimate: np.ndarray) -> list[PairErrors]:
@@ -49,3 +51,21 @@ def test_its_standard_error_is_its_spread_over_draws_of_pairs():
 
 def test_a_single_pair_has_no_standard_error():
     assert weigh(pairs_of(np.ones((1, 3)), np.ones((1, 3)), np.zeros((1, 3)))).standard_error is None
+
+
+def test_intervals_are_as_wide_as_held_out_errors_ask():
+    """An estimate that claims half its error needs twice the width; one pair is averaged with the claim itself."""
+    rng = np.random.default_rng(3)
+    sd, sampling = np.full(500, 0.1), np.full(500, 0.05)
+    pairs = []
+    for number in range(40):
+        network = rng.normal(size=500)
+        truth = 0.5 * network + rng.normal(0, 0.2, 500) + rng.normal(0, 0.05, 500)
+        (pair,) = pairs_of(truth[None], network[None], np.zeros((1, 500)))
+        scales = squared_scales(truth, network, sd=sd, sampling=sampling)
+        pairs.append(replace(pair, perturbation=f"p{number}", squared_scales=scales))
+    assert weigh(pairs).interval_scale == pytest.approx(2.0, abs=0.1)
+    assert weigh(pairs[:1]).interval_scale == pytest.approx(np.sqrt((1 + 2.0**2) / 2), abs=0.2)
+    nothing = [replace(pair, cross=-1.0) for pair in pairs]
+    assert weigh(nothing).interval_scale == 1, "at weight 0 the interval is the estimate's own"
+    assert weigh([replace(pair, squared_scales=()) for pair in pairs]).interval_scale == 1

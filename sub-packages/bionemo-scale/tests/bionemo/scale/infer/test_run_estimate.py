@@ -97,14 +97,27 @@ def test_the_estimate_of_a_run_is_read_with_its_weight(fitted, tmp_path, make_co
     # Not measured: the network predicts as it did without an estimate.
     assert read_estimate(checkpoint, config, CARD, network_weight=None) is None
     (tmp_path / WEIGHT_NAME).write_text(json.dumps({"network_weight": 0.25}))
-    assert read_estimate(checkpoint, config, CARD, network_weight=None).network_weight == 0.25
+    found = read_estimate(checkpoint, config, CARD, network_weight=None)
+    assert (found.network_weight, found.measured_weight, found.interval_scale) == (0.25, 0.25, 1.0)
+    (tmp_path / WEIGHT_NAME).write_text(json.dumps({"network_weight": 0.25, "interval_scale": 1.5}))
+    assert read_estimate(checkpoint, config, CARD, network_weight=0.75).interval_scale == 1.5
     assert read_estimate(checkpoint, config, CARD, network_weight=1.0).network_weight == 1
     assert read_estimate(checkpoint, make_config(generation="decode"), CARD, network_weight=None) is None
     with pytest.raises(InputError, match="--network-weight needs the estimate of a run"):
         read_estimate(tmp_path / "other" / "x" / "y", config, CARD, network_weight=0.5)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"network_weight": "x"}', '{"network_weight": 2}', "[1]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '{"network_weight": "x"}',
+        '{"network_weight": 2}',
+        "[1]",
+        '{"network_weight": 1, "interval_scale": 0}',
+    ],
+)
 def test_a_damaged_weight_is_refused(text, tmp_path):
     (tmp_path / WEIGHT_NAME).write_text(text)
     with pytest.raises(InputError, match=WEIGHT_NAME):

@@ -36,6 +36,7 @@ def align(pred: PopulationFile, real: PopulationFile) -> PopulationFile:
     aligned = replace(
         pred,
         population=replace(population, perturbation=perturbation),
+        predicted_sd=pred.predicted_sd.with_genes(real.population.genes),
         labels=replace(pred.labels, control=real.labels.control),
         notes=tuple(notes),
     )

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cells of an AnnData file as read for scoring, with what the file says of itself."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from bionemo.scale.eval.cells.populations import Population
+from bionemo.scale.eval.cells.predicted_sd import PredictedSd
 from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.files.scale_evidence import ScaleEvidence
 from bionemo.scale.types import DataCard, FileLabels
@@ -33,6 +34,8 @@ class PopulationFile:
     """Checkpoint or baseline that predicted the cells, as the file names it."""
     evidence: ScaleEvidence | None = None
     """What the values show of their scale; ``None`` where nobody looked."""
+    predicted_sd: PredictedSd = field(default_factory=PredictedSd)
+    """How sure a prediction is of its mean changes, where the file says it."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -54,6 +57,7 @@ class PopulationFile:
         return replace(
             self,
             population=replace(self.population, perturbation=names[codes]),
+            predicted_sd=self.predicted_sd.renamed(dict(zip(labels.tolist(), names.tolist(), strict=True))),
             notes=(*self.notes, *note),
         )
 

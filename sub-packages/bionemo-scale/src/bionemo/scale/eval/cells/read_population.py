@@ -13,6 +13,7 @@ from scipy import sparse
 
 from bionemo.scale.eval.cells.population_file import PopulationFile
 from bionemo.scale.eval.cells.populations import Expression, Population
+from bionemo.scale.eval.cells.predicted_sd import read_predicted_sd
 from bionemo.scale.eval.cells.stored import StoredMatrix
 from bionemo.scale.eval.cells.value_check import ValueCheck
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
@@ -52,6 +53,7 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
         used, notes = _labels_to_use(path, card, labels)
         matrix = file.matrix("X")
         genes = _gene_names(file)
+        predicted_sd = read_predicted_sd(file, genes)
         check = ValueCheck(matrix.shape[0], path, read_base(file.element("uns/log1p/base")))
         expression = _read_expression(matrix, check, in_memory)
         batch, batch_notes = _batches(file, used.keys.batch, required=used.keys.batch != ObsKeys().batch)
@@ -78,6 +80,7 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
         sha256=hash_file(path),
         row_sums=check.sums,
         evidence=check.evidence,
+        predicted_sd=predicted_sd,
         has_cell_types=has_cell_types,
         origin=_text(own.get("checkpoint", own.get("baseline"))),
         notes=tuple(notes),

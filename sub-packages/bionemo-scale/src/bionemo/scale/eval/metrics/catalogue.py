@@ -66,6 +66,8 @@ class Metric:
     """Decimals in tables."""
     chance: str = ""
     """Column with the value that a guess gets; what is not above it is not marked as the best."""
+    optional: bool = False
+    """Whether most rows have no value, which is then no news: the column is shown where some row has one."""
     perfect: float | None = None
     """Value of two samples of one population, where an estimate can be better than that."""
     compute: Callable[[Side, Side], np.ndarray] | None = None
@@ -324,6 +326,11 @@ METRICS = [
         reads="means", title="PDCorr (split controls)",
     ),
     _ours(
+        "coverage",
+        "share of genes whose observed mean is in the prediction's 90 % interval, the sampling error of both included",
+        "none", reads="means", title="in 90 %", optional=True,
+    ),
+    _ours(
         "de_chance",
         "overlap_at_N and precision_at_N of genes drawn at random: the smaller number of significant genes / genes",
         "none", reads="tests", title="DEchance",
@@ -366,7 +373,7 @@ FURTHER = tuple(
     BY_COLUMN[column]
     for column in (
         "pearson_delta_split", "residual_context", "residual_perturbation", "r2", "roc_auc", "pr_auc", "edistance",
-        "mmd", "calibration_error",
+        "mmd", "calibration_error", "coverage",
     )
 )  # fmt: skip
 """Columns of the report's second table."""

@@ -16,6 +16,8 @@ from jaxtyping import Float
 from scipy import stats
 from scipy.spatial import distance
 
+from bionemo.scale.estimate.mixed_model import Z_OF_INTERVAL
+
 
 DiscriminationMetric = Literal["l1", "l2", "cosine"]
 
@@ -211,3 +213,21 @@ def average_precision(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
             recall = np.diff(hits[steps] / hits[-1], prepend=0.0)
             scores[row] = float((recall * hits[steps] / (steps + 1)).sum())
     return scores
+
+
+def coverage(away: np.ndarray, *, sd: np.ndarray, standard_error: np.ndarray) -> float:
+    """Return the share of genes whose observed mean lies within the 90 % interval of the predicted one.
+
+    The observed mean is that of some cells: its own sampling error is part of the interval's variance.
+
+    Args:
+        away: [G] predicted less observed mean.
+        sd: [G] standard deviation of what the prediction does not know.
+        standard_error: [G] of the observed mean; NaN where it is of one cell.
+
+    Returns:
+        NaN where the standard error is not known.
+    """
+    if np.isnan(standard_error).any():
+        return float("nan")
+    return float((np.abs(away) <= Z_OF_INTERVAL * np.hypot(sd, standard_error)).mean())

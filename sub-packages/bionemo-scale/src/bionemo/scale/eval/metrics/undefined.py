@@ -19,6 +19,7 @@ CONSTANT = "one side is constant"
 FEW_PERTURBATIONS = "under 3 perturbations in the context"
 UNSEEN = "no training data, or none of the perturbation"
 FEW_CELLS = "under 2 cells, or no expressed gene"
+NO_INTERVAL = "no interval in the prediction's file, or one real cell"
 FEW_CONTROLS = "under 2 controls"
 OTHER = "no value"
 
@@ -130,6 +131,7 @@ _RULES = (
     ("residual_both", _residual_both),
     ("sd_ratio", lambda pair: FEW_CELLS),
     ("calibration_error", lambda pair: FEW_CELLS),
+    ("coverage", lambda pair: NO_INTERVAL),
     ("edistance", lambda pair: FEW_CELLS),
     ("mmd", lambda pair: FEW_CELLS),
     ("r2", lambda pair: CONSTANT),

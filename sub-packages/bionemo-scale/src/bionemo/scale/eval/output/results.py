@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from bionemo.scale.eval.output.summarise import metric_names
@@ -27,7 +28,7 @@ from bionemo.scale.types import InputError
 
 SUMMARY = "summary.json"
 GENES = "genes.parquet"
-"""Predicted and observed change, and adjusted p-values, of every gene, pair and model."""
+"""Predicted and observed change, how sure both are, and adjusted p-values, of every gene, pair and model."""
 
 
 def aggregate(scores: pl.DataFrame) -> pl.DataFrame:
@@ -110,11 +111,14 @@ class ResultFolder:
 
 def _gene_frame(shift: Shift) -> pl.DataFrame:
     labels = {"model": shift.model, "context": shift.context, "perturbation": shift.perturbation}
+    nothing = np.full(len(shift.genes), np.nan)
     values = {
         "pred": shift.pred,
         "real": shift.real,
         "fdr_pred": shift.fdr_pred,
         "fdr_real": shift.fdr_real,
+        "sd_pred": nothing if shift.sd_pred is None else shift.sd_pred,
+        "error_real": nothing if shift.error_real is None else shift.error_real,
     }
     columns = [pl.lit(label).alias(name) for name, label in labels.items()]
     # float32 has no room for the p-values of large populations.

@@ -21,12 +21,27 @@ Summaries = Mapping[str, Mapping[str, MetricSummary]]
 def tables(summary: Summary) -> str:
     """Return the table of headline metrics, and a second one where another cell-eval scored the cells too."""
     fallbacks = summary.unranked_baselines
-    first = render_table(summary.models, ceiling=CEILING, fallbacks=fallbacks)
+    first = render_table(summary.models, headline_of(summary), ceiling=CEILING, fallbacks=fallbacks)
     if summary.current_evaluator is None:
         return first
     version = summary.current_evaluator.versions["cell-eval"]
     second = render_table(summary.models, newest_columns(), ceiling=CEILING, fallbacks=fallbacks)
     return f"{first}\n\nthe same cells scored by cell-eval {version}\n{second}"
+
+
+def headline_of(summary: Summary) -> tuple[Metric, ...]:
+    """Return the headline metrics, and how often intervals hold the truth where a prediction gives them."""
+    return with_values((*HEADLINE, BY_COLUMN["coverage"]), summary)
+
+
+def with_values(columns: tuple[Metric, ...], summary: Summary) -> tuple[Metric, ...]:
+    """Return columns without the optional ones that have no value in any row."""
+    return tuple(
+        metric
+        for metric in columns
+        if not metric.optional
+        or any((item := row.get(metric.column)) is not None and item.n for row in summary.models.values())
+    )
 
 
 def newest_columns() -> tuple[Metric, ...]:
@@ -124,7 +139,11 @@ def _footnotes(summaries: Summaries, columns: tuple[Metric, ...]) -> dict[str, t
     notes: dict[str, tuple[str, str]] = {}
     for column in columns:
         values = {name: metrics[column.column] for name, metrics in summaries.items()}
-        counts = {name: item.undefined for name, item in values.items() if item.undefined}
+        counts = {
+            name: item.undefined
+            for name, item in values.items()
+            if item.undefined and not (column.optional and not item.n)
+        }
         if not counts:
             continue
         total = max(item.n + item.undefined for item in values.values())

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """All metrics of one prediction in one context, one row per perturbation."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -28,6 +29,8 @@ class Truth:
     """Perturbation to some of its cells."""
     control_halves: np.ndarray
     """[2, G] float64, means of two halves of the real controls."""
+    standard_errors: np.ndarray
+    """[P, G] float64, of the observed means by the cells that they are of; NaN where there is one cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,8 @@ class Prediction:
     truth: Truth
     fallbacks: int = 0
     """Cells for which a baseline used its fallback."""
+    sd: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """[G] of each perturbation whose mean change the prediction says to be so sure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +59,22 @@ class Scored:
     """[P, G] float64, from the controls of the predicted side."""
     draws: intervals.BatchDraws | None
     fallbacks: int
+    sd: Mapping[str, np.ndarray]
+    """Of the prediction."""
 
 
 def make_truth(context: str, side: Side, *, control_halves: np.ndarray, seed: int) -> Truth:
     """Draw the cells that distances are taken from."""
     samples = {name: _sample(side.cells[rows], context, name, seed=seed) for name, rows in side.rows.items()}
-    return Truth(context=context, side=side, samples=samples, control_halves=control_halves)
+    errors = np.stack([_standard_error(side.cells[rows]) for rows in side.rows.values()])
+    return Truth(context=context, side=side, samples=samples, control_halves=control_halves, standard_errors=errors)
+
+
+def _standard_error(cells: np.ndarray) -> np.ndarray:
+    """Return [G] the standard error of the mean of cells."""
+    if len(cells) < 2:
+        return np.full(cells.shape[1], np.nan)
+    return cells.std(axis=0, dtype=np.float64, ddof=1) / np.sqrt(len(cells))
 
 
 def score_prediction(task: Task, prediction: Prediction) -> Scored:
@@ -86,6 +101,7 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
         **_residuals(pred, truth.side, trained),
         **_population_metrics(prediction, seed=task.seed),
         "pearson_delta_split": _split_correlation(pred, truth),
+        "coverage": _coverage(prediction),
         "de_chance": _chance(results, num_genes=pred.means.shape[1]),
         **{metric.column: metric.compute(pred, truth.side) for metric in METRICS if metric.compute is not None},
     }
@@ -96,6 +112,7 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
         changes=pred.changes,
         draws=_batch_draws(prediction, task.batch_weights, control=task.control),
         fallbacks=prediction.fallbacks,
+        sd=prediction.sd,
     )
 
 
@@ -147,6 +164,18 @@ def _paper_metrics(pred: Side, real: Side) -> dict[str, np.ndarray]:
 def _split_correlation(pred: Side, truth: Truth) -> np.ndarray:
     moved = np.abs(pred.means - truth.side.control_mean).max(axis=1) >= metrics.MIN_EFFECT
     return np.where(moved, metrics.pearson_delta_split(pred.means, truth.side.means, truth.control_halves), np.nan)
+
+
+def _coverage(prediction: Prediction) -> list[float]:
+    """Return for each perturbation the share of genes whose observed mean is in the prediction's interval, or NaN."""
+    pred, truth = prediction.side, prediction.truth
+    found = []
+    for name, mean, observed, error in zip(
+        truth.side.rows, pred.means, truth.side.means, truth.standard_errors, strict=True
+    ):
+        sd = prediction.sd.get(name)
+        found.append(np.nan if sd is None else metrics.coverage(mean - observed, sd=sd, standard_error=error))
+    return found
 
 
 def _chance(results: pl.DataFrame, *, num_genes: int) -> np.ndarray:

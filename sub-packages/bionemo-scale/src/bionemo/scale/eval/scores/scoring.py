@@ -39,6 +39,10 @@ class Shift:
     """[G] float64, adjusted p-values of the predicted cells."""
     fdr_real: np.ndarray
     """[G] float64."""
+    sd_pred: np.ndarray | None = None
+    """[G] float64, how sure the prediction is; ``None`` where it does not say."""
+    error_real: np.ndarray | None = None
+    """[G] float64, standard error of the observed mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +147,8 @@ def _predictions(task: Task, real: _Context) -> Iterator[tuple[str, Callable[[],
 def _of_model(task: Task, model: Model, truth: Truth) -> Prediction:
     predicted = model.cells.select(model.cells.cell_type == truth.context)
     controls = model.controls.select(model.controls.cell_type == truth.context)
-    return Prediction(name=model.name, side=_side(task, predicted, controls), truth=truth)
+    sd = {name: values for (cell_type, name), values in model.sd.items() if cell_type == truth.context}
+    return Prediction(name=model.name, side=_side(task, predicted, controls), truth=truth, sd=sd)
 
 
 def _of_baseline(task: Task, name: str, real: _Context) -> Prediction:
@@ -216,7 +221,8 @@ def _shifts(model: str, truth: Truth, scored: Scored, genes: tuple[str, ...]) ->
     for de in (scored.de, side.de):
         blocks = de["fdr"].to_numpy().reshape(-1, size)
         fdr.append(dict(zip(de["target"].to_numpy()[::size], blocks, strict=True)))
-    for name, predicted, observed in zip(side.rows, scored.changes, side.changes, strict=True):
+    rows = zip(side.rows, scored.changes, side.changes, truth.standard_errors, strict=True)
+    for name, predicted, observed, error in rows:
         yield Shift(
             model=model,
             context=truth.context,
@@ -226,4 +232,6 @@ def _shifts(model: str, truth: Truth, scored: Scored, genes: tuple[str, ...]) ->
             real=observed,
             fdr_pred=fdr[0][name],
             fdr_real=fdr[1][name],
+            sd_pred=scored.sd.get(name),
+            error_real=error,
         )

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is scored together: real cells, predictions of them, and what baselines learn from."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,6 +28,9 @@ class Model:
     """Predicted perturbed cells."""
     controls: Population
     """Control cells of the predicted side."""
+    sd: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    """[G] of each (cell type, perturbation), how sure the model is of its mean change; of none where it does not
+    say."""
 
 
 @dataclass(frozen=True, kw_only=True)

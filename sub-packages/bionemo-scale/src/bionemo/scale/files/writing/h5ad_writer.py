@@ -74,6 +74,26 @@ class H5adWriter:
             anndata.io.sparse_dataset(self._file["X"]).append(sparse.csr_matrix(block, dtype=np.float32))
         self._num_written += block.shape[0]
 
+    def add(self, name: str, element: Any) -> None:
+        """Write something beside the cells, such as ``uns/conditions``, under a name that is not taken."""
+        anndata.io.write_elem(self._file, name, element)
+
+    def add_columns(self, name: str, first: int, block: np.ndarray, *, width: int) -> None:
+        """Write some columns of an array [genes, width] float32 of varm.
+
+        Args:
+            name: Of the array.
+            first: Where the columns begin.
+            block: [genes, n].
+            width: Columns of the whole array.
+        """
+        if name not in self._file["varm"]:
+            shape = (len(self._genes), width)
+            chunks = (max(1, shape[0]), max(1, min(width, 16)))
+            array = self._file["varm"].create_dataset(name, shape, dtype="float32", chunks=chunks)
+            array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        self._file["varm"][name][:, first : first + block.shape[1]] = block
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

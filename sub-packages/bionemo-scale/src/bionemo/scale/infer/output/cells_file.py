@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes cells as AnnData, block by block: those that were predicted, and those of a split that were measured."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ def write_cells(
     genes: tuple[str, ...],
     uns: dict[str, Any],
     with_controls: bool = False,
+    finish: Callable[[H5adWriter], None] = lambda writer: None,
 ) -> None:
     """Write predicted cells.
 
@@ -35,6 +36,7 @@ def write_cells(
         genes: Names of the columns.
         uns: Provenance.
         with_controls: Whether the measured controls of the predicted contexts follow (split plans only).
+        finish: Writes what is said of the cells, when all of them are in the file.
     """
     obs, real = plan.obs, iter(())
     if with_controls and isinstance(plan, SplitPlan) and len(controls := plan.control_rows()):
@@ -44,6 +46,7 @@ def write_cells(
             writer.append(block)
         for block in real:
             writer.append(block)
+        finish(writer)
 
 
 def write_real(plan: SplitPlan, path: Path, *, provenance: dict[str, Any]) -> None:

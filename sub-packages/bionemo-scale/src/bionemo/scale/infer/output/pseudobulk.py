@@ -11,9 +11,12 @@ import anndata
 import numpy as np
 import pandas as pd
 
+from bionemo.scale.eval.cells.predicted_sd import CONDITIONS
 from bionemo.scale.files.writing.atomic import atomic
+from bionemo.scale.infer.certainty.certainty import Certainty
 from bionemo.scale.infer.plans.parts import Part
 from bionemo.scale.infer.plans.plan import Plan
+from bionemo.scale.types import Group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,9 @@ class Conditions:
     """Labels, and ``num_cells`` predicted cells."""
     of_set: np.ndarray
     """[sets] int64, the condition of each set."""
+    members: list[dict[Group, float]]
+    """The populations of each condition, of several data sets where they share its labels, with their numbers of
+    cells."""
 
     def first_sets(self) -> np.ndarray:
         """Return [conditions] int64, a set of each condition."""
@@ -37,7 +43,12 @@ def conditions_of(plan: Plan) -> Conditions:
     obs = labels.iloc[np.unique(codes, return_index=True)[1]].copy()
     obs.index = [f"condition-{number}" for number in range(len(obs))]
     obs["num_cells"] = np.bincount(codes)
-    return Conditions(obs=obs, of_set=codes[np.cumsum(plan.sizes) - plan.sizes])
+    of_set = codes[np.cumsum(plan.sizes) - plan.sizes]
+    members: list[dict[Group, float]] = [{} for _ in range(len(obs))]
+    for number, (condition, size) in enumerate(zip(of_set.tolist(), plan.sizes.tolist(), strict=True)):
+        group = plan.group(number)
+        members[condition][group] = members[condition].get(group, 0.0) + size
+    return Conditions(obs=obs, of_set=of_set, members=members)
 
 
 def sum_conditions(part: Part, conditions: Conditions, *, cells: np.ndarray, control_sums: np.ndarray) -> np.ndarray:
@@ -61,35 +72,57 @@ def sum_conditions(part: Part, conditions: Conditions, *, cells: np.ndarray, con
     return sums
 
 
+def add_up(conditions: Conditions, *, parts: Sequence[Part], sums: Iterable[np.ndarray], num_genes: int) -> np.ndarray:
+    """Return the sums of all parts, [2, conditions, G] float64: of predicted cells, of their controls.
+
+    Args:
+        conditions: The rows.
+        parts: All parts of the plan.
+        sums: [2, conditions of the part, G] sums of each part, in the same order.
+        num_genes: G.
+    """
+    totals = np.zeros((2, len(conditions.obs), num_genes))
+    for part, part_sums in zip(parts, sums, strict=True):
+        totals[:, np.unique(conditions.of_set[part.sets])] += part_sums
+    return totals
+
+
 def write_pseudobulk(
     path: Path,
     *,
     conditions: Conditions,
-    parts: Sequence[Part],
-    sums: Iterable[np.ndarray],
+    totals: np.ndarray,
     genes: tuple[str, ...],
     uns: dict[str, Any],
-    sd: np.ndarray | None = None,
+    certainty: Certainty,
 ) -> None:
-    """Add up the parts and write means.
+    """Write means.
 
     Args:
         path: h5ad that appears when it is complete. X is the mean log1p expression of the predicted cells of a
-            condition, layers["control"] that of the control cells they were made of.
+            condition, layers["control"] that of the control cells they were made of; where there is an estimate,
+            layers sd, low and high are of the mean change between the two.
         conditions: The rows.
-        parts: All parts of the plan.
-        sums: [2, conditions of the part, G] sums of each part, in the same order.
+        totals: Of :func:`add_up`.
         genes: Names of the columns.
         uns: Provenance.
-        sd: [conditions, G] float32, standard deviation of the estimated mean, for layers["sd"].
+        certainty: Of the plan. What it says of a (cell type, perturbation) stands in obs, varm and uns.
     """
-    totals = np.zeros((2, len(conditions.obs), len(genes)))
-    for part, part_sums in zip(parts, sums, strict=True):
-        totals[:, np.unique(conditions.of_set[part.sets])] += part_sums
-    means = (totals / conditions.obs["num_cells"].to_numpy()[:, None]).astype(np.float32)
-    layers = {"control": means[1], **({} if sd is None else {"sd": sd})}
-    var = pd.DataFrame(index=list(genes))
-    table = anndata.AnnData(X=means[0], obs=conditions.obs, var=var, layers=layers, uns=uns)
+    means = totals / conditions.obs["num_cells"].to_numpy()[:, None]
+    pair_of_row = certainty.pairs.of_set[conditions.first_sets()]
+    certainty.totals.add_sums(pair_of_row, totals[0])
+    varm = certainty.columns()
+    table, layers = certainty.table(), {"control": means[1]}
+    layers.update(certainty.of_rows(conditions.members, predicted=means[0], control=means[1]))
+    facts = table.drop(columns=["cell_type", "perturbation", "num_cells"]).iloc[pair_of_row]
+    adata = anndata.AnnData(
+        X=means[0].astype(np.float32),
+        obs=conditions.obs.join(facts.set_axis(conditions.obs.index)),
+        var=pd.DataFrame(index=list(genes)),
+        varm=varm,
+        layers={name: values.astype(np.float32) for name, values in layers.items()},
+        uns={**uns, CONDITIONS: table, "bionemo_scale": {**uns["bionemo_scale"], **certainty.notes()}},
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
-        table.write_h5ad(temporary)
+        adata.write_h5ad(temporary)

@@ -3,16 +3,18 @@
 """Predicts a plan part by part, on as many processes as there are, and writes the parts as one file."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from bionemo.scale.infer.certainty.certainty import Certainty
 from bionemo.scale.infer.output.cells_file import write_cells, write_real
 from bionemo.scale.infer.output.measured_cells import STORE_CONTENT
 from bionemo.scale.infer.output.origin import describe, fingerprint
 from bionemo.scale.infer.output.part_folder import PartFolder, parts_path
-from bionemo.scale.infer.output.pseudobulk import conditions_of, sum_conditions, write_pseudobulk
+from bionemo.scale.infer.output.pseudobulk import add_up, conditions_of, sum_conditions, write_pseudobulk
 from bionemo.scale.infer.output.request import Request
 from bionemo.scale.infer.plans.parts import PART_CELLS, Part, cut
 from bionemo.scale.infer.plans.plan import ControlSet, Plan
@@ -43,6 +45,7 @@ def write_predictions(
     plan: Plan,
     request: Request,
     *,
+    certainty: Certainty | None = None,
     progress: Progress = lambda cells: None,
     part_cells: int = PART_CELLS,
 ) -> Timing:
@@ -54,7 +57,10 @@ def write_predictions(
     Args:
         loaded: The model.
         plan: What to predict, the same in every process.
-        request: What to write: X dense float32 log1p, var names genes, obs labels, uns["bionemo_scale"] provenance.
+        request: What to write: X dense float32 log1p, var names genes, obs labels, uns["bionemo_scale"] provenance,
+        and
+            what ``certainty`` says of each (cell type, perturbation).
+        certainty: Of the plan, where the caller wants to read it; the first process alone uses it.
         progress: Called with the number of this process's cells as they are predicted.
         part_cells: Most cells of a part.
     """
@@ -72,7 +78,7 @@ def write_predictions(
             source = {name: value for name, value in request.provenance.items() if name in ("store", "split")}
             write_real(plan, request.real_path, provenance={**source, STORE_CONTENT: plan.store.identity})
         # Last: that the predictions are there says that all is done.
-        output.write(request, folder, parts)
+        output.write(request, folder, parts, certainty or Certainty(loaded, plan, planned_means(loaded, plan)))
         folder.remove()
     num_new = sum(part.num_cells for part in missing)
     return Timing(num_cells=num_new, num_kept=int(plan.sizes.sum()) - num_new, seconds=time.perf_counter() - begin)
@@ -108,12 +114,27 @@ class _Cells:
         """Return [cells of the part, G] float32."""
         return predict_part(self._loaded, self._plan, part, means=self._means, progress=progress)
 
-    def write(self, request: Request, folder: PartFolder, parts: list[Part]) -> None:
-        """Write the finished parts."""
+    def write(self, request: Request, folder: PartFolder, parts: list[Part], certainty: Certainty) -> None:
+        """Write the finished parts, and what is known of them."""
         card = self._loaded.card
         uns = {"bionemo_scale": describe(card, {"checkpoint": str(self._loaded.path), **request.provenance})}
-        blocks = (folder.read(part) for part in parts)
-        write_cells(request.path, self._plan, blocks, genes=card.genes, uns=uns, with_controls=request.with_controls)
+        write_cells(
+            request.path,
+            self._plan,
+            _blocks(folder, parts, certainty),
+            genes=card.genes,
+            uns=uns,
+            with_controls=request.with_controls,
+            finish=certainty.write,
+        )
+
+
+def _blocks(folder: PartFolder, parts: list[Part], certainty: Certainty) -> Iterator[np.ndarray]:
+    """Yield the cells of finished parts, which are added up on the way."""
+    for part in parts:
+        block = folder.read(part)
+        certainty.totals.add_cells(part, block)
+        yield block
 
 
 class _Pseudobulk:
@@ -133,16 +154,15 @@ class _Pseudobulk:
         cells = predict_part(self._loaded, self._plan, part, means=self._means, progress=progress, on_set=on_set)
         return sum_conditions(part, self._conditions, cells=cells, control_sums=control_sums)
 
-    def write(self, request: Request, folder: PartFolder, parts: list[Part]) -> None:
-        """Write the finished parts."""
+    def write(self, request: Request, folder: PartFolder, parts: list[Part], certainty: Certainty) -> None:
+        """Write the finished parts, and what is known of them."""
         card, conditions = self._loaded.card, self._conditions
-        first_sets = conditions.first_sets().tolist()
+        sums = (folder.read(part) for part in parts)
         write_pseudobulk(
             request.path,
             conditions=conditions,
-            parts=parts,
-            sums=(folder.read(part) for part in parts),
+            totals=add_up(conditions, parts=parts, sums=sums, num_genes=len(card.genes)),
             genes=card.genes,
             uns={"bionemo_scale": describe(card, {"checkpoint": str(self._loaded.path), **request.provenance})},
-            sd=None if self._means is None else self._means.sd_of_sets(first_sets),
+            certainty=certainty,
         )

@@ -12,6 +12,7 @@ import pandas as pd
 from bionemo.scale.infer.controls.control_cells import ControlCells
 from bionemo.scale.infer.plans.parts import cut
 from bionemo.scale.infer.plans.plan import (
+    ControlPool,
     ControlSet,
     check_labels,
     named_obs,
@@ -61,6 +62,7 @@ class ControlsPlan:
         """
         self._cells, self._set_size, self._seed, self._card = cells, set_size, seed, card
         self._are_trained = are_trained
+        self._pools: dict[int, ControlPool] = {}
         check_labels(perturbations, card.perturbations, kind="perturbation", source="--perturbations")
         hint = "; --allow-unknown predicts it under the unknown label"
         check_labels(sorted(set(cells.cell_type)), card.cell_types, kind="cell type", source=str(source), hint=hint)
@@ -103,6 +105,16 @@ class ControlsPlan:
             perturbation=card.perturbations[self.perturbation[number]],
             batch=card.batches[self._batches[first]],
         )
+
+    def control_pool(self, number: int) -> ControlPool:
+        """Return the controls that the change of a set's population is counted from: those of its labels."""
+        first = self._pieces[self.control_set[number]][0]
+        context = int(self._cell_types[first] * len(self._card.batches) + self._batches[first])
+        if context not in self._pools:
+            here = (self._cell_types == self._cell_types[first]) & (self._batches == self._batches[first])
+            mean = np.asarray(self._cells.expression[np.flatnonzero(here)].mean(axis=0, dtype=np.float64)).ravel()
+            self._pools[context] = ControlPool(number=context, mean=mean.astype(np.float32), num_cells=int(here.sum()))
+        return self._pools[context]
 
     def control_groups(self) -> GroupMeans | None:
         """Return the pseudobulks of the cells by cell type and batch, without a data set."""

@@ -4,7 +4,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,16 @@ class ControlSet:
     """[G] mean of all cells that the set's were drawn from; ``None`` where the set stands for its own cells."""
 
 
+class ControlPool(NamedTuple):
+    """The control cells whose mean the change of a population is counted from."""
+
+    number: int
+    """Which one it is in its plan."""
+    mean: np.ndarray
+    """[G] float32."""
+    num_cells: int
+
+
 @runtime_checkable
 class Plan(Protocol):
     """Populations to predict: sets of cells, each a control set under a perturbation."""
@@ -57,6 +67,9 @@ class Plan(Protocol):
 
     def group(self, number: int) -> Group:
         """Return the labels of a set's population; no data set ("") where none is known."""
+
+    def control_pool(self, number: int) -> ControlPool:
+        """Return the controls that the change of a set's population is counted from."""
 
     def control_groups(self) -> GroupMeans | None:
         """Return the pseudobulks of the controls at hand, ``None`` where they are those of the training data."""

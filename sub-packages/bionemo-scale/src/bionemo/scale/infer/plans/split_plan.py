@@ -9,7 +9,7 @@ import numpy as np
 from bionemo.scale.data.sets.controls import ControlMatcher
 from bionemo.scale.data.sets.dataset import PredictionSet, prediction_sets
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.infer.plans.plan import READ_ROWS, ControlSet, named_obs, note_few, number_populations
+from bionemo.scale.infer.plans.plan import READ_ROWS, ControlPool, ControlSet, named_obs, note_few, number_populations
 from bionemo.scale.types import Group, InputError, Split
 
 
@@ -57,6 +57,11 @@ class SplitPlan:
     def group(self, number: int) -> Group:
         """Return the labels of a set's population."""
         return self.store.groups.label(self._sets[number].group)
+
+    def control_pool(self, number: int) -> ControlPool:
+        """Return the controls that the change of a set's population is counted from."""
+        pool = self._matcher.pool(self._sets[number].group)
+        return ControlPool(number=pool, mean=self._control_mean(pool), num_cells=len(self._matcher.pool_rows(pool)))
 
     def control_groups(self) -> None:
         """Return nothing: the controls of a store are those of the training data."""

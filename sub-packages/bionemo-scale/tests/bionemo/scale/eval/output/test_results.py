@@ -80,7 +80,9 @@ def test_folder_holds_tables_of_all_and_of_each_context(tmp_path):
     assert set(json.loads((out / "summary.json").read_text())["files"]) == names
     assert list(out.parent.iterdir()) == [out]
     genes = pl.read_parquet(out / "genes.parquet")
-    assert genes.columns == ["model", "context", "perturbation", "gene", "pred", "real", "fdr_pred", "fdr_real"]
+    numbers = ["pred", "real", "fdr_pred", "fdr_real", "sd_pred", "error_real"]
+    assert genes.columns == ["model", "context", "perturbation", "gene", *numbers]
+    assert genes["sd_pred"].is_nan().all(), "a model that does not say how sure it is"
     assert genes["context"].to_list() == ["HepG2/C3A cells"] * 3 + ["B"] * 3
     assert folder.prefixes == {"HepG2/C3A cells": "HepG2-C3A cells", "B": "B"}
 

@@ -39,6 +39,18 @@ def test_exact_text():
     ]
 
 
+def test_an_optional_column_has_no_footnote_for_rows_without_it():
+    shown = Metric(column="c", title="in 90 %", formula="", best="none", source="ours", reads="means", optional=True)
+    rows = {"model": {"c": summary(0.9)}, "baseline": {"c": summary(None, undefined=4)}}
+    assert render_table(rows, (shown,)).splitlines()[2:] == [
+        "model      0.900",
+        "baseline       -",
+        "* best of its column",
+    ]
+    partly = {**rows, "model": {"c": summary(0.9, undefined=1)}}
+    assert render_table(partly, (shown,)).splitlines()[-1] == "[a] in 90 % left out (too few): model 1 of 4 pairs"
+
+
 def test_values_that_print_alike_are_equally_good():
     text = render_table({name: {"h": summary(0.5 + tiny)} for name, tiny in (("a", 0), ("b", 1e-6))}, SHOWN[:1])
     assert text.count("0.500*") == 2

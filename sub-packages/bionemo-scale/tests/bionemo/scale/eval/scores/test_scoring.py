@@ -70,6 +70,23 @@ def test_no_predicted_change_has_no_correlation(task):
     assert scored.scores["mse"][0] > 0
 
 
+def test_coverage_is_the_share_of_genes_whose_observed_mean_is_in_the_interval(task):
+    """The interval is of the prediction's sd and of the observed mean's own sampling error."""
+    truth, model = task.cells.select(task.cells.cell_type == "NK"), task.models[0]
+    sd = np.full(len(truth.genes), 0.02)
+    sure = replace(model, sd={("NK", "IFN-beta"): sd, ("NK", "other"): sd})
+    scored = list(score_contexts(replace(task, models=(sure,))))
+    values = truth.dense().astype(np.float64)
+    error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    expected = (np.abs(0.3 * values.mean(axis=0)) <= 1.645 * np.sqrt(sd**2 + error**2)).mean()
+    assert 0.1 < expected < 0.95
+    assert [item.scores["coverage"].to_list() for item in scored] == [[None, None], [pytest.approx(expected), None]]
+    shift = scored[1].shifts[0]
+    np.testing.assert_array_equal(shift.sd_pred, sd)
+    np.testing.assert_allclose(shift.error_real, error, rtol=1e-5)
+    assert scored[0].shifts[0].sd_pred is None
+
+
 def test_no_nan_is_left(task):
     for scored in score_contexts(task):
         for name in (*metric_columns(), *extra_metrics()):
