@@ -55,7 +55,8 @@ def test_folds_measure_the_network_on_every_training_context_and_continue(folder
     shutil.copytree(folder / "run", run)
     (run / "network_weight.json").unlink()
     # One part was measured before the run was stopped.
-    kept = {"cell_type": "kept", "perturbation": "IFN-beta", "estimate": 1.0, "cross": 0.1, "difference": 1.0}
+    errors = {"estimate": 1.0, "cross": 0.1, "difference": 1.0, "squared_scales": [2.0] * 21}
+    kept = {"cell_type": "kept", "perturbation": "IFN-beta", **errors}
     (run / "weighing").mkdir()
     (run / "weighing" / "0-of-2.json").write_text(json.dumps([kept]))
     size = ("--size", "tiny", "--max-steps", 100, "--val-interval", 100, "--blind-share", 0.05)

@@ -403,9 +403,8 @@ class Predictor:
         if perturbations is not None:
             names = asked_perturbations(self._loaded, given_labels(perturbations), features)
         self._loaded = with_new_perturbations(self._loaded, names, features)
-        given = GivenScale.make(**scale)
         matrix = matrix_of(adata, self.card, matrix)
-        cells = _read_controls(adata, self.card, given, matrix=matrix, gene_key=gene_key)
+        cells = _read_controls(adata, self.card, GivenScale.make(**scale), matrix=matrix, gene_key=gene_key)
         loaded = self._loaded
         if allow_unknown:
             loaded = with_unknown_contexts(loaded, cell_types=cells.cell_type, batches=cells.batch)
@@ -418,9 +417,8 @@ class Predictor:
             seed=seed,
         )
         predicted = predict_all(loaded, plan)
-        certainty = Certainty.of_cells(loaded, plan, predicted)
-        varm = certainty.columns()
-        for note in (*plan.notes, *certainty.lines(), *certainty.lines_after()):
+        certainty, varm = Certainty.of_cells(loaded, plan, predicted)
+        for note in certainty.all_lines():
             warnings.warn(note, stacklevel=2)
         provenance = describe(self.card, {"checkpoint": self._loaded.path, "seed": seed, **certainty.notes()})
         return anndata.AnnData(

@@ -90,9 +90,10 @@ ROOMS = {
         "labels": {"trained_model"},
         "planning": {"settings", "controls", "plans", *MODEL},
         "predict": {"settings", "plans", "generate", *MODEL},
-        "output": {"settings", "plans", "predict", *MODEL},
+        "certainty": {"plans", *MODEL},
+        "output": {"settings", "plans", "predict", "certainty", *MODEL},
         "network_weight": {"plans", "predict", *MODEL},
-        "job": {"settings", "plans", "planning", "output", *MODEL},
+        "job": {"settings", "plans", "planning", "predict", "certainty", "output", *MODEL},
     },
 }
 LARGEST_FOLDER = 13

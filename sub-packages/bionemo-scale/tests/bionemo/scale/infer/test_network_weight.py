@@ -21,7 +21,8 @@ def test_batches_of_a_pair_are_averaged_by_their_cells():
 def test_errors_of_a_mixture_follow_from_those_of_its_parts():
     rng = np.random.default_rng(2)
     truth, network, estimate = rng.normal(size=(3, 4, 50))
-    found = weigh(_errors([("t", f"p{number}") for number in range(4)], truth, network, estimate))
+    labels, deviations = [("t", f"p{number}") for number in range(4)], (np.ones((4, 50)), np.zeros((4, 50)))
+    found = weigh(_errors(labels, truth, network, estimate, deviations=deviations))
     assert found.error_of_estimate == pytest.approx(((estimate - truth) ** 2).mean())
     assert found.error_of_network == pytest.approx(((network - truth) ** 2).mean())
     mixed = estimate + found.network_weight * (network - estimate)

@@ -44,13 +44,15 @@ class Certainty:
         self._facts = ConditionFacts(self.pairs, training)
 
     @classmethod
-    def of_cells(cls, loaded: LoadedModel, plan: Plan, predicted: np.ndarray) -> "Certainty":
-        """Return what is known of cells in memory, [cells, G] in the order of the plan."""
+    def of_cells(
+        cls, loaded: LoadedModel, plan: Plan, predicted: np.ndarray
+    ) -> tuple["Certainty", dict[str, np.ndarray]]:
+        """Return what is known of cells in memory, [cells, G] in the order of the plan, and the arrays of varm."""
         means = None if loaded.estimate is None else loaded.estimate.of_plan(plan)
         found = cls(loaded, plan, means)
         (whole,) = cut(plan.sizes, np.zeros_like(plan.population))
         found.totals.add_cells(whole, predicted)
-        return found
+        return found, found.columns()
 
     def columns(self) -> dict[str, np.ndarray]:
         """Return all of :meth:`blocks` at once, [G, pairs] float32."""
@@ -64,6 +66,10 @@ class Certainty:
     def lines_after(self) -> list[str]:
         """Return what the predicted changes show; to be asked for after :meth:`blocks`."""
         return self._facts.lines_after()
+
+    def all_lines(self) -> list[str]:
+        """Return what the plan notes, and the lines of before and after; to be asked for after :meth:`blocks`."""
+        return [*self._notes, *self.lines(), *self.lines_after()]
 
     def blocks(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Yield some pairs at a time, when all cells are in ``totals``.
@@ -104,8 +110,7 @@ class Certainty:
 
     def notes(self) -> dict[str, str]:
         """Return entries for uns["bionemo_scale"]; to be asked for after :meth:`blocks`."""
-        lines = "\n".join([*self._notes, *self.lines(), *self.lines_after()])
-        return {"interval": describe_interval(self._estimate), "warnings": lines}
+        return {"interval": describe_interval(self._estimate), "warnings": "\n".join(self.all_lines())}
 
 
 def describe_interval(estimate: RunEstimate | None) -> str:

@@ -76,8 +76,10 @@ class ConditionFacts:
         return MeansOfCells(means, counts)
 
     def add_changes(self, rows: slice, changes: np.ndarray) -> None:
-        """Take the predicted changes of some pairs, [n, G]."""
+        """Take the predicted changes of some pairs, [n, G]; those of the first pair begin anew."""
         changes = changes.astype(np.float64)
+        if not rows.start:
+            self._sums = {}
         self._squares[rows] = (changes**2).sum(axis=1)
         for cell_type, change in zip(self._cell_types[rows], changes, strict=True):
             self._sums[cell_type] = self._sums.get(cell_type, 0.0) + change

@@ -81,7 +81,7 @@ def certainty_of(fitted, plan, make_model, *, predicted=None, **weights) -> Cert
     if predicted is None:
         means = estimate.of_plan(plan)
         predicted = np.concatenate([np.repeat(means.of_sets([n]), size, axis=0) for n, size in enumerate(plan.sizes)])
-    return Certainty.of_cells(loaded, plan, predicted)
+    return Certainty.of_cells(loaded, plan, predicted)[0]
 
 
 def test_the_interval_is_the_estimates_over_the_batches_of_a_pair(fitted, make_model):
@@ -175,8 +175,8 @@ def test_perturbations_that_are_predicted_alike_are_named(fitted, make_model):
 def test_a_run_without_an_estimate_has_changes_alone(fitted, make_model):
     plan = plan_of(fitted, "A")
     loaded = LoadedModel(model=make_model().eval(), card=CARD, path=Path("run"))
-    found = Certainty.of_cells(loaded, plan, np.ones((120, GENES), dtype=np.float32))
-    assert list(found.columns()) == ["change"] and found.lines() == []
+    found, varm = Certainty.of_cells(loaded, plan, np.ones((120, GENES), dtype=np.float32))
+    assert list(varm) == ["change"] and found.lines() == []
     assert list(found.table()) == ["cell_type", "perturbation", "num_cells", "num_controls", "warnings"]
     assert found.notes()["interval"].startswith("none")
 
