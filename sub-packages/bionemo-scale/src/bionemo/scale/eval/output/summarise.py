@@ -208,8 +208,8 @@ def _conventions() -> dict[str, str]:
         "edistance": f"unbiased energy distance, Euclidean over genes, at most {MAX_CELLS} cells a side",
         "mmd": f"unbiased squared MMD of the same cells, Gaussian kernels of {', '.join(map(str, BANDWIDTHS))} times "
         "the median distance of observed cells",
-        "coverage": f"share of all genes with |predicted - observed mean| <= {Z_OF_INTERVAL} sqrt(sd^2 + error^2): sd as "
-        "the prediction's file gives it, error the standard error of the observed mean over cells; of an honest "
+        "coverage": f"share of all genes with |predicted - observed mean| <= {Z_OF_INTERVAL} sqrt(sd^2 + error^2): sd "
+        "as the prediction's file gives it, error the standard error of the observed mean over cells; of an honest "
         f"{INTERVAL_LEVEL:.0%} interval {INTERVAL_LEVEL:g}",
         "ceiling": "one half of a pair's real cells as prediction of the other half, same controls; not corrected "
         "for the halved number of cells, and only pairs with 4 cells or more",

@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,7 @@ class ConditionFacts:
         self._is_alike = np.zeros(num, dtype=bool)
         self._sums: dict[str, np.ndarray] = {}
         self._squares = np.zeros(num)
-        self._columns: dict[str, object] = {}
+        self._columns: dict[str, Any] = {}
         if self.training is not None:
             self._look_at_labels(self.training)
             self._effect_name, self._effect_distance = [""] * num, np.full(num, np.nan)
@@ -130,19 +131,18 @@ class ConditionFacts:
             num = self._cell_types.count(cell_type)
             found.append(
                 f"cell type {cell_type!r}: the {num} perturbations are predicted alike, "
-                f"{100 * self._shared(cell_type):.1f} % of their change is the same; the prediction does not tell them "
-                "apart"
+                f"{100 * self._shared(cell_type):.1f} % of their change is the same; the prediction does not tell "
+                "them apart"
             )
         return found
 
     def _far_line(self, cell_type: str) -> str:
         assert self.training is not None, "without training nothing is far from it"
         row = self._cell_types.index(cell_type)
+        distance, nearest = self._columns["context_distance"][row], self._columns["nearest_context"][row]
         return (
-            f"cell type {cell_type!r}: unlike all training contexts, its controls are "
-            f"{self._columns['context_distance'][row]:.2g} "
-            f"from the nearest ({self._columns['nearest_context'][row]}); two training contexts are "
-            f"{self.training.typical_distance:.2g} apart (median)"
+            f"cell type {cell_type!r}: unlike all training contexts, its controls are {distance:.2g} from the nearest "
+            f"({nearest}); two training contexts are {self.training.typical_distance:.2g} apart (median)"
         )
 
     def _find_alike(self) -> None:
