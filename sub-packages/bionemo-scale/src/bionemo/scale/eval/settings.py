@@ -157,7 +157,7 @@ class ReportSettings(Settings):
     """One page."""
 
     run: Path = option(form="positional", metavar="RUN")
-    """Run folder, the folder that holds it as run/, or a result folder."""
+    """Run folder, the folder that holds it as run/, a result folder, or an h5ad of predictions alone."""
     scores: Path | None = None
     """Result folder of bionemo-scale-evaluate (default: RUN/scores, or scores beside RUN)."""
     pred: Path | None = None
@@ -165,7 +165,7 @@ class ReportSettings(Settings):
     real: Path | None = None
     """Real h5ad, for the populations (default: as the scores say)."""
     out: Path | None = None
-    """HTML file (default: RUN/report.html)."""
+    """HTML file (default: RUN/report.html, or beside the h5ad)."""
     umap: bool = False
     """Embed populations by UMAP too, which takes a minute."""
     seed: int = option(0, limits=SEED)
@@ -176,4 +176,9 @@ class ReportSettings(Settings):
     @property
     def page_path(self) -> Path:
         """The page."""
-        return self.out or self.run / "report.html"
+        return self.out or (self.run.with_suffix(".html") if self.is_prediction else self.run / "report.html")
+
+    @property
+    def is_prediction(self) -> bool:
+        """Whether the page is of predictions alone."""
+        return self.run.is_file()

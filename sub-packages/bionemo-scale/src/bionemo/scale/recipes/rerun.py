@@ -2,33 +2,88 @@
 # SPDX-License-Identifier: Apache-2.0
 """How to make a run and its scores again: the commands of what every step recorded."""
 
+import contextlib
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bionemo.scale.data.store.format import MANIFEST_NAME
 from bionemo.scale.eval.output.summary import InputFile, Inputs
 from bionemo.scale.eval.page.provenance import file_notes
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 from bionemo.scale.eval.settings import EvaluateSettings
+from bionemo.scale.files.text import read_json
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.arguments import arguments_of
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.train.settings import TrainSettings
-from bionemo.scale.types import FileLabels
+from bionemo.scale.types import FileLabels, InputError
 
 
 def commands(run: RunFiles | None, scores: ScoreFiles, pred: Path | None) -> list[str]:
-    """Return the commands that make the run, the prediction and the scores, as far as they are recorded."""
-    lines = []
-    if run is not None:
-        lines.append(_line("train", TrainSettings, run.config["run"]))
+    """Return the commands that make the run, the prediction and the scores, as far as they are recorded.
+
+    Paths are relative to the folder that the commands were started in, where it shows.
+    """
     notes = {} if pred is None else file_notes(pred)
-    if run is not None and "split" in notes and "store" in notes:
-        prediction = {"checkpoint": run.path, "store": notes["store"], "split": notes["split"], "out": pred.parent}
-        lines.append(_line("infer", InferSettings, prediction))
-    return [*lines, _line("evaluate", EvaluateSettings, _evaluation(scores))]
+    if run is None:
+        return [_line("evaluate", EvaluateSettings, _evaluation(scores))]
+    roots = _roots(run, notes)
+    found = [_line("train", TrainSettings, _relative(run.config["run"], roots))]
+    if "split" in notes and "store" in notes and pred is not None:
+        prediction = {"checkpoint": run.path.resolve(), "out": pred.resolve().parent}
+        prediction |= {name: notes[name] for name in ("store", "split", "seed", "output") if name in notes}
+        found.append(_line("infer", InferSettings, _relative(prediction, roots)))
+    found.append(_line("evaluate", EvaluateSettings, _relative(_evaluation(scores), roots)))
+    start = [f"cd {shlex.quote(str(roots[0]))}"] if roots else []
+    return [*start, _preparation(run, roots), *found]
+
+
+def _preparation(run: RunFiles, roots: list[Path]) -> str:
+    """Say what made the store, whose options no file records."""
+    store = _relative({"store": run.config["run"].get("store", "STORE")}, roots)["store"]
+    manifest = Path(str(run.config["run"].get("store", ""))) / MANIFEST_NAME
+    names = []
+    with contextlib.suppress(InputError, OSError, KeyError, TypeError):
+        names = [str(item["name"]) for item in read_json(manifest)["inputs"]] if manifest.is_file() else []
+    inputs = " ".join(map(shlex.quote, names)) or "INPUT.h5ad"
+    split = "" if run.split is None else f" (split {run.split['sha256'][:12]})"
+    return (
+        f"# with the options that the store was made with{split}:\n# bionemo-scale-prepare {inputs} --out {store} ..."
+    )
+
+
+def _roots(run: RunFiles, notes: Mapping[str, str]) -> list[Path]:
+    """Return where the run is now and where it was made: the folders that relative paths of its settings start in."""
+    settings = run.config["run"]
+    found = []
+    for here, recorded in ((run.path.resolve(), settings.get("out")), (notes.get("store"), settings.get("store"))):
+        if here is None or recorded is None:
+            continue
+        place, tail = Path(here), Path(str(recorded))
+        tail = Path(tail.name) if tail.is_absolute() else tail
+        if place.parts[-len(tail.parts) :] == tail.parts:
+            found.append(Path(*place.parts[: -len(tail.parts)]))
+    for name in ("out", "store"):
+        if Path(str(settings.get(name, ""))).is_absolute():
+            found.append(Path(str(settings[name])).parent)
+    return list(dict.fromkeys(found))
+
+
+def _relative(values: Mapping[str, Any], roots: list[Path]) -> dict[str, Any]:
+    """Return values with paths below a root as they are seen from it."""
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, list):
+            return [shown(item) for item in value]
+        if isinstance(value, str | Path) and Path(value).is_absolute():
+            inside = (Path(value).relative_to(root) for root in roots if Path(value).is_relative_to(root))
+            return str(next(inside, value))
+        return value
+
+    return {name: shown(value) for name, value in values.items()}
 
 
 def _line(command: str, settings_class: type[Settings], values: Mapping[str, Any]) -> str:
@@ -45,7 +100,7 @@ def _evaluation(scores: ScoreFiles) -> dict[str, Any]:
         "control_policy": summary.control_policy,
         "seed": summary.baselines.seed,
         "evaluator": None if summary.current_evaluator is None else "current",
-        "out": scores.path,
+        "out": scores.path.resolve(),
         **_fields(inputs.real.labels),
         **_labels_of_predictions(inputs),
     }

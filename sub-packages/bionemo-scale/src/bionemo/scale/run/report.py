@@ -33,31 +33,46 @@ def _report(argv: Sequence[str] | None) -> None:
     out = args.page_path
     if out.is_dir():
         raise InputError(f"{out}: expected an HTML file to write, found a folder")
+    if args.is_prediction:
+        _report_prediction(args)
+    else:
+        _report_scores(args)
+    print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
+
+
+def _report_prediction(args: ReportSettings) -> None:
+    from bionemo.scale.eval.page.page import write_html
+    from bionemo.scale.eval.page.prediction import read_prediction, render_prediction
+
+    check_not_inputs([args.page_path], [args.run])
+    write_html(args.page_path, render_prediction(read_prediction(args.run)))
+
+
+def _report_scores(args: ReportSettings) -> None:
     from bionemo.scale.data.store.format import MANIFEST_NAME
     from bionemo.scale.eval.page.embedding import embed_populations
-    from bionemo.scale.eval.page.page import write_page
-    from bionemo.scale.eval.page.sources import file_labels, find_run, find_scores, population_files
+    from bionemo.scale.eval.page.page import Page, write_page
+    from bionemo.scale.eval.page.sources import cell_files, find_run, find_scores
     from bionemo.scale.recipes.rerun import commands
 
+    out = args.page_path
     if (args.run / MANIFEST_NAME).is_file():
         raise InputError(f"{args.run}: expected a run folder or a result folder, found a store")
     run = find_run(args.run)
     scores = find_scores(args.run, args.scores)
-    pred, real = population_files(scores, args.pred, args.real)
+    cells = cell_files(scores, pred=args.pred, real=args.real, target_sum=args.target_sum)
     folders = {scores.path, args.run} if run is None else {scores.path, args.run, run.path}
     read = [path for folder in folders for path in folder.iterdir() if path.suffix != ".html"]
-    check_not_inputs([out], [pred, real, *read])
+    check_not_inputs([out], [*read, *([] if cells is None else [cells.real, *cells.pred.values()])])
     clouds = []
-    if pred is None or real is None:
+    if cells is None:
         print("note: the h5ad files of the scores are gone: no populations; --pred and --real say where they are")
     else:
-        clouds = embed_populations(
-            pred, real, labels=file_labels(scores, args.target_sum), umap=args.umap, seed=args.seed
-        )
+        clouds = embed_populations(cells, umap=args.umap, seed=args.seed)
     if run is None:
         print(f"note: {args.run} holds no config.yaml of bionemo-scale-train: no training section")
-    write_page(out, run=run, scores=scores, pred=pred, clouds=clouds, commands=commands(run, scores, pred))
-    print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    lines = commands(run, scores, None if cells is None else next(iter(cells.pred.values())))
+    write_page(out, Page(run=run, scores=scores, cells=cells, clouds=clouds, commands=lines))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from bionemo.scale.types import InputError
 
 CONDITIONS, SD = "conditions", "change_sd"
 """The table in uns, whose rows are the columns of the array in varm."""
-_LABELS = ("cell_type", "perturbation")
+LABELS = ("cell_type", "perturbation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def read_predicted_sd(file: CheckedAnnData, genes: tuple[str, ...]) -> Predicted
     if SD not in file.names("varm") or CONDITIONS not in file.names("uns"):
         return PredictedSd()
     table, sd = file.element(f"uns/{CONDITIONS}"), file.element(f"varm/{SD}")
-    if not isinstance(table, pd.DataFrame) or not set(_LABELS) <= set(table.columns):
+    if not isinstance(table, pd.DataFrame) or not set(LABELS) <= set(table.columns):
         return PredictedSd()
     sd = np.asarray(sd)
     if sd.shape != (len(genes), len(table)):
@@ -62,5 +62,5 @@ def read_predicted_sd(file: CheckedAnnData, genes: tuple[str, ...]) -> Predicted
         raise InputError(
             f"{file.path}: expected standard deviations of at least 0 in varm[{SD!r}], found other values"
         )
-    labels = zip(*(table[name].astype(str) for name in _LABELS), strict=True)
+    labels = zip(*(table[name].astype(str) for name in LABELS), strict=True)
     return PredictedSd(genes=genes, of_pair=dict(zip(labels, sd.T.astype(np.float64), strict=True)))

@@ -112,6 +112,8 @@ def _quantiles(draws: np.ndarray) -> tuple[float, float]:
 
 
 def _verdict(low: float, high: float, metric: str) -> str:
+    # A difference that tables print as 0 is none.
+    low, high = (round(value, BY_COLUMN[metric].digits) for value in (low, high))
     if low <= 0 <= high:
         return "open"
     return "better" if (low > 0) == (BY_COLUMN[metric].best == "high") else "worse"
@@ -175,13 +177,23 @@ class BatchDraws:
     """Metric to [draws] int64."""
 
 
-def batch_intervals(draws: list[BatchDraws]) -> dict[str, dict[str, Interval]]:
-    """Join contexts: model to metric to the interval of its mean over pairs."""
+def batch_intervals(
+    draws: list[BatchDraws], *, pairs: Mapping[str, Mapping[str, int]] | None = None
+) -> dict[str, dict[str, Interval]]:
+    """Join contexts: model to metric to the interval of its mean over pairs.
+
+    Args:
+        draws: Of every model and context that has them.
+        pairs: Model to metric to the pairs with a value. A mean of which some have no draws gets no interval: it would
+            be that of the others. ``None`` checks nothing.
+    """
     intervals: dict[str, dict[str, Interval]] = {}
     for model in dict.fromkeys(item.model for item in draws):
         mine = [item for item in draws if item.model == model]
         for metric in BATCH_METRICS:
             counts = np.sum([item.counts[metric] for item in mine], axis=0)
+            if pairs is not None and int(counts[0]) != pairs[model][metric]:
+                continue
             with np.errstate(invalid="ignore"):
                 means = np.sum([item.sums[metric] for item in mine], axis=0) / counts
             interval = _jackknife(float(means[0]), means[1:][np.isfinite(means[1:])])

@@ -69,7 +69,12 @@ def make_summary(
     rivals = [name for name in task.baselines if name not in unranked]
     other = task.current
     return Summary(
-        models=summarise(scores, trained=_trained(task), batch_intervals=batch_intervals(list(draws)), seed=task.seed),
+        models=summarise(
+            scores,
+            trained=_trained(task),
+            batch_intervals=batch_intervals(list(draws), pairs=_defined(scores)),
+            seed=task.seed,
+        ),
         against_best_baseline=compare_with_baselines(scores, models=names, baselines=rivals, seed=task.seed),
         names=Names(models=names, baselines=list(task.baselines), ceiling=task.ceiling),
         control_policy=control_policy,
@@ -92,6 +97,12 @@ def make_summary(
         contexts=contexts,
         inputs=inputs,
     )
+
+
+def _defined(scores: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """Return model to metric to the number of pairs with a value."""
+    counts = scores.group_by("model", maintain_order=True).agg(pl.col(metric_names(scores)).count())
+    return {str(row.pop("model")): row for row in counts.to_dicts()}
 
 
 def input_file(file: PopulationFile) -> InputFile:

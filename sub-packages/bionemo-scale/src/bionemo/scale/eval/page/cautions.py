@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a reader must know before believing the page."""
 
-from bionemo.scale.eval.metrics.catalogue import HEADLINE, Metric, loss
-from bionemo.scale.eval.metrics.ranking import best_of
 from bionemo.scale.eval.output.summary import Summary, why_unranked
 from bionemo.scale.eval.page.sources import RunFiles
+from bionemo.scale.eval.page.verdict import standing
 
 
 _NARROW = 0.5
@@ -43,14 +42,14 @@ def _of_model(name: str, summary: Summary) -> list[str]:
     lines = []
     if spread is not None and spread < _NARROW:
         lines.append(f"{name} predicts too little spread: {spread:.2f} of the observed standard deviation.")
-    behind = [metric.name for metric in HEADLINE if _is_behind(metric, name, summary, means)]
-    if behind:
-        lines.append(f"{name} is behind the best baseline in: {', '.join(behind)}.")
-    if not any(item.interval for item in summary.models[name].values()):
-        lines.append(f"{name}: too few perturbations and contexts for intervals; differences may be chance.")
+    worse = standing(name, summary)["worse"]
+    if worse:
+        lines.append(f"{name} is worse than the best baseline in: {', '.join(worse)}.")
+    scores = summary.models[name].values()
+    if not any(item.interval or item.batch_interval for item in scores):
+        lines.append(f"{name}: too few perturbations, contexts and batches for intervals; differences may be chance.")
+    elif not any(item.interval for item in scores):
+        lines.append(
+            f"{name}: too few perturbations and contexts to say how scores vary over them; intervals are over batches."
+        )
     return lines
-
-
-def _is_behind(metric: Metric, name: str, summary: Summary, means: dict[str, dict[str, float | None]]) -> bool:
-    mine, rival = means[name].get(metric.column), best_of(summary.ranked_baselines, metric, means)
-    return None not in (mine, rival) and loss(mine, metric.best) > loss(means[rival][metric.column], metric.best)

@@ -30,6 +30,8 @@ class Cloud:
     context: str
     kind: str
     """control, observed or predicted."""
+    model: str
+    """Which model predicted it; empty for real cells."""
     perturbation: str
     points: np.ndarray
     """[cells, 2] float32."""
@@ -45,31 +47,41 @@ class Clouds:
     """Context to the share of variance on each axis; empty for UMAP."""
 
 
-def embed_populations(
-    pred: Path, real: Path, *, labels: tuple[FileLabels | None, FileLabels | None], umap: bool, seed: int = 0
-) -> list[Clouds]:
+@dataclass(frozen=True, kw_only=True)
+class CellFiles:
+    """The h5ad files of an evaluation that are at hand."""
+
+    pred: dict[str, Path]
+    """By the name of the model."""
+    real: Path
+    labels: dict[str, FileLabels | None]
+    """How the predicted files are read, where they do not say it themselves."""
+    real_labels: FileLabels | None
+
+
+def embed_populations(files: CellFiles, *, umap: bool, seed: int = 0) -> list[Clouds]:
     """Embed some cells of each population, context by context.
 
     The principal axes are those of the real cells; predicted cells are put onto them and cannot turn them.
 
     Args:
-        pred: h5ad of predicted cells.
-        real: h5ad of real cells.
-        labels: Of the predicted and of the real file, where they do not name their own.
+        files: Real cells, and those of each model.
         umap: Also embed by UMAP, which takes a minute.
         seed: Of the choice of cells, and of UMAP.
 
     Raises:
         InputError: The files cannot be read or compared.
     """
-    truth = read_population(real, labels=labels[1])
-    predicted = align(read_population(pred, labels=labels[0]), truth)
+    truth = read_population(files.real, labels=files.real_labels)
     contexts = sorted(set(truth.population.cell_type[~truth.is_control].tolist()))[:MAX_CONTEXTS]
-    kinds = (
-        ("control", truth.population.select(truth.is_control), MAX_CONTROLS),
-        ("observed", truth.population.select(~truth.is_control), MAX_CELLS),
-        ("predicted", predicted.population.select(~predicted.is_control), MAX_CELLS),
-    )
+    kinds: list[_Kind] = [
+        (("control", ""), truth.population.select(truth.is_control), MAX_CONTROLS),
+        (("observed", ""), truth.population.select(~truth.is_control), MAX_CELLS),
+    ]
+    for name, path in files.pred.items():
+        predicted = align(read_population(path, labels=files.labels[name]), truth)
+        cells = predicted.population.select(~predicted.is_control)
+        kinds.append((("predicted", name), cells, MAX_CELLS))
     chosen = {context: list(_choose(kinds, context, seed)) for context in contexts}
     axes, explained = [], {}
     for context, parts in chosen.items():
@@ -81,22 +93,24 @@ def embed_populations(
     return embeddings
 
 
-_Part = tuple[str, str, np.ndarray]
-"""Kind, perturbation, [cells, G]."""
+_Kind = tuple[tuple[str, str], Population, int]
+"""Kind and model, cells, most of a perturbation."""
+_Part = tuple[tuple[str, str], str, np.ndarray]
+"""Kind and model, perturbation, [cells, G]."""
 
 
-def _choose(kinds: tuple[tuple[str, Population, int], ...], context: str, seed: int) -> Iterator[_Part]:
+def _choose(kinds: list[_Kind], context: str, seed: int) -> Iterator[_Part]:
     for kind, cells, most in kinds:
         here = cells.select(cells.cell_type == context)
         for name in sorted(set(here.perturbation.tolist())):
             rows = np.flatnonzero(here.perturbation == name)
-            rng = np.random.default_rng([seed, zlib.crc32(f"{context} {kind} {name}".encode())])
+            rng = np.random.default_rng([seed, zlib.crc32(f"{context} {kind[0]} {name}".encode())])
             picked = np.sort(rng.permutation(rows)[:most])
             yield kind, name, here.select(picked).dense().astype(np.float64)
 
 
 def _principal(parts: list[_Part]) -> tuple[list[np.ndarray], list[float]]:
-    real = np.concatenate([cells for kind, _, cells in parts if kind != "predicted"])
+    real = np.concatenate([cells for kind, _, cells in parts if kind[0] != "predicted"])
     step = -(-len(real) // MAX_FITTED)
     mean = real[::step].mean(axis=0)
     _, values, axes = np.linalg.svd(real[::step] - mean, full_matrices=False)
@@ -124,7 +138,7 @@ def _clouds(
     method: str, chosen: dict[str, list[_Part]], planes: list[list[np.ndarray]], explained: dict[str, list[float]]
 ) -> Clouds:
     clouds = [
-        Cloud(context=context, kind=kind, perturbation=name, points=points.astype(np.float32))
+        Cloud(context=context, kind=kind[0], model=kind[1], perturbation=name, points=points.astype(np.float32))
         for (context, parts), coordinates in zip(chosen.items(), planes, strict=True)
         for (kind, name, _), points in zip(parts, coordinates, strict=True)
     ]

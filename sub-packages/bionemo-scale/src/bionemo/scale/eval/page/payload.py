@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from bionemo.scale.estimate.mixed_model import Z_OF_INTERVAL
 from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, METRICS, Metric
+from bionemo.scale.eval.metrics.formulas import FDR
+from bionemo.scale.eval.output.summary import Summary
 from bionemo.scale.eval.page.embedding import Clouds
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 
 
 MAX_PAIRS = 150
 """Pairs whose genes are shown: those with the strongest observed effect."""
-MAX_GENES = 600
-"""Genes of a pair: those that change most, observed or predicted."""
-_SMALLEST = 1e-50
-"""Adjusted p-values below are drawn here."""
+MAX_VALUES = 600_000
+"""Genes of all pairs and models together: each takes about 30 bytes of the page."""
 
 
 def figures(run: RunFiles | None, scores: ScoreFiles, clouds: list[Clouds]) -> dict[str, Any]:
@@ -27,12 +28,19 @@ def figures(run: RunFiles | None, scores: ScoreFiles, clouds: list[Clouds]) -> d
     return {
         "models": scores.summary.names.models,
         "baselines": scores.summary.names.baselines,
+        "z": Z_OF_INTERVAL,
         "metrics": [
-            {"column": metric.column, "title": title(metric), "formula": metric.formula}
+            {
+                "column": metric.column,
+                "title": title(metric),
+                "formula": metric.formula,
+                "best": metric.best,
+            }
             for metric in METRICS
             if metric.column in scores.results.columns
         ],
         "pairs": _pairs(scores.results),
+        "rows": _rows(scores.summary),
         "curves": {} if run is None else run.metrics,
         "genes": genes,
         "effects": _effects(scores.genes),
@@ -50,6 +58,20 @@ def encode(values: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
 
 
+def _rows(summary: Summary) -> list[dict[str, Any]]:
+    """Return means with their intervals, over perturbations where there are such, else over batches."""
+    rows = []
+    for name, scores in summary.models.items():
+        found = {}
+        for column, item in scores.items():
+            interval = item.interval or item.batch_interval
+            if item.mean is not None:
+                bounds = [] if interval is None else [interval.low, interval.high, interval.unit]
+                found[column] = [item.mean, *bounds]
+        rows.append({"name": name, "scores": found})
+    return rows
+
+
 def _pairs(results: pl.DataFrame) -> list[dict[str, Any]]:
     columns = [name for name in results.columns if name in BY_COLUMN]
     keys = ["model", "context", "perturbation", "cells_real", "cells_pred"]
@@ -58,39 +80,38 @@ def _pairs(results: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _genes(genes: pl.DataFrame) -> dict[str, Any]:
-    """Return per model and pair the genes that change most: change and adjusted p-value, observed and predicted."""
+    """Return all genes of the pairs with the strongest observed effect, strongest first, for each model."""
     names = genes["gene"].unique(maintain_order=True).to_list()
     index = {name: row for row, name in enumerate(names)}
-    keys = ["model", "context", "perturbation"]
+    keys, models = ["context", "perturbation"], genes["model"].n_unique()
     strongest = (
-        genes.group_by("context", "perturbation", maintain_order=True)
+        genes.group_by(keys, maintain_order=True)
         .agg(effect=(pl.col("real") ** 2).sum())
-        .sort("effect", descending=True)
-        .head(MAX_PAIRS)
+        .sort("effect", descending=True, maintain_order=True)
+        .head(max(1, min(MAX_PAIRS, MAX_VALUES // max(1, len(names) * models))))
     )
-    entries = []
-    for key, frame in genes.join(strongest, on=keys[1:], how="semi", maintain_order="left").group_by(
-        keys, maintain_order=True
-    ):
-        size = np.maximum(np.abs(frame["real"].to_numpy()), np.abs(frame["pred"].to_numpy()))
-        rows = np.sort(np.argsort(-size, kind="stable")[:MAX_GENES])
-        shown = frame[rows]
-        entries.append(
-            {
-                **dict(zip(keys, key, strict=True)),
-                "gene": [index[name] for name in shown["gene"].to_list()],
-                "real": encode(shown["real"].to_numpy()),
-                "pred": encode(shown["pred"].to_numpy()),
-                "logp_real": encode(_minus_log10(shown["fdr_real"].to_numpy())),
-                "logp_pred": encode(_minus_log10(shown["fdr_pred"].to_numpy())),
-                "of": frame.height,
-            }
-        )
-    return {"names": names, "entries": entries}
+    by_pair = genes.partition_by([*keys, "model"], as_dict=True, maintain_order=True)
+    entries = [
+        {"model": model, "context": context, "perturbation": perturbation, **_changes(frame, index)}
+        for model in genes["model"].unique(maintain_order=True).to_list()
+        for context, perturbation in strongest.select(keys).iter_rows()
+        if (frame := by_pair.get((context, perturbation, model))) is not None
+    ]
+    return {"names": names, "entries": entries, "pairs": genes.select(keys).n_unique()}
 
 
-def _minus_log10(fdr: np.ndarray) -> np.ndarray:
-    return -np.log10(np.maximum(fdr.astype(np.float64), _SMALLEST))
+def _changes(frame: pl.DataFrame, index: dict[str, int]) -> dict[str, Any]:
+    """Return the arrays of one pair; ``gene`` only where its genes are not all of them in order."""
+    rows = [index[name] for name in frame["gene"].to_list()]
+    found: dict[str, Any] = {"real": encode(frame["real"].to_numpy()), "pred": encode(frame["pred"].to_numpy())}
+    if rows != list(range(len(index))):
+        found["gene"] = rows
+    found["significant"] = np.flatnonzero(frame["fdr_real"].to_numpy() < FDR).tolist()
+    for column, name in (("sd_pred", "sd"), ("error_real", "error")):
+        # Scores of earlier releases do not have them, and models that do not say it have NaN.
+        if column in frame.columns and np.isfinite(frame[column].to_numpy()).all():
+            found[name] = encode(frame[column].to_numpy())
+    return found
 
 
 def _effects(genes: pl.DataFrame) -> list[dict[str, Any]]:
@@ -107,6 +128,7 @@ def _cloud(item: Clouds) -> dict[str, Any]:
             {
                 "context": cloud.context,
                 "kind": cloud.kind,
+                "model": cloud.model,
                 "perturbation": cloud.perturbation,
                 "x": encode(cloud.points[:, 0]),
                 "y": encode(cloud.points[:, 1]),

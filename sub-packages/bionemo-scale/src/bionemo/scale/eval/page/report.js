@@ -2,20 +2,31 @@
 // SPDX-License-Identifier: Apache-2.0
 "use strict";
 
-// Okabe-Ito colours, which differ for every kind of colour vision; markers differ too.
-const LOOK = {
-  control: { color: "#999999", symbol: "circle-open", name: "control" },
-  observed: { color: "#0072B2", symbol: "circle", name: "observed" },
-  predicted: { color: "#D55E00", symbol: "x-thin-open", name: "predicted" },
-};
-const LINES = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"];
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
-const SIGNIFICANT = -Math.log10(0.05);
+const isNarrow = () => window.innerWidth < 600;
+const CONFIG = { responsive: true, displaylogo: false, displayModeBar: isNarrow() ? false : "hover", modeBarButtonsToRemove: ["lasso2d", "select2d"] };
 const LABELLED = 8;
+const SHOWN_GENES = 20;
+const TABLE_ROWS = 25;
+// Fewer points are drawn one by one: a histogram of two is two blocks.
+const ENOUGH_FOR_HISTOGRAM = 30;
 
 const element = (id) => document.getElementById(id);
 const clean = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+
+let ink = {};
+let look = {};
+
+// Okabe-Ito colours, which differ for every kind of colour vision, lighter in the dark; markers differ too.
+function readColours() {
+  const style = getComputedStyle(document.documentElement);
+  for (const name of ["ink", "quiet", "line", "grid", "paper", "blue", "orange"]) ink[name] = style.getPropertyValue("--" + name).trim();
+  look = {
+    control: { color: ink.quiet, symbol: "circle-open", name: "control" },
+    observed: { color: ink.blue, symbol: "circle", name: "observed" },
+    predicted: { color: ink.orange, symbol: "x-thin-open", name: "predicted" },
+  };
+}
 
 function decode(text) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -23,23 +34,42 @@ function decode(text) {
 }
 
 function layout(x, y, more) {
-  const axis = (title) => ({ title: { text: title, standoff: 8 }, zeroline: true, zerolinecolor: "#bbb", gridcolor: "#eee", automargin: true });
+  const axis = (title) => ({
+    title: { text: title, standoff: 8 }, zeroline: true, zerolinecolor: ink.quiet, gridcolor: ink.grid, linecolor: ink.line, automargin: true,
+  });
   return Object.assign(
     {
       xaxis: axis(x),
       yaxis: axis(y),
-      margin: { l: 60, r: 15, t: 32, b: 62 },
-      font: { family: "system-ui, sans-serif", size: 13, color: "#222" },
+      margin: isNarrow() ? { l: 44, r: 8, t: 34, b: 50 } : { l: 60, r: 40, t: 36, b: 62 },
+      font: { family: "system-ui, sans-serif", size: isNarrow() ? 11 : 13, color: ink.ink },
       hovermode: "closest",
-      legend: { orientation: "h", y: 1.08, x: 0 },
-      paper_bgcolor: "#fff",
-      plot_bgcolor: "#fff",
+      modebar: { orientation: "v", bgcolor: "rgba(0,0,0,0)", color: ink.quiet },
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+      paper_bgcolor: ink.paper,
+      plot_bgcolor: ink.paper,
     },
     more || {},
   );
 }
 
+// Both axes with one scale and one range, so that the line of equal values is at 45 degrees.
+function squared(drawn, values) {
+  const ends = range(values);
+  const margin = 0.05 * (ends[1] - ends[0] || 1);
+  const limits = [ends[0] - margin, ends[1] + margin];
+  Object.assign(drawn.xaxis, { range: limits, constrain: "domain" });
+  Object.assign(drawn.yaxis, { range: limits, scaleanchor: "x", scaleratio: 1, constrain: "domain" });
+  return drawn;
+}
+
+function range(values) {
+  const finite = values.filter(Number.isFinite);
+  return finite.length ? [Math.min(...finite), Math.max(...finite)] : [0, 1];
+}
+
 function fill(select, values, texts) {
+  const kept = select.value;
   select.replaceChildren(
     ...values.map((value, row) => {
       const option = document.createElement("option");
@@ -48,35 +78,74 @@ function fill(select, values, texts) {
       return option;
     }),
   );
+  if (values.includes(kept)) select.value = kept;
 }
 
+// In place of a figure that has nothing to show.
 function say(id, text) {
   const place = element(id);
-  place.replaceChildren();
+  if (place.classList.contains("js-plotly-plot")) Plotly.purge(id);
   const note = document.createElement("p");
   note.className = "empty";
   note.textContent = text;
-  place.append(note);
+  place.replaceChildren(note);
+}
+
+function plot(id, traces, drawn) {
+  const place = element(id);
+  if (!place.classList.contains("js-plotly-plot")) place.replaceChildren();
+  return Plotly.react(id, traces, drawn, CONFIG);
 }
 
 function diagonal(values) {
-  const finite = values.filter(Number.isFinite);
-  const ends = finite.length ? [Math.min(...finite), Math.max(...finite)] : [0, 1];
-  return { x: ends, y: ends, mode: "lines", line: { color: "#999", dash: "dash", width: 1 }, hoverinfo: "skip", showlegend: false };
+  const ends = range(values);
+  return { x: ends, y: ends, mode: "lines", line: { color: ink.quiet, dash: "dash", width: 1 }, hoverinfo: "skip", name: "equal" };
+}
+
+function drawForest() {
+  const choice = element("forest-metric");
+  const column = choice.value;
+  const metric = DATA.metrics.find((item) => item.column === column);
+  const rows = DATA.rows.filter((row) => row.scores[column]).reverse();
+  if (!rows.length) return say("forest", "Undefined here: no row has a value.");
+  const kind = (row) => (DATA.models.includes(row.name) ? "models" : row.name === "ceiling" ? "ceiling" : "baselines");
+  const marks = { models: { color: ink.orange, symbol: "circle" }, baselines: { color: ink.blue, symbol: "circle-open" }, ceiling: { color: ink.quiet, symbol: "square" } };
+  const traces = Object.keys(marks).map((name) => {
+    const mine = rows.filter((row) => kind(row) === name);
+    const value = (row) => row.scores[column];
+    return {
+      name,
+      x: mine.map((row) => value(row)[0]),
+      y: mine.map((row) => clean(row.name)),
+      mode: "markers",
+      marker: { ...marks[name], size: 10, line: { width: 2, color: marks[name].color } },
+      error_x: {
+        type: "data", symmetric: false, thickness: 1.5, color: marks[name].color,
+        array: mine.map((row) => (value(row).length > 1 ? value(row)[2] - value(row)[0] : 0)),
+        arrayminus: mine.map((row) => (value(row).length > 1 ? value(row)[0] - value(row)[1] : 0)),
+      },
+      hovertemplate: "<b>%{y}</b> %{x:.4g}<extra></extra>",
+    };
+  });
+  const drawn = layout(clean(metric.title), "");
+  drawn.yaxis = { ...drawn.yaxis, categoryorder: "array", categoryarray: rows.map((row) => clean(row.name)), zeroline: false };
+  plot("forest", traces.filter((trace) => trace.x.length), drawn);
+  const direction = { high: "the higher the better", low: "the lower the better", one: "best at 1", none: "not ranked" }[metric.best];
+  element("forest-note").textContent = metric.formula + "; " + direction;
 }
 
 function drawCurves() {
   const curves = DATA.curves;
   const names = Object.keys(curves).filter((name) => name !== "step");
+  const choice = element("curve-metric");
   if (!curves.step || !curves.step.length) {
     say("curves", "No metrics.csv of a training run was found.");
-    element("curve-metric").parentElement.hidden = true;
+    choice.parentElement.hidden = true;
     return;
   }
-  const plain = names.filter((name) => !name.startsWith("val_") && curves[name].some((value) => value !== null));
-  fill(element("curve-metric"), plain);
+  fill(choice, names.filter((name) => !name.startsWith("val_") && curves[name].some((value) => value !== null)));
   const draw = () => {
-    const name = element("curve-metric").value;
+    const name = choice.value;
     const traces = [name, "val_" + name]
       .filter((key) => curves[key])
       .map((key, row) => {
@@ -85,28 +154,32 @@ function drawCurves() {
           x: kept.map((pair) => pair[0]),
           y: kept.map((pair) => pair[1]),
           name: row ? "validation" : "training",
-          mode: row ? "lines+markers" : "lines",
-          line: { color: LINES[row], dash: row ? "dash" : "solid" },
+          mode: row || kept.length < 3 ? "lines+markers" : "lines",
+          line: { color: row ? ink.orange : ink.blue, dash: row ? "dash" : "solid" },
         };
       })
       .filter((trace) => trace.x.length);
-    const positive = traces.every((trace) => trace.y.every((value) => value > 0));
+    const values = traces.flatMap((trace) => trace.y);
     const drawn = layout("step", name);
-    drawn.yaxis.type = positive && name.includes("loss") ? "log" : "linear";
-    Plotly.react("curves", traces, drawn, CONFIG);
+    if (values.every((value) => value > 0) && name.includes("loss")) {
+      // Ticks at 1, 2 and 5 of each power: a loss seldom spans ten.
+      Object.assign(drawn.yaxis, { type: "log", dtick: "D2" });
+    }
+    plot("curves", traces, drawn);
   };
-  element("curve-metric").onchange = draw;
+  choice.onchange = draw;
   draw();
 }
 
 function drawPairs() {
   const choices = ["pair-metric", "pair-model", "pair-baseline"].map(element);
   const shown = DATA.metrics.map((metric) => metric.column);
+  const isFirst = !choices[0].options.length;
   fill(choices[0], shown, DATA.metrics.map((metric) => metric.title));
   fill(choices[1], DATA.models);
   const others = [...DATA.baselines, ...DATA.models.slice(1)];
   fill(choices[2], others.length ? others : DATA.models);
-  if (others.includes("additive")) choices[2].value = "additive";
+  if (isFirst && others.includes("additive")) choices[2].value = "additive";
   const draw = () => {
     const column = shown.indexOf(choices[0].value);
     const score = (model) =>
@@ -117,25 +190,26 @@ function drawPairs() {
       (key) => theirs.has(key) && mine.get(key).scores[column] !== null && theirs.get(key).scores[column] !== null,
     );
     element("pair-count").textContent = both.length + " of " + mine.size + " pairs have a value on both axes";
+    if (!both.length) return say("pairs", "Undefined here: no pair has a value on both axes.");
     const x = both.map((key) => theirs.get(key).scores[column]);
     const y = both.map((key) => mine.get(key).scores[column]);
     const points = {
       x,
       y,
       mode: "markers",
-      marker: { color: LOOK.observed.color, size: 9, opacity: 0.75, line: { color: "#fff", width: 1 } },
+      name: "pairs",
+      marker: { color: ink.blue, size: 10, opacity: 0.8, line: { color: ink.paper, width: 1 } },
       text: both.map((key) => {
         const pair = mine.get(key);
         return clean(pair.perturbation) + "<br>" + clean(pair.context) + "<br>" + pair.cells_real + " real cells";
       }),
       customdata: both.map((key) => key.split("\n")),
       hovertemplate: "<b>%{text}</b><br>x %{x:.4g}, y %{y:.4g}<extra></extra>",
-      showlegend: false,
     };
     const titles = [choices[2].value, choices[1].value].map((name) => clean(name) + ": " + clean(DATA.metrics[column].title));
-    Plotly.react("pairs", [diagonal([...x, ...y]), points], layout(titles[0], titles[1]), CONFIG).then((plot) => {
-      plot.removeAllListeners("plotly_click");
-      plot.on("plotly_click", (event) => {
+    plot("pairs", [diagonal([...x, ...y]), points], squared(layout(titles[0], titles[1]), [...x, ...y])).then((place) => {
+      place.removeAllListeners("plotly_click");
+      place.on("plotly_click", (event) => {
         const data = event.points[0].customdata;
         if (data) choosePair(data[0], data[1]);
       });
@@ -146,13 +220,14 @@ function drawPairs() {
 }
 
 let entries = [];
+let genes = null;
+let order = { key: "observed", up: false };
 
 function choosePair(context, perturbation) {
-  const model = element("gene-model").value;
   const at = entries.findIndex((entry) => entry.context === context && entry.perturbation === perturbation);
   if (at < 0) return;
   element("gene-pair").value = String(at);
-  drawChosen(model);
+  drawChosen();
   element("chosen").scrollIntoView({ behavior: "smooth" });
 }
 
@@ -169,151 +244,272 @@ function fillPairs() {
 function chosenGenes() {
   const entry = entries[Number(element("gene-pair").value)];
   const values = {};
-  for (const key of ["real", "pred", "logp_real", "logp_pred"]) values[key] = Array.from(decode(entry[key]));
-  values.names = entry.gene.map((row) => DATA.genes.names[row]);
+  for (const key of ["real", "pred", "sd", "error", "low", "high"]) if (entry[key]) values[key] = Array.from(decode(entry[key]));
+  if (values.sd && !values.low) {
+    values.low = values.pred.map((change, row) => change - DATA.z * values.sd[row]);
+    values.high = values.pred.map((change, row) => change + DATA.z * values.sd[row]);
+  }
+  values.names = entry.gene ? entry.gene.map((row) => DATA.genes.names[row]) : DATA.genes.names;
+  values.significant = new Set(entry.significant || []);
   return { entry, values };
 }
 
-function strongest(values, count) {
-  return [...values.keys()].sort((a, b) => Math.abs(values[b]) - Math.abs(values[a])).slice(0, count);
+function largest(values, count, keep) {
+  return [...values.keys()].filter((row) => !keep || keep(row)).sort((a, b) => Math.abs(values[b]) - Math.abs(values[a])).slice(0, count);
 }
 
 function drawChange(values) {
-  const top = new Set(strongest(values.real, LABELLED));
-  const group = (keep, look, text) => {
+  const misses = new Set(largest(values.real.map((change, row) => change - values.pred[row]), LABELLED));
+  const group = (name, keep, marker, named) => {
     const rows = [...values.real.keys()].filter(keep);
     return {
+      name,
       x: rows.map((row) => values.real[row]),
       y: rows.map((row) => values.pred[row]),
       text: rows.map((row) => clean(values.names[row])),
-      mode: text ? "markers+text" : "markers",
-      textposition: "top center",
-      textfont: { size: 11 },
-      marker: look,
+      mode: named ? "markers+text" : "markers",
+      textposition: rows.map((row) => (values.real[row] > values.pred[row] ? "bottom center" : "top center")),
+      textfont: { size: 11, color: ink.ink },
+      cliponaxis: false,
+      marker,
       hovertemplate: "<b>%{text}</b><br>observed %{x:.3f}, predicted %{y:.3f}<extra></extra>",
-      showlegend: false,
     };
   };
+  const isMiss = (row) => misses.has(row);
+  const isSignificant = (row) => values.significant.has(row);
   const traces = [
     diagonal([...values.real, ...values.pred]),
-    group((row) => !top.has(row), { color: LOOK.observed.color, size: 6, opacity: 0.5 }, false),
-    group((row) => top.has(row), { color: LOOK.predicted.color, size: 9, symbol: "triangle-up" }, true),
+    group("not significant", (row) => !isMiss(row) && !isSignificant(row), { color: ink.quiet, size: 5, opacity: 0.5 }, false),
+    group("significant", (row) => !isMiss(row) && isSignificant(row), { color: ink.blue, size: 7, opacity: 0.75 }, false),
+    group("worst misses", isMiss, { color: ink.orange, size: 9, symbol: "triangle-up" }, true),
   ];
-  Plotly.react("change", traces, layout("observed change of mean log1p expression", "predicted change"), CONFIG);
+  const drawn = layout("observed change of mean log1p expression", "predicted change");
+  plot("change", traces.filter((trace) => trace.x.length), squared(drawn, [...values.real, ...values.pred]));
 }
 
-function drawVolcano(values) {
-  const side = (key, look, shown) => ({
-    x: values[key],
-    y: values["logp_" + key],
-    text: values.names.map(clean),
-    name: look.name,
-    mode: "markers",
-    marker: { color: look.color, size: 7, symbol: look.symbol, opacity: 0.7 },
-    hovertemplate: "<b>%{text}</b> " + shown + "<br>change %{x:.3f}, -log10 adjusted p %{y:.1f}<extra></extra>",
-  });
-  const line = { type: "line", xref: "paper", x0: 0, x1: 1, y0: SIGNIFICANT, y1: SIGNIFICANT, line: { color: "#999", dash: "dot", width: 1 } };
-  const drawn = layout("change of mean log1p expression", "-log10 adjusted p (50 and above drawn at 50)", { shapes: [line] });
-  Plotly.react("volcano", [side("real", LOOK.observed, "observed"), side("pred", LOOK.predicted, "predicted")], drawn, CONFIG);
+function drawIntervals(values) {
+  const reference = values.real || values.pred;
+  const rows = largest(reference, SHOWN_GENES).reverse();
+  const names = rows.map((row) => clean(values.names[row]));
+  const bar = (color, high, low) => ({ type: "data", symmetric: false, array: high, arrayminus: low, color, thickness: 2, width: 3 });
+  const traces = [
+    {
+      name: values.low ? "predicted, 90 % interval" : "predicted (no interval)",
+      x: rows.map((row) => values.pred[row]),
+      y: names,
+      mode: "markers",
+      marker: { color: ink.orange, symbol: "x", size: 8 },
+      error_x: values.low && bar(ink.orange, rows.map((row) => values.high[row] - values.pred[row]), rows.map((row) => values.pred[row] - values.low[row])),
+      hovertemplate: "<b>%{y}</b> predicted %{x:.3f}<extra></extra>",
+    },
+  ];
+  if (values.real) {
+    const reach = values.error && rows.map((row) => DATA.z * values.error[row]);
+    traces.push({
+      name: "observed",
+      x: rows.map((row) => values.real[row]),
+      y: names,
+      mode: "markers",
+      marker: { color: ink.blue, symbol: "circle", size: 8 },
+      error_x: reach && bar(ink.blue, reach, reach),
+      hovertemplate: "<b>%{y}</b> observed %{x:.3f}<extra></extra>",
+    });
+  }
+  const drawn = layout("change of mean log1p expression", "");
+  drawn.yaxis = { ...drawn.yaxis, type: "category", zeroline: false, dtick: 1, tickfont: { size: 11 } };
+  plot("intervals", traces, drawn);
 }
 
-function fillTop(values) {
-  const rows = strongest(values.real, 15).map((row) => {
-    const cells = [values.names[row], values.real[row].toFixed(3), values.pred[row].toFixed(3)];
-    for (const key of ["logp_real", "logp_pred"]) cells.push(values[key][row] > SIGNIFICANT ? "yes" : "no");
+// What the table of genes shows: heading, value of a row, digits.
+function columnsOf(values) {
+  const columns = [["gene", (row) => values.names[row], null]];
+  if (values.real) columns.push(["observed", (row) => values.real[row], 3]);
+  columns.push(["predicted", (row) => values.pred[row], 3]);
+  if (values.low) columns.push(["low", (row) => values.low[row], 3], ["high", (row) => values.high[row], 3]);
+  if (values.real) {
+    columns.push(["miss", (row) => values.pred[row] - values.real[row], 3]);
+    columns.push(["significant", (row) => (values.significant.has(row) ? "yes" : "no"), null]);
+    columns.push(["wrong sign", (row) => (values.pred[row] * values.real[row] < 0 ? "yes" : "no"), null]);
+  }
+  return columns;
+}
+
+function sortedRows(values, columns) {
+  const text = element("gene-find").value.toLowerCase().split(/[\s,;]+/).filter(Boolean);
+  const rows = [...values.pred.keys()].filter((row) => !text.length || text.some((part) => values.names[row].toLowerCase().includes(part)));
+  const column = columns.find((item) => item[0] === order.key) || columns[1];
+  const key = rows.map((row) => column[1](row));
+  const place = new Map(rows.map((row, at) => [row, at]));
+  const size = (value) => (typeof value === "number" ? Math.abs(value) : value);
+  const compare = (a, b) => {
+    const [left, right] = [size(key[place.get(a)]), size(key[place.get(b)])];
+    return left < right ? -1 : left > right ? 1 : 0;
+  };
+  return rows.sort((a, b) => (order.up ? compare(a, b) : compare(b, a)));
+}
+
+function fillTable() {
+  const columns = columnsOf(genes.values);
+  const heads = document.createElement("tr");
+  for (const [name] of columns) {
+    const head = document.createElement("th");
+    head.textContent = name + (order.key === name ? (order.up ? " \u2191" : " \u2193") : "");
+    head.dataset.key = name;
+    head.onclick = () => {
+      order = { key: name, up: order.key === name ? !order.up : name === "gene" };
+      fillTable();
+    };
+    heads.append(head);
+  }
+  element("gene-heads").replaceChildren(heads);
+  const rows = sortedRows(genes.values, columns);
+  const lines = rows.slice(0, TABLE_ROWS).map((row) => {
     const line = document.createElement("tr");
-    cells.forEach((text, at) => {
+    columns.forEach(([name, value, digits], at) => {
       const cell = document.createElement(at ? "td" : "th");
-      cell.textContent = text;
+      const found = value(row);
+      cell.textContent = digits === null ? found : found.toFixed(digits);
+      if (name === "wrong sign" && found === "yes" && genes.values.significant.has(row)) cell.className = "miss";
       line.append(cell);
     });
     return line;
   });
-  element("top-genes").replaceChildren(...rows);
+  element("top-genes").replaceChildren(...lines);
+  const more = rows.length > TABLE_ROWS ? "; the first " + TABLE_ROWS + " are listed, the CSV has all" : "";
+  element("gene-shown").textContent = rows.length + " of " + genes.values.pred.length + " genes" + more;
 }
 
-function drawClouds(context, perturbation) {
+function saveTable() {
+  const columns = columnsOf(genes.values);
+  const quote = (text) => (/[",\n]/.test(text) ? '"' + String(text).replace(/"/g, '""') + '"' : String(text));
+  const lines = [columns.map((column) => column[0]).join(",")];
+  for (const row of sortedRows(genes.values, columns)) lines.push(columns.map((column) => quote(column[1](row))).join(","));
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
+  link.download = [genes.entry.model, genes.entry.perturbation, genes.entry.context].filter(Boolean).join("_").replace(/[^\w.+-]+/g, "-") + ".csv";
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+function drawClouds(entry) {
   if (!DATA.clouds.length) {
     say("clouds", "The predicted and real h5ad files were not found: --pred and --real say where they are.");
     element("cloud-method").parentElement.hidden = true;
     return;
   }
   const method = DATA.clouds.find((item) => item.method === element("cloud-method").value);
-  const here = method.clouds.filter((cloud) => cloud.context === context && (cloud.kind === "control" || cloud.perturbation === perturbation));
-  if (!here.length) {
-    say("clouds", "Only the first contexts, in the order of their names, are drawn; this one is not among them.");
-    return;
-  }
+  const here = method.clouds.filter(
+    (cloud) =>
+      cloud.context === entry.context &&
+      (cloud.kind === "control" || cloud.perturbation === entry.perturbation) &&
+      (!cloud.model || cloud.model === entry.model),
+  );
+  if (!here.length) return say("clouds", "Only the first contexts, in the order of their names, are drawn; this one is not among them.");
+  if (!here.some((cloud) => cloud.kind === "predicted")) return say("clouds", "The predicted cells of this model were not found.");
   const traces = here.map((cloud) => {
-    const look = LOOK[cloud.kind];
+    const mark = look[cloud.kind];
     return {
       x: Array.from(decode(cloud.x)),
       y: Array.from(decode(cloud.y)),
-      name: look.name,
+      name: mark.name,
       mode: "markers",
-      marker: { color: look.color, symbol: look.symbol, size: 7, opacity: 0.75, line: { width: 1.5, color: look.color } },
-      hovertemplate: look.name + "<extra></extra>",
+      marker: { color: mark.color, symbol: mark.symbol, size: 7, opacity: 0.75, line: { width: 1.5, color: mark.color } },
+      hovertemplate: mark.name + "<extra></extra>",
     };
   });
-  const share = method.explained[context];
+  const share = method.explained[entry.context];
   const titles = ["1", "2"].map((axis, row) => method.method + " " + axis + (share ? " (" + (100 * share[row]).toFixed(1) + " % of real variance)" : ""));
-  const place = element("clouds");
-  if (!place.classList.contains("js-plotly-plot")) place.replaceChildren();
-  Plotly.react("clouds", traces, layout(titles[0], titles[1]), CONFIG);
+  plot("clouds", traces, layout(titles[0], titles[1]));
 }
 
 function drawChosen() {
-  const { entry, values } = chosenGenes();
-  drawChange(values);
-  drawVolcano(values);
-  fillTop(values);
-  drawClouds(entry.context, entry.perturbation);
-  element("gene-count").textContent =
-    entry.of > values.names.length ? "the " + values.names.length + " of " + entry.of + " genes that change most" : "all " + entry.of + " genes";
+  if (!entries.length) {
+    for (const id of ["change", "intervals", "clouds"]) if (element(id)) say(id, "Undefined here: no genes are in the results.");
+    return;
+  }
+  genes = chosenGenes();
+  if (genes.values.real) drawChange(genes.values);
+  drawIntervals(genes.values);
+  fillTable();
+  if (element("clouds")) drawClouds(genes.entry);
+  const shown = DATA.genes.entries.filter((entry) => entry.model === genes.entry.model).length;
+  const all = DATA.genes.pairs;
+  element("gene-count").textContent = shown < all ? "the " + shown + " strongest of " + all + " pairs can be chosen" : "strongest effect first";
 }
 
 function drawEffects() {
   const model = element("gene-model").value;
   const mine = DATA.effects.filter((item) => item.model === model);
-  const histogram = (key, look) => ({
-    x: mine.map((item) => item[key]),
-    name: look.name,
-    type: "histogram",
-    nbinsx: 30,
-    opacity: 0.6,
-    marker: { color: look.color },
-  });
-  const traces = [histogram("real", LOOK.observed), histogram("pred", LOOK.predicted)];
-  Plotly.react("effects", traces, layout("size of the change, Euclidean norm over genes", "pairs", { barmode: "overlay" }), CONFIG);
+  const sides = [["real", look.observed], ["pred", look.predicted]];
+  const title = "size of the change";
+  if (mine.length < ENOUGH_FOR_HISTOGRAM) {
+    const traces = sides.map(([key, mark]) => ({
+      x: mine.map((item) => item[key]),
+      y: mine.map(() => mark.name),
+      text: mine.map((item) => clean(item.perturbation) + ", " + clean(item.context)),
+      name: mark.name,
+      mode: "markers",
+      marker: { color: mark.color, symbol: mark.symbol, size: 10, line: { width: 1.5, color: mark.color } },
+      hovertemplate: "<b>%{text}</b> %{x:.3f}<extra></extra>",
+    }));
+    const drawn = layout(title, "", { showlegend: false });
+    drawn.xaxis.rangemode = "tozero";
+    drawn.yaxis.range = [-0.7, 1.7];
+    plot("effects", traces, drawn);
+  } else {
+    const ends = range(mine.flatMap((item) => [item.real, item.pred]));
+    const bins = { start: ends[0], end: ends[1] + 1e-9, size: (ends[1] - ends[0]) / 30 || 1 };
+    const traces = sides.map(([key, mark]) => ({
+      x: mine.map((item) => item[key]), name: mark.name, type: "histogram", autobinx: false, xbins: bins, opacity: 0.6, marker: { color: mark.color },
+    }));
+    plot("effects", traces, layout(title, "pairs", { barmode: "overlay" }));
+  }
   const points = {
     x: mine.map((item) => item.real),
     y: mine.map((item) => item.pred),
     text: mine.map((item) => clean(item.perturbation) + "<br>" + clean(item.context)),
+    name: "pairs",
     mode: "markers",
-    marker: { color: LOOK.predicted.color, size: 8, opacity: 0.75 },
+    marker: { color: ink.orange, size: 9, opacity: 0.75 },
     hovertemplate: "<b>%{text}</b><br>observed %{x:.3f}, predicted %{y:.3f}<extra></extra>",
-    showlegend: false,
   };
-  const ends = [0, Math.max(...points.x, ...points.y)];
-  Plotly.react("effect-sizes", [diagonal(ends), points], layout("observed size", "predicted size"), CONFIG);
+  const values = [0, ...points.x, ...points.y];
+  plot("effect-sizes", [diagonal(values), points], squared(layout("observed size", "predicted size"), values));
+}
+
+function drawAll() {
+  readColours();
+  if (element("forest")) {
+    drawForest();
+    drawCurves();
+    drawPairs();
+  }
+  drawChosen();
+  if (element("effects")) drawEffects();
 }
 
 function start() {
-  drawCurves();
-  drawPairs();
+  readColours();
   fill(element("gene-model"), DATA.models);
-  fill(element("cloud-method"), DATA.clouds.map((item) => item.method));
+  if (element("forest")) {
+    const withValues = DATA.metrics.filter((metric) => DATA.rows.some((row) => row.scores[metric.column]));
+    fill(element("forest-metric"), withValues.map((metric) => metric.column), withValues.map((metric) => metric.title));
+    element("forest-metric").onchange = drawForest;
+    fill(element("cloud-method"), DATA.clouds.map((item) => item.method));
+    element("cloud-method").onchange = drawChosen;
+  }
   fillPairs();
-  const redraw = () => {
+  element("gene-model").onchange = () => {
     fillPairs();
     drawChosen();
-    drawEffects();
+    if (element("effects")) drawEffects();
   };
-  element("gene-model").onchange = redraw;
   element("gene-pair").onchange = drawChosen;
-  element("cloud-method").onchange = drawChosen;
-  drawChosen();
-  drawEffects();
+  element("gene-find").oninput = fillTable;
+  element("gene-csv").onclick = saveTable;
+  drawAll();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  matchMedia("print").addEventListener("change", drawAll);
   document.body.dataset.ready = "yes";
 }
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from bionemo.scale.eval.output.results import GENES, SUMMARY
 from bionemo.scale.eval.output.summary import InputFile, Summary
+from bionemo.scale.eval.page.embedding import CellFiles
 from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.files.text import read_json, read_yaml
 from bionemo.scale.types import FileLabels, InputError
@@ -68,47 +69,62 @@ def find_scores(path: Path, given: Path | None) -> ScoreFiles:
     )
 
 
-def population_files(scores: ScoreFiles, pred: Path | None, real: Path | None) -> tuple[Path | None, Path | None]:
-    """Return the predicted and the real h5ad: those given, or those that the scores name, also where they moved.
+def cell_files(
+    scores: ScoreFiles, *, pred: Path | None, real: Path | None, target_sum: float | None
+) -> CellFiles | None:
+    """Return the predicted and real h5ad files: those given, or those that the scores name, also where they moved.
+
+    Args:
+        scores: The results.
+        pred: File of the first model.
+        real: File of the real cells.
+        target_sum: Scale of files that do not record it, if it is to be another than the scores say.
+
+    Returns:
+        ``None`` where the real file or all predicted ones are gone.
 
     Raises:
         InputError: A given file is not there.
     """
-    inputs = scores.summary.inputs
-    chosen = []
-    for given, named in ((pred, next(iter(inputs.pred.values()))), (real, inputs.real)):
+    for given in (pred, real):
         if given is not None and not given.is_file():
             raise InputError(f"{given}: no such file; expected an h5ad")
-        chosen.append(given or _find(named, scores.path.resolve()))
-    return chosen[0], chosen[1]
+    inputs, folder = scores.summary.inputs, scores.path.resolve()
+    first = next(iter(inputs.pred))
+    found = {name: pred if pred and name == first else _find(file, folder) for name, file in inputs.pred.items()}
+    there = {name: path for name, path in found.items() if path is not None}
+    measured = real or _find(inputs.real, folder)
+    if measured is None or not there:
+        return None
+
+    def labels_of(file: InputFile) -> FileLabels | None:
+        return file.labels if target_sum is None else replace(file.labels or FileLabels(), target_sum=target_sum)
+
+    return CellFiles(
+        pred=there,
+        real=measured,
+        labels={name: labels_of(inputs.pred[name]) for name in there},
+        real_labels=labels_of(inputs.real),
+    )
 
 
 def _find(named: InputFile, scores: Path) -> Path | None:
     """Return a file where the scores name it, or where it stands to them as it did, if it has the same content."""
     path = Path(named.path)
-    if path.is_file():
-        return path
     tails = [Path(*path.parts[-length:]) for length in range(min(3, len(path.parts)), 0, -1)]
-    candidates = [
-        folder / tail for folder in (scores, *scores.parents[:3]) for tail in tails if not tail.is_absolute()
-    ]
-    return next(
-        (candidate for candidate in candidates if candidate.is_file() and hash_file(candidate) == named.sha256), None
-    )
+    # A copied folder has its own: they come before those of the folder it was copied from.
+    moved = [folder / tail for folder in (scores, *scores.parents[:3]) for tail in tails if not tail.is_absolute()]
+    places = (place for place in (*moved, path) if place.is_file() and hash_file(place) == named.sha256)
+    return next(places, None)
 
 
-def file_labels(scores: ScoreFiles, target_sum: float | None) -> tuple[FileLabels | None, FileLabels | None]:
-    """Return how the first predicted and the real file were read, as the scores record it.
-
-    Args:
-        scores: The results.
-        target_sum: Scale of files that do not record it, if it is to be another than the scores say.
-    """
-    inputs = scores.summary.inputs
-    of_files = [next(iter(inputs.pred.values())).labels, inputs.real.labels]
-    if target_sum is not None:
-        of_files = [replace(labels or FileLabels(), target_sum=target_sum) for labels in of_files]
-    return of_files[0], of_files[1]
+def name_of_data(run: RunFiles | None, scores: ScoreFiles) -> str:
+    """Return the names of the data sets of a run, else the folder and name of the real file."""
+    if run is not None and run.split is not None and "dataset" in run.split["columns"]:
+        column = run.split["columns"].index("dataset")
+        return ", ".join(dict.fromkeys(str(row[column]) for row in run.split["conditions"]))
+    real = Path(scores.summary.inputs.real.path)
+    return f"{real.parent.name}/{real.name}" if real.parent.name else real.name
 
 
 def _read_run(folder: Path) -> RunFiles:

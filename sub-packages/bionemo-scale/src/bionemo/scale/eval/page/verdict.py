@@ -1,0 +1,157 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the scores come to, in plain sentences: how close, what beats it, shrunken effects, wrong signs, intervals."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from bionemo.scale.estimate.mixed_model import INTERVAL_LEVEL, Z_OF_INTERVAL
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, Metric, loss
+from bionemo.scale.eval.metrics.formulas import FDR
+from bionemo.scale.eval.metrics.ranking import best_of
+from bionemo.scale.eval.output.summary import Summary
+from bionemo.scale.eval.scores.task import CEILING
+
+
+NOTHING = "control"
+"""The baseline that predicts no change."""
+_HONEST = 0.05
+"""How far coverage may be from the level to be called about right."""
+_COMPARED = tuple(metric for metric in HEADLINE if metric.best in ("high", "low"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Of one model."""
+
+    model: str
+    lines: tuple[str, ...]
+
+
+def verdicts(summary: Summary, genes: pl.DataFrame) -> list[Verdict]:
+    """Return what to say of each model.
+
+    Args:
+        summary: Of the evaluation.
+        genes: Content of genes.parquet.
+    """
+    found = []
+    for name in summary.names.models:
+        mine = genes.filter(pl.col("model") == name)
+        lines = (
+            _close(name, summary),
+            _beaten(name, summary),
+            _shrinkage(mine),
+            _signs(mine),
+            _coverage(name, summary),
+        )
+        found.append(Verdict(model=name, lines=tuple(line for line in lines if line)))
+    return found
+
+
+def _close(name: str, summary: Summary) -> str:
+    means, parts = summary.means, []
+    correlation, error = means[name].get("pearson_delta"), means[name].get("mse")
+    ceiling, nothing = means.get(CEILING, {}), means.get(NOTHING, {})
+    if correlation is not None:
+        best = ceiling.get("pearson_delta")
+        measured = "" if best is None else f" (one half of the real cells predicts the other with {best:.2f})"
+        parts.append(f"Predicted and observed changes correlate with {correlation:.2f}{measured}.")
+    if error is not None and nothing.get("mse"):
+        share = 1 - error / nothing["mse"]
+        words = f"{100 * share:.0f} % smaller" if share >= 0 else f"{-100 * share:.0f} % larger"
+        best = ceiling.get("mse")
+        reached = "" if best is None else f"; real cells reach {100 * (1 - best / nothing['mse']):.0f} %"
+        parts.append(f"The squared error of mean expression is {words} than of predicting no change{reached}.")
+    return " ".join(parts)
+
+
+def standing(name: str, summary: Summary) -> dict[str, list[str]]:
+    """Return the headline metrics by what is known of a model against the best baseline of each.
+
+    Returns:
+        ``better``, ``worse``, ``open`` (not distinguishable) by paired intervals; ``lower`` where there are too few
+        pairs for an interval and a baseline has the better mean.
+    """
+    found: dict[str, list[str]] = {"better": [], "worse": [], "open": [], "lower": []}
+    against = summary.against_best_baseline.get(name, {})
+    for metric in _COMPARED:
+        if (item := against.get(metric.column)) is not None:
+            found[item.verdict].append(f"{metric.name} ({item.baseline})" if item.verdict == "worse" else metric.name)
+        elif (rival := _better_mean(metric, name, summary)) is not None:
+            found["lower"].append(f"{metric.name} ({rival})")
+    return found
+
+
+def _better_mean(metric: Metric, name: str, summary: Summary) -> str | None:
+    means = summary.means
+    mine, rival = means[name].get(metric.column), best_of(summary.ranked_baselines, metric, means)
+    if mine is None or rival is None:
+        return None
+    return rival if loss(mine, metric.best) > loss(means[rival][metric.column], metric.best) else None
+
+
+def _beaten(name: str, summary: Summary) -> str:
+    if not summary.ranked_baselines:
+        return "No baseline was scored beside it."
+    found, parts = standing(name, summary), []
+    if found["better"]:
+        parts.append(f"Better than the best baseline in {_list(found['better'])}.")
+    if found["worse"]:
+        parts.append(f"Beaten in {_list(found['worse'])}.")
+    if found["open"]:
+        parts.append(f"Not distinguishable from the best baseline in {_list(found['open'])}.")
+    if found["lower"]:
+        parts.append(
+            f"A baseline has the better mean in {_list(found['lower'])}; there are too few pairs to say whether by "
+            "chance."
+        )
+    if not parts:
+        parts.append("No baseline has a better mean in any headline metric; there are too few pairs for intervals.")
+    return " ".join(parts)
+
+
+def _shrinkage(genes: pl.DataFrame) -> str:
+    chosen = genes.filter(pl.col("fdr_real") < FDR)
+    real, pred = chosen["real"].to_numpy().astype(np.float64), chosen["pred"].to_numpy().astype(np.float64)
+    if not (size := float((real**2).sum())):
+        return "No gene changed significantly in the real cells."
+    slope = float((real * pred).sum() / size)
+    how = f"effects are predicted {100 * (1 - slope):.0f} % too small" if slope < 1 else "effects are not shrunk"
+    return (
+        f"Over the {chosen.height:,} significant gene changes, predicted = {slope:.2f} x observed: {how} on average."
+    )
+
+
+def _signs(genes: pl.DataFrame) -> str:
+    chosen = genes.filter(pl.col("fdr_real") < FDR)
+    if not chosen.height:
+        return ""
+    wrong = chosen.filter(pl.col("real") * pl.col("pred") < 0).height
+    text = f"{wrong:,} of them ({100 * wrong / chosen.height:.0f} %) are predicted in the wrong direction."
+    if "sd_pred" not in genes.columns:
+        return text
+    sure = genes.filter(pl.col("sd_pred").is_not_nan() & (pl.col("pred").abs() > Z_OF_INTERVAL * pl.col("sd_pred")))
+    if not sure.height:
+        return text
+    missed = sure.filter(pl.col("real") * pl.col("pred") < 0).height
+    return (
+        f"{text} Of the {sure.height:,} changes whose predicted interval leaves out 0, {missed:,} "
+        f"({100 * missed / sure.height:.0f} %) went the other way."
+    )
+
+
+def _coverage(name: str, summary: Summary) -> str:
+    found = summary.means[name].get(BY_COLUMN["coverage"].column)
+    if found is None:
+        return "Its file has no intervals: it does not say how sure it is."
+    away = found - INTERVAL_LEVEL
+    how = "about right" if abs(away) <= _HONEST else "too narrow" if away < 0 else "wider than they need to be"
+    level = f"{100 * INTERVAL_LEVEL:.0f} %"
+    return f"Its {level} intervals hold the observed mean of {100 * found:.0f} % of the genes: {how}."
+
+
+def _list(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
