@@ -36,7 +36,8 @@ def commands(run: RunFiles | None, scores: ScoreFiles, pred: Path | None) -> lis
         prediction = {"checkpoint": run.path.resolve(), "out": pred.resolve().parent}
         prediction |= {name: notes[name] for name in ("store", "split", "seed", "output") if name in notes}
         found.append(_line("infer", InferSettings, _relative(prediction, roots)))
-    found.append(_line("evaluate", EvaluateSettings, _relative(_evaluation(scores), roots)))
+    evaluation = {**_evaluation(scores), "out": scores.path.resolve()}
+    found.append(_line("evaluate", EvaluateSettings, _relative(evaluation, roots)))
     start = [f"cd {shlex.quote(str(roots[0]))}"] if roots else []
     return [*start, _preparation(run, roots), *found]
 
@@ -50,9 +51,7 @@ def _preparation(run: RunFiles, roots: list[Path]) -> str:
         names = [str(item["name"]) for item in read_json(manifest)["inputs"]] if manifest.is_file() else []
     inputs = " ".join(map(shlex.quote, names)) or "INPUT.h5ad"
     split = "" if run.split is None else f" (split {run.split['sha256'][:12]})"
-    return (
-        f"# with the options that the store was made with{split}:\n# bionemo-scale-prepare {inputs} --out {store} ..."
-    )
+    return f"# with the options that the store was made with{split}:\n# bionemo-scale-prepare {inputs} --out {shlex.quote(str(store))} ..."
 
 
 def _roots(run: RunFiles, notes: Mapping[str, str]) -> list[Path]:
@@ -100,7 +99,7 @@ def _evaluation(scores: ScoreFiles) -> dict[str, Any]:
         "control_policy": summary.control_policy,
         "seed": summary.baselines.seed,
         "evaluator": None if summary.current_evaluator is None else "current",
-        "out": scores.path.resolve(),
+        "out": scores.path,
         **_fields(inputs.real.labels),
         **_labels_of_predictions(inputs),
     }

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -61,10 +62,32 @@ def test_training_is_the_run_that_was_recorded():
     config = {"run": {"store": "s t", "out": "run", "freeze": ["encoder", "decoder"], "from_checkpoint": "before",
                       "lora": 0, "wandb": "", "overrides": {"prior": "control"}, "option_of_long_ago": 3}}  # fmt: skip
     run = RunFiles(path=Path("runs/x"), config=config, split=None, metrics={})
-    name, *words = shlex.split(commands(run, recorded(), None)[0])
+    preparation, training, _ = commands(run, recorded(), None)
+    assert preparation.startswith("# ") and "bionemo-scale-prepare INPUT.h5ad --out 's t'" in preparation
+    name, *words = shlex.split(training)
     settings = settings_from(words)
     assert name == "bionemo-scale-train" and settings.freeze == ("encoder", "decoder")
     assert settings.overrides == {"prior": "control"} and settings.store == Path("s t").resolve()
+
+
+def test_paths_start_in_one_folder_also_where_the_run_was_moved(tmp_path):
+    """Training recorded relative paths, evaluation absolute ones, and both folders were copied since."""
+    old = "/made/here"
+    config = {"run": {"store": f"{old}/store", "out": f"{old}/run", "size": "small"}}
+    run = RunFiles(path=tmp_path / "run", config=config, split={"sha256": "a" * 64}, metrics={})
+    inputs = {
+        "pred": {"m": file(f"{old}/predicted/pred.h5ad"), "n": file("/elsewhere/n.h5ad")},
+        "real": file(f"{old}/predicted/real.h5ad"),
+        "store": {"path": f"{old}/store", "split_sha256": None},
+    }
+    scores = replace(recorded(**inputs), path=tmp_path / "scores")
+    start, preparation, training, evaluation = commands(run, scores, None)
+    assert start == f"cd {shlex.quote(str(tmp_path.resolve()))}" and "(split aaaaaaaaaaaa)" in preparation
+    assert "--store store --out run" in training
+    assert "--pred predicted/pred.h5ad /elsewhere/n.h5ad" in evaluation or (
+        "--pred predicted/pred.h5ad" in evaluation and "/elsewhere/n.h5ad" in evaluation
+    )
+    assert "--out scores" in evaluation and old not in "".join((start, preparation, training, evaluation))
 
 
 def test_an_evaluation_is_that_of_the_scores():

@@ -97,7 +97,9 @@ def _plotly() -> str:
 def test_what_the_page_says(page):
     text = page.read_text()
     for expected in (
-        "A &amp; &lt;B&gt;: report",
+        "A &amp; &lt;B&gt; on papalexi",
+        "Predicted and observed changes correlate with",
+        "Its file has no intervals",
         "train: 7 conditions, 1,234 cells",
         "some/store",
         "4 conditions and their part",
@@ -119,7 +121,10 @@ def test_the_numbers_of_the_page_are_those_of_the_evaluation(page, folder):
     assert f"{interval['low']:.4f}, {interval['high']:.4f} p" in text
     data = data_of(page)
     assert data["models"] == ["A & <B>"] and data["curves"]["loss"] == [2.5, 1.5]
-    assert [entry["perturbation"] for entry in data["genes"]["entries"]] == list(KNOCK_OUTS)
+    shown = [entry["perturbation"] for entry in data["genes"]["entries"]]
+    assert set(shown) == set(KNOCK_OUTS)
+    sizes = {item["perturbation"]: item["real"] for item in data["effects"]}
+    assert shown == sorted(shown, key=lambda name: -sizes[name]), "the strongest is shown first"
     assert {cloud["kind"] for cloud in data["clouds"][0]["clouds"]} == {"control", "observed", "predicted"}
 
 
@@ -142,10 +147,16 @@ metric.value = "mse";
 metric.dispatchEvent(new Event("change"));
 document.getElementById("pair-baseline").value = "control";
 document.getElementById("pair-baseline").dispatchEvent(new Event("change"));
+const find = document.getElementById("gene-find");
+const wanted = document.getElementById("top-genes").querySelector("th").textContent;
+find.value = wanted;
+find.dispatchEvent(new Event("input"));
+const matches = Array.from(document.getElementById("top-genes").querySelectorAll("th"), (cell) => cell.textContent);
 setTimeout(() => {
-  const plots = ["pairs", "change", "volcano", "clouds", "effects", "effect-sizes", "curves"];
+  const plots = ["forest", "pairs", "change", "intervals", "clouds", "effects", "effect-sizes", "curves"];
   const points = document.getElementById("pairs").data[1];
   probe.textContent = JSON.stringify({
+    wanted, matches, wide: document.documentElement.scrollWidth > window.innerWidth,
     options: pair.options.length, before, after, hover: points.text, y: points.y,
     axis: document.getElementById("pairs").layout.yaxis.title.text,
     empty: plots.filter((id) => !document.getElementById(id).querySelector(".cartesianlayer path")),
@@ -159,6 +170,14 @@ def browse(page: Path, profile: Path, *options: str) -> subprocess.CompletedProc
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     command += [f"--user-data-dir={profile}", "--enable-logging=stderr", "--virtual-time-budget=20000", *options]
     return subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=240)
+
+
+def pixels_of(page: Path, folder: Path, *options: str) -> np.ndarray:
+    """Return what a browser shows, [height, width, 3] of 0 to 255."""
+    browse(page, folder / "profile", "--hide-scrollbars", f"--screenshot={folder / 'shot.png'}", *options)
+    from matplotlib.image import imread
+
+    return (imread(folder / "shot.png")[..., :3] * 255).round().astype(int)
 
 
 @pytest.mark.slow
@@ -179,7 +198,9 @@ def test_the_page_opens_and_its_choosers_work(page, folder, tmp_path):
     )
     assert found["empty"] == [], "every figure is drawn"
     assert found["options"] == len(KNOCK_OUTS)
-    assert found["before"] != found["after"] and len(found["after"]) == 15
+    assert found["before"] != found["after"] and len(found["after"]) == 25
+    assert found["matches"] and all(found["wanted"].lower() in name.lower() for name in found["matches"])
+    assert not found["wide"]
     assert found["axis"].endswith("MSE (mse)") and len(found["y"]) == len(KNOCK_OUTS)
     assert [text.split("<br>")[0] for text in found["hover"]] == list(KNOCK_OUTS), "hovering names the perturbation"
 
@@ -187,15 +208,35 @@ def test_the_page_opens_and_its_choosers_work(page, folder, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: no screenshot was taken")
 def test_the_page_has_colour_on_a_laptop_screen(page, tmp_path):
-    browse(page, tmp_path / "profile", "--window-size=1366,3600", f"--screenshot={tmp_path / 'shot.png'}")
-    from matplotlib.image import imread
-
-    pixels = (imread(tmp_path / "shot.png")[..., :3] * 255).round().astype(int)
+    pixels = pixels_of(page, tmp_path, "--window-size=1366,3600")
     assert pixels.shape[:2] == (3600, 1366)
     for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
         assert (np.abs(pixels - colour).max(axis=2) < 12).sum() > 200, "observed is blue, predicted vermillion"
     right = pixels[:, 1330:1350]
     assert (right.min(axis=2) > 225).mean() > 0.95, "nothing runs over the right edge"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: no screenshot was taken")
+def test_the_page_fits_a_phone(page, tmp_path):
+    probe = "<script>setTimeout(() => { document.title = document.documentElement.scrollWidth; }, 1500);</script>"
+    framed, probed = tmp_path / "framed.html", tmp_path / "probed.html"
+    probed.write_text(page.read_text().replace("</body>", probe + "</body>"))
+    # Windows of a browser without a screen are at least 500 wide; a frame is as wide as it is told.
+    framed.write_text('<iframe id="phone" src="probed.html" width="400" height="900"></iframe>')
+    watch = "<script>setTimeout(() => { document.title = 'w' + phone.contentDocument.title; }, 6000);</script>"
+    framed.write_text(framed.read_text() + watch)
+    done = browse(framed, tmp_path / "profile", "--allow-file-access-from-files", "--dump-dom")
+    assert int(re.search(r"<title>w(\d+)</title>", done.stdout).group(1)) <= 400
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: no screenshot was taken")
+def test_the_page_is_dark_where_the_reader_wants_it(page, tmp_path):
+    options = ("--blink-settings=preferredColorScheme=0", "--window-size=1366,3600")
+    pixels = pixels_of(page, tmp_path, *options)
+    assert np.median(pixels.max(axis=2)) < 60, "paper and plots are dark"
+    assert ((pixels.min(axis=2) > 200).mean()) < 0.1
 
 
 def test_scores_of_another_tool_need_no_run(folder, tmp_path, capsys):

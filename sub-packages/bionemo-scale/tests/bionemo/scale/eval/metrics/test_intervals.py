@@ -67,6 +67,12 @@ def test_a_smaller_error_is_better():
     assert PairBootstrap(frame, seed=0).difference(frame, larger, "mse").verdict == "better"
 
 
+def test_a_difference_that_prints_as_nothing_is_none():
+    frame = table([1.0, 2.0, 3.0, 4.0]).rename({"pearson_delta": "mse"})
+    hardly = frame.with_columns(pl.col("mse") + 1e-9, model=pl.lit("b"))
+    assert PairBootstrap(frame, seed=0).difference(frame, hardly, "mse").verdict == "open"
+
+
 def test_a_draw_of_batches_is_the_pseudobulk_of_those_cells():
     rng = np.random.default_rng(0)
     cells, batch = rng.normal(size=(30, 4)), np.array(list("aabbc") * 6, dtype=object)
@@ -100,3 +106,7 @@ def test_batch_interval_of_a_mean_is_the_t_interval():
     expected = stats.t.interval(0.95, 5, values.mean(), values.std(ddof=1) / np.sqrt(6))
     assert (found.low, found.high) == pytest.approx(expected)
     assert (found.unit, found.units) == ("batch", 6)
+    whole = {"m": dict.fromkeys(intervals.BATCH_METRICS, 3)}
+    assert intervals.batch_intervals(draws, pairs=whole)["m"]["mse"] == found
+    # A fourth pair has no draws: its value is in the mean, and cannot be in the interval.
+    assert intervals.batch_intervals(draws, pairs={"m": dict.fromkeys(intervals.BATCH_METRICS, 4)}) == {}

@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 
-from bionemo.scale.eval.page.embedding import MAX_CELLS, embed_populations
+from bionemo.scale.eval.page.embedding import MAX_CELLS, CellFiles, embed_populations
 from bionemo.scale.types import FileLabels
 
 
@@ -19,12 +19,10 @@ def files(kang, tmp_path):
 
 
 def embed(folder, **options):
-    return embed_populations(
-        folder / "pred.h5ad",
-        folder / "real.h5ad",
-        labels=(FileLabels(target_sum=1e4),) * 2,
-        **{"umap": False, **options},
-    )
+    labels = FileLabels(target_sum=1e4)
+    pred = {name: folder / f"{name}.h5ad" for name in ("pred", "other") if (folder / f"{name}.h5ad").exists()}
+    files = CellFiles(pred=pred, real=folder / "real.h5ad", labels=dict.fromkeys(pred, labels), real_labels=labels)
+    return embed_populations(files, **{"umap": False, **options})
 
 
 def test_populations_and_their_sizes(files):
@@ -57,6 +55,15 @@ def test_predicted_cells_cannot_turn_the_axes(files, kang):
     after = {cloud.kind: cloud.points for cloud in embed(files)[0].clouds}
     np.testing.assert_array_equal(before["observed"], after["observed"])
     assert not np.array_equal(before["predicted"], after["predicted"])
+
+
+def test_each_model_has_its_own_cells_on_the_same_axes(files, kang):
+    other = kang[kang.obs["perturbation"] != "control"].copy()
+    other.X = other.X * 0.5
+    other.write_h5ad(files / "other.h5ad")
+    clouds = {(cloud.kind, cloud.model): cloud for cloud in embed(files)[0].clouds if cloud.context == "NK"}
+    assert set(clouds) == {("control", ""), ("observed", ""), ("predicted", "pred"), ("predicted", "other")}
+    assert not np.allclose(clouds["predicted", "pred"].points, clouds["predicted", "other"].points)
 
 
 @pytest.mark.slow

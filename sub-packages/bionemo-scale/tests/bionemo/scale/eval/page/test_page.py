@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pytest
 
-from bionemo.scale.eval.metrics.catalogue import HEADLINE
-from bionemo.scale.eval.metrics.intervals import Interval
+from bionemo.scale.eval.metrics.catalogue import HEADLINE, PAPER_METRICS
+from bionemo.scale.eval.metrics.intervals import Difference, Interval
 from bionemo.scale.eval.output.summary import (
     BaselineNotes,
     Evaluator,
@@ -22,9 +21,12 @@ from bionemo.scale.eval.output.summary import (
     OtherEvaluator,
     Summary,
 )
-from bionemo.scale.eval.page import page, payload
+from bionemo.scale.eval.page import payload
 from bionemo.scale.eval.page.cautions import cautions
-from bionemo.scale.eval.page.sources import RunFiles, find_run
+from bionemo.scale.eval.page.page import Page, render
+from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles, find_run
+from bionemo.scale.eval.page.tables import against_table, score_cell
+from bionemo.scale.eval.page.verdict import standing, verdicts
 
 
 def row(**means):
@@ -69,8 +71,7 @@ def test_cautions():
     found = cautions(make_run({"step": [1.0]}), make_summary())
     assert found == [
         "something is odd",
-        "m is behind the best baseline in: PDCorr.",
-        "m: too few perturbations and contexts for intervals; differences may be chance.",
+        "m: too few perturbations, contexts and batches for intervals; differences may be chance.",
     ]
     collapsed = make_summary(pairs=2, pairs_without_significant_real_gene=1, notes=[], sd_ratio=0.1)
     text = "\n".join(cautions(make_run({}), collapsed))
@@ -78,25 +79,117 @@ def test_cautions():
         assert expected in text
 
 
+def test_worse_is_what_the_interval_says_and_intervals_over_batches_are_intervals():
+    """A lower mean alone is not "behind"."""
+    interval = Interval(low=0.4, high=0.6, unit="batch", units=3)
+    models = {**make_summary().models}
+    models["m"] = {**models["m"], "mse": MetricSummary(mean=0.1, n=1, undefined=0, why={}, batch_interval=interval)}
+    differences = {
+        "pearson_delta": difference("worse"),
+        "mse": difference("open"),
+        "mae": difference("better"),
+    }
+    summary = make_summary(models=models, against_best_baseline={"m": differences})
+    lines = cautions(make_run({"step": [1.0]}), summary)
+    assert "m is worse than the best baseline in: PDCorr (additive)." in lines
+    assert not any("too few perturbations, contexts and batches" in line for line in lines)
+    assert any("intervals are over batches" in line for line in lines)
+    assert standing("m", summary) == {"better": ["MAE"], "worse": ["PDCorr (additive)"], "open": ["MSE"], "lower": []}
+
+
+def difference(verdict):
+    return Difference(baseline="additive", difference=-0.1, low=-0.2, high=0.05, verdict=verdict)
+
+
 def test_a_baseline_that_only_fell_back_is_no_rival():
     summary = make_summary(baselines={"fallback_cells": {"matching": 9, "additive": 9}})
+    assert standing("m", summary)["lower"] == []
     lines = cautions(make_run({"step": [1.0]}), summary)
-    assert not any("behind" in line for line in lines)
     assert any(line.startswith("Baselines not ranked") and line.endswith("additive.") for line in lines)
     summary = make_summary(baselines={"fallback_cells": {"matching": 9, "additive": 8}})
-    assert any("behind" in line for line in cautions(make_run({"step": [1.0]}), summary))
+    assert standing("m", summary)["lower"] == ["PDCorr (additive)"]
+
+
+GENES = pl.DataFrame(
+    {
+        "model": ["m"] * 6,
+        "context": ["T"] * 6,
+        "perturbation": ["weak"] * 3 + ["strong"] * 3,
+        "gene": ["a", "b", "c"] * 2,
+        "pred": [0.5, 0, 0, -1.5, 0.2, -1],
+        "real": [1.0, 0, 0, -3, 0, 1],
+        "fdr_pred": [1.0] * 6,
+        "fdr_real": [0.01, 1, 1, 0.01, 1, 0.04],
+        "sd_pred": [0.1, 0.1, 0.1, 0.1, 1, 0.1],
+        "error_real": [0.1] * 6,
+    }
+)
+
+
+def test_the_verdict_in_plain_words():
+    rest = {metric.column: None for metric in HEADLINE}
+    models = {
+        "m": row(**{**rest, "pearson_delta": 0.5, "mse": 0.02, "coverage": 0.7}),
+        "control": row(**{**rest, "mse": 0.08}),
+        "ceiling": row(**{**rest, "pearson_delta": 0.9, "mse": 0.004}),
+    }
+    names = Names(models=["m"], baselines=["control"], ceiling=True)
+    (found,) = verdicts(make_summary(models=models, names=names), GENES)
+    text = "\n".join(found.lines)
+    for expected in (
+        "correlate with 0.50 (one half of the real cells predicts the other with 0.90)",
+        "is 75 % smaller than of predicting no change; real cells reach 95 %",
+        # (0.5 x 1 + 1.5 x 3 - 1 x 1) / (1 + 9 + 1)
+        "Over the 3 significant gene changes, predicted = 0.36 x observed: effects are predicted 64 % too small",
+        "1 of them (33 %) are predicted in the wrong direction",
+        "Of the 3 changes whose predicted interval leaves out 0, 1 (33 %) went the other way",
+        "intervals hold the observed mean of 70 % of the genes: too narrow",
+    ):
+        assert expected in text, (expected, text)
+    nothing = GENES.with_columns(fdr_real=pl.lit(1.0)).drop("sd_pred")
+    assert "No gene changed significantly" in "\n".join(verdicts(make_summary(), nothing)[0].lines)
 
 
 def test_a_best_value_is_marked_beside_its_interval():
     interval = Interval(low=0.4, high=0.6, unit="batch", units=3)
     item = MetricSummary(mean=0.5, n=2, undefined=1, why={"too few": 1}, interval=interval, batch_interval=interval)
     pdcorr = HEADLINE[0]
-    assert page._cell(item, pdcorr, "*") == (
-        '<td class="best" title="1: too few">0.500*<small>0.400, 0.600 p</small><small>0.400, 0.600 b</small>'
-        "<small>1 without</small></td>"
+    small = ["0.400, 0.600 p", "0.400, 0.600 b", "1 without"]
+    assert score_cell(item, pdcorr, "*") == {"text": "0.500*", "small": small, "why": "1: too few", "best": True}
+    assert score_cell(item, pdcorr, "^")["best"] is False and score_cell(item, pdcorr, "")["text"] == "0.500"
+    assert score_cell(None, pdcorr, "") == {"text": "-", "small": [], "why": "no value", "best": False}
+
+
+def test_models_have_a_row_each_against_the_best_baseline():
+    assert against_table(make_summary()) is None
+    found = against_table(
+        make_summary(against_best_baseline={"m": {"mse": difference("open")}, "n": {"mae": difference("better")}})
     )
-    assert ">0.500^<" in page._cell(item, pdcorr, "^") and ">0.500<" in page._cell(item, pdcorr, "")
-    assert page._cell(None, pdcorr, "") == '<td title="no value">-</td>'
+    assert found["heads"] == ["MSE", "MAE"] and [row["name"] for row in found["rows"]] == ["m", "n"]
+    assert found["rows"][0]["cells"][0]["small"] == ["-0.20000 to +0.05000", "not distinguishable: additive"]
+    assert found["rows"][0]["cells"][1]["text"] == "-"
+
+
+def test_labels_cannot_write_the_page():
+    """Templates escape every value."""
+    names = Names(models=["<i>m</i>"], baselines=["additive"], ceiling=False)
+    models = {"<i>m</i>": make_summary().models["m"], "additive": make_summary().models["additive"]}
+    summary = make_summary(
+        names=names, models=models, notes=["<b>note</b>"], current_evaluator=None, paper_metrics=PAPER
+    )
+    scores = ScoreFiles(path=Path("scores"), summary=summary, results=RESULTS, genes=GENES)
+    text = render(Page(run=None, scores=scores, commands=["a <command>"]))
+    before = text.split('id="data"')[0]
+    assert (
+        "&lt;i&gt;m&lt;/i&gt; on real.h5ad" in before and "&lt;b&gt;note" in before and "a &lt;command&gt;" in before
+    )
+    assert "<i>" not in before and "<b>" not in before
+
+
+PAPER = {metric.name: {"equals cell-eval": "no"} for metric in PAPER_METRICS}
+RESULTS = pl.DataFrame(
+    {"model": ["m"], "context": ["T"], "perturbation": ["weak"], "cells_real": [3], "cells_pred": [3], "mse": [0.1]}
+)
 
 
 def test_long_arrays_keep_float32():
@@ -104,27 +197,21 @@ def test_long_arrays_keep_float32():
     assert np.frombuffer(base64.b64decode(payload.encode(values)), dtype="<f4").tolist() == values.tolist()
 
 
-def test_genes_shown_are_those_that_change_most(monkeypatch):
-    monkeypatch.setattr(payload, "MAX_GENES", 2)
+def test_all_genes_of_the_strongest_pairs_are_shown(monkeypatch):
     monkeypatch.setattr(payload, "MAX_PAIRS", 1)
-    frame = pl.DataFrame(
-        {
-            "model": ["m"] * 6,
-            "context": ["T"] * 6,
-            "perturbation": ["weak"] * 3 + ["strong"] * 3,
-            "gene": ["a", "b", "c"] * 2,
-            "pred": [0.0, 0, 0, 0, 5, 0],
-            "real": [1.0, 0, 0, -3, 0, 1],
-            "fdr_pred": [1.0, 1, 1, 1, 0, 1],
-            "fdr_real": [1.0, 1, 1, 0.01, 1, 1],
-        }
-    )
-    found = payload._genes(frame)
+    found = payload._genes(GENES)
     (entry,) = found["entries"]
-    assert (entry["perturbation"], entry["of"]) == ("strong", 3)
-    assert [found["names"][index] for index in entry["gene"]] == ["a", "b"]
-    logp = [np.frombuffer(base64.b64decode(entry[name]), dtype="<f4").tolist() for name in ("logp_real", "logp_pred")]
-    assert logp == [pytest.approx([2, 0]), pytest.approx([0, 50])]
+    assert (entry["perturbation"], found["names"], found["pairs"]) == ("strong", ["a", "b", "c"], 2)
+    values = {name: np.frombuffer(base64.b64decode(entry[name]), dtype="<f4") for name in ("real", "pred", "sd")}
+    np.testing.assert_allclose(values["real"], [-3, 0, 1])
+    np.testing.assert_allclose(values["sd"], [0.1, 1, 0.1], rtol=1e-6)
+    assert entry["significant"] == [0, 2] and "gene" not in entry
+    monkeypatch.setattr(payload, "MAX_PAIRS", 2)
+    assert [item["perturbation"] for item in payload._genes(GENES)["entries"]] == ["strong", "weak"]
+    monkeypatch.setattr(payload, "MAX_VALUES", 3)
+    assert len(payload._genes(GENES)["entries"]) == 1, "the page stays of a size that a browser opens"
+    silent = GENES.with_columns(sd_pred=pl.lit(float("nan")))
+    assert "sd" not in payload._genes(silent)["entries"][0]
 
 
 def test_a_half_written_row_of_metrics_is_left_out(tmp_path):
