@@ -408,25 +408,19 @@ class Predictor:
         loaded = self._loaded
         if allow_unknown:
             loaded = with_unknown_contexts(loaded, cell_types=cells.cell_type, batches=cells.batch)
-        plan = ControlsPlan(
-            cells,
-            loaded.card,
-            names,
-            source=Path("adata"),
-            set_size=set_size or self._loaded.model.config.set_size,
-            seed=seed,
-        )
+        set_size = set_size or loaded.model.config.set_size
+        plan = ControlsPlan(cells, loaded.card, names, source=Path("adata"), set_size=set_size, seed=seed)
         predicted = predict_all(loaded, plan)
         certainty, varm = Certainty.of_cells(loaded, plan, predicted)
         for note in certainty.all_lines():
             warnings.warn(note, stacklevel=2)
-        provenance = describe(self.card, {"checkpoint": self._loaded.path, "seed": seed, **certainty.notes()})
+        origin = {"checkpoint": self._loaded.path, "seed": seed, **certainty.notes()}
         return anndata.AnnData(
             X=predicted,
             obs=keep_obs(plan.obs, adata.obs),
             var=keep_var(self.card.genes, adata, matrix=matrix, gene_key=gene_key or self.card.gene_key),
             varm=varm,
-            uns={"bionemo_scale": provenance, CONDITIONS: certainty.table()},
+            uns={"bionemo_scale": describe(self.card, origin), CONDITIONS: certainty.table()},
         )
 
 

@@ -51,7 +51,8 @@ def _preparation(run: RunFiles, roots: list[Path]) -> str:
         names = [str(item["name"]) for item in read_json(manifest)["inputs"]] if manifest.is_file() else []
     inputs = " ".join(map(shlex.quote, names)) or "INPUT.h5ad"
     split = "" if run.split is None else f" (split {run.split['sha256'][:12]})"
-    return f"# with the options that the store was made with{split}:\n# bionemo-scale-prepare {inputs} --out {shlex.quote(str(store))} ..."
+    command = f"bionemo-scale-prepare {inputs} --out {shlex.quote(str(store))} ..."
+    return f"# with the options that the store was made with{split}:\n# {command}"
 
 
 def _roots(run: RunFiles, notes: Mapping[str, str]) -> list[Path]:
