@@ -236,7 +236,7 @@ def _against(differences: "dict[str, dict[str, Difference]]") -> list[str]:
         ]
         if texts:
             lines += [f"\n{model} against the best baseline of each column, 95 % bootstrap intervals:"]
-            lines += [f"  {text.replace('open than', 'not told from')}" for text in texts]
+            lines += [f"  {text.replace('open than', 'not distinguishable from')}" for text in texts]
     return lines
 
 
