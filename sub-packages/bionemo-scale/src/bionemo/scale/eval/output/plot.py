@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predicted against observed change, gene by gene: what PDCorr sums up."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from bionemo.scale.eval.scores.scoring import Shift
 
 MAX_PANELS = 6
 _LABELLED = 6
+_LETTERS = 38
+"""Of a line of text above a panel; longer ones would be cut off."""
 # Okabe-Ito blue and vermillion, which differ for every kind of colour vision.
 _GENE, _TOP = "#0072B2", "#D55E00"
 
@@ -42,7 +45,8 @@ def plot_changes(shifts: list[Shift], *, model: str, path: Path) -> None:
         _draw(axis, shift)
     for axis in axes[len(shown) :]:
         axis.set_visible(False)
-    figure.suptitle(f"{model}: mean change from control, log1p expression")
+    title = f"{model}: mean change from control, log1p expression"
+    figure.suptitle("\n".join(textwrap.wrap(title, _LETTERS * columns)))
     figure.savefig(path, format="png", dpi=130)
 
 
@@ -58,7 +62,8 @@ def _draw(axis: Axes, shift: Shift) -> None:
     axis.scatter(shift.real[top], shift.pred[top], s=26, color=_TOP, marker="^", linewidths=0, zorder=3)
     _label(axis, shift, top, span=limits[1] - limits[0])
     axis.set(xlim=limits, ylim=limits, xlabel="observed", ylabel="predicted", aspect="equal")
-    axis.set_title(f"{shift.context}, {shift.perturbation}\nPDCorr {correlation:.3f}", fontsize=10)
+    label = "\n".join(textwrap.wrap(f"{shift.context}, {shift.perturbation}", _LETTERS))
+    axis.set_title(f"{label}\nPDCorr {correlation:.3f}", fontsize=10)
 
 
 def _label(axis: Axes, shift: Shift, top: np.ndarray, *, span: float) -> None:

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -57,3 +59,15 @@ def test_panels(tmp_path, drawn, num):
         top = {shift.genes[i] for i in np.argsort(-np.abs(shift.real))[:6]}
         assert {text.get_text() for text in axis.texts} == top
         assert axis.get_xlim() == axis.get_ylim()
+
+
+def test_titles_are_as_wide_as_the_figure(tmp_path, drawn):
+    """A single panel is narrow; a long name is broken into lines, not cut."""
+    (item,) = strongest(shifts(1))
+    item = replace(item, context="a cell type with a rather long name", perturbation="a perturbation with another one")
+    plot_changes([item], model="a model with a long name", path=tmp_path / "delta.png")
+    figure = drawn[0]
+    renderer, width = figure.canvas.get_renderer(), figure.bbox.width
+    for text in (figure._suptitle, figure.axes[0].title):
+        box = text.get_window_extent(renderer)
+        assert 0 <= box.x0 and box.x1 <= width, text.get_text()
