@@ -5,6 +5,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,13 @@ def train(store: Path, out: Path, max_steps: int, *more: object, code: int = 0, 
     return run("train", "--store", store, "--out", out, *options, *more, code=code)
 
 
+def proposed(screen: str, **names: object) -> list[str]:
+    """Return the words of the command that a command proposes at its end, with the names that are left to the user."""
+    (line,) = (line for line in screen.splitlines() if line.startswith("next      bionemo-scale-"))
+    words = shlex.split(line.removeprefix("next      bionemo-scale-"))
+    return [str(names.get(word, word)) for word in words]
+
+
 def metrics(out: Path) -> list[dict[str, str]]:
     with (out / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
@@ -58,7 +66,8 @@ def store(folder: Path) -> Path:
     data = EXAMPLES / "data" / "kang2018_pbmc_ifnb.h5ad"
     split = EXAMPLES / "splits" / "kang.toml"
     options = ("--dataset", "kang", "--library-size-key", "n_counts_full", "--hvg", 200)
-    run("prepare", data, "--out", folder / "store", "--split", split, *options)
+    screen = run("prepare", data, "--out", folder / "store", "--split", split, *options)
+    assert proposed(screen, RUN="run") == ["train", "--store", str(folder / "store"), "--out", "run"]
     return folder / "store"
 
 
@@ -66,13 +75,17 @@ def store(folder: Path) -> Path:
 def trained(folder: Path, store: Path) -> Path:
     screen = train(store, folder / "run", STEPS)
     assert "cells/s" in screen and "estimate  of the means" in screen
+    assert "lowest validation loss " in screen
+    chosen = ("--checkpoint", str(folder / "run"), "--store", str(store), "--split", "test")
+    assert proposed(screen, PREDICTED="x") == ["infer", *chosen, "--out", "x"]
     assert "NeMo" not in screen, "library chatter belongs in the log file"
     return folder / "run"
 
 
 @pytest.fixture(scope="module")
 def predicted(folder: Path, store: Path, trained: Path) -> Path:
-    run("infer", "--checkpoint", trained, "--store", store, "--out", folder / "predicted", "--with-controls")
+    screen = run("infer", "--checkpoint", trained, "--store", store, "--out", folder / "predicted", "--with-controls")
+    (folder / "next.txt").write_text(screen)
     return folder / "predicted"
 
 
@@ -149,10 +162,10 @@ def test_any_controls_can_be_predicted(trained: Path, commands: Any, tmp_path: P
 
 def test_scores_stand_beside_baselines(predicted: Path, store: Path, folder: Path):
     out = folder / "scores"
-    screen = run(
-        "evaluate", "--pred", predicted / "adata_pred.h5ad", "--real", predicted / "adata_real.h5ad", "--out", out,
-        "--name", "SCALE", "--store", store,
-    )  # fmt: skip
+    # What prediction proposed.
+    words = proposed((folder / "next.txt").read_text(), SCORES=out)
+    screen = run(*words, "--name", "SCALE")
+    assert proposed(screen) == ["report", str(out)]
     models = json.loads((out / "summary.json").read_text())["models"]
     assert {"SCALE", "control", "perturbation_mean", "context_mean", "additive"} <= set(models)
     assert "PDCorr" in screen and "SCALE" in screen

@@ -6,6 +6,7 @@ from bionemo.scale.run import interrupt  # isort: skip  # noqa: F401 - before al
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -219,7 +220,7 @@ def _show(summary: "Summary", table: str, out: Path) -> None:
     print(table)
     for line in _against(summary.against_best_baseline):
         print(line)
-    print(f"\nresults in {out}")
+    print(f"\nresults in {out}\nnext      bionemo-scale-report {shlex.quote(str(out))}")
 
 
 def _against(differences: "dict[str, dict[str, Difference]]") -> list[str]:

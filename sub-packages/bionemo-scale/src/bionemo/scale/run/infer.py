@@ -17,6 +17,7 @@ from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.outputs import check_absent, check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.command import EXIT_REFUSED, run_command
+from bionemo.scale.run.next_step import next_step
 from bionemo.scale.types import InputError
 
 
@@ -81,6 +82,9 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
                 clear()
                 raise
             log.unlink()
+    if ranks.is_first and settings.real_path is not None and settings.output == "cells":
+        files = {"pred": settings.pred_path, "real": settings.real_path, "store": settings.store, "out": "SCORES"}
+        print(next_step("evaluate", **files))
 
 
 def _run(settings: InferSettings, log: Path) -> None:

@@ -17,6 +17,7 @@ from bionemo.scale.options.fields import option, options_of
 from bionemo.scale.options.parser import OptionParser, given_fields, make_settings
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.run.command import run_command
+from bionemo.scale.run.next_step import next_step
 from bionemo.scale.types import InputError, ObsKeys
 
 
@@ -95,6 +96,8 @@ def _run(argv: Sequence[str] | None) -> None:
             lines = _scan(settings, bar) if modes.scan_only else _prepare(settings, bar)
     print("\n".join(lines))
     print(f"time      {time.perf_counter() - start:.1f} s")
+    if not modes.scan_only:
+        print(next_step("train", store=options["out"], out="RUN"))
 
 
 def _inspect(modes: PrepareModes, options: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@
 from bionemo.scale.run import interrupt  # isort: skip - before all others, so that an interrupt finds it
 
 import argparse
+import csv
 import os
 import shutil
 import sys
@@ -23,6 +24,7 @@ from bionemo.scale.options.parser import OptionParser, given_fields
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.command import EXIT_REFUSED, run_command
+from bionemo.scale.run.next_step import next_step
 from bionemo.scale.run.weigh import weigh_network
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
@@ -128,7 +130,7 @@ def _train(argv: Sequence[str] | None) -> None:
         _check_processes(settings, ranks)
         _run(settings, ranks)
         if ranks.is_first and not os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(interrupt.QUIET_LAUNCH):
-            weigh_network(settings, arguments, is_launched=ranks.world_size > 1)
+            _finish(settings, arguments, is_launched=ranks.world_size > 1)
     except InputError:
         if ranks.local_rank:
             # Every process of a machine finds the same; the first one says it.
@@ -147,8 +149,25 @@ def _train_in_processes(settings: TrainSettings, arguments: Sequence[str]) -> in
         if is_new and ended_early and not _can_continue(settings.out):
             shutil.rmtree(settings.out, ignore_errors=True)
     if not code:
-        weigh_network(settings, arguments, is_launched=False)
+        _finish(settings, arguments, is_launched=False)
     return code
+
+
+def _finish(settings: TrainSettings, arguments: Sequence[str], *, is_launched: bool) -> None:
+    """Measure the network's weight, and say what was made and what to do with it."""
+    weigh_network(settings, arguments, is_launched=is_launched)
+    if settings.blind:
+        return
+    if best := _best_validation(settings.out / "metrics.csv"):
+        print(f"lowest validation loss {best[1]:.4g}, at step {best[0]}")
+    print(next_step("infer", checkpoint=settings.out, store=settings.store, split="test", out="PREDICTED"), flush=True)
+
+
+def _best_validation(metrics: Path) -> tuple[int, float] | None:
+    """Return step and loss of the best validation, ``None`` where the run had none."""
+    with metrics.open(encoding="utf-8", newline="") as file:
+        rows = [(int(row["step"]), float(row["val_loss"])) for row in csv.DictReader(file) if row.get("val_loss")]
+    return min(rows, key=lambda row: row[1], default=None)
 
 
 def _can_continue(out: Path) -> bool:
