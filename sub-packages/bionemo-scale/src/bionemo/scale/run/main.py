@@ -25,6 +25,7 @@ COMMANDS = {
 }
 """What each does, in the order in which they are used. A command's module has its name."""
 
+_SHELLS = ("bash", "zsh")
 _HELP = """usage: bionemo-scale COMMAND [OPTIONS]
 
 Predict how cell populations respond to perturbations.
@@ -33,7 +34,8 @@ commands:
 {commands}
 
 bionemo-scale COMMAND --help lists the options of a command. bionemo-scale-COMMAND is the same command.
-bionemo-scale --version prints the version."""
+bionemo-scale --version prints the version.
+bionemo-scale --print-completion bash|zsh prints what makes the shell complete commands and options."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,10 +53,40 @@ def _without_command(argv: Sequence[str] | None) -> None:
     first = argv[0]
     if first in ("-h", "--help"):
         print(_HELP.format(commands="\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items())))
+    elif first == "--print-completion":
+        print(_completion(*argv[1:2]))
     elif first == "--version":
         print(version_line("bionemo-scale"))
     else:
         raise InputError(f"unknown command {first!r}; {suggest(first, COMMANDS)}")
+
+
+def _completion(shell: str = "") -> str:
+    """Return a script for a shell.
+
+    Raises:
+        InputError: No script can be made for that shell.
+    """
+    import argparse
+
+    import shtab
+
+    if shell not in _SHELLS:
+        raise InputError(f"--print-completion: expected one of {', '.join(_SHELLS)}, found {shell!r}")
+    whole = argparse.ArgumentParser(prog="bionemo-scale")
+    commands = whole.add_subparsers()
+    for name, text in COMMANDS.items():
+        parser = importlib.import_module(f"bionemo.scale.run.{name}").parser()
+        for action in parser._actions:
+            metavar = str(action.metavar)
+            if metavar == "PATH":
+                # How shtab is told that an argument is a file.
+                action.complete = shtab.FILE
+            elif metavar.startswith("{"):
+                # The parser leaves them to the settings class, whose refusals are one line.
+                action.choices = metavar.strip("{}").split(",")
+        commands.add_parser(name, help=text, parents=[parser], add_help=False, argument_default=argparse.SUPPRESS)
+    return shtab.complete(whole, shell)
 
 
 if __name__ == "__main__":

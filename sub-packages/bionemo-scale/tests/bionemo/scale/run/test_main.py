@@ -3,6 +3,7 @@
 """All commands under one name."""
 
 import importlib
+import subprocess
 
 import pytest
 
@@ -53,3 +54,24 @@ def test_version(capsys):
     assert stop.value.code == 0
     version = version_of("bionemo-scale")
     assert capsys.readouterr().out.splitlines() == [f"bionemo-scale {version}", f"bionemo-scale-report {version}"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_can_complete_commands_options_and_choices(shell, capsys):
+    assert main(["--print-completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in (*COMMANDS, "--max-steps", "184m"))
+
+
+def test_bash_completes_options_of_a_command(tmp_path, capsys):
+    main(["--print-completion", "bash"])
+    (tmp_path / "completion").write_text(capsys.readouterr().out)
+    lines = 'COMP_WORDS=(bionemo-scale train --max-st) COMP_CWORD=2 COMP_LINE="bionemo-scale train --max-st"'
+    script = f'. {tmp_path}/completion; {lines}; _shtab_bionemo_scale; echo "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["--max-steps"]
+
+
+def test_a_shell_without_completion_is_refused(capsys):
+    assert main(["--print-completion", "csh"]) == 2
+    assert capsys.readouterr().err == "error: --print-completion: expected one of bash, zsh, found 'csh'\n"
