@@ -174,3 +174,24 @@ def test_a_run_says_what_it_holds(api_run: Path, tmp_path: Path):
     assert run.network_weight is None and "size tiny, 6 steps, network's weight not measured" in repr(run)
     with pytest.raises(api.InputError, match="config.yaml"):
         api.Run(tmp_path)
+
+
+def test_several_columns_are_one_context(api_run: Path, tmp_path: Path):
+    """From files to scores: each donor's cell type is a cell type of its own."""
+    cells = anndata.read_h5ad(KANG)
+    cells.obs["kind"] = np.where(cells.obs["cell_type"].isin(["B", "CD4 T"]), "lymphocyte", "other")
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    keys = api.ObsKeys(cell_type="donor,kind", batch="donor")
+    split = tmp_path / "split.toml"
+    split.write_text('[training]\ncells = "train"\n\n[zeroshot]\n"cells.1015:other" = "test"\n')
+    options = {"library_size_key": "n_counts_full", "num_hvg": 100}
+    summary = api.prepare(tmp_path / "cells.h5ad", tmp_path / "store", split=split, keys=keys, **options)
+    assert summary.cells_by_split["test"] > 0
+    run = api.train(tmp_path / "store", tmp_path / "run", size="tiny", max_steps=2, set_size=16)
+    pred = api.infer(run, tmp_path / "out", store=tmp_path / "store")
+    files = (pred, pred.with_name("adata_real.h5ad"))
+    found = api.evaluate(*files, tmp_path / "scores", store=tmp_path / "store", baselines=("additive",), ceiling=False)
+    assert set(found.scores["context"]) == {"1015:other"}
+    controls = cells[(cells.obs["perturbation"] == "control").to_numpy()].copy()
+    predicted = api.Predictor.from_checkpoint(run).predict(controls)
+    assert "1015:other" in set(predicted.obs["donor,kind"])

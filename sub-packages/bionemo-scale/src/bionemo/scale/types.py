@@ -83,9 +83,9 @@ class ObsKeys:
     perturbation: str = "perturbation"
     """obs column with the perturbation."""
     cell_type: str = "cell_type"
-    """obs column with the cell type."""
+    """obs column with the cell type, or several that together are one: patient,cell_type."""
     batch: str = "batch"
-    """obs column with the batch."""
+    """obs column with the batch, or several."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 """Reads the cells of an h5ad file or zarr store for scoring, and refuses what is no log1p expression with labels."""
 
 import difflib
-from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +16,11 @@ from bionemo.scale.eval.cells.predicted_sd import read_predicted_sd
 from bionemo.scale.eval.cells.stored import StoredMatrix
 from bionemo.scale.eval.cells.value_check import ValueCheck
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
-from bionemo.scale.files.anndata.label_column import Labels, look_alikes, read_labels_of
+from bionemo.scale.files.anndata.label_column import Labels, columns_of, look_alikes, read_label_columns
 from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.expression_scale import read_base
 from bionemo.scale.files.provenance import hash_file
-from bionemo.scale.files.suggest import some, suggest
+from bionemo.scale.files.suggest import some
 from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys
 
 
@@ -58,8 +57,10 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
         expression = _read_expression(matrix, check, in_memory)
         batch, batch_notes = _batches(file, used.keys.batch, required=used.keys.batch != ObsKeys().batch)
         has_cell_types = card is not None or _names_cell_types(file, used.keys.cell_type)
-        perturbation = _obs_column(file, used.keys.perturbation, named=(used.control,))
-        cell_type = _obs_column(file, used.keys.cell_type) if has_cell_types else _same(ONE_CELL_TYPE, file.num_cells)
+        perturbation = read_label_columns(file, used.keys.perturbation, named=(used.control,))
+        cell_type = (
+            read_label_columns(file, used.keys.cell_type) if has_cell_types else _same(ONE_CELL_TYPE, file.num_cells)
+        )
     notes += batch_notes
     if not has_cell_types:
         notes.append(f"{path.name} has no obs column {used.keys.cell_type!r}: taken as one cell type")
@@ -126,16 +127,10 @@ def _gene_names(file: CheckedAnnData) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _obs_column(file: CheckedAnnData, key: str, *, named: Collection[str] = ()) -> Labels:
-    columns = file.columns("obs")
-    if key not in columns:
-        raise InputError(f"{file.path}: no obs column {key!r}; {suggest(key, columns)}")
-    return read_labels_of(file.column("obs", key), where=f"{file.path}: obs[{key!r}]", named=named)
-
-
 def _batches(file: CheckedAnnData, key: str, *, required: bool) -> tuple[Labels, list[str]]:
-    if required or key in file.columns("obs"):
-        return _obs_column(file, key), []
+    known = file.columns("obs")
+    if required or set(columns_of(key, known)) <= set(known):
+        return read_label_columns(file, key), []
     return _same(ONE_BATCH, file.num_cells), [f"{file.path.name} has no obs column {key!r}: taken as one batch"]
 
 

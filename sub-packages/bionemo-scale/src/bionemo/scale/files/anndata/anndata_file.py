@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
 from bionemo.scale.files.anndata.csc_rows import rows_of_csc
-from bionemo.scale.files.anndata.label_column import Labels, read_labels_of
+from bionemo.scale.files.anndata.label_column import Labels, columns_of, read_label_columns
 from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.expression_scale import read_base
 from bionemo.scale.files.suggest import suggest
@@ -77,17 +77,22 @@ class H5adSource:
         """Return a label column, whatever its type, as text.
 
         Args:
-            key: The column.
+            key: The column, or several with commas between them.
             named: Labels that the user named; see :func:`bionemo.scale.files.anndata.label_column.read_labels_of`.
 
         Raises:
             InputError: There is no such column, or some cells have no label.
         """
-        return read_labels_of(self._file.column("obs", key), where=f"{self.path}: obs[{key!r}]", named=named)
+        return read_label_columns(self._file, key, named=named)
 
     def has_column(self, key: str) -> bool:
         """Return whether obs has a column."""
         return key in self._file.columns("obs")
+
+    def has_labels(self, key: str) -> bool:
+        """Return whether obs has a column, or all of several with commas between them."""
+        known = self._file.columns("obs")
+        return set(columns_of(key, known)) <= set(known)
 
     def numbers(self, key: str) -> np.ndarray:
         """Return a numeric column, [cells] float64.

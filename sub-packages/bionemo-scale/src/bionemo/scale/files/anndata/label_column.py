@@ -3,20 +3,25 @@
 """The label of every cell, as one obs column says it: the same care for every column, file and command."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from bionemo.scale.files.suggest import some
+from bionemo.scale.files.suggest import some, suggest
 from bionemo.scale.types import InputError
 
+
+if TYPE_CHECKING:
+    from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
 
 MISSING = ("", "nan", "NaN", "NA", "<NA>", "NaT", "None")
 """What becomes of a missing value when a column is turned into text; no label but where it is called the control."""
 _SHOWN = 3
+_BETWEEN = ":"
+"""Between the labels of several columns that are one label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,51 @@ def read_labels_of(values: Any, *, where: str, named: Collection[str] = ()) -> L
     ]
     notes = (f"{where}: blanks at the ends of {len(changed)} labels left out ({some(changed)})",) if changed else ()
     return Labels(codes=codes, names=names, notes=notes)
+
+
+def columns_of(key: str, known: Collection[str]) -> tuple[str, ...]:
+    """Return the obs columns that a key names: one, or several with commas between them.
+
+    Args:
+        key: As the user gives it.
+        known: Columns that there are; a column whose own name has a comma is one column.
+    """
+    return (key,) if key in known or "," not in key else tuple(part.strip() for part in key.split(","))
+
+
+def read_label_columns(file: "CheckedAnnData", key: str, *, named: Collection[str] = ()) -> Labels:
+    """Return the labels of cells in one obs column, or in several that together are one label ("patient:cell type").
+
+    Args:
+        file: AnnData.
+        key: Column, or columns with commas between them.
+        named: See :func:`read_labels_of`.
+
+    Raises:
+        InputError: A column is missing or some cells have no label.
+    """
+    known = file.columns("obs")
+    columns = columns_of(key, known)
+    for column in columns:
+        if column not in known:
+            raise InputError(f"{file.path}: no obs column {column!r}; {suggest(column, known)}")
+    parts = [
+        read_labels_of(file.column("obs", column), where=f"{file.path}: obs[{column!r}]", named=named)
+        for column in columns
+    ]
+    return parts[0] if len(parts) == 1 else _joined(parts, where=f"{file.path}: obs[{key!r}]")
+
+
+def _joined(parts: Sequence[Labels], *, where: str) -> Labels:
+    rows, codes = np.unique(np.stack([part.codes for part in parts]), axis=1, return_inverse=True)
+    names = tuple(
+        _BETWEEN.join(part.names[code] for part, code in zip(parts, row, strict=True)) for row in rows.T.tolist()
+    )
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise InputError(f"{where}: two combinations of labels would both be called {twice!r}; rename one of them")
+    notes = tuple(note for part in parts for note in part.notes)
+    return Labels(codes=codes.reshape(-1).astype(np.int32), names=names, notes=notes)
 
 
 def look_alikes(names: Iterable[str], *, what: str) -> tuple[str, ...]:

@@ -210,7 +210,7 @@ def _check_has_gene_key(file: CheckedAnnData, frame: str, key: str) -> None:
 
 
 def _control_mask(source: H5adSource, card: DataCard) -> np.ndarray:
-    if not source.has_column(card.keys.perturbation):
+    if not source.has_labels(card.keys.perturbation):
         return np.ones(source.num_cells, dtype=bool)
     labels = source.labels(card.keys.perturbation, named=card.all_controls).of_cells()
     keep = np.isin(labels.astype(str), card.all_controls)
@@ -225,7 +225,7 @@ def _control_mask(source: H5adSource, card: DataCard) -> np.ndarray:
 
 def _control_notes(source: H5adSource, card: DataCard) -> tuple[str, ...]:
     key = card.keys.perturbation
-    return source.labels(key, named=card.all_controls).notes if source.has_column(key) else ()
+    return source.labels(key, named=card.all_controls).notes if source.has_labels(key) else ()
 
 
 def _columns_of(source: H5adSource, card: DataCard) -> np.ndarray:

@@ -9,6 +9,7 @@ import anndata
 import numpy as np
 import pandas as pd
 
+from bionemo.scale.files.anndata.label_column import columns_of
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.controls.control_cells import check_has_matrix
 from bionemo.scale.types import DataCard, InputError
@@ -87,7 +88,9 @@ def keep_var(genes: tuple[str, ...], adata: anndata.AnnData, *, matrix: str, gen
 
 def _plain(frame: pd.DataFrame, columns: Iterable[str | None]) -> pd.DataFrame:
     """Return some columns of a frame; text of pandas' own types as categories, which every AnnData writes."""
-    chosen = [name for name in dict.fromkeys(columns) if name in frame.columns]
+    known = list(frame.columns)
+    named = [part for name in columns if name is not None for part in columns_of(name, known)]
+    chosen = [name for name in dict.fromkeys(named) if name in known]
     index = pd.Index(np.asarray(frame.index, dtype=object).astype(str), dtype=object)
     return pd.DataFrame({name: _plain_column(frame[name]) for name in chosen}, index=index)
 

@@ -1,10 +1,12 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 
-from bionemo.scale.files.anndata.label_column import look_alikes, read_labels_of
+from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
+from bionemo.scale.files.anndata.label_column import columns_of, look_alikes, read_label_columns, read_labels_of
 from bionemo.scale.types import InputError
 
 
@@ -47,3 +49,41 @@ def test_labels_that_differ_in_capitals_or_blanks_are_told():
         "perturbation: taken as different labels: 'IFN-beta' and 'ifn-Beta'; 'IL 2' and 'IL2'",
     )
     assert look_alikes(["A", "B", "A"], what="x") == ()
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(**columns):
+        cells = ad.AnnData(X=np.ones((4, 2), dtype=np.float32), obs=pd.DataFrame(columns, index=list("abcd")))
+        cells.write_h5ad(tmp_path / "cells.h5ad")
+        return CheckedAnnData(tmp_path / "cells.h5ad")
+
+    return make
+
+
+def test_several_columns_are_one_label(write):
+    with write(patient=["P1", "P1", "P2", "P2"], kind=["T", "B ", "T", "T"]) as file:
+        found = read_label_columns(file, "patient, kind")
+    assert found.of_cells().tolist() == ["P1:T", "P1:B", "P2:T", "P2:T"]
+    assert sorted(found.names) == ["P1:B", "P1:T", "P2:T"] and found.codes.dtype == np.int32
+    assert "obs['kind']: blanks at the ends of 1 labels" in found.notes[0]
+
+
+def test_a_column_whose_name_has_a_comma_is_one_column(write):
+    columns = {"a,b": ["x", "y", "x", "y"], "a": ["1"] * 4, "b": ["2"] * 4}
+    with write(**columns) as file:
+        assert read_label_columns(file, "a,b").names == ("x", "y")
+    assert columns_of("a,b", ["a", "b"]) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("columns", "key", "problem"),
+    [
+        ({"a": ["1"] * 4, "b": ["2"] * 4}, "a,c", "no obs column 'c'"),
+        ({"a": ["1"] * 4, "b": ["2", "2", None, "2"]}, "a,b", r"obs\['b'\] must label every cell"),
+        ({"a": ["1", "1:2", "1", "1"], "b": ["2:3", "3", "2", "2"]}, "a,b", "would both be called '1:2:3'"),
+    ],
+)
+def test_columns_that_cannot_be_one_label_are_refused(write, columns, key, problem):
+    with write(**columns) as file, pytest.raises(InputError, match=problem):
+        read_label_columns(file, key)
