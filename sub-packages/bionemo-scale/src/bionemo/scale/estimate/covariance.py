@@ -114,12 +114,28 @@ class Similarity:
         """Return [n, n] similarity of the groups' cell types; a cell type without controls is like no other."""
         position = {name: number for number, name in enumerate(self.cell_types)}
         rows = np.array([position.get(group.cell_type, -1) for group in groups])
-        alike = np.exp(-self.distances / self.scale)
+        alike = _nearest_correlation(np.exp(-self.distances / self.scale))
         found = np.where(
             (rows[:, None] >= 0) & (rows[None, :] >= 0), alike[np.ix_(rows, rows)] if len(alike) else 0, 0
         )
         same = np.array([group.cell_type for group in groups])
         return np.where(same[:, None] == same[None, :], 1.0, found)
+
+
+def _nearest_correlation(alike: np.ndarray) -> np.ndarray:
+    """Return a positive semi-definite matrix with ones on the diagonal: the matrix itself where it is one.
+
+    Of exact squared distances it always is. Those of sampled means have their sampling error taken out, after which two
+    cell types can be alike and yet unequally far from a third.
+    """
+    if not len(alike):
+        return alike
+    values, vectors = np.linalg.eigh(alike)
+    if values[0] > -1e-9:
+        return alike
+    positive = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    scale = np.sqrt(np.diag(positive))
+    return positive / np.outer(scale, scale)
 
 
 def components(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bionemo.scale.files.suggest import some, suggest
+from bionemo.scale.files.suggest import some
 from bionemo.scale.types import InputError
 
 
@@ -96,11 +96,7 @@ def read_label_columns(file: "CheckedAnnData", key: str, *, named: Collection[st
     Raises:
         InputError: A column is missing or some cells have no label.
     """
-    known = file.columns("obs")
-    columns = columns_of(key, known)
-    for column in columns:
-        if column not in known:
-            raise InputError(f"{file.path}: no obs column {column!r}; {suggest(column, known)}")
+    columns = columns_of(key, file.columns("obs"))
     parts = [
         read_labels_of(file.column("obs", column), where=f"{file.path}: obs[{column!r}]", named=named)
         for column in columns

@@ -40,7 +40,7 @@ def test_labels_of_other_tools(card_of, read, kang):
     real = read(kang, "real.h5ad", card=card_of(kang))
     pred = align(read(other, labels=labels), real)
     assert set(pred.population.perturbation) == {"control", "IFN-beta"}
-    with pytest.raises(InputError, match=r"no obs column 'perturbation'; found 'target', 'line', 'gem'"):
+    with pytest.raises(InputError, match=r"obs has no column 'perturbation'; found 'target', 'line', 'gem'"):
         read(other, "again.h5ad")
 
 
@@ -53,7 +53,7 @@ def test_a_file_with_a_card_keeps_its_labels(card_of, read, kang):
 def test_near_column_names_are_suggested(read, kang):
     other = kang.copy()
     other.obs = other.obs.rename(columns={"cell_type": "celltype"})
-    with pytest.raises(InputError, match="no obs column 'cell_type'; did you mean 'celltype'"):
+    with pytest.raises(InputError, match="obs has no column 'cell_type'; did you mean 'celltype'"):
         read(other)
 
 
@@ -72,9 +72,9 @@ def test_without_cell_types_there_is_one(card_of, read, kang):
     for sides in ((pred, both), (both, pred)):
         with pytest.raises(InputError, match=r"pred.h5ad: no obs column 'cell_type'; .*2 cell types: 'CD8 T', 'NK'"):
             align(*sides)
-    with pytest.raises(InputError, match="no obs column 'line'"):
+    with pytest.raises(InputError, match="obs has no column 'line'"):
         read(bare, labels=FileLabels(keys=ObsKeys(cell_type="line"), target_sum=1e4))
-    with pytest.raises(InputError, match="no obs column 'cell_type'"):
+    with pytest.raises(InputError, match="obs has no column 'cell_type'"):
         read(bare, card=card_of(kang))
 
 

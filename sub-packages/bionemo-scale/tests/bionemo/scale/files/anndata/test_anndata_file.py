@@ -83,7 +83,7 @@ def test_labels_of_anndata_0_7_are_read(tmp_path, screen):
         labels = source.labels("cell_type")
         assert [labels.names[code] for code in labels.codes] == screen.obs["cell_type"].tolist()
         assert source.cell_names().tolist() == screen.obs_names.tolist()
-        with pytest.raises(InputError, match="no column '__categories'"):
+        with pytest.raises(InputError, match="obs has no column '__categories'"):
             source.labels("__categories")
 
 

@@ -79,7 +79,7 @@ def test_a_column_whose_name_has_a_comma_is_one_column(write):
 @pytest.mark.parametrize(
     ("columns", "key", "problem"),
     [
-        ({"a": ["1"] * 4, "b": ["2"] * 4}, "a,c", "no obs column 'c'"),
+        ({"a": ["1"] * 4, "b": ["2"] * 4}, "a,c", "obs has no column 'c'"),
         ({"a": ["1"] * 4, "b": ["2", "2", None, "2"]}, "a,b", r"obs\['b'\] must label every cell"),
         ({"a": ["1", "1:2", "1", "1"], "b": ["2:3", "3", "2", "2"]}, "a,b", "would both be called '1:2:3'"),
     ],
