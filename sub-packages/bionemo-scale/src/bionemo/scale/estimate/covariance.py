@@ -125,8 +125,8 @@ class Similarity:
 def _nearest_correlation(alike: np.ndarray) -> np.ndarray:
     """Return a positive semi-definite matrix with ones on the diagonal: the matrix itself where it is one.
 
-    Of exact squared distances it always is. Those of sampled means have their sampling error taken out, after which two
-    cell types can be alike and yet unequally far from a third.
+    Of exact squared distances it always is. Those of sampled means have their sampling error taken out, after which
+    two cell types can be alike and yet unequally far from a third.
     """
     if not len(alike):
         return alike

@@ -84,7 +84,7 @@ def test_a_missing_batch_column_is_one_batch_unless_named(read, kang):
     file = read(other)
     assert set(file.population.batch) == {"one batch"}
     assert "taken as one batch" in file.notes[0]
-    with pytest.raises(InputError, match="no obs column 'donor'"):
+    with pytest.raises(InputError, match="obs has no column 'donor'"):
         read(kang, "b.h5ad", labels=FileLabels(keys=ObsKeys(batch="donor")))
 
 
