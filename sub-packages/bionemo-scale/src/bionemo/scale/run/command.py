@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""What every command shares: one-line refusals with exit code 2, and its answer to an interrupt."""
+"""What commands share: one-line refusals with exit code 2, the answer to an interrupt, and what to run next."""
 
 import io
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -45,6 +46,17 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
         print("interrupted", file=sys.stderr)
         return interrupt.EXIT_INTERRUPTED
     return 0
+
+
+def next_step(command: str, **options: object) -> str:
+    """Return a line with a command to run next.
+
+    Args:
+        command: Its name without ``bionemo-scale-``.
+        **options: Values by option, underscores for dashes. In capitals: what the user is to choose.
+    """
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return f"next      bionemo-scale-{command} {shlex.join(words)}"
 
 
 def describe(error: Exception) -> str:

@@ -16,8 +16,7 @@ from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.options.fields import option, options_of
 from bionemo.scale.options.parser import OptionParser, given_fields, make_settings
 from bionemo.scale.options.settings import Settings
-from bionemo.scale.run.command import run_command
-from bionemo.scale.run.next_step import next_step
+from bionemo.scale.run.command import next_step, run_command
 from bionemo.scale.types import InputError, ObsKeys
 
 

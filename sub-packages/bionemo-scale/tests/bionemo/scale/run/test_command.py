@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
-from bionemo.scale.run.command import run_command
+from bionemo.scale.run.command import next_step, run_command
 from bionemo.scale.types import InputError
 
 
@@ -71,7 +72,7 @@ COMMAND = """
     from bionemo.scale.run import interrupt
     import os, signal, time
     from pathlib import Path
-    from bionemo.scale.run.command import run_command
+    from bionemo.scale.run.command import next_step, run_command
     folder = Path(sys.argv[1])
 
     def interrupted():
@@ -133,3 +134,8 @@ def test_a_command_in_a_notebook_leaves_its_signals_alone():
     seen = []
     run_command(lambda argv: seen.append(signal.getsignal(signal.SIGINT)))
     assert seen == [before]
+
+
+def test_the_line_can_be_pasted_into_a_shell():
+    line = next_step("infer", checkpoint=Path("my run"), out="PREDICTED", with_controls="x")
+    assert line == "next      bionemo-scale-infer --checkpoint 'my run' --out PREDICTED --with-controls x"
