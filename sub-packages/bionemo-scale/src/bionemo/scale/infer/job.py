@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One prediction, from settings to h5ad files, in this process or shared by the processes of a launcher."""
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -77,7 +78,12 @@ def _request(settings: InferSettings) -> Request:
     return Request(
         path=settings.pred_path,
         real_path=None if keeps_measured_cells(settings) else settings.real_path,
-        provenance={**provenance, "seed": settings.seed, "output": settings.output},
+        provenance={
+            **provenance,
+            "seed": settings.seed,
+            "output": settings.output,
+            "options": json.dumps(settings.chosen),
+        },
         output=settings.output,
         with_controls=settings.with_controls,
     )

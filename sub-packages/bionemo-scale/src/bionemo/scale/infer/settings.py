@@ -5,7 +5,7 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.limits import COUNT, LIBRARY_SIZE, SEED, SHARE
@@ -129,6 +129,16 @@ class InferSettings(GivenScale):
             raise InputError("--with-controls goes with --store, --split and whole cells: other controls are yours")
         if self.out.suffix != ".h5ad" and self.is_screen:
             raise InputError(f"--out must be an .h5ad file where no split is predicted, found {self.out}")
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Options that are not at their defaults, without paths: what a page needs beside them to say how to rerun."""
+        values = {each.name: (getattr(self, each.name), each.default) for each in dataclasses.fields(self)}
+        return {
+            name: value
+            for name, (value, default) in values.items()
+            if value not in (default, None, ()) and not isinstance(value, Path) and name != "overwrite"
+        }
 
     @property
     def is_screen(self) -> bool:

@@ -3,6 +3,7 @@
 """How to make a run and its scores again: the commands of what every step recorded."""
 
 import contextlib
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -35,11 +36,20 @@ def commands(run: RunFiles | None, scores: ScoreFiles, pred: Path | None) -> lis
     if "split" in notes and "store" in notes and pred is not None:
         prediction = {"checkpoint": run.path.resolve(), "out": pred.resolve().parent}
         prediction |= {name: notes[name] for name in ("store", "split", "seed", "output") if name in notes}
+        prediction |= _options(notes)
         found.append(_line("infer", InferSettings, _relative(prediction, roots)))
     evaluation = {**_evaluation(scores), "out": scores.path.resolve()}
     found.append(_line("evaluate", EvaluateSettings, _relative(evaluation, roots)))
     start = [f"cd {shlex.quote(str(roots[0]))}"] if roots else []
     return [*start, _preparation(run, roots), *found]
+
+
+def _options(notes: Mapping[str, str]) -> dict[str, Any]:
+    """Return what else a prediction was asked for; nothing of earlier releases, which did not write it."""
+    found = None
+    with contextlib.suppress(ValueError):
+        found = json.loads(notes.get("options", ""))
+    return found if isinstance(found, dict) else {}
 
 
 def _preparation(run: RunFiles, roots: list[Path]) -> str:

@@ -4,14 +4,18 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import anndata
+import numpy as np
 import polars as pl
+import pytest
 
 from bionemo.scale.eval.output.summary import Summary
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 from bionemo.scale.eval.settings import EvaluateSettings
+from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.parser import make_settings
 from bionemo.scale.recipes.rerun import commands
-from bionemo.scale.run import evaluate
+from bionemo.scale.run import evaluate, infer
 from bionemo.scale.run.train import settings_from
 from bionemo.scale.types import FileLabels, ObsKeys
 
@@ -88,6 +92,28 @@ def test_paths_start_in_one_folder_also_where_the_run_was_moved(tmp_path):
         "--pred predicted/pred.h5ad" in evaluation and "/elsewhere/n.h5ad" in evaluation
     )
     assert "--out scores" in evaluation and old not in "".join((start, preparation, training, evaluation))
+
+
+@pytest.mark.parametrize("options", ['{"with_controls": true, "network_weight": 0.5}', "", "no json", "[1]"])
+def test_a_prediction_is_asked_for_as_it_was(tmp_path, options):
+    notes = {"store": f"{tmp_path}/store", "split": "val", "seed": "3", "output": "cells", "options": options}
+    pred = tmp_path / "predicted" / "adata_pred.h5ad"
+    pred.parent.mkdir()
+    anndata.AnnData(X=np.ones((1, 1), dtype=np.float32), uns={"bionemo_scale": notes}).write_h5ad(pred)
+    config = {"run": {"store": "store", "out": "run"}}
+    run = RunFiles(path=tmp_path / "run", config=config, split=None, metrics={})
+    (line,) = (line for line in commands(run, recorded(), pred) if line.startswith("bionemo-scale-infer"))
+    settings = make_settings(InferSettings, infer.parser().parse_args(shlex.split(line)[1:]))
+    expected = {"checkpoint": Path("run"), "store": Path("store"), "out": Path("predicted"), "split": "val", "seed": 3}
+    assert {name: getattr(settings, name) for name in expected} == expected
+    assert settings.with_controls == (settings.network_weight == 0.5) == ("true" in options)
+    assert settings.chosen == {
+        **({"with_controls": True, "network_weight": 0.5} if "true" in options else {}),
+        **CHOSEN,
+    }
+
+
+CHOSEN = {"split": "val", "seed": 3}
 
 
 def test_an_evaluation_is_that_of_the_scores():
