@@ -44,6 +44,22 @@ def test_the_command_reference_has_every_option(tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_a_new_gene_is_predicted_as_the_page_says(tmp_path: Path):
+    """The commands of the page on vectors, with few steps."""
+    (block,) = re.findall(r"```bash\n(.*?)```", (DOCS / "features.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
+    for line in block.replace("--max-steps 200", "--max-steps 4").splitlines():
+        command, *options = line.split()
+        module = f"bionemo.scale.run.{command.removeprefix('bionemo-scale-')}"
+        done = subprocess.run(
+            [sys.executable, "-m", module, *options], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert "kernel_ridge" in done.stdout and "mean_of_trained" in done.stdout
+
+
+@pytest.mark.slow
 def test_the_tutorial_runs(tmp_path: Path):
     """The page's code as one script, from a folder that has the examples."""
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "tutorial.md").read_text(), flags=re.DOTALL)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bionemo.scale.data.features.settings import FeaturesSettings
+from bionemo.scale.data.folds.split_settings import SplitSettings
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings, ReportSettings
 from bionemo.scale.infer.settings import InferSettings
@@ -30,10 +31,11 @@ PAGES = [
     REPOSITORY / "README.md",
     *(path for path in sorted((REPOSITORY / "docs").glob("*.md")) if path.name not in ("log.md", "commands.md")),
 ]
-COMMANDS = ("prepare", "features", "train", "infer", "rank", "evaluate", "report")
+COMMANDS = ("prepare", "features", "split", "train", "infer", "rank", "evaluate", "report")
 SETTINGS = (
     PrepareSettings,
     FeaturesSettings,
+    SplitSettings,
     TrainSettings,
     InferSettings,
     RankSettings,

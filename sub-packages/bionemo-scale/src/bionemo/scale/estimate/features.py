@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from bionemo.scale.estimate.labels import ParseAgents
+
 
 @dataclass(frozen=True, kw_only=True)
 class AgentFeatures:
@@ -49,6 +51,38 @@ class AgentFeatures:
         """Return [names] int64 rows of agents, -1 where one has no vector."""
         position = {name: row for row, name in enumerate(self.names)}
         return np.array([position.get(name, -1) for name in names], dtype=np.int64)
+
+    def of_labels(self, labels: Sequence[str], parse: ParseAgents) -> np.ndarray:
+        """Return [labels, F] sums of the centred vectors of their agents, NaN where one has no vector."""
+        found = np.zeros((len(labels), self.vectors.shape[1]))
+        for number, label in enumerate(labels):
+            rows = self.rows([name for name, _ in parse(label)])
+            found[number] = np.nan if (rows < 0).any() else (self.vectors[rows] - self.centre).sum(axis=0)
+        return found
+
+    def nearest(self, labels: Sequence[str], trained: Sequence[str], parse: ParseAgents) -> list[tuple[str, float]]:
+        """Return for each label the trained one whose vector is nearest, and their distance.
+
+        Args:
+            labels: Perturbations.
+            trained: Perturbations to choose from; those without a vector are never the nearest.
+            parse: Reads their agents.
+
+        Returns:
+            Name and Euclidean distance in units of the median distance of two trained agents: 0 is the label itself or
+            one with the same vector, 1 as far as two trained agents are apart. "" and NaN where there is no vector.
+        """
+        apart = np.sqrt(squared_distances(self.of_labels(labels, parse), self.of_labels(trained, parse)))
+        found: list[tuple[str, float]] = []
+        for label, row in zip(labels, apart / self.width, strict=True):
+            if label in trained and not np.isnan(row).all():
+                found.append((label, 0.0))
+            elif np.isnan(row).all():
+                found.append(("", float("nan")))
+            else:
+                best = int(np.nanargmin(row))
+                found.append((trained[best], float(row[best])))
+        return found
 
     def kernel(self, names: Sequence[str], others: Sequence[str] | None = None) -> np.ndarray:
         """Return [names, others] float64, how alike agents are: ``exp(-d / width)`` with their distance d.

@@ -16,6 +16,7 @@ from bionemo.scale.types import InputError
 
 COMMANDS = {
     "prepare": "convert h5ad files or zarr stores to a store",
+    "split": "hold out perturbations or cell types by a rule",
     "features": "make vectors of genes or drugs that describe perturbations",
     "train": "train a network on a store, or fine-tune one",
     "infer": "predict cells or mean expression",

@@ -6,7 +6,8 @@ A split assigns each condition (dataset, cell type, perturbation) as a whole. Se
 
     [training]                      dataset = "train": its conditions are training data unless held out below
     [zeroshot]                      "dataset.cell type" = "train", "val" or "test": every perturbation of it
-    [fewshot."dataset.cell type"]   val = [...], test = [...]: those perturbations; the others are training data
+    [fewshot."dataset.cell type"]   val = [...], test = [...], excluded = [...]: those perturbations; the others are
+                                    training data. Excluded ones are left out of the store
 
 Names are split at the first dot, or where the data set's name ends if it has dots itself. A dataset that is not in
 [training] contributes only the cell types named below it. Control cells of every cell type in use are training data
@@ -31,6 +32,8 @@ from bionemo.scale.types import Group, InputError, Split
 
 
 SECTIONS = ("datasets", "training", "zeroshot", "fewshot")
+EXCLUDED = "excluded"
+"""What a split file and ``split.json`` call conditions that are neither trained on nor scored."""
 _REPORTED_NAMES = 5
 
 
@@ -57,7 +60,8 @@ class SplitSpec:
     """File name, for messages."""
     training: tuple[str, ...]
     zeroshot: Mapping[Context, Split]
-    fewshot: Mapping[Context, Mapping[str, Split]]
+    fewshot: Mapping[Context, Mapping[str, Split | None]]
+    """``None`` is excluded."""
 
     def with_names_of(self, datasets: Collection[str], contexts: Collection[Context] = ()) -> "SplitSpec":
         """Return the same sections, their names cut where the data say that a data set's name ends.
@@ -122,7 +126,7 @@ class ResolvedSplit:
     def sha256(self) -> str:
         """Hash of the assignments; counts and file names do not enter."""
         return _hash_assignments(
-            [[*condition, split or "excluded"] for condition, split in sorted(self.assignments.items())]
+            [[*condition, split or EXCLUDED] for condition, split in sorted(self.assignments.items())]
         )
 
     def count_conditions(self, split: Split | None) -> int:
@@ -162,7 +166,7 @@ class ResolvedSplit:
             "columns": [*(Group if self.is_by_batch else Condition)._fields, "split", "cells"],
         }
         rows = [
-            json.dumps([*condition, split or "excluded", self.num_cells[condition]])
+            json.dumps([*condition, split or EXCLUDED, self.num_cells[condition]])
             for condition, split in sorted(self.assignments.items())
         ]
         body = json.dumps(fields, indent=1)[:-2]
@@ -370,31 +374,32 @@ def _to_split(value: Any, where: str) -> Split:
         raise InputError(f"{where} must be train, val or test, found {value!r}") from None
 
 
-def _held_out(section: Any, where: str) -> dict[str, Split]:
+def _held_out(section: Any, where: str) -> dict[str, Split | None]:
     if not isinstance(section, dict):
         raise InputError(f"{where} expected val = [...] and test = [...], found {section!r}")
-    held_out: dict[str, Split] = {}
+    held_out: dict[str, Split | None] = {}
     for name, perturbations in section.items():
-        split = _to_split(name, f"{where} key {name!r}")
+        split = None if name == EXCLUDED else _to_split(name, f"{where} key {name!r}")
         if not _are_strings(perturbations):
             raise InputError(f"{where} {name} must be a list of perturbation names, found {perturbations!r}")
         for label in perturbations:
             perturbation = check_label(label, what=f"{where} {name}")
             if held_out.setdefault(perturbation, split) != split:
                 raise InputError(
-                    f"{where} perturbation {perturbation!r} is in both {held_out[perturbation].value} and "
-                    f"{split.value}; keep one"
+                    f"{where} perturbation {perturbation!r} is in both {held_out[perturbation] or EXCLUDED} and "
+                    f"{split or EXCLUDED}; keep one"
                 )
     return held_out
 
 
-def _spell(held_out: Mapping[str, Split], grammar: Grammar, where: str) -> dict[str, Split]:
-    spelled: dict[str, tuple[Split, str]] = {}
+def _spell(held_out: Mapping[str, Split | None], grammar: Grammar, where: str) -> dict[str, Split | None]:
+    spelled: dict[str, tuple[Split | None, str]] = {}
     for label, split in held_out.items():
         other, first = spelled.setdefault(grammar.canonical(label), (split, label))
         if other != split:
             raise InputError(
-                f"{where} perturbation {label!r} is in {split.value}, and as {first!r} in {other.value}; keep one"
+                f"{where} perturbation {label!r} is in {split or EXCLUDED}, and as {first!r} in {other or EXCLUDED}; "
+                "keep one"
             )
     return {label: split for label, (split, _) in spelled.items()}
 

@@ -38,13 +38,11 @@ class Knockdown:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareSettings(Settings):
-    """What to make a store of, and how."""
+class LabelSettings(Settings):
+    """How the cells of files are labelled."""
 
     inputs: tuple[Path, ...] = option(form="positional", metavar="INPUT")
     """h5ad files, or folders of zarr stores of AnnData; with --merge, stores."""
-    out: Path = option(metavar="STORE")
-    """Folder to make."""
     keys: ObsKeys = option(ObsKeys(), group=_LABELS)
     """The obs columns that label a cell."""
     controls: tuple[str, ...] = option(("control",), flag="--control", metavar="LABEL", group=_LABELS)
@@ -58,6 +56,50 @@ class PrepareSettings(Settings):
     """What stands before the dose of an agent, "@" in "A@0.5" or "A@500nM"."""
     whole_agents: tuple[str, ...] = option((), metavar="NAME", group=_LABELS)
     """Agents whose names hold a separator, such as "Na+/K+ inhibitor"; repeat it, or give @FILE with one a line."""
+
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: Naming the options.
+        """
+        if not self.inputs:
+            raise InputError("expected files to convert, found none")
+        if len(self.datasets) not in (0, 1, len(self.inputs)):
+            raise InputError(
+                f"expected one dataset name for each of {len(self.inputs)} files, or one for all, found "
+                f"{', '.join(self.datasets)}"
+            )
+        for path in self.inputs:
+            if self.inputs.count(path) > 1:
+                raise InputError(f"{path}: the file is given twice")
+        if not self.controls:
+            raise InputError("--control: expected the label of control cells, found none")
+
+    @property
+    def grammar(self) -> Grammar:
+        """How perturbations are read."""
+        return Grammar(
+            combination=self.combination_separator,
+            dose=self.dose_separator,
+            whole=self.whole_agents,
+            controls=self.controls,
+        )
+
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        """Name of the data set of each input."""
+        if len(self.datasets) == 1:
+            return self.datasets * len(self.inputs)
+        return self.datasets or tuple(path.stem for path in self.inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings(LabelSettings):
+    """What to make a store of, and how."""
+
+    out: Path = option(metavar="STORE")
+    """Folder to make."""
     split: Path | SplitSpec | None = option(None, metavar="SPLIT.toml", group=_LABELS)
     """Held-out conditions; without it all cells are for training."""
     allow_unknown_names: bool = option(False, form="hidden")
@@ -93,43 +135,7 @@ class PrepareSettings(Settings):
     bucket_entries: int = option(BUCKET_ENTRIES, form="hidden", limits=COUNT)
     """Stored values that are sorted in memory at once: below 1 GB at the peak of the default."""
 
-    def check(self) -> None:
-        """Refuse settings that do not go together.
-
-        Raises:
-            InputError: Naming the options.
-        """
-        if not self.inputs:
-            raise InputError("expected files to convert, found none")
-        if len(self.datasets) not in (0, 1, len(self.inputs)):
-            raise InputError(
-                f"expected one dataset name for each of {len(self.inputs)} files, or one for all, found "
-                f"{', '.join(self.datasets)}"
-            )
-        for path in self.inputs:
-            if self.inputs.count(path) > 1:
-                raise InputError(f"{path}: the file is given twice")
-        if not self.controls:
-            raise InputError("--control: expected the label of control cells, found none")
-
     @property
     def library_target(self) -> float:
         """Library size cells are scaled to."""
         return ExpressionScale().target_sum if self.target_sum is None else self.target_sum
-
-    @property
-    def grammar(self) -> Grammar:
-        """How perturbations are read."""
-        return Grammar(
-            combination=self.combination_separator,
-            dose=self.dose_separator,
-            whole=self.whole_agents,
-            controls=self.controls,
-        )
-
-    @property
-    def dataset_names(self) -> tuple[str, ...]:
-        """Name of the data set of each input."""
-        if len(self.datasets) == 1:
-            return self.datasets * len(self.inputs)
-        return self.datasets or tuple(path.stem for path in self.inputs)

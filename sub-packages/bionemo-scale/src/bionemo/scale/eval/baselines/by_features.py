@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bionemo.scale.estimate.features import AgentFeatures, squared_distances
+from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.estimate.labels import ParseAgents
 
 
@@ -56,7 +56,7 @@ class ChangesByFeatures:
 
     def nearest(self, label: str) -> str:
         """Return the trained perturbation whose vector is nearest; of equally near ones the first."""
-        return self.labels[int(squared_distances(self._vectors([label]), self._trained)[0].argmin())]
+        return self.features.nearest([label], self.labels, self.parse)[0][0]
 
     def nearest_neighbour(self, label: str) -> np.ndarray:
         """Return [G] the change of the trained perturbation that is nearest by its vector."""
@@ -109,20 +109,12 @@ class ChangesByFeatures:
     @cached_property
     def _trained(self) -> np.ndarray:
         """[labels, F] vectors of the trained perturbations."""
-        return self._vectors(self.labels)
-
-    def _vectors(self, labels: Sequence[str]) -> np.ndarray:
-        """Return [labels, F] sums of the centred vectors of agents."""
-        return np.stack([self._agents(label).sum(axis=0) for label in labels])
-
-    def _agents(self, label: str) -> np.ndarray:
-        rows = self.features.rows([name for name, _ in self.parse(label)])
-        return self.features.vectors[rows] - self.features.centre
+        return self.features.of_labels(self.labels, self.parse)
 
     def _products(self, labels: Sequence[str]) -> np.ndarray:
         """Return [labels, trained] products of vectors, scaled to a mean squared length of trained ones of 1."""
         scale = max(float((self._trained**2).sum(axis=1).mean()), np.finfo(float).tiny)
-        return self._vectors(labels) @ self._trained.T / scale
+        return self.features.of_labels(labels, self.parse) @ self._trained.T / scale
 
     def _kernel(self, labels: Sequence[str]) -> np.ndarray:
         """Return [labels, trained] sums of the kernel over pairs of agents."""

@@ -1,0 +1,63 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a user decides about a split that is made by a rule."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bionemo.scale.data.prepare.settings import LabelSettings
+from bionemo.scale.options.fields import option
+from bionemo.scale.options.limits import COUNT, SEED, Limits
+from bionemo.scale.types import InputError
+
+
+HoldOut = Literal["random", "similar", "combinations", "cell-types"]
+_PART = Limits(at_least=0, below=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSettings(LabelSettings):
+    """What to hold out of which data."""
+
+    inputs: tuple[Path, ...] = option(form="positional", metavar="INPUT")
+    """h5ad files, folders of zarr stores of AnnData, or one store, which knows how its cells are labelled."""
+    out: Path = option(metavar="SPLIT.toml")
+    """File to write."""
+    hold_out: HoldOut = "random"
+    """Perturbations at random, whole clusters of similar ones, pairs by how many of their agents are trained, or cell
+    types."""
+    share: float = option(0.2, limits=Limits(above=0, below=1))
+    """Share of the perturbations, pairs or cell types that is the test part."""
+    val_share: float = option(0.0, limits=_PART)
+    """Share that is the validation part."""
+    features: Path | None = option(None, metavar="FILE")
+    """Vectors of perturbations for --hold-out similar, as for --perturbation-features."""
+    clusters: int | None = option(None, limits=COUNT)
+    """Most clusters of --hold-out similar (default: the root of the number of perturbations)."""
+    seen: Literal["0", "1", "2"] = "2"
+    """Trained agents of the pairs of --hold-out combinations: 0/2, 1/2 or 2/2 seen."""
+    cell_types: tuple[str, ...] = option((), form="labels", metavar="NAME")
+    """Hold perturbations out in these cell types only, or hold out these cell types (default: all, or drawn)."""
+    exclude: tuple[str, ...] = option((), form="labels", metavar="LABEL")
+    """Perturbations that are neither trained on nor scored, such as those that no vector describes."""
+    seed: int = option(0, limits=SEED)
+    """Of what is drawn."""
+    overwrite: bool = False
+    """Replace the file at --out."""
+
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: Naming the options.
+        """
+        super().check()
+        if self.out.suffix != ".toml":
+            raise InputError(f"--out must end with .toml, found {self.out}")
+        if (self.hold_out == "similar") != (self.features is not None):
+            raise InputError("--features: goes with --hold-out similar, and that needs it")
+        if self.exclude and self.hold_out == "cell-types":
+            raise InputError("--exclude: goes with perturbations that are held out, not with --hold-out cell-types")
+        if self.clusters is not None and self.hold_out != "similar":
+            raise InputError("--clusters: goes with --hold-out similar")
