@@ -39,10 +39,12 @@ class Knockdown:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSettings(Settings):
-    """How the cells of files are labelled."""
+    """Files, how their cells are labelled, and what is made of them."""
 
     inputs: tuple[Path, ...] = option(form="positional", metavar="INPUT")
     """h5ad files, or folders of zarr stores of AnnData; with --merge, stores."""
+    out: Path = option(metavar="STORE")
+    """Folder to make."""
     keys: ObsKeys = option(ObsKeys(), group=_LABELS)
     """The obs columns that label a cell."""
     controls: tuple[str, ...] = option(("control",), flag="--control", metavar="LABEL", group=_LABELS)
@@ -98,8 +100,6 @@ class LabelSettings(Settings):
 class PrepareSettings(LabelSettings):
     """What to make a store of, and how."""
 
-    out: Path = option(metavar="STORE")
-    """Folder to make."""
     split: Path | SplitSpec | None = option(None, metavar="SPLIT.toml", group=_LABELS)
     """Held-out conditions; without it all cells are for training."""
     allow_unknown_names: bool = option(False, form="hidden")
