@@ -87,7 +87,7 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
 
 
 def _run(settings: InferSettings, log: Path) -> None:
-    from bionemo.scale.run.console import quiet_screen
+    from bionemo.scale.run.inner.console import quiet_screen
 
     with quiet_screen(log) as screen:
         from bionemo.scale.megatron import cpu

@@ -24,7 +24,7 @@ from bionemo.scale.options.parser import OptionParser, given_fields
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.command import EXIT_REFUSED, next_step, run_command
-from bionemo.scale.run.weigh import weigh_network
+from bionemo.scale.run.inner.weigh import weigh_network
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
@@ -185,7 +185,7 @@ def _check_processes(settings: TrainSettings, ranks: Ranks) -> None:
 
 
 def _run(settings: TrainSettings, ranks: Ranks) -> None:
-    from bionemo.scale.run.console import quiet_screen
+    from bionemo.scale.run.inner.console import quiet_screen
 
     out, lock = settings.out, settings.out / ".lock"
     with new_folder(out) as folder, sole_writer(out, lock, rank=ranks.rank, launch=ranks.launch):
@@ -229,7 +229,7 @@ def _start(settings: TrainSettings, ranks: Ranks, screen: TextIO) -> None:
 
 
 def _show_size(settings: TrainSettings, *, with_store: bool) -> None:
-    from bionemo.scale.run.console import quiet_screen
+    from bionemo.scale.run.inner.console import quiet_screen
 
     with tempfile.TemporaryDirectory() as folder, quiet_screen(Path(folder) / "output.log") as screen:
         from bionemo.scale.megatron import cpu

@@ -103,7 +103,7 @@ with interrupt.ends_at_once():
         print("unwound", file=sys.stderr)
 """,
     "with a screen that is a log": """
-from bionemo.scale.run.console import quiet_screen
+from bionemo.scale.run.inner.console import quiet_screen
 with quiet_screen(folder / "log"), interrupt.ends_at_once():
     interrupted()
 """,

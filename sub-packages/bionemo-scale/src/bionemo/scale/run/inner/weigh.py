@@ -72,7 +72,7 @@ def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: 
         _measure(settings.out, settings.store, work / "val.json")
     for fold in folds:
         _measure_fold(settings, argv, fold, work)
-    _run("bionemo.scale.run.weigh", "combine", str(target), *map(str, sorted(work.glob("*.json"))))
+    _run("bionemo.scale.run.inner.weigh", "combine", str(target), *map(str, sorted(work.glob("*.json"))))
     shutil.rmtree(work)
 
 
@@ -103,7 +103,7 @@ def _measure_fold(settings: TrainSettings, argv: Sequence[str], fold: Fold, work
 def _measure(run: Path, store: Path, target: Path, fold: Fold | None = None) -> None:
     if not target.exists():
         part = () if fold is None else (str(fold.number), str(fold.of))
-        _run("bionemo.scale.run.weigh", "measure", str(target), str(run), str(store), *part)
+        _run("bionemo.scale.run.inner.weigh", "measure", str(target), str(run), str(store), *part)
 
 
 def _run(module: str, *arguments: str) -> None:
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _weigh(argv: Sequence[str] | None) -> None:
-    options = argparse.ArgumentParser(prog="bionemo.scale.run.weigh", description=__doc__, allow_abbrev=False)
+    options = argparse.ArgumentParser(prog="bionemo.scale.run.inner.weigh", description=__doc__, allow_abbrev=False)
     steps = options.add_subparsers(dest="step", required=True)
     measure = steps.add_parser("measure", help="errors of one run on its held-out groups")
     combine = steps.add_parser("combine", help="the weight from all errors")
@@ -137,7 +137,7 @@ def _weigh(argv: Sequence[str] | None) -> None:
 
 
 def _write_errors(target: Path, checkpoint: Path, store: Path, fold: Fold | None) -> None:
-    from bionemo.scale.run.console import quiet_screen
+    from bionemo.scale.run.inner.console import quiet_screen
 
     with tempfile.TemporaryDirectory() as folder, quiet_screen(Path(folder) / "output.log"):
         from bionemo.scale.megatron import cpu
