@@ -220,7 +220,9 @@ def _checked(body: str, settings: SplitSettings, data: _Conditions) -> ResolvedS
     spec = parse_split(body, source=str(settings.out)).spelled(data.grammar)
     split = resolve_split(spec, data.num_cells, control=data.control)
     check_trains(split, spec)
-    assigned = ((Group(*condition, ""), part) for condition, part in split.assignments.items() if part is not None)
+    assigned = (
+        (Group(*condition[:3], batch=""), part) for condition, part in split.assignments.items() if part is not None
+    )
     check_leakage(assigned, control=data.control)
     return split
 
