@@ -65,6 +65,9 @@ class ConditionFacts:
             "nearest_label": label.name,
             "label_distance": label.distance,
         }
+        features = training.nearest_features(self._names)
+        if features is not None:
+            self._columns |= {"nearest_features": features.name, "features_distance": features.distance}
 
     def _controls_by_cell_type(self) -> MeansOfCells:
         """Return of each pair the control mean of its cell type over all of its pairs."""

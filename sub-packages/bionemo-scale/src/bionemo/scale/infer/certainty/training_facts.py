@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bionemo.scale.estimate.covariance import MeansOfCells, squared_distances
+from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.estimate.labels import ParseAgents
 from bionemo.scale.estimate.mixed_model import MixedModel
 from bionemo.scale.eval.baselines.training_means import fit
@@ -42,6 +43,8 @@ class TrainingFacts:
     cell_sd: np.ndarray
     """[G] float64."""
     parse: ParseAgents
+    features: AgentFeatures | None = None
+    """Vectors of agents, where the estimate was fitted with them."""
 
     def nearest_context(self, control: MeansOfCells) -> Nearest:
         """Return the training context whose control mean is nearest to each of n others.
@@ -72,7 +75,16 @@ class TrainingFacts:
         """
         known = {name: frozenset(agent for agent, _ in self.parse(name)) for name in self.perturbations}
         found = [_nearest_agents(name, frozenset(agent for agent, _ in self.parse(name)), known) for name in names]
-        return Nearest(name=[name for name, _ in found], distance=np.array([distance for _, distance in found]))
+        return _listed(found)
+
+    def nearest_features(self, names: Sequence[str]) -> Nearest | None:
+        """Return the trained perturbation whose vector is nearest to that of each label; ``None`` without vectors.
+
+        The distance is Euclidean, in units of the median distance of two trained agents.
+        """
+        if self.features is None:
+            return None
+        return _listed(self.features.nearest(names, self.perturbations, self.parse))
 
 
 def training_facts(model: MixedModel) -> TrainingFacts | None:
@@ -98,7 +110,12 @@ def training_facts(model: MixedModel) -> TrainingFacts | None:
         num_contexts=dict(Counter(perturbation for _, perturbation in learnt.pairs)),
         cell_sd=model.observed.cell_sd,
         parse=model.parse,
+        features=model.features,
     )
+
+
+def _listed(found: Sequence[tuple[str, float]]) -> Nearest:
+    return Nearest(name=[name for name, _ in found], distance=np.array([distance for _, distance in found]))
 
 
 def _nearest(distances: np.ndarray, names: Sequence[str]) -> Nearest:

@@ -10,6 +10,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.estimate import mixed_model
+from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.infer.certainty.certainty import Certainty, describe_interval
 from bionemo.scale.infer.certainty.conditions import FAR_CONTEXT, FEW_CONTROLS, NEW_CONTEXT, NEW_PERTURBATION
 from bionemo.scale.infer.certainty.training_facts import training_facts
@@ -128,6 +129,17 @@ def test_no_interval_loses_more_than_there_is(fitted, make_model):
     silent = certainty_of(fitted, plan, make_model, predicted=np.zeros((60, GENES), dtype=np.float32))
     varm = silent.columns()
     np.testing.assert_array_equal(varm["change_low"], -silent.pairs.control_mean.T)
+
+
+def test_each_condition_names_the_trained_perturbation_with_the_nearest_vector(fitted, make_model):
+    vectors = np.array([[0.0], [2.0], [4.0], [3.5]])
+    told = replace(fitted, features=AgentFeatures.of(tuple("ABCD"), vectors).fitted_to(set("ABC")))
+    found = certainty_of(told, plan_of(told, "A", "A+B", "A+D", cell_types=("T",), num=40), make_model)
+    found.columns()
+    table = found.table().set_index("perturbation")
+    # Of the centred vectors -2, 0, 2 and 1.5, A+B is A's, and A+D is -0.5.
+    assert table["nearest_features"].to_dict() == {"A": "A", "A+B": "A", "A+D": "B"}
+    assert table["features_distance"].to_dict() == {"A": 0.0, "A+B": 0.0, "A+D": 0.25}
 
 
 def test_each_condition_says_what_it_rests_on(fitted, make_model):
