@@ -186,6 +186,15 @@ REFUSALS: dict[str, tuple[tuple[object, ...], str]] = {
         "the network is that of {first}: expected hidden_size=32, found 128; leave --size out",
     ),
     "field": (("--set", "num_layers=3"), "expected num_layers=2, found 3; only how it is trained can be changed"),
+    "preset": (
+        ("--preset", "paper"),
+        "--preset paper: the network is that of {first}: expected label_scale=10.0, found",
+    ),
+    "preset and field": (
+        ("--preset", "paper", "--set", "label_scale=2"),
+        "--set: the network is that of {first}: expected label_scale=10.0, found 2.0",
+    ),
+    "preset and adapters": (("--preset", "paper", "--lora", 2), "--lora: expected ema_decay above 0"),
     "features": (("--perturbation-features", "{features}"), "was trained with, none; found 2 numbers a perturbation"),
     "part": (
         ("--freeze", "encode"),

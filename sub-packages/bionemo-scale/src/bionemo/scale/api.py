@@ -142,8 +142,8 @@ def train(
         size: A name in :mod:`bionemo.scale.model.size.sizes`; what a run of that size does by default is in
             :mod:`bionemo.scale.recipes.defaults`. ``None`` is "small", or the network of ``from_checkpoint``.
         model: Fields of :class:`bionemo.scale.model.config.ScaleModelConfig` by name.
-        **settings: Other fields of :class:`bionemo.scale.train.settings.TrainSettings`: max_steps, seed, lr,
-            from_checkpoint, freeze, ...
+        **settings: Other fields of :class:`bionemo.scale.train.settings.TrainSettings`: preset ("paper" or "default"),
+            max_steps, seed, lr, from_checkpoint, freeze, ...
 
     Returns:
         The run folder.

@@ -142,7 +142,7 @@ def report(settings: TrainSettings, start: Start, matches: Matches) -> str:
     }
     lines = [f"starts from {start.path}", *(f"  {name:<14}{_counts(each)}" for name, each in kinds.items())]
     if matches.genes.added:
-        lines.append(_fate_of_new_genes(settings))
+        lines.append(_fate_of_new_genes(settings, start))
     lines.append(f"  frozen        {', '.join(settings.freeze) or 'nothing'}")
     if settings.lora:
         lines.append(f"  adapters      of rank {settings.lora} on the linear maps of all blocks that are not frozen")
@@ -157,11 +157,14 @@ def _counts(each: Match) -> str:
     return f"{len(each.known)} copied, {added}, {len(each.left_out)} of the checkpoint left out"
 
 
-def _fate_of_new_genes(settings: TrainSettings) -> str:
+def _fate_of_new_genes(settings: TrainSettings, start: Start) -> str:
+    inherited = {"decoder_bias": start.config.decoder_bias}
+    bias = {**inherited, **PRESETS[settings.preset].fields, **settings.overrides}["decoder_bias"]
+    value = "their training mean" if bias == "mean" else "zero"
     read = "are never read (frozen encoder)" if "encoder" in settings.freeze else "start with zero encoder weights"
     written = (
-        "are always predicted at their training mean (frozen decoder)"
+        f"are always predicted at {value} (frozen decoder)"
         if "decoder" in settings.freeze
-        else "are first predicted at their training mean"
+        else f"are first predicted at {value}"
     )
     return f"  new genes {read} and {written}"
