@@ -16,8 +16,8 @@ class Preset:
     """Values in place of the defaults; a value that a user gives goes before them."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of :class:`bionemo.scale.train.settings.TrainSettings`, where :func:`bionemo.scale.recipes.defaults.train_settings`
-    makes them."""
+    """Of :class:`bionemo.scale.train.settings.TrainSettings`, as
+    :func:`bionemo.scale.recipes.defaults.train_settings` makes them."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Of :class:`bionemo.scale.model.config.ScaleModelConfig`."""
 
