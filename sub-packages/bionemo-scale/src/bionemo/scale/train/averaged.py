@@ -4,12 +4,17 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel
+
+
+Follow = Callable[[int], None]
+"""Takes the number of optimizer steps so far."""
 
 
 class AveragedModel(ScaleModel):
@@ -30,7 +35,6 @@ class AveragedModel(ScaleModel):
         """The network that predicts: the running average of the weights where one is kept, else this one."""
         return self if self.average is None else self.average
 
-    @torch.no_grad()
     def update_average(self, step: int) -> None:
         """Let the average follow the weights: ``average = d average + (1 - d) weights``.
 
@@ -40,16 +44,17 @@ class AveragedModel(ScaleModel):
         Args:
             step: Optimizer steps so far.
         """
+        self.follower()(step)
+
+    def follower(self) -> Follow:
+        """Return :meth:`update_average` for the tensors that the network has now, which it need not look for again."""
         if self.average is None:
-            return
-        decay = min(self.config.ema_decay, step / (step + 9))
-        followed = {**_tensors(self), **{name: tensor() for name, tensor in self.merged.items()}}
+            return lambda step: None
+        here, numbers, others = _tensors(self), [], []
         for name, value in _tensors(self.average).items():
-            # Not an average of step 0: Megatron leaves new weights as the memory was, and a NaN would never leave.
-            if value.is_floating_point() and decay > 0:
-                value.lerp_(followed[name].to(value.dtype), 1 - decay)
-            else:
-                value.copy_(followed[name])
+            source = self.merged.get(name, partial(here.get, name))
+            (numbers if value.is_floating_point() else others).append((value, source))
+        return partial(_follow, numbers, others, self.config.ema_decay)
 
 
 class _Average(ScaleModel):
@@ -69,3 +74,17 @@ def _average_of(model: ScaleModel) -> ScaleModel:
 
 def _tensors(model: ScaleModel) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+_Pairs = list[tuple[Tensor, Callable[[], Tensor]]]
+
+
+@torch.no_grad()
+def _follow(numbers: _Pairs, others: _Pairs, ema_decay: float, step: int) -> None:
+    decay = min(ema_decay, step / (step + 9))
+    for value, source in others if decay > 0 else [*others, *numbers]:
+        # Not an average of step 0: Megatron leaves new weights as the memory was, and a NaN would never leave.
+        value.copy_(source())
+    if decay > 0:
+        values = [value for value, _ in numbers]
+        torch._foreach_lerp_(values, [source().to(value.dtype) for value, source in numbers], 1 - decay)

@@ -23,6 +23,7 @@ from bionemo.scale.megatron.kernels import PRECISIONS
 from bionemo.scale.model.scale_model import packed_length
 from bionemo.scale.train.callbacks.average import WeightAverage
 from bionemo.scale.train.callbacks.dropout import DropoutSeed
+from bionemo.scale.train.callbacks.optimizer import FusedOptimizer
 from bionemo.scale.train.callbacks.progress import RunMonitor, StopOnSignal, TrainableReport
 from bionemo.scale.train.callbacks.retention import checkpointing, resuming
 from bionemo.scale.train.callbacks.stopping import TrainingInterrupted
@@ -61,6 +62,9 @@ def train(run: ResolvedRun, stream: TextIO) -> Path:
     stopper = StopOnSignal()
     # As the monitor: not an argument, so that the checkpoint's context does not hold it.
     trainer.callbacks.append(stopper)
+    if any(run.fields.get(name) for name in ("hidden_dropout", "attention_dropout")):
+        # Nothing else draws from these states, and Megatron takes 4 ms to seed them.
+        trainer.callbacks.append(DropoutSeed(settings.seed))
     if run.matches is not None:
         trainer.callbacks.append(TrainableReport(stream))
     try:
@@ -158,8 +162,8 @@ def _trainer(settings: TrainSettings, stream: TextIO, *, has_validation: bool) -
     )
     # Not an argument: NeMo copies those into the checkpoint's context, and a stream cannot be copied.
     trainer.callbacks.append(monitor)
+    trainer.callbacks.append(FusedOptimizer())
     trainer.callbacks.append(WeightAverage())
-    trainer.callbacks.append(DropoutSeed(settings.seed))
     if settings.wandb:
         trainer.loggers = [*trainer.loggers, _wandb(settings)]
     return trainer
