@@ -6,11 +6,10 @@ from einops import rearrange
 from jaxtyping import Float
 from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
 from megatron.core.transformer.transformer_block import TransformerBlock
-from megatron.core.transformer.transformer_layer import TransformerLayer
 from torch import Tensor, nn
 
 from bionemo.scale.model.config import ScaleModelConfig, encoder_config
-from bionemo.scale.model.layer_specs import block_submodules
+from bionemo.scale.model.layer_specs import EncoderLayer, block_submodules
 from bionemo.scale.model.layers import Linear, run_blocks
 
 
@@ -26,7 +25,7 @@ class GeneEncoder(nn.Module):
         self.projection = Linear(config, config.num_genes, self.num_tokens * width)
         self.token_embedding = nn.Embedding(self.num_tokens, width)
         self.blocks = TransformerBlock(
-            block_config, block_submodules(block_config, TransformerLayer, layer_spec=config.layer_spec)
+            block_config, block_submodules(block_config, EncoderLayer, layer_spec=config.layer_spec)
         )
         # "attention" knows its tokens by their learned embedding alone; "llama" also by rotary position.
         self.rotary = (

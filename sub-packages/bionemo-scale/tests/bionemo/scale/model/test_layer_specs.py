@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
+
 import pytest
 import torch
 from megatron.core.extensions import transformer_engine as extensions
@@ -7,7 +9,7 @@ from megatron.core.transformer.enums import AttnMaskType
 from megatron.core.transformer.identity_op import IdentityOp
 from torch import Tensor, nn
 
-from bionemo.scale.model.layer_specs import TorchAttention, TransportLayer, block_submodules
+from bionemo.scale.model.layer_specs import EncoderLayer, TorchAttention, TransportLayer, block_submodules
 
 
 @pytest.fixture
@@ -90,6 +92,34 @@ def test_dropout_acts_in_training_only(make_model, joint):
 def test_attention_refuses_a_mask(config):
     with pytest.raises(ValueError, match="expected no mask"):
         TorchAttention(config, layer_number=1, attn_mask_type=AttnMaskType.causal)
+
+
+@pytest.mark.parametrize("has_rotary", [True, False])
+def test_encoder_layer_is_megatrons_with_the_same_gradients(has_rotary, make_model):
+    encoder = make_model().gene_encoder
+    random_norms_and_biases(encoder)
+    layer = encoder.blocks.layers[0]
+    rotary = encoder.rotary(4) if has_rotary else None
+    tokens = torch.randn(4, 9, 32, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    leaves = {"tokens": tokens, **dict(layer.named_parameters())}
+    weights = torch.randn(4, 9, 32, generator=torch.Generator().manual_seed(1))
+
+    def gradients(forward: Callable) -> tuple[Tensor, tuple[Tensor, ...]]:
+        output = forward(tokens, attention_mask=None, rotary_pos_emb=rotary)[0]
+        return output.detach(), torch.autograd.grad((output * weights).sum(), list(leaves.values()))
+
+    expected, expected_gradients = gradients(super(EncoderLayer, layer).forward)
+    found, found_gradients = gradients(layer)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    for name, one, other in zip(leaves, found_gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_encoder_layer_drops_as_megatron_does(make_model):
+    layer = make_model(hidden_dropout=0.5).gene_encoder.blocks.layers[0]
+    tokens = torch.randn(4, 9, 32, generator=torch.Generator().manual_seed(0))
+    assert not torch.equal(layer(tokens)[0], layer(tokens)[0])
+    assert torch.equal(layer.eval()(tokens)[0], layer(tokens)[0])
 
 
 class TestTransformerEngineSpec:
