@@ -60,21 +60,26 @@ def compare(
     return Comparison(*_Compare.apply(a.float(), b.detach().float(), bandwidths, estimator))
 
 
-def squared_distances(a: Float[Tensor, "B N F"], b: Float[Tensor, "B M F"] | None = None) -> Float[Tensor, "B N M"]:
-    """Return |a_i - b_j|^2 of each set, never negative; without ``b`` within ``a``, 0 of each to itself."""
+def squared_distances(cells: Float[Tensor, "B N F"]) -> Float[Tensor, "B N N"]:
+    """Return |x_i - x_j|^2 within each set, zero on the diagonal and never negative."""
     # Centred first: the inner products of far-away points would lose the digits that their difference needs.
-    shift = a.mean(dim=1, keepdim=True)
-    return _distances(a - shift, None if b is None else b - shift)
+    cells = cells - cells.mean(dim=1, keepdim=True)
+    return _within(torch.bmm(cells, cells.transpose(1, 2)))
 
 
-def _distances(a: Float[Tensor, "B N F"], b: Float[Tensor, "B M F"] | None = None) -> Float[Tensor, "B N M"]:
-    rows = a.square().sum(-1)[:, :, None]
-    if b is not None:
-        columns = b.square().sum(-1)[:, None, :]
-        return torch.baddbmm(rows + columns, a, b.transpose(1, 2), alpha=-2).clamp_min_(0)
-    distances = torch.baddbmm(rows + rows.transpose(1, 2), a, a.transpose(1, 2), alpha=-2).clamp_min_(0)
+def _within(products: Float[Tensor, "B N N"]) -> Float[Tensor, "B N N"]:
+    """Return squared distances between the cells whose inner products are given."""
+    distances = _between(products, products, products)
     distances.diagonal(dim1=1, dim2=2).zero_()
     return distances
+
+
+def _between(
+    products: Float[Tensor, "B N M"], of_rows: Float[Tensor, "B N N"], of_columns: Float[Tensor, "B M M"]
+) -> Float[Tensor, "B N M"]:
+    """Return squared distances from the inner products of rows with columns, and of both among themselves."""
+    rows, columns = (each.diagonal(dim1=1, dim2=2) for each in (of_rows, of_columns))
+    return (rows[:, :, None] + columns[:, None, :]).sub_(products, alpha=2).clamp_min_(0)
 
 
 class _Compare(torch.autograd.Function):
@@ -88,7 +93,8 @@ class _Compare(torch.autograd.Function):
     def forward(ctx: Any, a: Tensor, b: Tensor, bandwidths: tuple[float, ...], estimator: Estimator) -> tuple:
         shift = b.mean(dim=1, keepdim=True)
         a, b = a - shift, b - shift
-        within_a, between, within_b = _distances(a), _distances(a, b), _distances(b)
+        of_a, of_pairs, of_b = (torch.bmm(x, y.transpose(1, 2)) for x, y in ((a, a), (a, b), (b, b)))
+        within_a, between, within_b = _within(of_a), _between(of_pairs, of_a, of_b), _within(of_b)
         widths = [multiple * _median(within_a, between, within_b)[:, None, None] for multiple in bandwidths]
         (of_a, slope_a), (of_pairs, slope), (of_b, _) = (
             _kernel(distances, widths) for distances in (within_a, between, within_b)

@@ -16,9 +16,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.mlp = Mlp(config, config.hidden_size, config.decoder_hidden_size, config.num_genes)
 
-    def forward(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B N G"]:
-        """Decode every cell."""
-        return self.mlp(z)
+    def forward(self, z: Float[Tensor, "B N D"], scale: float = 1.0) -> Float[Tensor, "B N G"]:
+        """Decode every cell, times a number."""
+        return self.mlp.read_out(self.mlp.hidden(z), scale)
 
     def mean(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B G"]:
         """Decode every cell and return their mean; the last map, by far the widest, is linear and reads one mean."""

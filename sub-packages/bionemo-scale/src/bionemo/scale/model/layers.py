@@ -39,7 +39,7 @@ class Linear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*axes I"]) -> Float[Tensor, "*axes O"]:
         """Map the last axis."""
-        return self.linear(x.to(self.linear.weight.dtype))[0]
+        return _apply(self.linear, x.to(self.linear.weight.dtype))
 
 
 class Mlp(nn.Module):
@@ -73,11 +73,27 @@ class Mlp(nn.Module):
 
     def hidden(self, x: Float[Tensor, "*axes I"]) -> Float[Tensor, "*axes H"]:
         """Return this rank's hidden features."""
-        return torch.nn.functional.gelu(self.linear_fc1(x.to(self.linear_fc1.weight.dtype))[0])
+        return nn.functional.gelu(_apply(self.linear_fc1, x.to(self.linear_fc1.weight.dtype)))
 
-    def read_out(self, hidden: Float[Tensor, "*axes H"]) -> Float[Tensor, "*axes O"]:
-        """Map hidden features, linearly."""
-        return self.linear_fc2(hidden)[0]
+    def read_out(self, hidden: Float[Tensor, "*axes H"], scale: float = 1.0) -> Float[Tensor, "*axes O"]:
+        """Map hidden features, linearly, and multiply by a number."""
+        linear = self.linear_fc2
+        if scale == 1.0:
+            return _apply(linear, hidden)
+        if _is_whole(linear):
+            # There are fewer hidden features than outputs.
+            return nn.functional.linear(hidden * scale, linear.weight, linear.bias * scale)
+        return linear(hidden)[0] * scale
+
+
+def _apply(linear: ColumnParallelLinear | RowParallelLinear, x: Float[Tensor, "*axes I"]) -> Float[Tensor, "*axes O"]:
+    """Map the last axis; a whole map by torch's kernel, which adds the bias as it multiplies."""
+    return nn.functional.linear(x, linear.weight, linear.bias) if _is_whole(linear) else linear(x)[0]
+
+
+def _is_whole(linear: ColumnParallelLinear | RowParallelLinear) -> bool:
+    config = linear.config
+    return bool(config.tensor_model_parallel_size == 1 and not config.gradient_accumulation_fusion)
 
 
 class _RootMeanSquare(torch.autograd.Function):

@@ -118,7 +118,7 @@ class ScaleModel(MegatronModule):
 
     def decode(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B N G"]:
         """Decode latent cells to log1p expression (equation 12)."""
-        return _held(self.expression_decoder)(z).float() * self.config.expression_divisor
+        return _held(self.expression_decoder)(z, self.config.expression_divisor).float()
 
     def decode_mean(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B G"]:
         """Return the mean over the cells of :meth:`decode`, for less."""
