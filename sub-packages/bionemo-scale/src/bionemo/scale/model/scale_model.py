@@ -36,16 +36,16 @@ PlaceOnPath = Callable[
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleOutput:
-    """What the last pipeline stage knows after a training step; expression is log1p."""
+    """What the last pipeline stage knows after a training step."""
 
     z_0: Float[Tensor, "B N D"]
     z_1: Float[Tensor, "B N D"]
     head: Float[Tensor, "B N D"]
     """Endpoint or displacement, as the configuration's parameterization says."""
-    x_0: Float[Tensor, "B N G"]
-    """Controls, encoded and decoded."""
-    x_1: Float[Tensor, "B N G"]
-    """Perturbed cells, encoded and decoded."""
+    observed: Float[Tensor, "2*B N G"]
+    """All controls, then all perturbed cells, on the model's scale: log1p over ``expression_divisor``."""
+    decoded: Float[Tensor, "2*B N G"]
+    """The same, encoded and decoded."""
 
 
 class ScaleModel(MegatronModule):
@@ -114,7 +114,7 @@ class ScaleModel(MegatronModule):
 
     def encode(self, x: Float[Tensor, "B N G"]) -> Float[Tensor, "B N D"]:
         """Encode populations of log1p expression (equation 11)."""
-        return _held(self.set_fusion)(_held(self.gene_encoder)(x / self.config.expression_divisor))
+        return self._encode(x / self.config.expression_divisor)
 
     def decode(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B N G"]:
         """Decode latent cells to log1p expression (equation 12)."""
@@ -147,19 +147,33 @@ class ScaleModel(MegatronModule):
             On the last stage the :class:`ScaleOutput`, elsewhere what travels on.
         """
         num_cells = batch["control"].shape[1]
+        observed = self._both_populations(batch) if self.pre_process or self.post_process else None
         if self.pre_process:
-            z_0, z_1 = self.encode(batch["control"]), self.encode(batch["perturbed"])
+            z = self._encode(observed)
+            z_0, z_1 = z.chunk(2)
             z_t, t = place_on_path(z_0, z_1)
             condition = self.condition(batch["cell_type"], batch["perturbation"], batch["batch"])
             joint = self._join(z_t, t, condition)
         else:
             z_0, z_1, joint = _unpack(self._input, num_cells)
+            z = torch.cat([z_0, z_1])
         joint = self.transport_blocks(joint)
         if not self.post_process:
             return _pack(z_0, z_1, joint)
-        x_0, x_1 = self.decode(z_0), self.decode(z_1)
         # Losses are float32 in every precision.
-        return ScaleOutput(z_0=z_0.float(), z_1=z_1.float(), head=self._read_out(joint).float(), x_0=x_0, x_1=x_1)
+        decoded, head = _held(self.expression_decoder)(z).float(), self._read_out(joint).float()
+        return ScaleOutput(z_0=z_0.float(), z_1=z_1.float(), head=head, observed=observed, decoded=decoded)
+
+    def _both_populations(self, batch: CellBatch) -> Float[Tensor, "P N G"]:
+        """Return what is encoded at once, on the model's scale, written to memory once."""
+        populations = batch["control"], batch["perturbed"]
+        both = populations[0].new_empty(2 * len(populations[0]), *populations[0].shape[1:])
+        for half, cells in zip(both.chunk(2), populations, strict=True):
+            torch.div(cells, self.config.expression_divisor, out=half)
+        return both
+
+    def _encode(self, x: Float[Tensor, "B N G"]) -> Float[Tensor, "B N D"]:
+        return _held(self.set_fusion)(_held(self.gene_encoder)(x))
 
     def _join(self, z_t: Tensor, t: Tensor, condition: Tensor) -> Float[Tensor, "S B D"]:
         cells = _held(self.transport_input)(z_t, t).transpose(0, 1)

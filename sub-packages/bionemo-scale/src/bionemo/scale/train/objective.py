@@ -84,10 +84,10 @@ def objective(
         Scalars by the names in :data:`TERMS`; "loss" carries the gradient.
     """
     prediction, flow = _flow_term(output, batch, config)
-    pairs = ((output.x_0, batch["control"]), (output.x_1, batch["perturbed"]))
-    compared = [compare(decoded, observed, estimator=config.mmd_estimator) for decoded, observed in pairs]
-    mse = sum(each.squared_error.mean() for each in compared)
-    mmd = sum(each.mmd_squared.mean() for each in compared)
+    compared = compare(output.decoded, output.observed, estimator=config.mmd_estimator)
+    # Of controls and of perturbed cells, in log1p space; MMD has no scale.
+    mse = 2 * config.expression_divisor**2 * compared.squared_error.mean()
+    mmd = 2 * compared.mmd_squared.mean()
     endpoint = _endpoint_term(prediction, batch["perturbed"], config, decode=decode, decode_mean=decode_mean)
     loss = flow + config.autoencoder_weight * (mse + config.mmd_weight * mmd) + endpoint
     return {

@@ -25,13 +25,18 @@ from bionemo.scale.train.objective import (
 
 
 @pytest.fixture
-def output() -> ScaleOutput:
+def output(batch) -> ScaleOutput:
     """What a last stage could have returned for the batch of the fixtures."""
     generator = torch.Generator().manual_seed(7)
     latent = {name: torch.randn(3, 6, 32, generator=generator) for name in ("z_0", "z_1", "head")}
-    expression = {name: torch.randn(3, 6, 24, generator=generator).abs() for name in ("x_0", "x_1")}
-    leaves = {name: tensor.requires_grad_() for name, tensor in {**latent, **expression}.items()}
-    return ScaleOutput(**leaves)
+    decoded = torch.randn(6, 6, 24, generator=generator).abs() / 10
+    leaves = {name: tensor.requires_grad_() for name, tensor in {**latent, "decoded": decoded}.items()}
+    return ScaleOutput(**leaves, observed=observed(batch))
+
+
+def observed(batch) -> Tensor:
+    """Both populations on the model's scale."""
+    return torch.cat([batch["control"], batch["perturbed"]]) / 10
 
 
 def decode(z: Tensor) -> Tensor:
@@ -58,8 +63,9 @@ def reference_loss(output: ScaleOutput, batch, config) -> Tensor:
     in_v = ((displacement - (output.z_1 - start)) ** 2).mean()
     left = (1 - sample_times(batch["seed"], start_share=config.start_share)).clamp_min(0.05)
     of_jit = ((endpoint - output.z_1) ** 2 / left[:, None, None] ** 2).mean()
-    mse = ((output.x_0 - batch["control"]) ** 2).mean() + ((output.x_1 - batch["perturbed"]) ** 2).mean()
-    of_control, of_perturbed = mmd_squared(output.x_0, batch["control"]), mmd_squared(output.x_1, batch["perturbed"])
+    x_0, x_1 = (10 * output.decoded).chunk(2)
+    mse = ((x_0 - batch["control"]) ** 2).mean() + ((x_1 - batch["perturbed"]) ** 2).mean()
+    of_control, of_perturbed = mmd_squared(x_0, batch["control"]), mmd_squared(x_1, batch["perturbed"])
     autoencoding = mse + config.mmd_weight * (of_control.mean() + of_perturbed.mean())
     decoded = decode(endpoint)
     means = ((decoded.mean(1) - batch["perturbed"].mean(1)) ** 2).mean()
@@ -103,9 +109,9 @@ def test_stop_gradient_target_spares_z_1_of_the_flow_loss(stop, reaches, make_co
 
 
 def test_perfect_output_costs_nothing(config, output, batch):
-    perfect = replace(output, head=output.z_1, x_0=batch["control"], x_1=batch["perturbed"])
-    observed = batch["perturbed"]
-    terms = objective(perfect, batch, config, decode=lambda z: observed, decode_mean=lambda z: observed.mean(dim=1))
+    perfect = replace(output, head=output.z_1, decoded=output.observed)
+    cells = batch["perturbed"]
+    terms = objective(perfect, batch, config, decode=lambda z: cells, decode_mean=lambda z: cells.mean(dim=1))
     assert abs(terms["loss"].item()) < 1e-6
 
 

@@ -34,7 +34,8 @@ def test_new_adapters_change_nothing(make_model, adapted, inputs, batch):
     before = make_model()
     with torch.no_grad():
         assert torch.equal(adapted.transport(*inputs), before.transport(*inputs))
-        assert torch.equal(adapted.encode(batch["control"]), before.encode(batch["control"]))
+        # By Megatron's own layers, which round in another order.
+        torch.testing.assert_close(adapted.encode(batch["control"]), before.encode(batch["control"]))
 
 
 def test_only_adapters_of_blocks_are_trained(adapted):

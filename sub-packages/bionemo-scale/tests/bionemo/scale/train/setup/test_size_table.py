@@ -30,7 +30,7 @@ def trained(model, batch, *, precision: str) -> dict[str, int]:
     )
     optimizer = get_megatron_optimizer(OptimizerConfig(lr=1e-3, bf16=precision == "bf16"), [ddp])
     output = ddp(batch, lambda z_0, z_1: (z_0, torch.zeros(len(z_0))))
-    (output.head.square().mean() + output.x_1.square().mean()).backward()
+    (output.head.square().mean() + output.decoded.square().mean()).backward()
     optimizer.step()
     average = {name for name, _ in model.named_parameters() if name.startswith("average.")}
     average |= {name for name, _ in model.named_buffers() if name.startswith("average.")}
