@@ -18,9 +18,22 @@ Expression is log1p of library-size normalised counts everywhere outside the mod
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+import math
+from dataclasses import MISSING, asdict, dataclass, is_dataclass, replace
+from dataclasses import fields as dataclass_fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NamedTuple,
+    TypedDict,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 
 if TYPE_CHECKING:
@@ -101,6 +114,57 @@ class FileLabels:
     """What the values are, where they do not show it."""
 
 
+_VOCABULARIES = ("genes", "cell_types", "perturbations", "batches")
+
+
+def from_plain(kind: Any, value: Any, name: str = "it") -> Any:
+    """Build what a type says of JSON: a dataclass of a mapping, a tuple of a list, numbers and text as they are.
+
+    Args:
+        kind: A dataclass, ``dict``, ``list``, ``tuple``, ``Literal`` or union of types, or a plain type.
+        value: Of JSON.
+        name: What a refusal calls the value.
+
+    Raises:
+        ValueError: A value is of another type or no finite number, or a field is missing or unknown.
+    """
+    origin, parts = get_origin(kind), get_args(kind)
+    if kind is Any or (origin is Literal and value in parts):
+        return value
+    if is_dataclass(kind) and isinstance(value, dict):
+        return _dataclass_of(kind, value, name)
+    if origin is dict and isinstance(value, dict):
+        return {key: from_plain(parts[1], item, f"{name}/{key}") for key, item in value.items()}
+    if origin in (list, tuple) and isinstance(value, list | tuple):
+        return origin(from_plain(parts[0], item, f"an entry of {name}") for item in value)
+    if origin in (Union, UnionType):
+        chosen = type(None) if value is None else next(part for part in parts if part is not type(None))
+        return from_plain(chosen, value, name)
+    if origin is None and not is_dataclass(kind) and _is_of(value, kind):
+        return value
+    raise ValueError(f"{name} must be {getattr(kind, '__name__', kind)}, found {str(value)[:40]!r}")
+
+
+def _dataclass_of(kind: Any, fields: dict[str, Any], name: str) -> Any:
+    hints = get_type_hints(kind)
+    unknown = fields.keys() - hints.keys()
+    missing = [
+        each.name
+        for each in dataclass_fields(kind)
+        if each.name not in fields and each.default is MISSING and each.default_factory is MISSING
+    ]
+    if unknown or missing:
+        raise ValueError(f"{name} must have {', '.join(missing) or 'known fields'}, found {sorted(unknown) or 'none'}")
+    return kind(**{key: from_plain(hints[key], value, key) for key, value in fields.items()})
+
+
+def _is_of(value: Any, kind: type) -> bool:
+    if kind in (int, float):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return whole or (kind is float and isinstance(value, float) and math.isfinite(value))
+    return isinstance(value, kind)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataCard:
     """What a model must remember of its data: saved with every store, checkpoint and prediction.
@@ -150,28 +214,19 @@ class DataCard:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> DataCard:
-        """Build a card from plain dicts and lists, as JSON gives them."""
-        names = (
-            "genes",
-            "cell_types",
-            "perturbations",
-            "batches",
-            "untrained_cell_types",
-            "whole_agents",
-            "control_labels",
-        )
-        lists = {name: tuple(fields.get(name, ())) for name in names}
-        return cls(
-            **lists,
-            control=fields["control"],
-            scale=ExpressionScale(**fields["scale"]),
-            keys=ObsKeys(**fields["keys"]),
-            split_sha256=fields["split_sha256"],
-            combination_separator=fields.get("combination_separator", ""),
-            dose_separator=fields.get("dose_separator", ""),
-            matrix=fields.get("matrix", "X"),
-            gene_key=fields.get("gene_key"),
-        )
+        """Build a card from plain dicts and lists, as JSON gives them.
+
+        Raises:
+            ValueError: A field is missing or of another type, or a vocabulary has a label twice.
+        """
+        card = from_plain(cls, {name: value for name, value in fields.items() if name in get_type_hints(cls)}, "card")
+        if not card.scale.target_sum > 0:
+            raise ValueError(f"target_sum must be above 0, found {card.scale.target_sum}")
+        for name in _VOCABULARIES:
+            labels = getattr(card, name)
+            if len(set(labels)) < len(labels):
+                raise ValueError(f"{name} must be distinct, found a label twice")
+        return card
 
 
 @dataclass(frozen=True, kw_only=True)

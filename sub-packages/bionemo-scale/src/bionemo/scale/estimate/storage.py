@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A fitted mixed model as one .npz file, without pickle."""
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -33,17 +34,19 @@ def save(model: MixedModel, path: Path) -> None:
     if features is not None:
         facts |= {"agents": list(features.names), "feature_width": features.width}
         vectors = {"features": features.vectors, "feature_centre": features.centre}
-    with path.open("wb") as file:
-        np.savez(
-            file,
-            facts=np.array(json.dumps(facts)),
-            means=model.observed.means.astype(np.float32),
-            counts=model.observed.counts,
-            cell_sd=model.observed.cell_sd,
-            theta=model.theta,
-            strength_of_gene=model.strength_of_gene.astype(np.float32),
-            **vectors,
-        )
+    # In memory first: on a full disk numpy would leave an open archive behind, which complains later.
+    archive = io.BytesIO()
+    np.savez(
+        archive,
+        facts=np.array(json.dumps(facts)),
+        means=model.observed.means.astype(np.float32),
+        counts=model.observed.counts,
+        cell_sd=model.observed.cell_sd,
+        theta=model.theta,
+        strength_of_gene=model.strength_of_gene.astype(np.float32),
+        **vectors,
+    )
+    path.write_bytes(archive.getbuffer())
 
 
 def load(path: Path, *, parse: ParseAgents) -> MixedModel:

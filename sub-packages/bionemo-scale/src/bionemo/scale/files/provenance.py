@@ -25,6 +25,12 @@ def size_of(path: Path) -> int:
     return path.stat().st_size
 
 
+def stamp_of(path: Path) -> tuple[int, int, int]:
+    """Return what tells a file from another one that takes its place under the same name."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def version_of(package: str) -> str:
     """Return the version of an installed package, or ``not installed``."""
     try:

@@ -4,6 +4,7 @@
 
 import json
 import tomllib
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from bionemo.scale.types import InputError
 
 
+_NO_TEXT = ("Cc", "Cs", "Zl", "Zp")
+"""Categories of Unicode."""
 _OTHER_MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
@@ -20,6 +23,11 @@ _OTHER_MARKS = {
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
 }
+
+
+def is_line(text: str) -> bool:
+    """Whether a name is one line of text: without control characters, line breaks and halves of surrogate pairs."""
+    return text.isprintable() or not any(unicodedata.category(char) in _NO_TEXT for char in text)
 
 
 def read_text(path: Path) -> str:

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import torch
-import yaml
 from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.validation import StrictHandling
 from megatron.core.tensor_parallel import get_cuda_rng_tracker, model_parallel_cuda_manual_seed
 from torch.distributed.checkpoint.api import CheckpointException
 
+from bionemo.scale.files.text import read_yaml
 from bionemo.scale.megatron.kernels import LayerSpec
 from bionemo.scale.megatron.roles import Role, names_of
 from bionemo.scale.megatron.saved_weights import check_weights
@@ -80,9 +80,9 @@ def read_config(checkpoint: Path) -> tuple[ScaleModelConfig, DataCard]:
     """
     path = checkpoint / "context" / "model.yaml"
     try:
-        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
+        saved = read_yaml(path)
         fields, target = dict(saved["config"]), str(saved["config"]["_target_"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as the configuration of a model: {error!r}") from error
     if not fields.get("data_card"):
         raise InputError(f"{checkpoint}: expected a SCALE checkpoint, found {target.rpartition('.')[2]}")
@@ -132,8 +132,9 @@ def load_network(config: ScaleModelConfig, checkpoint: Path, *, layer_spec: Laye
     try:
         dist_checkpointing.load(tensors, str(checkpoint / "weights"), strict=StrictHandling.ASSUME_OK_UNEXPECTED)
     except (Exception, CheckpointException) as error:
-        # What damaged files raise is not one type, and torch's own is not even an Exception; the first line says
-        # what was met.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # What damaged files raise is not one type, and torch's own, which is not even an Exception, says below a
+        # traceback what was met.
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = lines[-1] if isinstance(error, CheckpointException) else lines[0]
         raise InputError(f"{checkpoint}: the weights cannot be read: {reason}") from error
     return model

@@ -11,6 +11,7 @@ from typing import Any
 
 from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.suggest import suggest
+from bionemo.scale.files.text import is_line
 from bionemo.scale.options.fields import Option
 from bionemo.scale.types import InputError
 
@@ -94,6 +95,9 @@ def checked_one(option: Option, value: Any) -> Any:
         return _checked_number(option, value)
     if not isinstance(value, str | os.PathLike) or not (str(value).strip() or value == option.default):
         raise _refusal(option, _NAMES.get(option.kind, "text"), value)
+    # Results, logs and job scripts hold it.
+    if not is_line(str(value)):
+        raise _refusal(option, "one line of text in UTF-8", value)
     return option.kind(value)
 
 

@@ -14,6 +14,8 @@ from bionemo.scale.types import InputError
 
 
 EXIT_REFUSED = 2
+_LONGEST = 1000
+"""Characters of a refusal: names in it may be as long as a file."""
 
 
 def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
@@ -38,7 +40,7 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except (InputError, OSError, UnicodeError, MemoryError) as error:
-        print(f"error: {' '.join(describe(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(describe(error))}", file=sys.stderr)
         return EXIT_REFUSED
     except KeyboardInterrupt:
         if interrupt.is_command():
@@ -64,6 +66,8 @@ def describe(error: Exception) -> str:
     if isinstance(error, InputError) and str(error).startswith("Caught InputError in DataLoader worker"):
         # torch hands on what a worker raised as text, below a traceback.
         return str(error).rpartition("InputError: ")[2]
+    if isinstance(error, OSError) and error.filename is None and error.strerror:
+        return error.strerror
     if isinstance(error, OSError) and error.filename is not None:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return f"{' -> '.join(names)}: {error.strerror}"
@@ -75,6 +79,17 @@ def describe(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}" if str(error) else "not enough memory"
     return str(error)
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line for a terminal: control characters escaped, the middle of a long one left out."""
+    joined = " ".join(text.split())
+    # A name may hold what moves the cursor or ends the line.
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in joined)
+    if len(shown) <= _LONGEST:
+        return shown
+    end = _LONGEST // 4
+    return f"{shown[: _LONGEST - end]} [...] {shown[-end:]}"
 
 
 def _write_any_name() -> None:

@@ -77,10 +77,16 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
         with interrupt.removes(clear):
             try:
                 _run(settings, log)
-            except (InputError, OSError):
+            except (InputError, OSError) as error:
                 clear()
+                if isinstance(error, OSError) and error.filename is None:
+                    # Of a full disk, where libraries do not say the file.
+                    reason = error.strerror or str(error)
+                    raise InputError(
+                        f"{out}: stopped by {reason}; when that is mended, the same command continues"
+                    ) from error
                 raise
-            log.unlink()
+            log.unlink(missing_ok=True)
     if ranks.is_first and settings.real_path is not None and settings.output == "cells":
         files = {"pred": settings.pred_path, "real": settings.real_path, "store": settings.store, "out": "SCORES"}
         print(next_step("evaluate", **files))

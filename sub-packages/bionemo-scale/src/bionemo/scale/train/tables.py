@@ -16,6 +16,7 @@ from bionemo.scale.data.labels.agents import Agents, agents_of, read_features
 from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.eval.baselines.training_means import mean_changes
 from bionemo.scale.files.labels.grammar import Grammar
+from bionemo.scale.files.writing.atomic import write_arrays
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.types import DataCard, GroupMeans, InputError
 
@@ -78,8 +79,7 @@ def write_tables(path: Path, card: DataCard, training: GroupMeans, perturbations
         tables["feature_mean"] = features.mean(axis=0)
         tables["feature_scale"] = np.where(features.std(axis=0) > 0, features.std(axis=0), 1.0).astype(np.float32)
         tables["features"] = (features - tables["feature_mean"]) / tables["feature_scale"]
-    with path.open("wb") as file:
-        np.savez(file, **tables)
+    write_arrays(path, tables)
 
 
 def load_tables(model: ScaleModel, path: str) -> None:

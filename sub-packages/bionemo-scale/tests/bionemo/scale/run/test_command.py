@@ -139,3 +139,33 @@ def test_a_command_in_a_notebook_leaves_its_signals_alone():
 def test_the_line_can_be_pasted_into_a_shell():
     line = next_step("infer", checkpoint=Path("my run"), out="PREDICTED", with_controls="x")
     assert line == "next      bionemo-scale-infer --checkpoint 'my run' --out PREDICTED --with-controls x"
+
+
+def test_a_refusal_is_one_line_for_a_terminal_whatever_it_names(capsys):
+    def refuse(argv):
+        raise InputError(f"a\x1b[31m\nb\udcff: {'x' * 5000} the end")
+
+    assert run_command(refuse) == 2
+    line = capsys.readouterr().err.rstrip("\n")
+    assert line.startswith("error: a\\x1b[31m b\\udcff: xxx") and line.endswith("xxx the end")
+    assert line.isprintable() and len(line) < 1100
+
+
+_ON_A_FULL_DISK = """
+import sys
+from pathlib import Path
+from bionemo.scale.run.command import run_command
+from bionemo.scale.run.console import quiet_screen
+from bionemo.scale.types import InputError
+
+def fail(argv):
+    with quiet_screen(Path("/dev/full")):
+        raise InputError("what went wrong")
+
+sys.exit(run_command(fail))
+"""
+
+
+def test_a_log_on_a_full_disk_does_not_swallow_the_refusal():
+    done = subprocess.run([sys.executable, "-c", _ON_A_FULL_DISK], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: what went wrong\n")

@@ -30,6 +30,7 @@ _CODEC_RAW = 0
 _CODEC_ZSTD = 1
 _ZSTD_LEVEL = 1
 _DTYPES: dict[int, np.dtype] = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 3: np.dtype("<u4"), 4: np.dtype("<f4")}
+VALUE_DTYPES = tuple(dtype.name for dtype in _DTYPES.values())
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 _POINTER = np.dtype("<u4")
 _LIBRARY = np.dtype("<f4")

@@ -89,6 +89,33 @@ class GroupTable:
         Args:
             columns: Lists by array name.
             **vocabularies: ``datasets``, ``cell_types``, ``perturbations``, ``batches`` and ``control``.
+
+        Raises:
+            ValueError: Columns differ in length, a label or a split is unknown, or rows overlap.
         """
         arrays = {name: np.asarray(columns[name], dtype=dtype) for name, dtype in _ARRAYS.items()}
-        return cls(**arrays, **vocabularies)
+        table = cls(**arrays, **vocabularies)
+        table._check()
+        return table
+
+    def _check(self) -> None:
+        for name in _ARRAYS:
+            if getattr(self, name).shape != self.first_row.shape or self.first_row.ndim != 1:
+                raise ValueError(f"{name} must have {len(self.first_row)} entries, one a group")
+        for name, known, lowest in (
+            ("dataset", self.datasets, 0),
+            ("cell_type", self.cell_types, 0),
+            ("perturbation", self.perturbations, -1),
+            ("batch", self.batches, 0),
+        ):
+            codes = getattr(self, name)
+            if ((codes < lowest) | (codes >= len(known))).any():
+                raise ValueError(f"{name} must be rows of {len(known)} labels, found others")
+        unknown = set(self.split.tolist()) - set(Split)
+        if unknown:
+            raise ValueError(f"split must be train, val or test, found {min(unknown)!r}")
+        ends = np.cumsum(self.num_cells)
+        if (self.num_cells < 0).any() or not np.array_equal(self.first_row, ends - self.num_cells):
+            raise ValueError("expected groups one after the other, found rows that overlap or are left out")
+        if len(self.shard) and (self.shard[0] < 0 or (np.diff(self.shard) < 0).any()):
+            raise ValueError("expected groups in the order of their files")

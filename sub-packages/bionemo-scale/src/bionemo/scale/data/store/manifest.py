@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bionemo.scale.data.store.format import CHUNK_ROWS, MANIFEST_NAME, SCHEMA_VERSION
+from bionemo.scale.data.store.format import CHUNK_ROWS, MANIFEST_NAME, SCHEMA_VERSION, VALUE_DTYPES
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.files.text import read_json
-from bionemo.scale.types import DataCard, InputError
+from bionemo.scale.types import DataCard, InputError, from_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,27 +111,52 @@ def read_manifest(folder: Path) -> Manifest:
         )
     try:
         return _from_fields(fields)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(f"{path}: incomplete manifest, {error!r}") from error
+    except KeyError as error:
+        raise InputError(f"{path}: damaged manifest, expected {error} in it") from error
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"{path}: damaged manifest, {error}") from error
 
 
 def _from_fields(fields: dict[str, Any]) -> Manifest:
     card = DataCard.from_dict(fields["card"])
     groups = GroupTable.from_columns(
         fields["groups"],
-        datasets=tuple(fields["datasets"]),
+        datasets=from_plain(tuple[str, ...], fields["datasets"], "datasets"),
         cell_types=card.cell_types,
         perturbations=card.perturbations,
         batches=card.batches,
         control=card.control,
     )
-    return Manifest(
+    manifest = Manifest(
         card=card,
         groups=groups,
-        shards=tuple(FileEntry(**entry) for entry in fields["shards"]),
-        obs=tuple(FileEntry(**entry) for entry in fields["obs"]),
+        shards=from_plain(tuple[FileEntry, ...], fields["shards"], "shards"),
+        obs=from_plain(tuple[FileEntry, ...], fields["obs"], "obs"),
         value_dtype=fields["value_dtype"],
-        split=fields["split"],
-        inputs=tuple(InputEntry(**entry) for entry in fields["inputs"]),
-        versions=fields["versions"],
+        split=from_plain(dict[str, Any] | None, fields["split"], "split"),
+        inputs=from_plain(tuple[InputEntry, ...], fields["inputs"], "inputs"),
+        versions=from_plain(dict[str, str], fields["versions"], "versions"),
     )
+    _check(manifest, fields)
+    return manifest
+
+
+def _check(manifest: Manifest, fields: dict[str, Any]) -> None:
+    """Raise ValueError where the parts do not go together: rows are found by them, and files opened."""
+    if fields["chunk_rows"] != CHUNK_ROWS or fields["num_cells"] != manifest.num_cells:
+        raise ValueError(
+            f"expected {manifest.num_cells} cells in blocks of {CHUNK_ROWS}, found {fields['num_cells']!r} in blocks "
+            f"of {fields['chunk_rows']!r}"
+        )
+    if manifest.value_dtype not in VALUE_DTYPES:
+        raise ValueError(f"value_dtype must be one of {', '.join(VALUE_DTYPES)}, found {manifest.value_dtype!r}")
+    names = [entry.name for entry in manifest.files]
+    for name in names:
+        if Path(name).name != name or names.count(name) > 1:
+            raise ValueError(f"expected the name of one file of the store, found {name!r}")
+    num_inputs = len(manifest.inputs)
+    if not len(manifest.shards) == 2 * num_inputs == 2 * len(manifest.obs):
+        raise ValueError(f"expected three files an input, found {len(names)} for {num_inputs}")
+    of_files = sum(entry.num_cells for entry in manifest.obs)
+    if of_files != manifest.num_cells or max(manifest.groups.shard, default=-1) >= num_inputs:
+        raise ValueError(f"expected the {manifest.num_cells} cells of the groups in the files, found {of_files}")

@@ -22,7 +22,7 @@ from bionemo.scale.data.store.gather import GatheredRows, gather_rows
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry, read_manifest
 from bionemo.scale.data.store.shards import Shards
-from bionemo.scale.files.provenance import hash_file
+from bionemo.scale.files.provenance import hash_file, stamp_of
 from bionemo.scale.files.text import read_text
 from bionemo.scale.types import Codec, DataCard, GroupMeans, InputError, Split
 
@@ -44,7 +44,7 @@ class Store:
 
     def __init__(self, path: Path, *, blind: Fold | None = None) -> None:
         self.path = path
-        self._manifest = read_manifest(path)
+        self._manifest, self._stamp = read_manifest(path), stamp_of(path / MANIFEST_NAME)
         self.card: DataCard = self._manifest.card
         """Genes, vocabularies and scale."""
         self.groups: GroupTable = (
@@ -242,9 +242,24 @@ class Store:
     def _open_shards(self) -> Shards:
         if self._shards is None or self._shards.process != os.getpid():
             self._shards = Shards(
-                [self.path / entry.name for entry in self._manifest.shards], self.groups, self.num_genes
+                [self.path / entry.name for entry in self._manifest.shards],
+                self.groups,
+                self.num_genes,
+                check=self._check_not_replaced,
             )
         return self._shards
+
+    def _check_not_replaced(self) -> None:
+        """Refuse files of another store in the place of this one: what is open already stays as it was."""
+        try:
+            is_same = stamp_of(self.path / MANIFEST_NAME) == self._stamp
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise InputError(
+                f"{self.path}: the store was replaced or removed while it was read; start again with the one that is "
+                "there"
+            )
 
     def _cell_names(self, rows: np.ndarray) -> np.ndarray:
         names = np.empty(len(rows), dtype=object)
@@ -254,11 +269,13 @@ class Store:
             entry = self._manifest.obs[number]
             inside = np.flatnonzero(part == number)
             local = rows[inside] - (ends[number] - entry.num_cells)
-            starts = _row_group_starts(self.path / entry.name)
+            path = self.path / entry.name
+            starts = _row_group_starts(path, stamp_of(path))
+            self._check_not_replaced()
             piece = np.searchsorted(starts, local, side="right") - 1
             for group in np.unique(piece).tolist():
                 chosen = piece == group
-                of_group = _names_of_row_group(self.path / entry.name, group)
+                of_group = _names_of_row_group(path, stamp_of(path), group)
                 names[inside[chosen]] = of_group[local[chosen] - starts[group]]
         return names
 
@@ -283,13 +300,13 @@ def _as_csr(values: np.ndarray, indices: np.ndarray, pointers: np.ndarray, num_g
 
 
 @lru_cache(maxsize=8)
-def _row_group_starts(path: Path) -> np.ndarray:
+def _row_group_starts(path: Path, stamp: tuple[int, int, int]) -> np.ndarray:
     with pq.ParquetFile(path) as file:
         sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
     return np.cumsum([0, *sizes[:-1]])
 
 
 @lru_cache(maxsize=8)
-def _names_of_row_group(path: Path, number: int) -> np.ndarray:
+def _names_of_row_group(path: Path, stamp: tuple[int, int, int], number: int) -> np.ndarray:
     with pq.ParquetFile(path) as file:
         return file.read_row_group(number, columns=["cell"])["cell"].to_numpy()

@@ -4,7 +4,7 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -32,13 +32,17 @@ class Shards:
         paths: Perturbed and control shard of input 0, then of input 1, ...
         groups: Groups of the store.
         num_genes: Genes of the store.
+        check: Called after a file is opened; raises where it is not one of the store that the groups are of.
     """
 
-    def __init__(self, paths: Sequence[Path], groups: GroupTable, num_genes: int) -> None:
+    def __init__(
+        self, paths: Sequence[Path], groups: GroupTable, num_genes: int, *, check: Callable[[], None] = lambda: None
+    ) -> None:
         self.process = os.getpid()
         self._paths = paths
         self._num_cells = groups.num_cells
         self._num_genes = num_genes
+        self._check = check
         self._number = (2 * groups.shard + groups.is_control).tolist()
         # Keys count groups from the first one of their input.
         self._local = (np.arange(len(groups)) - np.searchsorted(groups.shard, groups.shard)).tolist()
@@ -101,7 +105,9 @@ class Shards:
     def _value(self, group: int, chunk: int) -> memoryview:
         number = self._number[group]
         if number not in self._files:
-            self._files[number] = open_shard(self._paths[number])
+            file = open_shard(self._paths[number])
+            self._check()
+            self._files[number] = file
         value = self._files[number].transaction.get(block_key(self._local[group], chunk))
         if value is None:
             raise ValueError(f"expected block {chunk} of group {group}, found none")

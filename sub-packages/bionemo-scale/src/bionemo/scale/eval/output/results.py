@@ -6,9 +6,11 @@ Files are written into a sibling folder and moved when everything is there; file
 new one has not are removed, files of others are left alone.
 """
 
+import io
 import json
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -82,9 +84,18 @@ class ResultFolder:
             ("real_de", scores.de_real),
             ("pred_de", scores.de_pred),
         ):
-            frame.write_csv(self.staging / f"{prefix}_{name}.csv")
+            self._write(f"{prefix}_{name}.csv", frame.write_csv)
         self._scores.append(scores.scores)
         self._genes += [_gene_frame(shift) for shift in scores.shifts]
+
+    def _write(self, name: str, write: Callable[[io.BytesIO], object]) -> None:
+        """Write a table by way of memory: polars has exceptions of its own for a full disk."""
+        table = io.BytesIO()
+        write(table)
+        try:
+            (self.staging / name).write_bytes(table.getbuffer())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.out / name)) from error
 
     @property
     def prefixes(self) -> dict[str, str]:
@@ -100,10 +111,10 @@ class ResultFolder:
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the tables of all contexts and the summary, and move everything to ``out``."""
         scores = self.scores()
-        scores.write_csv(self.staging / "results.csv")
-        aggregate(scores).write_csv(self.staging / "agg_results.csv")
+        self._write("results.csv", scores.write_csv)
+        self._write("agg_results.csv", aggregate(scores).write_csv)
         if self._genes:
-            pl.concat(self._genes).write_parquet(self.staging / GENES)
+            self._write(GENES, pl.concat(self._genes).write_parquet)
         files = sorted([*(path.name for path in self.staging.iterdir()), SUMMARY])
         (self.staging / SUMMARY).write_text(json.dumps({**summary, "files": files}, indent=2, allow_nan=False) + "\n")
         _publish(self.staging, self.out, files)

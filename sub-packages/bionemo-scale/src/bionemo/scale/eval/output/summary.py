@@ -4,10 +4,10 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from bionemo.scale.eval.metrics.intervals import Difference, Interval
-from bionemo.scale.types import FileLabels, ObsKeys
+from bionemo.scale.types import FileLabels, from_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,25 +149,10 @@ class Summary:
         """Build a summary from what :meth:`to_dict` gives; other keys are ignored.
 
         Raises:
-            KeyError: A key is missing.
-            TypeError: A part has other keys than these fields.
+            ValueError: A key is missing, or a value is of another type.
         """
-        other, inputs = fields["current_evaluator"], fields["inputs"]
-        store = inputs["store"]
-        simple = ("control_policy", "pairs", "pairs_without_significant_real_gene", "paper_names", "paper_metrics")
-        return cls(
-            **{name: fields[name] for name in (*simple, "notes", "contexts")},
-            models=_each_metric(fields["models"], _metric_summary),
-            against_best_baseline=_each_metric(fields["against_best_baseline"], lambda item: Difference(**item)),
-            names=Names(**fields["names"]),
-            baselines=BaselineNotes(**fields["baselines"]),
-            evaluator=Evaluator(**fields["evaluator"]),
-            current_evaluator=None if other is None else OtherEvaluator(**other),
-            inputs=Inputs(
-                real=_input_file(inputs["real"]),
-                pred={name: _input_file(file) for name, file in inputs["pred"].items()},
-                store=None if store is None else InputStore(**store),
-            ),
+        return from_plain(
+            cls, {name: value for name, value in fields.items() if name in get_type_hints(cls)}, "summary"
         )
 
 
@@ -186,21 +171,3 @@ def only_fallbacks(fallback_cells: Mapping[str, int], *, num_cells: int) -> tupl
 def why_unranked(names: Collection[str]) -> str:
     """Return the footnote about baselines that only fell back."""
     return f"not ranked, for every cell is its fallback (training says nothing of the label): {', '.join(names)}"
-
-
-def _each_metric(models: Mapping[str, Mapping[str, Any]], build: Any) -> dict[str, dict[str, Any]]:
-    return {name: {column: build(item) for column, item in row.items()} for name, row in models.items()}
-
-
-def _metric_summary(item: dict[str, Any]) -> MetricSummary:
-    intervals = {
-        name: None if item[name] is None else Interval(**item[name]) for name in ("interval", "batch_interval")
-    }
-    return MetricSummary(**{**item, **intervals})
-
-
-def _input_file(file: dict[str, Any]) -> InputFile:
-    labels = file.get("labels")
-    if labels is not None:
-        labels = FileLabels(**{**labels, "keys": ObsKeys(**labels["keys"])})
-    return InputFile(path=file["path"], sha256=file["sha256"], labels=labels)

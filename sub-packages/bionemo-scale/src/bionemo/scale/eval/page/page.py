@@ -22,7 +22,7 @@ from bionemo.scale.eval.page.provenance import file_notes
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles, name_of_data
 from bionemo.scale.eval.page.tables import against_table, score_table
 from bionemo.scale.eval.page.verdict import verdicts
-from bionemo.scale.files.writing.atomic import write_text
+from bionemo.scale.files.writing.atomic import remove_dead, write_text
 
 
 _HERE = Path(__file__).parent
@@ -54,6 +54,7 @@ def write_page(out: Path, page: Page) -> None:
 def write_html(out: Path, text: str) -> None:
     """Write a page, and the folders above it."""
     out.parent.mkdir(parents=True, exist_ok=True)
+    remove_dead(out)
     write_text(out, text)
 
 

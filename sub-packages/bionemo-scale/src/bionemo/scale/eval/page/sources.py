@@ -17,6 +17,9 @@ from bionemo.scale.files.text import read_json, read_yaml
 from bionemo.scale.types import FileLabels, InputError
 
 
+_LABELS = ("model", "context", "perturbation")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunFiles:
     """What a run folder holds; ``None`` for what it does not."""
@@ -150,13 +153,18 @@ def _read_metrics(path: Path) -> dict[str, list[float | None]]:
     return {name: [float(row[name]) if row[name] else None for row in rows] for name in columns}
 
 
+def _numbers(table: pl.DataFrame, labels: tuple[str, ...]) -> pl.DataFrame:
+    """Return a table of text in the columns of labels and numbers in all others, as pages count with them."""
+    return table.with_columns(pl.col(labels).cast(pl.String), pl.exclude(labels).cast(pl.Float64))
+
+
 def _read_scores(folder: Path) -> ScoreFiles:
     try:
         return ScoreFiles(
             path=folder,
             summary=Summary.from_dict(read_json(folder / SUMMARY)),
-            results=pl.read_csv(folder / "results.csv", infer_schema_length=None),
-            genes=pl.read_parquet(folder / GENES),
+            results=_numbers(pl.read_csv(folder / "results.csv", infer_schema_length=None), _LABELS),
+            genes=_numbers(pl.read_parquet(folder / GENES), (*_LABELS, "gene")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError) as error:
         raise InputError(

@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
 from bionemo.scale.files.anndata.csc_rows import rows_of_csc
-from bionemo.scale.files.anndata.label_column import Labels, columns_of, read_label_columns
+from bionemo.scale.files.anndata.label_column import Labels, check_text, columns_of, read_label_columns
 from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.expression_scale import read_base
 from bionemo.scale.files.suggest import suggest
@@ -163,6 +163,7 @@ class H5adSource:
                 f"{self.path}: {where} must name every gene, found {missing} of {len(names)} without name"
             )
         names = names.astype(str)
+        check_text(names, where=f"{self.path}: {where}")
         twice = names[names.duplicated()]
         if len(twice):
             raise InputError(

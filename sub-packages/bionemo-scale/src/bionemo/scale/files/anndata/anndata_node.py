@@ -25,6 +25,7 @@ Array: TypeAlias = h5py.Dataset | zarr.Array
 NUMBERS = "biuf"
 """Kinds of numpy types that hold real numbers."""
 TEXT = "OSUT"
+_KINDS = {"iu": "integers", NUMBERS: "real numbers", TEXT + "iu": "text or integers"}
 _LARGE = 1 << 28
 """Bytes from which on a declared size is compared with what is stored."""
 _MOST_COMPRESSED = 1000
@@ -120,13 +121,29 @@ class Node:
         if self.raw.shape is None or len(self.raw.shape) != num_axes:
             raise self.refusal(f"must have {num_axes} axes, found the shape {self.raw.shape}")
         if self.raw.dtype.kind not in kinds or (self.raw.dtype.itemsize > 8 and self.raw.dtype.kind == "f"):
-            expected = "integers" if kinds == "iu" else "real numbers" if kinds == NUMBERS else "text or real numbers"
+            expected = _KINDS.get(kinds, "text or real numbers")
             raise self.refusal(f"must hold {expected}, found the type {self.raw.dtype}")
         if length is not None and self.raw.shape[0] != length:
             raise self.refusal(f"must have {length} entries, found {self.raw.shape[0]}")
         self._check_declared_size()
         _check_filters(self)
+        if self.raw.dtype.kind in TEXT:
+            self.check_stored()
         return self.raw
+
+    def check_stored(self) -> None:
+        """Refuse an array of which pieces are not in the file, where libraries would read zeros or empty text.
+
+        Not for dense matrices and codes, of which writers may leave out pieces that are all zero.
+        """
+        with self.reading():
+            found, expected = _num_pieces(self.raw)
+            if self.file.is_dir():
+                # zarr counts links that lead nowhere, and reads zeros there.
+                pieces = (self.file / self.name).rglob("*")
+                found -= sum(path.is_symlink() and not path.exists() for path in pieces)
+        if found < expected:
+            raise self.refusal(f"must be whole, found {found} of its {expected} pieces in the file")
 
     def check_memory(self, num_bytes: int | None = None) -> None:
         """Refuse what does not fit in memory.
@@ -204,6 +221,17 @@ class Node:
 
     def _called(self) -> str:
         return f" of the encoding {self.encoding!r}" if self.encoding else ""
+
+
+def _num_pieces(array: Array) -> tuple[int, int]:
+    """Return how many chunks of an array are in the file, and how many it has; one without chunks is one piece."""
+    if isinstance(array, zarr.Array):
+        return array.nchunks_initialized, array.nchunks
+    if array.chunks is None:
+        # The pieces of a virtual one are in other files.
+        return int(array.is_virtual or array.id.get_storage_size() > 0), int(array.size > 0)
+    steps = [-(-length // step) for length, step in zip(array.shape, array.chunks, strict=True)]
+    return array.id.get_num_chunks(), int(np.prod(steps))
 
 
 def _of_link(folder: Folder, name: str) -> str | None:

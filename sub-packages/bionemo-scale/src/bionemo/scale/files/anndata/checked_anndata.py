@@ -15,7 +15,7 @@ import numpy as np
 import zarr
 from anndata.io import read_elem
 
-from bionemo.scale.files.anndata.anndata_node import Node
+from bionemo.scale.files.anndata.anndata_node import TEXT, Node
 from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk, open_matrix
 from bionemo.scale.files.provenance import version_of
 from bionemo.scale.files.suggest import suggest
@@ -157,7 +157,7 @@ class CheckedAnnData:
     def _num_rows(self, frame: str) -> int:
         node = self._index(frame)
         part = next((part for part in map(node.get, ("codes", "values")) if part is not None), node)
-        return int(part.array().shape[0])
+        return int(part.array(kinds=TEXT + "iu").shape[0])
 
     def _values(self, frame: str, node: Node) -> Any:
         length = self._num_rows(frame)
@@ -165,7 +165,11 @@ class CheckedAnnData:
             return self._old_values(frame, node, length)
         _check_column(node, length)
         with node.reading():
-            return read_elem(node.raw)
+            values = read_elem(node.raw)
+        if np.shape(values) != (length,):
+            # Without its encoding, a group of codes and categories is a mapping.
+            raise node.refusal(f"must be a column of {length} values, found a group of the encoding {node.encoding!r}")
+        return values
 
     def _old_values(self, frame: str, node: Node, length: int) -> Any:
         """Read a column of anndata 0.7, which keeps categories apart: reading the whole table puts them together."""

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bionemo.scale.files.suggest import some
+from bionemo.scale.files.text import is_line
 from bionemo.scale.types import InputError
 
 
@@ -51,7 +52,11 @@ def read_labels_of(values: Any, *, where: str, named: Collection[str] = ()) -> L
     Raises:
         InputError: Some cells have no label; their number is said.
     """
-    column = values if isinstance(values, pd.Categorical) else pd.Categorical(np.asarray(values, dtype=object))
+    if not isinstance(values, pd.Categorical):
+        # pandas takes a label for another one that ends where this has a zero byte.
+        check_text((value for value in values if isinstance(value, str) and "\0" in value), where=where)
+        values = pd.Categorical(np.asarray(values, dtype=object))
+    column = values
     counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.categories))
     written = [str(name) for name in column.categories]
     stripped = [name.strip() for name in written]
@@ -66,6 +71,7 @@ def read_labels_of(values: Any, *, where: str, named: Collection[str] = ()) -> L
             "remove those cells or name them"
         )
     names = tuple(dict.fromkeys(stripped))
+    check_text(names, where=where)
     row = {name: code for code, name in enumerate(names)}
     codes = np.array([row[name] for name in stripped], dtype=np.int32)[column.codes]
     changed = [
@@ -114,6 +120,21 @@ def _joined(parts: Sequence[Labels], *, where: str) -> Labels:
         raise InputError(f"{where}: two combinations of labels would both be called {twice!r}; rename one of them")
     notes = tuple(note for part in parts for note in part.notes)
     return Labels(codes=codes.reshape(-1).astype(np.int32), names=names, notes=notes)
+
+
+def check_text(names: Iterable[str], *, where: str) -> None:
+    """Refuse names that are no text of one line: tables, file names and terminals would be at their mercy.
+
+    Args:
+        names: Labels, or names of genes.
+        where: File and column, for the message.
+
+    Raises:
+        InputError: Naming the first with a control character, a line break or a half of a surrogate pair.
+    """
+    for name in names:
+        if not is_line(name):
+            raise InputError(f"{where} must hold text without control characters and line breaks, found {name!a}")
 
 
 def look_alikes(names: Iterable[str], *, what: str) -> tuple[str, ...]:

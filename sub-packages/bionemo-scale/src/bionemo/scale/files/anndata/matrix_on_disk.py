@@ -104,6 +104,9 @@ def open_matrix(node: Node, num_cells: int) -> MatrixOnDisk:
     stored = _part(node, "data"), _part(node, "indices")
     values = stored[0].array(kinds=NUMBERS)
     stored[1].array(kinds="iu", length=values.shape[0])
+    for part in (*stored, _part(node, "indptr")):
+        # Zeros in their place would be counts of the first gene.
+        part.check_stored()
     indptr = _index_pointers(_part(node, "indptr"), shape[layout == "csc"], values.shape[0])
     return MatrixOnDisk(node=node, layout=layout, shape=shape, dtype=values.dtype, stored=stored, indptr=indptr)
 

@@ -3,12 +3,22 @@
 """Files and folders that appear under their name when they are whole, or not at all."""
 
 import contextlib
+import hashlib
+import io
 import os
 import shutil
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from bionemo.scale.files.names import file_name
+
+
+_MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+"""Of many that write to one file system, and count processes each for itself."""
 
 
 @contextlib.contextmanager
@@ -31,7 +41,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 def temporary_name(path: Path) -> Path:
     """Return the name under which this process writes what will be ``path``."""
-    return path.with_name(f"{_beginning(path)}{os.getpid()}.tmp")
+    return path.with_name(f"{_beginning(path)}{_MACHINE}-{os.getpid()}.tmp")
 
 
 def remove_leftovers(path: Path) -> None:
@@ -61,6 +71,27 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write an .npz archive, whole or not at all.
+
+    It is put together in memory: on a full disk numpy would leave an open archive behind, which complains on the
+    screen when it is let go.
+    """
+    archive = io.BytesIO()
+    np.savez(archive, **arrays)
+    with atomic(path) as temporary:
+        temporary.write_bytes(archive.getbuffer())
+
+
+def remove_dead(path: Path) -> None:
+    """Delete what killed processes of this machine left of ``path``, also where other processes may be writing it."""
+    beginning = f"{_beginning(path)}{_MACHINE}-"
+    for leftover in path.parent.iterdir() if path.parent.is_dir() else ():
+        number = leftover.name.removeprefix(beginning).removesuffix(".tmp")
+        if leftover.name == f"{beginning}{number}.tmp" and number.isdigit() and not Path("/proc", number).exists():
+            _remove(leftover)
 
 
 def _beginning(path: Path) -> str:

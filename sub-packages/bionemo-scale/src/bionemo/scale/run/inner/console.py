@@ -41,15 +41,29 @@ def quiet_screen(log_path: Path) -> Iterator[TextIO]:
         with warnings.catch_warnings(), interrupt.shows_on(saved_err):
             yield screen
     except Exception:
-        traceback.print_exc()
+        _flush()
+        with contextlib.suppress(OSError):
+            os.write(log_file, traceback.format_exc().encode(errors="backslashreplace"))
         raise
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for handler in logging.getLogger().handlers:
-            handler.flush()
+        _flush()
         os.dup2(saved_out, 1)
         os.dup2(saved_err, 2)
         screen.close()
         for descriptor in (saved_out, saved_err, log_file):
             os.close(descriptor)
+
+
+def _flush() -> None:
+    """Hand on what streams still hold; what a full disk does not take is let go, and not shown on the screen later."""
+    for handler in logging.getLogger().handlers:
+        with contextlib.suppress(OSError):
+            handler.flush()
+    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+            stream.flush()

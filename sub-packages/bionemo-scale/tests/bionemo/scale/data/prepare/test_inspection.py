@@ -119,7 +119,7 @@ def edit_manifest(path, change):
     [
         (lambda fields: fields["groups"]["first_row"].__setitem__(1, 0), "rows that overlap or are left out"),
         (lambda fields: fields["shards"][0].update(num_blocks=3), "expected 12 blocks by the groups, found 3"),
-        (lambda fields: fields["obs"][0].update(num_cells=3), "expected 3 rows"),
+        (lambda fields: fields["obs"][0].update(num_cells=3), "in the files, found 3"),
         (lambda fields: fields["card"].update(split_sha256="ab"), "split.json: expected the split ab, found None"),
         (lambda fields: fields["inputs"].append(fields["inputs"][0]), "expected three files an input"),
     ],

@@ -4,6 +4,7 @@ import dataclasses
 import multiprocessing
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import anndata as ad
@@ -264,7 +265,7 @@ def cut(path):
         (
             "manifest.json",
             lambda path: path.write_text(path.read_text().replace('"groups"', '"gruops"')),
-            "incomplete manifest",
+            "damaged manifest, expected",
         ),
     ],
 )
@@ -328,3 +329,18 @@ def test_a_damaged_block_is_refused_when_it_is_read(make_store, screen, damage, 
     with pytest.raises(InputError, match=message) as error:
         Store.open(store.path).read(rows)
     assert "\n" not in str(error.value)
+
+
+def test_a_store_that_is_replaced_while_it_is_read_is_refused(make_store, screen):
+    store = make_store(screen)
+    store.read([0])
+    opened = Store.open(store.path)
+    aside = store.path.with_name("aside")
+    store.path.rename(aside)
+    shutil.copytree(aside, store.path)
+    with pytest.raises(InputError, match="was replaced or removed while it was read"):
+        opened.read([0])
+    expected = Store.open(store.path).read([0])
+    # What is open already goes on with the files that it has.
+    shutil.rmtree(aside)
+    assert (store.read([0]) != expected).nnz == 0

@@ -342,3 +342,18 @@ def test_a_missing_filter_is_named(damaged):
 
     with pytest.raises(InputError, match=r"obs/depth is compressed by .* 32015 .*zstd.*hdf5plugin, or write .*gzip"):
         read_everything(damaged(change))
+
+
+@pytest.mark.parametrize(("name", "piece"), [("X/data", "0"), ("X/indptr", "0"), ("obs/_index", "0")])
+def test_pieces_that_are_missing_from_zarr_are_no_zeros(damaged, name, piece):
+    path = damaged(lambda root: None, kind="zarr")
+    (path / name / piece).unlink()
+    with pytest.raises(InputError, match=f"{name} must be whole, found 0 of its 1 pieces"):
+        read_everything(path)
+
+
+def test_categories_without_their_encoding_are_refused(damaged):
+    path = damaged(lambda root: None, kind="zarr")
+    (path / "obs" / "line" / ".zattrs").unlink()
+    with pytest.raises(InputError, match="obs/line must be a column of"):
+        read_everything(path)

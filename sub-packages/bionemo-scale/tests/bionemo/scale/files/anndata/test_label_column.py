@@ -87,3 +87,14 @@ def test_a_column_whose_name_has_a_comma_is_one_column(write):
 def test_columns_that_cannot_be_one_label_are_refused(write, columns, key, problem):
     with write(**columns) as file, pytest.raises(InputError, match=problem):
         read_label_columns(file, key)
+
+
+@pytest.mark.parametrize("label", ["a\x1b[31mb", "a\nb", "a\x00b", "a\u2028b", "a\ud800"])
+def test_labels_that_are_no_line_of_text_are_refused(label):
+    with pytest.raises(InputError, match="without control characters and line breaks"):
+        read_labels_of(np.array(["a", label], dtype=object), where="here")
+
+
+def test_blanks_and_letters_of_any_script_are_labels():
+    labels = ["T\u00a0cell", "β-cell", "Na⁺/K⁺", "细胞"]
+    assert read_labels_of(np.array(labels, dtype=object), where="here").of_cells().tolist() == labels

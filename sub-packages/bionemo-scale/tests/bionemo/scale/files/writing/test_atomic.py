@@ -1,10 +1,20 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import gc
 import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bionemo.scale.files.writing.atomic import atomic, remove_leftovers, temporary_name, write_text
+from bionemo.scale.files.writing.atomic import (
+    atomic,
+    remove_dead,
+    remove_leftovers,
+    temporary_name,
+    write_arrays,
+    write_text,
+)
 
 
 def names(folder):
@@ -74,3 +84,25 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
     remove_leftovers(tmp_path / "a.json")
     remove_leftovers(tmp_path / "missing" / "a.json")
     assert names(tmp_path) == [".ab.json.17.tmp", "a.json"]
+
+
+def test_an_archive_on_a_full_disk_leaves_nothing_open(tmp_path, monkeypatch, capsys):
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_arrays(tmp_path / "a.npz", {"a": np.zeros(3)})
+    gc.collect()
+    assert list(tmp_path.iterdir()) == [] and capsys.readouterr().err == ""
+
+
+def test_leftovers_of_dead_processes_are_removed_and_of_others_not(tmp_path):
+    target = tmp_path / "a.html"
+    mine = temporary_name(target)
+    dead = mine.with_name(mine.name.replace(f"-{os.getpid()}.", "-99999999."))
+    elsewhere = mine.with_name(".a.html.0badf00d-99999999.tmp")
+    for path in (mine, dead, elsewhere):
+        path.touch()
+    remove_dead(target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([mine.name, elsewhere.name])

@@ -14,7 +14,7 @@ from bionemo.scale.data.prepare.conversion.hvg import GeneMoments
 from bionemo.scale.files.anndata.anndata_file import CellChunk, H5adSource
 from bionemo.scale.files.expression_scale import StatedScale, check_range, find_scale
 from bionemo.scale.files.scale_evidence import ScaleEvidence, is_whole
-from bionemo.scale.files.writing.atomic import atomic
+from bionemo.scale.files.writing.atomic import write_arrays
 from bionemo.scale.types import InputError, ValueKind
 
 
@@ -72,16 +72,14 @@ class ScanJournal:
             file.flush()
             os.fdatasync(file.fileno())
         self.next_cell = cells.stop
-        with atomic(self._state_path) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file,
-                next_cell=self.next_cell,
-                kind=self.kind or "",
-                num_cells=self.moments.num_cells,
-                total=self.moments.total,
-                total_of_squares=self.moments.total_of_squares,
-                **self.evidence.state(),
-            )
+        state = {
+            "next_cell": self.next_cell,
+            "kind": self.kind or "",
+            "num_cells": self.moments.num_cells,
+            "total": self.moments.total,
+            "total_of_squares": self.moments.total_of_squares,
+        }
+        write_arrays(self._state_path, {**state, **self.evidence.state()})
 
     def _load(self) -> None:
         with np.load(self._state_path, allow_pickle=False) as state:

@@ -30,8 +30,8 @@ COMMAND_NAME = "command.json"
 def workspace(out: Path, command: Mapping[str, Any]) -> Iterator[Path]:
     """Give a folder beside ``out`` that takes its place at the end.
 
-    Input that is refused removes the folder. Anything else that stops the work, a kill or a full disk, leaves it, and
-    the same command goes on with what is in it.
+    Input that is refused removes the folder. A kill, a full disk or too little memory leaves it, and the same command
+    goes on with what is in it.
 
     Args:
         out: The store to make; a store that is there already is replaced at the end.
@@ -52,11 +52,12 @@ def workspace(out: Path, command: Mapping[str, Any]) -> Iterator[Path]:
         try:
             yield folder
             _put_in_place(folder, out)
-        except InputError:
+        except (OSError, lmdb.Error, MemoryError) as error:
+            reason = str(error) or "too little memory"
+            raise InputError(f"{out}: stopped by {reason}; when that is mended, the same command continues") from error
+        except Exception:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        except (OSError, lmdb.Error) as error:
-            raise InputError(f"{out}: stopped by {error}; when that is mended, the same command continues") from error
         except KeyboardInterrupt:
             if not _has_begun(folder):
                 shutil.rmtree(folder, ignore_errors=True)

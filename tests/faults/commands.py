@@ -1,0 +1,213 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that damaged inputs are given to, and what is compared of their results."""
+
+import gc
+import hashlib
+import importlib
+import sys
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import torch
+from forked import Main
+from scipy.sparse import issparse
+from torch.distributed.checkpoint import FileSystemReader, load
+
+from bionemo.scale import types as types_of_package
+from bionemo.scale.data.store.reader import Store
+from bionemo.scale.model.checkpoint import newest_whole
+from bionemo.scale.run import evaluate, infer, launch, prepare, report, train
+
+
+LATE = ("data/prepare", "data/labels", "infer", "eval", "train/setup", "train/finetune", "recipes", "run")
+"""Folders of modules that commands import when they need them: once here, rather than in every fork."""
+LATE_LIBRARIES = (
+    *(
+        "adpbulk",
+        "pdex",
+        "cell_eval",
+        "pyarrow.dataset",
+        "pyarrow.pandas_compat",
+        "einops._torch_specific",
+        "lmdb._envid",
+    ),
+    *(
+        "megatron.core.dist_checkpointing.strategies.torch",
+        "megatron.core.transformer.moe.experts",
+        "PIL.PngImagePlugin",
+    ),
+)
+
+
+def import_all() -> None:
+    """Import what the commands import late."""
+    package = Path(types_of_package.__file__).parent
+    files = [path.relative_to(package) for folder in LATE for path in sorted((package / folder).rglob("*.py"))]
+    # The worker is for another environment.
+    own = [".".join(("bionemo.scale", *file.with_suffix("").parts)) for file in files if file.stem != "newest_worker"]
+    for name in (*own, *LATE_LIBRARIES):
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+
+
+def digest(*parts: object) -> str:
+    """Return a short hash of values; arrays count with their bytes."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else repr(part).encode())
+    return found.hexdigest()[:16]
+
+
+def of_store(path: str) -> str:
+    """Return a digest of all cells of a store with their labels."""
+    with Store.open(path) as store:
+        rows = np.arange(store.num_cells)
+        return digest(store.read(rows).toarray(), store.obs(rows).to_csv(), store.card, store.groups.split)
+
+
+def of_h5ad(path: str) -> str:
+    """Return a digest of predicted cells."""
+    found = ad.read_h5ad(path)
+    values = found.X.toarray() if issparse(found.X) else np.asarray(found.X)
+    return digest(values, found.obs.to_csv(), list(found.var_names))
+
+
+def of_scores(path: str) -> str:
+    """Return a digest of the table of all scores."""
+    return digest((Path(path) / "results.csv").read_text())
+
+
+def of_run(path: str) -> str:
+    """Return a digest of a run: its losses, and the tensors of its newest checkpoint."""
+    checkpoint = newest_whole(Path(path) / "checkpoints")
+    assert checkpoint is not None
+    losses = (Path(path) / "metrics.csv").read_text().splitlines()
+    tensors = dict(saved_tensors(checkpoint / "weights"))
+    return digest(len(losses), *(tensors[name] for name in sorted(tensors)))
+
+
+def saved_tensors(weights: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the tensors of a checkpoint, optimizer included."""
+    described = FileSystemReader(weights).read_metadata().state_dict_metadata
+    state = {
+        name: torch.empty(entry.size, dtype=entry.properties.dtype)
+        for name, entry in described.items()
+        if hasattr(entry, "size")
+    }
+    load(state, storage_reader=FileSystemReader(weights), no_dist=True)
+    for name, tensor in state.items():
+        yield name, tensor.float().numpy()
+
+
+def of_page(path: str) -> str:
+    """Return whether there is a page."""
+    return "a page" if Path(path).read_text(encoding="utf-8").rstrip().endswith("</html>") else "half a page"
+
+
+def nothing() -> str:
+    """Return the same for every result."""
+    return "done"
+
+
+def without_training() -> None:
+    """Let training be refused where it is refused, and end where it would begin."""
+    module: Any = types.ModuleType("bionemo.scale.train.training")
+    module.train = lambda run, screen: None
+    sys.modules[module.__name__] = module
+    train._train_in_processes = lambda settings, arguments: 0
+
+
+def launch_main(arguments: Any) -> int:
+    """Run the launch script on the site's file of the folder."""
+    return launch.main(arguments, site=Path("site.yaml"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command line, run in a folder that holds its inputs."""
+
+    main: Main
+    words: tuple[str, ...]
+    out: str = "out"
+    """The only name in the folder that it may make."""
+    look: Callable[[], str] = nothing
+    before: Callable[[], None] = lambda: None
+
+    def __str__(self) -> str:
+        return " ".join((self.main.__module__.rpartition(".")[2], *self.words))
+
+
+_OF_SCREEN = ("--dataset", "d", "--split", "split.toml", "--hvg", "20", "--out", "out")
+_PRED, _REAL = "predicted/adata_pred.h5ad", "predicted/adata_real.h5ad"
+
+
+def converts(*inputs: str, options: tuple[str, ...] = _OF_SCREEN) -> Command:
+    """Return the command that makes a store."""
+    return Command(main=prepare.main, words=(*inputs, *options), look=partial(of_store, "out"))
+
+
+def predicts(*words: str, folder: str = "out.h5ad") -> Command:
+    """Return the command that predicts."""
+    file = folder if folder.endswith(".h5ad") else f"{folder}/adata_pred.h5ad"
+    arguments = ("--checkpoint", "run", *words, "--out", folder)
+    return Command(main=infer.main, words=arguments, out=folder, look=partial(of_h5ad, file))
+
+
+def trains(*words: str, out: str = "out") -> Command:
+    """Return the command that trains, up to its first step."""
+    return Command(main=train.main, words=("--out", out, *words), out=out, before=without_training)
+
+
+def scores(*words: str, pred: str = _PRED, real: str = _REAL) -> Command:
+    """Return the command that scores."""
+    arguments = ("--pred", pred, "--real", real, "--no-baselines", "--out", "out", *words)
+    return Command(main=evaluate.main, words=arguments, look=partial(of_scores, "out"))
+
+
+def shows(*words: str) -> Command:
+    """Return the command that writes a page."""
+    look = partial(of_page, "out.html")
+    return Command(main=report.main, words=("scores", "--out", "out.html", *words), out="out.html", look=look)
+
+
+def inspects(*words: str) -> Command:
+    """Return what prepare says of a store."""
+    return Command(main=prepare.main, words=words, out="")
+
+
+def launches(where: str) -> Command:
+    """Return the launch script, which shows what it would start."""
+    words = ("--on", where, "--dryrun", "--inputs", "screen.h5ad", "--split", "split.toml", "--out", "out")
+    return Command(main=launch_main, words=words, out="")
+
+
+SMALL = ("--size", "tiny", "--max-steps", "4", "--val-interval", "4", "--log-interval", "1", "--set-size", "4")
+SPLIT_OF_STORE = predicts("--store", "store", folder="out")
+CONTROLS = predicts("--adata", "controls.h5ad", "--perturbations", "p0,p1")
+FROM_LIST = predicts("--adata", "controls.h5ad", "--perturbations", "@labels.txt")
+WITH_FEATURES = predicts(
+    *("--adata", "controls.h5ad", "--perturbations", "p0,p9", "--perturbation-features", "features.csv")
+)
+ON_FEATURES = trains("--store", "store", *SMALL, "--perturbation-features", "features.csv")
+ON_PARQUET = trains("--store", "store", *SMALL, "--perturbation-features", "features.parquet")
+FROM_CHECKPOINT = trains(
+    *("--store", "store", "--from-checkpoint", "run", "--max-steps", "2", "--perturbation-features", "features.csv")
+)
+RESUMES = trains("--store", "store", *SMALL, "--perturbation-features", "features.csv", out="run")
+OF_RUN = Command(
+    main=report.main,
+    words=("run", "--scores", "scores", "--out", "out.html"),
+    out="out.html",
+    look=partial(of_page, "out.html"),
+)
+MERGE = converts("store", "other", options=("--merge", "--split", "split.toml", "--out", "out"))
+_STATE_LABELS = ("--perturbation-key", "perturbation", "--batch-key", "batch", "--control", "control")
+FROM_STATE = converts(options=("--from-state", "state.toml", *_STATE_LABELS, "--hvg", "20", "--out", "out"))

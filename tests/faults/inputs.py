@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""A screen of a few dozen cells and what the commands make of it: inputs to damage, and results to compare."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import yaml
+from scipy.sparse import csc_matrix, csr_matrix
+
+
+NUM_GENES = 30
+SPLIT = '[training]\nd = "train"\n\n[zeroshot]\n"d.C" = "test"\n\n[fewshot."d.B c"]\nval = ["p1"]\ntest = ["p2"]\n'
+STATE = '[datasets]\nd = "screen.h5ad"\n\n' + SPLIT
+
+
+def make_screen() -> ad.AnnData:
+    """Return counts of 3 cell types x 2 batches x (control, p0, p1, p2), 4 cells each."""
+    rng = np.random.default_rng(0)
+    labels = [
+        (cell_type, batch, perturbation)
+        for cell_type in ("A", "B c", "C")
+        for batch in ("b0", "b1")
+        for perturbation in ("control", "p0", "p1", "p2")
+        for _ in range(4)
+    ]
+    counts = rng.poisson(rng.gamma(0.5, 4.0, size=NUM_GENES), size=(len(labels), NUM_GENES)).astype(np.float32)
+    obs = pd.DataFrame(labels, columns=["cell_type", "batch", "perturbation"]).astype("category")
+    obs["total"] = counts.sum(axis=1).astype(np.float64)
+    obs.index = [f"cell{number}" for number in range(len(obs))]
+    genes = [f"gene{number}" for number in range(NUM_GENES)]
+    return ad.AnnData(csr_matrix(counts), obs=obs, var=pd.DataFrame({"symbol": genes}, index=genes))
+
+
+def make_inputs(folder: Path) -> None:
+    """Write everything: files by name, and a run of a few steps with its predictions and scores."""
+    screen = make_screen()
+    screen.write_h5ad(folder / "screen.h5ad", compression="gzip")
+    screen.write_zarr(folder / "screen.zarr")
+    shutil.make_archive(str(folder / "zipped"), "zip", folder / "screen.zarr")
+    dense, columns = screen.copy(), screen.copy()
+    # Another plate of the same screen.
+    dense.obs["batch"] = dense.obs["batch"].cat.rename_categories({"b0": "b2", "b1": "b3"})
+    dense.obs_names = [f"other{name}" for name in dense.obs_names]
+    dense.X = screen.X.toarray()
+    dense.write_h5ad(folder / "dense.h5ad")
+    columns.X = csc_matrix(screen.X)
+    columns.write_h5ad(folder / "csc.h5ad")
+    screen[screen.obs["perturbation"] == "control"].copy().write_h5ad(folder / "controls.h5ad")
+    _write_texts(folder)
+    _run_commands(folder)
+
+
+def _write_texts(folder: Path) -> None:
+    (folder / "split.toml").write_text(SPLIT)
+    (folder / "state.toml").write_text(STATE)
+    (folder / "labels.txt").write_text("p0\np1\n")
+    rng = np.random.default_rng(1)
+    names = ["control", "p0", "p1", "p2", "p9"]
+    features = pd.DataFrame(rng.normal(size=(len(names), 4)), index=pd.Index(names, name="name"))
+    features.columns = [f"f{number}" for number in range(4)]
+    features.to_csv(folder / "features.csv")
+    features.to_parquet(folder / "features.parquet")
+    site = {
+        "account": "lab",
+        "partition": "cpu",
+        "job_dir": str(folder / "jobs"),
+        "gpus_per_node": 0,
+        "setup": ["source /opt/scale/bin/activate"],
+        "srun_args": ["--exclusive"],
+        "env": {"A_NAME": "a value"},
+    }
+    (folder / "site.yaml").write_text(yaml.safe_dump(site))
+
+
+def _run_commands(folder: Path) -> None:
+    small = ("--size", "tiny", "--max-steps", 4, "--val-interval", 4, "--log-interval", 1, "--set-size", 4)
+    for words in (
+        ("prepare", "screen.h5ad", "--out", "store", "--dataset", "d", "--split", "split.toml", "--hvg", 0),
+        ("prepare", "dense.h5ad", "--out", "other", "--dataset", "d", "--split", "split.toml", "--hvg", 0),
+        ("train", "--store", "store", "--out", "run", *small, "--perturbation-features", "features.csv"),
+        ("infer", "--checkpoint", "run", "--store", "store", "--out", "predicted", "--with-controls"),
+        (
+            *("evaluate", "--pred", "predicted/adata_pred.h5ad", "--real", "predicted/adata_real.h5ad"),
+            *("--no-baselines", "--out", "scores"),
+        ),
+    ):
+        _command(folder, *words)
+    # The newest checkpoint is the one that is read; without another, all damage is damage of it.
+    for checkpoint in (folder / "run" / "checkpoints").iterdir():
+        if not checkpoint.name.endswith("-last"):
+            shutil.rmtree(checkpoint)
+
+
+def _command(folder: Path, name: str, *words: object) -> None:
+    command = [sys.executable, "-m", f"bionemo.scale.run.{name}", *map(str, words)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).mkdir(parents=True)
+    make_inputs(Path(sys.argv[1]))

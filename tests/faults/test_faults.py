@@ -1,0 +1,30 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What docs/reliability.md promises: damaged input is refused in one line, and what was stopped goes on."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+CASES = int(os.environ.get("BIONEMO_SCALE_FAULT_CASES", "1000"))
+STOPS = int(os.environ.get("BIONEMO_SCALE_FAULT_STOPS", "3"))
+
+
+def test_damaged_inputs_are_refused_or_make_no_difference(script, tmp_path: Path):
+    figures = tmp_path / "figures.json"
+    done = script("campaign", "--cases", CASES, "--figures", figures)
+    assert figures.exists(), done.stderr[-2000:]
+    found = json.loads(figures.read_text())
+    assert found["faults"] == []
+    assert found["total"]["tried"] >= 0.99 * CASES
+    # A generator that damages nothing, or an oracle that lets all pass, would be no test.
+    assert found["total"]["refused"] > 0.5 * CASES and found["total"]["equal"] > 0.1 * CASES
+
+
+def test_commands_that_are_stopped_go_on(script):
+    done = script("stops", "--kills", STOPS, "--full", STOPS, "--disks", STOPS)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
