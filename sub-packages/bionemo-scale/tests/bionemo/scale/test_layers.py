@@ -49,7 +49,7 @@ SCORED = {"cells", "cell_eval", "metrics", "baselines"}
 # Rooms of a folder and files beside them, and which of the others each may import.
 ROOMS = {
     "files": {
-        "anndata": {"expression_scale", "provenance", "suggest", "writing"},
+        "anndata": {"expression_scale", "provenance", "suggest", "text", "writing"},
         "expression_scale": {"scale_evidence"},
         "label_list": {"text"},
         "labels": {"label_list"},
