@@ -93,6 +93,7 @@ def make_split(settings: SplitSettings) -> WrittenSplit:
         agents = _agents(data, data.perturbations(data.contexts()))
         left = tuple(untrained(parts, agents)) if not settings.cell_types else ()
     split = _checked(body, settings, data)
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(settings.out, f"{_comments(settings, split, left)}\n{body}\n")
     return WrittenSplit(out=settings.out, split=split, untrained_agents=left)
 

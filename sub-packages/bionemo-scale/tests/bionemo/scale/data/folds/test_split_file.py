@@ -64,7 +64,7 @@ def test_pairs_that_do_not_fit_are_refused():
 
 
 def split(tmp_path, inputs, **options):
-    return make_split(SplitSettings.make(inputs=inputs, out=tmp_path / "split.toml", **options))
+    return make_split(SplitSettings.make(inputs=inputs, out=tmp_path / "new" / "split.toml", **options))
 
 
 @pytest.fixture
