@@ -15,11 +15,14 @@ import anndata
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from bionemo.scale import api
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.types import Split
+from bionemo.scale.types import InputError, Split
 
+
+KANG = Path(__file__).parents[2] / "examples" / "data" / "kang2018_pbmc_ifnb.h5ad"
 
 pytestmark = pytest.mark.slow
 
@@ -136,6 +139,45 @@ def test_a_screen_carries_the_same_controls_to_every_perturbation(api_run: Path,
     assert predicted.obs.groupby(["cell_type", "perturbation", "batch"], observed=True).size().max() == 7
     assert set(predicted.obs["control_cell"]) <= names
     assert sorted(tmp_path.iterdir()) == [out]
+
+
+def test_counts_have_the_means_of_the_cells(alone: Path, api_run: Path, api_store: Path, tmp_path: Path):
+    infer(checkpoint=api_run, store=api_store, out=tmp_path, output="counts", with_controls=True)
+    found, cells = anndata.read_h5ad(tmp_path / "adata_pred.h5ad"), anndata.read_h5ad(alone)
+    real, source = anndata.read_h5ad(tmp_path / "adata_real_counts.h5ad"), anndata.read_h5ad(KANG)
+    assert sparse.issparse(found.X) and (found.X.data == np.round(found.X.data)).all() and found.X.data.min() >= 1
+    # A cell with one gene of two counts looks like one with a single count and half the library; there are few.
+    measured = source[real.obs_names, real.var_names]
+    assert (real.X.toarray() == measured.X.toarray()).all(axis=1).mean() > 0.98
+    ratio = real.obs["library_size"].to_numpy() / measured.obs["n_counts_full"].to_numpy()
+    assert (abs(ratio - 1) < 1e-5).mean() > 0.98
+    # The measured controls follow the predicted cells, which have the library sizes of those they began as.
+    controls = found[found.obs["perturbation"] == "control"]
+    np.testing.assert_array_equal(controls.X.toarray(), real[controls.obs_names].X.toarray())
+    predicted = found[: cells.n_obs]
+    begun = real.obs["library_size"].reindex(predicted.obs["control_cell"].astype(str)).to_numpy()
+    known = np.isfinite(begun)
+    # Cells without counts have the median of those beside them.
+    assert (
+        known.any() and (abs(predicted.obs["library_size"].to_numpy()[known] / begun[known] - 1) < 1e-5).mean() > 0.98
+    )
+    log1p = np.log1p(predicted.X.toarray() * (1e4 / predicted.obs["library_size"].to_numpy())[:, None])
+    error = log1p.mean(axis=0) - np.asarray(cells.X).mean(axis=0)
+    assert abs(error).max() < 5 * (log1p.std(axis=0) / np.sqrt(len(log1p))).max()
+    # What is said of mean changes is what was predicted, not what was drawn.
+    np.testing.assert_allclose(found.varm["change"], cells.varm["change"], atol=1e-4)
+
+
+def test_controls_that_are_no_counts_have_no_counts_predicted(api_run: Path, api_store: Path, tmp_path: Path):
+    controls = anndata.read_h5ad(KANG)
+    controls = controls[controls.obs["perturbation"] == "control"][:60].copy()
+    values = controls.X.toarray() + np.random.default_rng(0).gamma(1.0, 0.05, controls.shape)
+    controls.X = np.log1p(values * (1e4 / values.sum(axis=1))[:, None]).astype(np.float32)
+    controls.write_h5ad(tmp_path / "smooth.h5ad")
+    chosen = dict(checkpoint=api_run, adata=tmp_path / "smooth.h5ad", out=tmp_path / "out.h5ad", output="counts")
+    with pytest.raises(InputError, match="--output counts: expected control cells of scaled counts"):
+        infer(**chosen, values="log1p", sum_as_library_size=True, target_sum=1e4)
+    assert not (tmp_path / "out.h5ad").exists()
 
 
 def test_pseudobulk_is_the_mean_of_the_cells(alone: Path, api_run: Path, api_store: Path, tmp_path: Path):

@@ -85,6 +85,7 @@ def _request(settings: InferSettings) -> Request:
             "options": json.dumps(settings.chosen),
         },
         output=settings.output,
+        library_size=settings.library_size,
         with_controls=settings.with_controls,
     )
 

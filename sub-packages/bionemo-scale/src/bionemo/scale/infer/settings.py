@@ -15,7 +15,7 @@ from bionemo.scale.types import InputError, ValueKind
 
 Generation = Literal["decode", "displace", "contrast"]
 SplitName = Literal["train", "val", "test"]
-Output = Literal["cells", "pseudobulk"]
+Output = Literal["cells", "counts", "pseudobulk"]
 Precision = Literal["fp32", "bf16", "fp8", "mxfp8"]
 SpecName = Literal["auto", "local", "te"]
 
@@ -76,7 +76,9 @@ class InferSettings(GivenScale):
     """Most control cells of a (cell type, batch) that are carried to each perturbation (default: 256 of a store, all
     of a file)."""
     output: Output = "cells"
-    """Write every predicted cell, or the mean of each condition."""
+    """Write every predicted cell as log1p expression or as counts, or the mean of each condition."""
+    library_size: float | None = option(None, limits=LIBRARY_SIZE, metavar="N")
+    """Library size of every cell that --output counts writes (default: that of the control cell it began as)."""
     with_controls: bool = False
     """Append the real controls of the predicted contexts; splits only."""
     generation: Generation | None = None
@@ -127,6 +129,8 @@ class InferSettings(GivenScale):
                 raise InputError(f"--{each.name.replace('_', '-')} goes with --adata: a store knows its scale")
         if self.with_controls and (self.is_screen or self.output == "pseudobulk"):
             raise InputError("--with-controls goes with --store, --split and whole cells: other controls are yours")
+        if self.library_size is not None and self.output != "counts":
+            raise InputError("--library-size goes with --output counts; --library-size-key names a column of --adata")
         if self.out.suffix != ".h5ad" and self.is_screen:
             raise InputError(f"--out must be an .h5ad file where no split is predicted, found {self.out}")
 
@@ -153,4 +157,5 @@ class InferSettings(GivenScale):
     @property
     def real_path(self) -> Path | None:
         """File of the measured cells of a split, beside the predictions."""
-        return None if self.is_screen else self.pred_path.with_name("adata_real.h5ad")
+        name = "adata_real_counts.h5ad" if self.output == "counts" else "adata_real.h5ad"
+        return None if self.is_screen else self.pred_path.with_name(name)

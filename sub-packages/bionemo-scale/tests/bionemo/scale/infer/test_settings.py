@@ -22,6 +22,8 @@ def settings(**chosen) -> InferSettings:
         (dict(all_perturbations=True, with_controls=True), "--with-controls goes with"),
         (dict(output="pseudobulk", with_controls=True), "--with-controls goes with"),
         (dict(all_perturbations=True, out=Path("folder")), "--out must be an .h5ad file"),
+        (dict(library_size=2000.0), "--library-size goes with --output counts; --library-size-key names a column"),
+        (dict(output="counts", library_size=0.5), "--library-size must be at least 1"),
         (dict(set_size=0), "--set-size must be at least 1, found 0"),
     ],
 )
@@ -33,4 +35,5 @@ def test_refusals(chosen, found):
 def test_a_split_has_its_real_cells_beside_it():
     assert settings(out=Path("folder")).pred_path == Path("folder/adata_pred.h5ad")
     assert settings(out=Path("folder")).real_path == Path("folder/adata_real.h5ad")
+    assert settings(out=Path("folder"), output="counts").real_path == Path("folder/adata_real_counts.h5ad")
     assert settings(all_perturbations=True).real_path is None

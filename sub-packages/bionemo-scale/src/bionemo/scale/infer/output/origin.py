@@ -45,7 +45,7 @@ def fingerprint(loaded: LoadedModel, plan: Plan, request: Request) -> str:
             config.num_generation_samples,
             config.solver,
         ],
-        "output": [request.output, loaded.precision, config.layer_spec, loaded.device.type],
+        "output": [request.output, request.library_size, loaded.precision, config.layer_spec, loaded.device.type],
         "provenance": {name: str(value) for name, value in request.provenance.items()},
         "sizes": plan.sizes.tolist(),
         "obs": int(pd.util.hash_pandas_object(plan.obs).sum()),

@@ -20,6 +20,8 @@ class Request:
     real_path: Path | None = None
     """h5ad of the measured cells (split plans only)."""
     output: Output = "cells"
-    """Every predicted cell, or one row for each condition."""
+    """Every predicted cell, as log1p expression or counts, or one row for each condition."""
+    library_size: float | None = None
+    """Of every cell of counts; ``None`` is that of the control cell that it began as."""
     with_controls: bool = False
     """Append the real control cells of the predicted contexts (split plans only)."""

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from bionemo.scale.infer.certainty.certainty import Certainty
-from bionemo.scale.infer.output.cells_file import write_cells, write_real
+from bionemo.scale.infer.counts.predicted import check_has_counts, predict_counts
+from bionemo.scale.infer.output.cells_file import write_cells, write_counts, write_real
 from bionemo.scale.infer.output.measured_cells import STORE_CONTENT
 from bionemo.scale.infer.output.origin import describe, fingerprint
 from bionemo.scale.infer.output.part_folder import PartFolder, parts_path
@@ -57,16 +58,15 @@ def write_predictions(
     Args:
         loaded: The model.
         plan: What to predict, the same in every process.
-        request: What to write: X dense float32 log1p, var names genes, obs labels, uns["bionemo_scale"] provenance,
-        and
-            what ``certainty`` says of each (cell type, perturbation).
+        request: What to write: X dense float32 log1p or CSR counts, var names genes, obs labels, uns["bionemo_scale"]
+            provenance, and what ``certainty`` says of each (cell type, perturbation).
         certainty: Of the plan, where the caller wants to read it; the first process alone uses it.
         progress: Called with the number of this process's cells as they are predicted.
         part_cells: Most cells of a part.
     """
     begin = time.perf_counter()
     is_first = torch.distributed.get_rank() == 0
-    output = _Pseudobulk(loaded, plan) if request.output == "pseudobulk" else _Cells(loaded, plan)
+    output = _output(loaded, plan, request)
     folder = PartFolder(parts_path(request.path), fingerprint(loaded, plan, request))
     parts = cut(plan.sizes, plan.population, part_cells)
     missing = _missing_parts(folder, parts)
@@ -76,7 +76,8 @@ def write_predictions(
     if is_first:
         if request.real_path is not None and isinstance(plan, SplitPlan):
             source = {name: value for name, value in request.provenance.items() if name in ("store", "split")}
-            write_real(plan, request.real_path, provenance={**source, STORE_CONTENT: plan.store.identity})
+            provenance = {**source, STORE_CONTENT: plan.store.identity}
+            write_real(plan, request.real_path, provenance=provenance, as_counts=request.output == "counts")
         # Last: that the predictions are there says that all is done.
         output.write(request, folder, parts, certainty or Certainty(loaded, plan, planned_means(loaded, plan)))
         folder.remove()
@@ -102,6 +103,12 @@ def _missing_parts(folder: PartFolder, parts: list[Part]) -> list[Part]:
 
 def _own_share(parts: list[Part]) -> list[Part]:
     return parts[torch.distributed.get_rank() :: torch.distributed.get_world_size()]
+
+
+def _output(loaded: LoadedModel, plan: Plan, request: Request) -> "_Cells | _Counts | _Pseudobulk":
+    if request.output == "pseudobulk":
+        return _Pseudobulk(loaded, plan)
+    return _Counts(loaded, plan, request.library_size) if request.output == "counts" else _Cells(loaded, plan)
 
 
 class _Cells:
@@ -135,6 +142,39 @@ def _blocks(folder: PartFolder, parts: list[Part], certainty: Certainty) -> Iter
         block = folder.read(part)
         certainty.totals.add_cells(part, block)
         yield block
+
+
+class _Counts:
+    """A file with a row for each predicted cell, as counts."""
+
+    def __init__(self, loaded: LoadedModel, plan: Plan, library_size: float | None):
+        check_has_counts(loaded, plan)
+        self._loaded, self._plan, self._means = loaded, plan, planned_means(loaded, plan)
+        self._library_size = library_size
+
+    def make(self, part: Part, progress: Progress) -> np.ndarray:
+        """Return [cells of the part + its populations, G + 1] float32; see :func:`predict_counts`."""
+        return predict_counts(
+            self._loaded, self._plan, part, means=self._means, progress=progress, library_size=self._library_size
+        )
+
+    def write(self, request: Request, folder: PartFolder, parts: list[Part], certainty: Certainty) -> None:
+        """Write the finished parts, and what is known of them."""
+        card = self._loaded.card
+        for part in parts:
+            populations = part.populations(self._plan.population)
+            pair = certainty.pairs.of_set[[part.sets[each.first_set] for each in populations]]
+            certainty.totals.add_sums(pair, folder.read(part)[part.num_cells :, :-1])
+        write_counts(
+            request.path,
+            self._plan,
+            (folder.read(part)[: part.num_cells, :-1] for part in parts),
+            library_size=np.concatenate([folder.read(part)[: part.num_cells, -1] for part in parts]),
+            genes=card.genes,
+            uns={"bionemo_scale": describe(card, {"checkpoint": str(self._loaded.path), **request.provenance})},
+            with_controls=request.with_controls,
+            finish=certainty.write,
+        )
 
 
 class _Pseudobulk:
