@@ -14,7 +14,7 @@ from bionemo.scale.eval.output.summary import InputFile, Summary
 from bionemo.scale.eval.page.embedding import CellFiles
 from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.files.text import read_json, read_yaml
-from bionemo.scale.types import FileLabels, InputError
+from bionemo.scale.types import FileLabels, InputError, from_plain
 
 
 _LABELS = ("model", "context", "perturbation")
@@ -137,11 +137,18 @@ def _read_run(folder: Path) -> RunFiles:
         return RunFiles(
             path=folder,
             config={"run": dict(config["run"]), "model": dict(config["model"])},
-            split=read_json(split) if split.is_file() else None,
+            split=_read_split(split) if split.is_file() else None,
             metrics=_read_metrics(folder / "metrics.csv"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: is no run folder of bionemo-scale-train ({error!r})") from error
+
+
+def _read_split(path: Path) -> dict[str, Any]:
+    """Return a resolved split, of which pages show the counts."""
+    split = from_plain(dict[str, Any], read_json(path), path.name)
+    from_plain(dict[str, dict[str, int]], split["counts"], "counts")
+    return split
 
 
 def _read_metrics(path: Path) -> dict[str, list[float | None]]:
