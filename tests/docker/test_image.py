@@ -92,7 +92,7 @@ def test_the_image_and_the_additions_are_all_the_package_needs():
     project = tomllib.loads((REPOSITORY / "sub-packages" / "bionemo-scale" / "pyproject.toml").read_text())["project"]
     needed = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
     # The last three come with anndata and NeMo-Run.
-    general = {"matplotlib", "pandas", "pyarrow", "pyyaml", "scipy", "tqdm", "h5py", "zarr", "fiddle"}
+    general = {"matplotlib", "pandas", "pyarrow", "pyyaml", "scipy", "h5py", "zarr", "fiddle"}
     # Only a bound on what newer releases of NeMo-Run need; that of the image does not.
     bounds = {"leptonai"}
     assert needed - bounds <= OF_THE_IMAGE | general | set(pinned(DOCKER / "additions.txt"))

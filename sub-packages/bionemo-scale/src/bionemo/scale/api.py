@@ -466,7 +466,7 @@ def evaluate(
     from bionemo.scale.eval.evaluate import TrainingData, split_mismatch
     from bionemo.scale.eval.evaluate import evaluate as evaluate_files
     from bionemo.scale.eval.output.results import check_out
-    from bionemo.scale.eval.progress import Progress
+    from bionemo.scale.eval.progress import ScoringProgress
     from bionemo.scale.eval.settings import EvaluateSettings, ScoringSettings
 
     check_out(Path(out))
@@ -478,7 +478,7 @@ def evaluate(
     if labels == FileLabels():
         labels = None
     labels_of = _labels_by_name(pred_labels, list(named), labels)
-    with Progress() as progress:
+    with ScoringProgress() as progress:
         predictions = {name: read_population(Path(path), labels=labels_of[name]) for name, path in named.items()}
         training = None
         if store is not None:

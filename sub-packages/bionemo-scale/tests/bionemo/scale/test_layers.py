@@ -24,9 +24,10 @@ EVERY_FILE = sorted(
 )
 
 MIDDLE = {"flow", "data", "model", "eval"}
-LEAVES = {"types", "files", "options"}
+LEAVES = {"types", "progress", "files", "options"}
 MAY_IMPORT = {
     "types": set(),
+    "progress": set(),
     "population": set(),
     "files": {"types"},
     "options": {"types", "files"},

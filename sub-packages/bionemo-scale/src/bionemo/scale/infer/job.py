@@ -3,14 +3,11 @@
 """One prediction, from settings to h5ad files, in this process or shared by the processes of a launcher."""
 
 import json
-import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TextIO
 
 import torch
-from tqdm import tqdm
 
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.infer.certainty.certainty import Certainty
@@ -24,9 +21,7 @@ from bionemo.scale.infer.predict import planned_means
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.infer.trained_model import LoadedModel, load_model
 from bionemo.scale.megatron.layout import model_parallel
-
-
-_LINE_SECONDS = 10
+from bionemo.scale.progress import Progress
 
 
 def infer(settings: InferSettings, stream: TextIO, *, part_cells: int = PART_CELLS) -> Timing:
@@ -60,9 +55,10 @@ def infer(settings: InferSettings, stream: TextIO, *, part_cells: int = PART_CEL
         if certainty is not None:
             stream.writelines(f"note: {line}\n" for line in plan.notes)
             stream.writelines(f"warning: {line}\n" for line in certainty.lines())
-        with _Progress(stream, num_own_cells(plan, part_cells) if is_first else 0, shown=is_first) as progress:
+        with Progress(stream, shown=is_first) as progress:
+            progress.begin("predict", num_own_cells(plan, part_cells), unit="cells")
             timing = write_predictions(
-                loaded, plan, _request(settings), certainty=certainty, progress=progress, part_cells=part_cells
+                loaded, plan, _request(settings), certainty=certainty, progress=progress.add, part_cells=part_cells
             )
         if certainty is not None:
             stream.writelines(f"warning: {line}\n" for line in certainty.lines_after())
@@ -98,34 +94,3 @@ def _summary(settings: InferSettings, loaded: LoadedModel, timing: Timing) -> st
     kept = f" ({timing.num_kept:,} kept from an interrupted run)" if timing.num_kept else ""
     lines.append(f"{settings.pred_path}: {total}{kept}, {timing.cells_per_second:,.0f} cells/s")
     return "\n".join(lines) + "\n"
-
-
-class _Progress:
-    """A bar on a terminal, a line every few seconds elsewhere."""
-
-    def __init__(self, stream: TextIO, total: int, *, shown: bool):
-        self._stream, self._total, self._shown, self._done = stream, total, shown, 0
-        self._bar: tqdm | None = None
-
-    def __enter__(self) -> Callable[[int], None]:
-        self._begin = self._said = time.monotonic()
-        if self._shown and self._stream.isatty():
-            self._bar = tqdm(total=self._total, file=self._stream, desc="predict", unit="cell")
-        return self.update
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def update(self, cells: int) -> None:
-        """Count cells of this process."""
-        self._done += cells
-        now = time.monotonic()
-        if self._bar is not None:
-            self._bar.update(cells)
-        elif self._shown and now - self._said > _LINE_SECONDS:
-            self._said = now
-            rate = self._done / (now - self._begin)
-            left = max(0.0, (self._total - self._done) / rate)
-            share = f"{self._done:,}/{self._total:,} cells of the first process"
-            self._stream.write(f"predict {share}  {rate:,.0f} cells/s  {left:.0f} s left\n")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bionemo.scale.eval.evaluate import Prepared, TrainingData
     from bionemo.scale.eval.metrics.intervals import Difference
     from bionemo.scale.eval.output.summary import Summary
-    from bionemo.scale.eval.progress import Progress
+    from bionemo.scale.eval.progress import ScoringProgress
 
 
 def parser() -> OptionParser:
@@ -47,13 +47,13 @@ def _evaluate(argv: Sequence[str] | None) -> None:
     settings = make_settings(EvaluateSettings, parser().parse_args(argv))
     # cell-eval's tables are small; more threads only fight the other processes of a node.
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
-    from bionemo.scale.eval.progress import Progress
+    from bionemo.scale.eval.progress import ScoringProgress
 
-    with Progress() as progress:
+    with ScoringProgress() as progress:
         _read_and_score(settings, progress)
 
 
-def _read_and_score(args: EvaluateSettings, progress: "Progress") -> None:
+def _read_and_score(args: EvaluateSettings, progress: "ScoringProgress") -> None:
     from bionemo.scale.eval.cells.read_population import read_population
     from bionemo.scale.eval.output.results import check_out
 
@@ -99,7 +99,7 @@ def _score(
     *,
     training: "TrainingData | None",
     options: ScoringSettings,
-    progress: "Progress",
+    progress: "ScoringProgress",
 ) -> None:
     from bionemo.scale.eval.evaluate import evaluate
 
@@ -199,7 +199,7 @@ def _open_store(path: Path) -> "TrainingData":
         )
 
 
-def _announce(progress: "Progress", prepared: "Prepared") -> None:
+def _announce(progress: "ScoringProgress", prepared: "Prepared") -> None:
     for note in prepared.notes:
         print(note if note.startswith("warning: ") else f"note: {note}", flush=True)
     progress.start(prepared.steps)

@@ -16,6 +16,7 @@ from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.options.fields import option, options_of
 from bionemo.scale.options.parser import OptionParser, given_fields, make_settings
 from bionemo.scale.options.settings import Settings
+from bionemo.scale.progress import Progress
 from bionemo.scale.run.command import next_step, run_command
 from bionemo.scale.types import InputError, ObsKeys
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from bionemo.scale.data.prepare.inspection import StoreInfo
     from bionemo.scale.data.prepare.preprocess import PrepareSummary
 
-_SECONDS_BETWEEN_LINES = 10.0
 _STATE_KEYS = ObsKeys(perturbation="gene", cell_type="cell_type", batch="gem_group")
 _STATE_CONTROL = "non-targeting"
 _INSTEAD = "instead of a conversion"
@@ -86,13 +86,13 @@ def _run(argv: Sequence[str] | None) -> None:
     if "out" not in options:
         raise InputError("expected --out, the folder to make, found none")
     start = time.perf_counter()
-    with _Bar() as bar:
+    with _Passes() as passes:
         if modes.merge:
-            lines = _merge(options, bar)
+            lines = _merge(options, passes)
         else:
             settings, warnings = _settings(options, modes.from_state)
             _warn(warnings)
-            lines = _scan(settings, bar) if modes.scan_only else _prepare(settings, bar)
+            lines = _scan(settings, passes) if modes.scan_only else _prepare(settings, passes)
     print("\n".join(lines))
     print(f"time      {time.perf_counter() - start:.1f} s")
     if not modes.scan_only:
@@ -108,19 +108,19 @@ def _inspect(modes: PrepareModes, options: dict[str, Any]) -> None:
     if modes.info:
         print("\n".join(_info_lines(describe_store(modes.info))))
         return
-    with _Bar() as bar:
-        num_cells = verify_store(modes.verify, bar)
+    with _Passes() as passes:
+        num_cells = verify_store(modes.verify, passes)
     print(f"{modes.verify}: whole, {num_cells} cells as they were written")
 
 
-def _merge(options: dict[str, Any], bar: "_Bar") -> list[str]:
+def _merge(options: dict[str, Any], passes: "_Passes") -> list[str]:
     from bionemo.scale.data.prepare.merge import merge_stores
 
     unused = [each.flag for each in options_of(PrepareSettings) if each.name in options and each.name not in _OF_MERGE]
     if unused:
         raise InputError(f"--merge: the stores say the rest; give no {unused[0]}")
     stores, overwrite = options.get("inputs", ()), options.get("overwrite", False)
-    done = merge_stores(stores, options["out"], split=options.get("split"), overwrite=overwrite, progress=bar)
+    done = merge_stores(stores, options["out"], split=options.get("split"), overwrite=overwrite, progress=passes)
     return [
         f"store     {done.out}, of {done.num_inputs} inputs in {len(stores)} stores",
         f"cells     {done.num_cells}",
@@ -131,17 +131,17 @@ def _merge(options: dict[str, Any], bar: "_Bar") -> list[str]:
     ]
 
 
-def _scan(settings: PrepareSettings, bar: "_Bar") -> list[str]:
+def _scan(settings: PrepareSettings, passes: "_Passes") -> list[str]:
     from bionemo.scale.data.prepare.preprocess import scan_only
 
-    scans = scan_only(settings, bar)
+    scans = scan_only(settings, passes)
     return [f"scanned   {scan.name}: {scan.num_cells} cells, {len(scan.genes)} genes, {scan.kind}" for scan in scans]
 
 
-def _prepare(settings: PrepareSettings, bar: "_Bar") -> list[str]:
+def _prepare(settings: PrepareSettings, passes: "_Passes") -> list[str]:
     from bionemo.scale.data.prepare.preprocess import prepare
 
-    summary = prepare(settings, bar)
+    summary = prepare(settings, passes)
     _warn(summary.warnings)
     return _summary_lines(summary)
 
@@ -164,47 +164,15 @@ def _settings(options: dict[str, Any], experiment: Path | None) -> tuple[Prepare
     return settings, state.warnings
 
 
-class _Bar:
-    """Progress of each pass: a bar on a terminal, a line with rate and time left every few seconds elsewhere."""
-
-    def __init__(self) -> None:
-        from tqdm import tqdm
-
-        self._tqdm = tqdm
-        self._stage = ""
-        self._bar: tqdm | None = None
-        self._is_terminal = sys.stderr.isatty()
-        self._done = self._skipped = 0
-        self._reported = self._started = time.monotonic()
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+class _Passes(Progress):
+    """Progress of the passes over the inputs."""
 
     def __call__(self, stage: str, count: int, total: int) -> None:
         """Count cells (or bytes) of a stage; the first call of one may be for work of an earlier run."""
-        if stage != self._stage:
-            self.__exit__()
-            self._stage, self._done, self._skipped = stage, 0, count
-            self._started = time.monotonic()
-            unit = "B" if stage == "checksums" else "cell"
-            options = dict(total=total or None, desc=stage, unit=unit, unit_scale=True)
-            self._bar = self._tqdm(**options) if self._is_terminal else None
-        self._done += count
-        if self._bar is not None:
-            self._bar.update(count)
-        elif time.monotonic() - self._reported > _SECONDS_BETWEEN_LINES:
-            self._reported = time.monotonic()
-            self._print_line(total)
-
-    def _print_line(self, total: int) -> None:
-        rate = (self._done - self._skipped) / max(time.monotonic() - self._started, 1e-3)
-        left = f", {(total - self._done) / rate:.0f} s left" if rate and total else ""
-        of_total = f" of {total}" if total else ""
-        print(f"{self._stage}: {self._done}{of_total}, {rate:.0f}/s{left}", file=sys.stderr, flush=True)
+        if stage != self._what:
+            self.begin(stage, total, unit="bytes" if stage == "checksums" else "cells", done=count)
+        else:
+            self.add(count)
 
 
 def _warn(lines: Sequence[str]) -> None:

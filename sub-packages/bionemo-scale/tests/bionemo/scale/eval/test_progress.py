@@ -5,12 +5,12 @@ import sys
 import time
 from contextlib import redirect_stderr
 
-from bionemo.scale.eval.progress import Progress
+from bionemo.scale.eval.progress import ScoringProgress
 
 
 def test_a_line_before_the_first_score_and_one_for_each():
     stream = io.StringIO()
-    with Progress(stream) as progress:
+    with ScoringProgress(stream) as progress:
         progress.start(2)
         progress.step("NK / mine")
         progress.step("NK / control")
@@ -23,7 +23,7 @@ def test_a_line_before_the_first_score_and_one_for_each():
 def test_whatever_takes_long_is_said_also_while_streams_are_redirected():
     stream = io.StringIO()
     with redirect_stderr(stream):
-        progress = Progress(silence=0.02)
+        progress = ScoringProgress(silence=0.02)
     with progress, redirect_stderr(io.StringIO()):
         progress.stage("reading real.h5ad")
         time.sleep(0.15)
@@ -33,7 +33,7 @@ def test_whatever_takes_long_is_said_also_while_streams_are_redirected():
 
 def test_short_work_says_nothing():
     stream = io.StringIO()
-    with Progress(stream) as progress:
+    with ScoringProgress(stream) as progress:
         progress.stage("reading real.h5ad")
     assert stream.getvalue() == ""
     assert sys.stderr is not stream

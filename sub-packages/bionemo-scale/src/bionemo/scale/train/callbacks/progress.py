@@ -16,10 +16,10 @@ import lightning.pytorch as pl
 import torch
 from megatron.core import parallel_state
 from torch import Tensor
-from tqdm import tqdm
 
 from bionemo.scale.data.sets.sampler import SetSampler
 from bionemo.scale.model.scale_model import ScaleModel
+from bionemo.scale.progress import Progress
 from bionemo.scale.train.callbacks.metrics_file import MetricsFile
 from bionemo.scale.train.callbacks.stopping import TrainingStopped
 from bionemo.scale.train.finetune.transfer import count_weights
@@ -145,7 +145,8 @@ class RunMonitor(pl.Callback):
         self._log_every, self._cells_per_step, self._stream = log_every, cells_per_step, stream
         self._train_terms: list[Tensor] = []
         self._val_terms: list[Tensor] = []
-        self._bar: tqdm | None = None
+        self._progress = Progress(stream, seconds=math.inf)
+        self._is_reporter = False
         self._lap = 0.0
         self._guard = LossGuard()
 
@@ -155,27 +156,20 @@ class RunMonitor(pl.Callback):
         (self._val_terms if step.forward_only else self._train_terms).append(terms)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the file and the bar where the run begins or resumes."""
+        """Open the file and count steps from where the run begins or resumes."""
         self._lap = time.perf_counter()
-        if not _is_reporter():
+        self._is_reporter = _is_reporter()
+        if not self._is_reporter:
             return
         self._file.open_at(trainer.global_step)
         print(describe_sets(trainer.datamodule.train_sampler), file=self._stream, flush=True)
-        self._bar = tqdm(
-            total=trainer.max_steps,
-            initial=trainer.global_step,
-            file=self._stream,
-            desc="train",
-            unit="step",
-            disable=not self._stream.isatty(),
-            dynamic_ncols=True,
-        )
+        self._progress.begin("step", trainer.max_steps, done=trainer.global_step)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         """Show progress; at every logged step write a row."""
         step = trainer.global_step
-        if self._bar is not None:
-            self._bar.update(1)
+        if self._is_reporter:
+            self._progress.add(1)
         if step % self._log_every and step != trainer.max_steps:
             return
         if not self._train_terms:
@@ -185,7 +179,7 @@ class RunMonitor(pl.Callback):
         rate = self._cells_per_step * len(self._train_terms) / (time.perf_counter() - self._lap)
         self._train_terms, self._lap = [], time.perf_counter()
         self._guard.check(terms[:, 0].tolist(), last_step=step, sets_of=lambda bad: sets_of_step(trainer, bad))
-        if self._bar is not None:
+        if self._is_reporter:
             self._report(trainer, step, means, rate)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -193,7 +187,7 @@ class RunMonitor(pl.Callback):
         terms, self._val_terms = self._val_terms, []
         # Validation is not training time.
         self._lap = time.perf_counter()
-        if self._bar is None or not terms:
+        if not self._is_reporter or not terms:
             return
         means = zip(TERMS, torch.stack(terms).mean(0).tolist(), strict=True)
         self._store(trainer, trainer.global_step, {f"val_{name}": value for name, value in means})
@@ -213,9 +207,8 @@ class RunMonitor(pl.Callback):
             ) from exception
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close the bar."""
-        if self._bar is not None:
-            self._bar.close()
+        """Leave the line of a terminal complete."""
+        self._progress.close()
 
     def _report(self, trainer: pl.Trainer, step: int, means: dict[str, float], rate: float) -> None:
         row = {
@@ -225,13 +218,7 @@ class RunMonitor(pl.Callback):
             "cells_per_second": rate,
         }
         self._store(trainer, step, row)
-        if self._stream.isatty():
-            self._bar.set_postfix_str(f"loss {means['loss']:.4f}, {rate:,.0f} cells/s")
-            return
-        left = (trainer.max_steps - step) * self._cells_per_step / rate
-        line = f"step {step}/{trainer.max_steps}  loss {means['loss']:.4f}  {rate:,.0f} cells/s  {left:.0f} s left"
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        self._progress.show(f"loss {means['loss']:.4f}, {rate:,.0f} cells/s")
 
     def _store(self, trainer: pl.Trainer, step: int, row: dict[str, float]) -> None:
         self._file.append({"step": step, **row})
