@@ -34,6 +34,7 @@ def save(model: MixedModel, path: Path) -> None:
     if features is not None:
         facts |= {"agents": list(features.names), "feature_width": features.width}
         vectors = {"features": features.vectors, "feature_centre": features.centre}
+    assert model.observed.cell_sd is not None, "a model is fitted to groups whose spread is known"
     # In memory first: on a full disk numpy would leave an open archive behind, which complains later.
     archive = io.BytesIO()
     np.savez(
@@ -101,7 +102,7 @@ def _check(model: MixedModel, path: Path) -> None:
     shapes = {
         "means": (observed.means.shape, (len(observed.groups), genes)),
         "counts": (observed.counts.shape, (len(observed.groups),)),
-        "cell_sd": (np.shape(observed.cell_sd), (genes,)),
+        "cell_sd": (() if observed.cell_sd is None else observed.cell_sd.shape, (genes,)),
         "theta": (model.theta.shape, (len(model.names),)),
         "strength_of_gene": (model.strength_of_gene.shape, (len(STRENGTHS), genes)),
     }

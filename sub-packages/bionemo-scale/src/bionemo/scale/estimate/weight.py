@@ -125,5 +125,6 @@ def _jackknife(cross: np.ndarray, difference: np.ndarray) -> float | None:
     num = len(cross)
     if num < 2:
         return None
-    left_out = [_ratio(a, b) for a, b in zip(cross.sum() - cross, difference.sum() - difference, strict=True)]
-    return math.sqrt((num - 1) / num * float(((left_out - np.mean(left_out)) ** 2).sum()))
+    others = zip(cross.sum() - cross, difference.sum() - difference, strict=True)
+    left_out = np.array([_ratio(a, b) for a, b in others])
+    return math.sqrt((num - 1) / num * float(((left_out - left_out.mean()) ** 2).sum()))

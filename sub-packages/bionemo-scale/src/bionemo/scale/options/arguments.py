@@ -45,7 +45,7 @@ def _is_empty(value: Any) -> bool:
 
 
 def _words(option: Option, value: Any) -> Iterator[str]:
-    parts = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+    parts = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
     if option.form == "words" and isinstance(parts, Mapping):
         parts = list(parts.values())
     entries = [str(entry) for entry in (parts if isinstance(parts, tuple | list) else [parts])]

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +37,7 @@ def option(
     limits: Limits | None = None,
     choices: Collection[str] = (),
     group: str = "",
+    part: str = "",
 ) -> Any:
     """Return a field with what its type, default and docstring do not say of the option.
 
@@ -48,8 +49,10 @@ def option(
         limits: Numbers that may be given.
         choices: Texts that may be given, where they are the keys of a table and no Literal.
         group: Heading of the option in help.
+        part: Group of a recipe that has the field.
     """
     own = {"flag": flag, "form": form, "metavar": metavar, "limits": limits, "choices": choices, "group": group}
+    own["part"] = part
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata=own)
     return dataclasses.field(default=default, metadata=own)
@@ -89,9 +92,13 @@ class Option:
         return self.default is REQUIRED
 
 
-@cache
 def options_of(settings_class: type) -> tuple[Option, ...]:
     """Return the options of a settings class, in the order of its fields."""
+    return _options_of(typing.cast(Hashable, settings_class))
+
+
+@cache
+def _options_of(settings_class: Any) -> tuple[Option, ...]:
     hints = typing.get_type_hints(settings_class)
     return tuple(_option(field, hints[field.name], settings_class) for field in dataclasses.fields(settings_class))
 

@@ -4,7 +4,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -68,13 +68,13 @@ class OptionParser(argparse.ArgumentParser):
             self._headings[group] = self.add_argument_group(group)
         return self._headings.get(group, self)
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Read a command line.
 
         Raises:
             InputError: An option is unknown, or a value is of the wrong kind.
         """
-        parsed, extra = self.parse_known_args(args, namespace)
+        parsed, extra = self.parse_known_args(None if args is None else list(args), namespace)
         for word in extra:
             if word.startswith("-"):
                 name = word.partition("=")[0]

@@ -4,7 +4,7 @@
 
 import json
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from bionemo.scale.options.fields import options_of
 from bionemo.scale.options.values import checked, known_fields
@@ -49,7 +49,7 @@ class Settings:
         given = known_fields(cls, fields)
         return {each.name: checked(each, given[each.name]) for each in options_of(cls) if each.name in given}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for option in options_of(type(self)):
             object.__setattr__(self, option.name, checked(option, getattr(self, option.name)))
         self.check()
@@ -63,4 +63,4 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values by field, as JSON or YAML keeps them."""
-        return json.loads(json.dumps(asdict(self), default=str))
+        return json.loads(json.dumps(asdict(cast(Any, self)), default=str))

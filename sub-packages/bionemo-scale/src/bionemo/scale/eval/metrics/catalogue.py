@@ -9,7 +9,7 @@ own.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -219,11 +219,11 @@ _PSEUDOBULK = ("r2", "paper_pds_l1", "paper_pds_l2", "paper_pds_cosine", "paper_
 _FOLD_CHANGES = ("paper_lfcspear",)
 
 
-def _theirs(column: str, formula: str, best: Best = "high", **fields) -> Metric:
+def _theirs(column: str, formula: str, best: Best = "high", **fields: Any) -> Metric:
     return Metric(**{"source": "cell-eval", "reads": "means", **fields}, column=column, formula=formula, best=best)
 
 
-def _ours(column: str, formula: str, best: Best = "high", **fields) -> Metric:
+def _ours(column: str, formula: str, best: Best = "high", **fields: Any) -> Metric:
     return Metric(source="ours", column=column, formula=formula, best=best, **fields)
 
 

@@ -30,18 +30,22 @@ def is_constant(means: Mapping[str, float | None]) -> bool:
 
 def ranked(names: Collection[str], metric: Metric, means: Means) -> list[str]:
     """Return the models that can be compared in a metric: those with a value, and with spread where that is read."""
-    return [
-        name
-        for name in names
-        if means[name].get(metric.column) is not None
-        and not (metric.reads in ("tests", "cells") and is_constant(means[name]))
-    ]
+    return list(_comparable(names, metric, means))
+
+
+def _comparable(names: Collection[str], metric: Metric, means: Means) -> dict[str, float]:
+    values = {}
+    for name in names:
+        value = means[name].get(metric.column)
+        if value is not None and not (metric.reads in ("tests", "cells") and is_constant(means[name])):
+            values[name] = value
+    return values
 
 
 def best_of(names: Collection[str], metric: Metric, means: Means) -> str | None:
     """Return the model with the best mean; ``None`` where none can be compared."""
-    known = ranked(names, metric, means)
-    return min(known, key=lambda name: loss(means[name][metric.column], metric.best), default=None)
+    values = _comparable(names, metric, means)
+    return min(values, key=lambda name: loss(values[name], metric.best), default=None)
 
 
 def marks(names: Collection[str], metric: Metric, means: Means, *, ceiling: str) -> dict[str, str]:
@@ -56,22 +60,25 @@ def marks(names: Collection[str], metric: Metric, means: Means, *, ceiling: str)
         means: Of all rows, the ceiling's among them where there is one.
         ceiling: Its name.
     """
-    known = ranked(names, metric, means) if metric.best != "none" else []
-    if not known:
+    values = _comparable(names, metric, means) if metric.best != "none" else {}
+    if not values:
         return {}
-    losses = {name: loss(round(means[name][metric.column], metric.digits), metric.best) for name in known}
+    losses = {name: loss(round(value, metric.digits), metric.best) for name, value in values.items()}
     least = min(losses.values())
-    best = [name for name in known if losses[name] == least and not _is_guess(metric, means[name])]
+    best = [
+        name
+        for name, value in values.items()
+        if losses[name] == least and not _is_guess(metric, value, means[name].get(metric.chance))
+    ]
     limit = means.get(ceiling, {}).get(metric.column)
     beyond = limit is not None and least < loss(round(limit, metric.digits), metric.best)
-    return {name: BEYOND if beyond or _is_too_good(metric, means[name]) else BEST for name in best}
+    return {name: BEYOND if beyond or _is_too_good(metric, values[name]) else BEST for name in best}
 
 
-def _is_too_good(metric: Metric, means: Mapping[str, float | None]) -> bool:
+def _is_too_good(metric: Metric, value: float) -> bool:
     """Whether an estimate is better than perfect."""
-    return metric.perfect is not None and loss(means[metric.column], metric.best) < loss(metric.perfect, metric.best)
+    return metric.perfect is not None and loss(value, metric.best) < loss(metric.perfect, metric.best)
 
 
-def _is_guess(metric: Metric, means: Mapping[str, float | None]) -> bool:
-    chance = means.get(metric.chance) if metric.chance else None
-    return chance is not None and round(means[metric.column], metric.digits) <= round(chance, metric.digits)
+def _is_guess(metric: Metric, value: float, chance: float | None) -> bool:
+    return chance is not None and round(value, metric.digits) <= round(chance, metric.digits)
