@@ -31,8 +31,9 @@ from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
 
-DATA_FIELDS = ("store", "set_size", "micro_batch_size", "accumulate", "weighting", "control_share", "num_workers")
-OPTIM_FIELDS = ("lr", "warmup_steps", "weight_decay")
+def _fields_of(part: str) -> tuple[str, ...]:
+    """Return the fields of a training run that belong to a group of a recipe; those of no other are the trainer's."""
+    return tuple(field.name for field in dataclasses.fields(TrainSettings) if field.metadata.get("part", "") == part)
 
 
 def _group(name: str, source: type, fields: tuple[str, ...] | None = None) -> type:
@@ -75,11 +76,6 @@ def _chosen_fields() -> tuple[str, ...]:
 
 
 _ARCHITECTURE = _group("_Architecture", ScaleModelConfig, _chosen_fields())
-_TRAINER_FIELDS = tuple(
-    field.name
-    for field in dataclasses.fields(TrainSettings)
-    if field.name not in (*DATA_FIELDS, *OPTIM_FIELDS, "size", "preset", "overrides")
-)
 
 Model = dataclasses.make_dataclass(
     "Model",
@@ -92,11 +88,11 @@ Model = dataclasses.make_dataclass(
 """A size, a preset, and every field of the network that a run may choose; ``None`` is as in the checkpoint that is
 fine-tuned."""
 Model.__module__ = __name__
-Data = _group("Data", TrainSettings, DATA_FIELDS)
+Data = _group("Data", TrainSettings, _fields_of("data"))
 """Where the cells are and how sets are drawn."""
-Optim = _group("Optim", TrainSettings, OPTIM_FIELDS)
+Optim = _group("Optim", TrainSettings, _fields_of("optim"))
 """AdamW and its schedule."""
-Trainer = _group("Trainer", TrainSettings, _TRAINER_FIELDS)
+Trainer = _group("Trainer", TrainSettings, _fields_of(""))
 """Length, layout, run folder and everything else."""
 Prepare = _group("Prepare", PrepareSettings)
 """One conversion."""

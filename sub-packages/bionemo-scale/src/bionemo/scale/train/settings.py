@@ -34,30 +34,30 @@ FREEZABLE = {
 class TrainSettings(Settings):
     """One training run."""
 
-    store: Path
+    store: Path = option(part="data")
     """Store that bionemo-scale-prepare wrote."""
     out: Path
     """Run folder."""
-    size: str | None = option("small", choices=SIZES)
+    size: str | None = option("small", choices=SIZES, part="model")
     """Size of the network; none is the network of the checkpoint that a run starts from."""
-    preset: str = option("default", choices=PRESETS)
+    preset: str = option("default", choices=PRESETS, part="model")
     """Settings besides the size: paper is the paper's equations as written, default what this package adds to them.
     Any other option goes before those of a preset."""
     max_steps: int = option(500, limits=COUNT)
     """Optimizer steps."""
     seed: int = option(0, limits=SEED)
     """Seed of weights and of the order of sets."""
-    set_size: int = option(32, limits=COUNT)
+    set_size: int = option(32, limits=COUNT, part="data")
     """Cells of a set."""
-    micro_batch_size: int = option(8, limits=COUNT)
+    micro_batch_size: int = option(8, limits=COUNT, part="data")
     """Sets that one process takes at once."""
-    accumulate: int = option(1, limits=COUNT)
+    accumulate: int = option(1, limits=COUNT, part="data")
     """Micro-batches of an optimizer step."""
-    lr: float = option(1e-3, limits=Limits(at_least=0))
+    lr: float = option(1e-3, limits=Limits(at_least=0), part="optim")
     """Highest learning rate."""
-    warmup_steps: int = option(50, limits=NOT_NEGATIVE)
+    warmup_steps: int = option(50, limits=NOT_NEGATIVE, part="optim")
     """Steps to reach it; at most a tenth of the run is used."""
-    weight_decay: float = option(0.01, limits=NOT_NEGATIVE)
+    weight_decay: float = option(0.01, limits=NOT_NEGATIVE, part="optim")
     """Weight decay of AdamW."""
     val_interval: int = option(100, limits=COUNT)
     """Steps between validations and checkpoints."""
@@ -71,9 +71,9 @@ class TrainSettings(Settings):
     """Train on while a checkpoint is written: on, off, auto (on where there is a GPU)."""
     wandb: str = option("", metavar="PROJECT")
     """Weights & Biases project to log to, beside metrics.csv and TensorBoard."""
-    weighting: Weighting = "tempered"
+    weighting: Weighting = option("tempered", part="data")
     """How often a group of cells is drawn."""
-    control_share: float = option(0.4, limits=Limits(at_least=0, below=1))
+    control_share: float = option(0.4, limits=Limits(at_least=0, below=1), part="data")
     """Share of the training sets that go from controls to other controls of their context."""
     folds: int | None = option(None, limits=Limits(at_least=2), metavar="K")
     """Measure the network's weight by K more networks, each trained without one of K parts of the training groups
@@ -95,7 +95,7 @@ class TrainSettings(Settings):
     """Parts of the network that keep the checkpoint's weights."""
     lora: int = option(0, limits=NOT_NEGATIVE, metavar="RANK")
     """Train the blocks by adapters of this rank instead of their own weights; 0 trains the weights."""
-    num_workers: int = option(0, limits=NOT_NEGATIVE)
+    num_workers: int = option(0, limits=NOT_NEGATIVE, part="data")
     """Data loading processes beside each training process."""
     devices: int = option(1, limits=COUNT)
     """Processes on each machine."""
@@ -109,7 +109,7 @@ class TrainSettings(Settings):
     """How numbers are kept and multiplied; fp8, fp8-current and mxfp8 on GPUs that have it."""
     spec: SpecName = "auto"
     """Layers of the blocks: local (torch), te (Transformer Engine), auto (te where it runs)."""
-    overrides: dict[str, Any] = option({}, flag="--set")
+    overrides: dict[str, Any] = option({}, flag="--set", part="model")
     """Any field of ScaleModelConfig; may be repeated."""
 
     @property
