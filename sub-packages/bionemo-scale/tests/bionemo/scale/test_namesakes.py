@@ -24,7 +24,6 @@ ELSEWHERE = {
     "data/prepare/settings.py": ("data/prepare/test_preprocess.py", "a settings class is tested by its command"),
     "data/store/manifest.py": ("data/store/test_reader.py", "a manifest is read with its store"),
     "data/store/shards.py": ("data/store/test_reader.py", "shards are read with their store"),
-    "estimate/covariance.py": ("estimate/test_mixed_model.py", "components are tested by the model they make"),
     "estimate/features.py": ("estimate/test_mixed_model.py", "vectors are tested by the model that uses them"),
     "estimate/labels.py": ("estimate/test_mixed_model.py", "label matrices are tested by the model they make"),
     "estimate/storage.py": ("estimate/test_mixed_model.py", "what was saved is compared with what is loaded"),
