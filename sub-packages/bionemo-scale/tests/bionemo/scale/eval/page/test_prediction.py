@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The page of predictions alone."""
+
+import base64
+import json
+import re
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from bionemo.scale.run.report import main
+
+
+def write(path, *, table=None, **varm):
+    """Two conditions of three genes, the second with the larger change."""
+    change = np.array([[0.1, 2.0], [0.0, -1.0], [0.2, 0.0]], dtype=np.float32)
+    arrays = {"change": change, "change_low": change - 0.5, "change_high": change + 0.5, **varm}
+    if table is None:
+        labels = {"cell_type": ["T", "<NK>"], "perturbation": ["A", "B"], "trained_contexts": [3, 0]}
+        table = pd.DataFrame({**labels, "is_trained_cell_type": [True, False], "warnings": ["", "few controls"]})
+        table.index = table.index.astype(str)
+    adata = ad.AnnData(
+        X=np.ones((2, 3), dtype=np.float32),
+        var=pd.DataFrame(index=["g1", "g2", "g3"]),
+        varm={name: values for name, values in arrays.items() if values is not None},
+        uns={"conditions": table, "bionemo_scale": {"warnings": "one\ntwo & three", "interval": "90 %"}},
+    )
+    adata.write_h5ad(path)
+    return path
+
+
+def test_what_the_page_says(tmp_path):
+    assert main([str(write(tmp_path / "screen.h5ad"))]) == 0
+    text = (tmp_path / "screen.html").read_text()
+    before = text.split('id="data"')[0]
+    for expected in (
+        "Predictions in screen.h5ad",
+        "The strongest predicted change is that of B in &lt;NK&gt; (2.24)",
+        # g1 and g2 of the second condition, none of the first.
+        "1 of 3 genes have a 90 % interval that leaves out 0 in the median pair, 2 at most",
+        "1 of 2 pairs have a perturbation that was never trained",
+        "1 of 2 pairs are of a cell type that was never trained",
+        "two &amp; three",
+        "few controls",
+    ):
+        assert expected in before, expected
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S).group(1))
+    first = data["genes"]["entries"][0]
+    assert (first["perturbation"], first["context"]) == ("B", "<NK>"), "the strongest first"
+    low = np.frombuffer(base64.b64decode(first["low"]), dtype="<f4")
+    np.testing.assert_allclose(low, [1.5, -1.5, -0.5])
+
+
+def test_predictions_without_intervals_say_so(tmp_path):
+    path = write(tmp_path / "screen.h5ad", change_low=None, change_high=None)
+    assert main([str(path), "--out", str(tmp_path / "page.html")]) == 0
+    assert "The file has no intervals" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ({"change": None}, "expected predictions of this version of bionemo-scale-infer"),
+        ({"change": np.full((3, 2), np.nan, dtype=np.float32)}, "expected numbers of shape (3, 2) in varm"),
+        (
+            {"table": pd.DataFrame({"x": ["1", "2"]}, index=["a", "b"])},
+            "expected rows with cell_type and perturbation",
+        ),
+    ],
+)
+def test_other_files_are_refused(tmp_path, capsys, damage, expected):
+    path = write(tmp_path / "screen.h5ad", **damage)
+    assert main([str(path)]) == 2
+    err = capsys.readouterr().err
+    assert expected in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "screen.html").exists()
+
+
+def test_the_prediction_is_not_replaced(tmp_path, capsys):
+    path = write(tmp_path / "screen.h5ad")
+    assert main([str(path), "--out", str(path)]) == 2
+    assert "would replace the input" in capsys.readouterr().err
