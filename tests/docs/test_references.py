@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bionemo.scale.crossval.settings import CrossvalSettings
 from bionemo.scale.data.features.settings import FeaturesSettings
 from bionemo.scale.data.folds.split_settings import SplitSettings
 from bionemo.scale.data.prepare.settings import PrepareSettings
@@ -31,7 +32,7 @@ PAGES = [
     REPOSITORY / "README.md",
     *(path for path in sorted((REPOSITORY / "docs").glob("*.md")) if path.name not in ("log.md", "commands.md")),
 ]
-COMMANDS = ("prepare", "features", "split", "train", "infer", "rank", "evaluate", "report")
+COMMANDS = ("prepare", "features", "split", "train", "infer", "rank", "evaluate", "crossval", "report")
 SETTINGS = (
     PrepareSettings,
     FeaturesSettings,
@@ -40,6 +41,7 @@ SETTINGS = (
     InferSettings,
     RankSettings,
     EvaluateSettings,
+    CrossvalSettings,
     ReportSettings,
     LaunchSettings,
 )

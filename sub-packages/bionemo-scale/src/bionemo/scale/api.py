@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The package in a notebook: what the four commands do, as functions.
+"""The package in a notebook: what the commands do, as functions.
 
     from bionemo.scale import api
 
@@ -32,13 +32,14 @@ from bionemo.scale.files.suggest import suggest
 from bionemo.scale.files.text import read_yaml
 from bionemo.scale.megatron.ranks import RANK_VARIABLES
 from bionemo.scale.options.arguments import arguments
-from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys, Split
+from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys
 
 
 if TYPE_CHECKING:
     import anndata
     import pandas as pd
 
+    from bionemo.scale.crossval.pooled import Pooled
     from bionemo.scale.data.features.build import FeaturesSummary
     from bionemo.scale.data.prepare.preprocess import PrepareSummary
     from bionemo.scale.eval.evaluate import Evaluation
@@ -52,6 +53,7 @@ __all__ = (
     "ObsKeys",
     "Predictor",
     "Run",
+    "crossval",
     "evaluate",
     "features",
     "infer",
@@ -461,13 +463,13 @@ def evaluate(
     # cell-eval's tables are small; more threads only fight the other processes of a node.
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
     from bionemo.scale.data.labels.agents import read_features
-    from bionemo.scale.data.store.reader import Store
     from bionemo.scale.eval.cells.read_population import read_population
-    from bionemo.scale.eval.evaluate import TrainingData, split_mismatch
     from bionemo.scale.eval.evaluate import evaluate as evaluate_files
+    from bionemo.scale.eval.evaluate import split_mismatch
     from bionemo.scale.eval.output.results import check_out
     from bionemo.scale.eval.progress import ScoringProgress
     from bionemo.scale.eval.settings import EvaluateSettings, ScoringSettings
+    from bionemo.scale.infer.training_data import training_data
 
     check_out(Path(out))
     values, features = options.pop("values", None), options.pop("perturbation_features", None)
@@ -482,11 +484,7 @@ def evaluate(
         predictions = {name: read_population(Path(path), labels=labels_of[name]) for name, path in named.items()}
         training = None
         if store is not None:
-            with Store.open(store) as opened:
-                means = opened.group_means(Split.TRAIN)
-                training = TrainingData(
-                    path=Path(store), card=opened.card, means=means, by_batch=opened.is_split_by_batch
-                )
+            training = training_data(store)
             problem = split_mismatch(training, predictions)
             if problem is not None:
                 raise InputError(problem)
@@ -502,6 +500,51 @@ def evaluate(
             announce=lambda prepared: progress.start(prepared.steps),
             progress=progress.step,
         )
+
+
+def crossval(
+    out: PathLike,
+    *,
+    leave_out: Literal["cell-type", "batch", "cell-type-and-batch", "condition", "perturbation"],
+    inputs: PathLike | Sequence[PathLike] = (),
+    store: PathLike | None = None,
+    prepare: Mapping[str, Any] | None = None,
+    train: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> "Pooled | None":
+    """Leave out each cell type, donor or perturbation of a screen in turn, and score what is predicted of it.
+
+    The data are prepared once. The same call continues: finished folds are not done again. Progress goes to standard
+    error.
+
+    Args:
+        out: Folder for the results.
+        leave_out: What is left out in turn.
+        inputs: h5ad file of the screen, or several; or give ``store``.
+        store: Store that :func:`prepare` made; a split of its own is not used.
+        prepare: Fields of :class:`bionemo.scale.data.prepare.settings.PrepareSettings` by name, for ``inputs``.
+        train: Fields of :class:`bionemo.scale.train.settings.TrainSettings` by name: max_steps, seed, ...
+        **options: Other fields of :class:`bionemo.scale.crossval.settings.CrossvalSettings`: folds, only, size,
+            no_network, network_alone, baselines, workers, fold, ...
+
+    Returns:
+        ``scores`` (one row per fold, model, cell type and perturbation), ``table``, ``models`` (means and
+        intervals over folds) and ``against_best_baseline``; ``None`` where a single ``fold`` was asked for.
+
+    Raises:
+        InputError: The input or the settings cannot be used.
+        RuntimeError: A fold ended without success.
+    """
+    from bionemo.scale.crossval.crossval import Crossval
+    from bionemo.scale.crossval.job import cross_validate
+    from bionemo.scale.crossval.settings import CrossvalSettings
+
+    files = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    settings = CrossvalSettings.make(out=out, leave_out=leave_out, inputs=tuple(files), store=store, **options)
+    if settings.on != "local" or settings.dryrun:
+        raise InputError("on and dryrun are options of the command: expected neither")
+    chosen = Crossval(settings=settings, prepare=dict(prepare or {}), train=dict(train or {}))
+    return cross_validate(chosen, lambda line: sys.stderr.write(f"{line}\n"))
 
 
 def _labels_by_name(

@@ -16,7 +16,8 @@ from bionemo.scale.recipes.steps import Step
 from bionemo.scale.types import InputError
 
 
-_TASK = "SLURM_ARRAY_TASK_ID"
+TASK = "SLURM_ARRAY_TASK_ID"
+"""Variable of the shell with the number of a task of a job array."""
 
 
 class ShellWord(str):
@@ -58,16 +59,16 @@ def _array(name: str, config: PrepareSettings, each: dict[str, tuple[str, ...]],
     own = "datasets" in each
     # The command of one file, without what differs from task to task.
     words = arguments(config, without=("inputs", "out", *(("datasets",) if own else ())))
-    dataset = (ShellWord(f'--dataset="${{datasets[{_TASK}]}}"'),) if own else ()
+    dataset = (ShellWord(f'--dataset="${{datasets[{TASK}]}}"'),) if own else ()
     return Step(
         name=name,
         command="prepare",
         # First: --scanned takes all words that follow it.
-        arguments=(ShellWord(f'"${{inputs[{_TASK}]}}"'), _numbered(config.out), *words, *dataset, *more),
+        arguments=(ShellWord(f'"${{inputs[{TASK}]}}"'), _numbered(config.out), *words, *dataset, *more),
         each=each,
     )
 
 
 def _numbered(out: Path) -> ShellWord:
     """Return the option that names a task's own folder under this one."""
-    return ShellWord(f"""--out={shlex.quote(str(out))}/"$(printf %05d "${_TASK}")\"""")
+    return ShellWord(f"""--out={shlex.quote(str(out))}/"$(printf %05d "${TASK}")\"""")

@@ -17,14 +17,13 @@ from bionemo.scale.eval.settings import EvaluateSettings, ScoringSettings, model
 from bionemo.scale.options.outputs import check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.command import run_command
-from bionemo.scale.types import FileLabels, InputError, Split
+from bionemo.scale.types import FileLabels, InputError
 
 
 if TYPE_CHECKING:
     from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
     from bionemo.scale.eval.cells.population_file import PopulationFile
     from bionemo.scale.eval.evaluate import Prepared, TrainingData
-    from bionemo.scale.eval.metrics.intervals import Difference
     from bionemo.scale.eval.output.summary import Summary
     from bionemo.scale.eval.progress import ScoringProgress
 
@@ -161,9 +160,10 @@ def _write_baselines(
 def _training(given: Path | None, predictions: "dict[str, PopulationFile]") -> "TrainingData | None":
     """Open the store the user names, or the one a prediction names where it is still there and fits."""
     from bionemo.scale.eval.evaluate import split_mismatch
+    from bionemo.scale.infer.training_data import training_data
 
     if given is not None:
-        training = _open_store(given)
+        training = training_data(given)
         problem = split_mismatch(training, predictions)
         if problem is not None:
             raise InputError(problem)
@@ -172,7 +172,7 @@ def _training(given: Path | None, predictions: "dict[str, PopulationFile]") -> "
     existing = [path for path in named if path.exists()]
     if not existing:
         return None
-    training = _open_store(existing[0])
+    training = training_data(existing[0])
     problem = split_mismatch(training, predictions)
     if problem is not None:
         print(f"note: {problem}: not used for baselines")
@@ -189,16 +189,6 @@ def _described(training: "TrainingData | None", features: Path, real: "Populatio
     return training.described(partial(read_features, features), real)
 
 
-def _open_store(path: Path) -> "TrainingData":
-    from bionemo.scale.data.store.reader import Store
-    from bionemo.scale.eval.evaluate import TrainingData
-
-    with Store.open(path) as store:
-        return TrainingData(
-            path=path, card=store.card, means=store.group_means(Split.TRAIN), by_batch=store.is_split_by_batch
-        )
-
-
 def _announce(progress: "ScoringProgress", prepared: "Prepared") -> None:
     for note in prepared.notes:
         print(note if note.startswith("warning: ") else f"note: {note}", flush=True)
@@ -206,6 +196,8 @@ def _announce(progress: "ScoringProgress", prepared: "Prepared") -> None:
 
 
 def _show(summary: "Summary", table: str, out: Path) -> None:
+    from bionemo.scale.eval.output.table import comparisons
+
     baselines = summary.baselines
     for name, count in baselines.fallback_cells.items():
         if count:
@@ -218,27 +210,9 @@ def _show(summary: "Summary", table: str, out: Path) -> None:
             print(f"note: {what}")
     print(f"\ncontrols: {summary.control_policy}; means over {summary.pairs} (cell type, perturbation) pairs")
     print(table)
-    for line in _against(summary.against_best_baseline):
+    for line in comparisons(summary.against_best_baseline, interval="95 % bootstrap intervals"):
         print(line)
     print(f"\nresults in {out}\nnext      bionemo-scale-report {shlex.quote(str(out))}")
-
-
-def _against(differences: "dict[str, dict[str, Difference]]") -> list[str]:
-    """Say for the headline metrics whether a model is better than the best baseline, beyond chance."""
-    from bionemo.scale.eval.metrics.catalogue import HEADLINE
-
-    lines = []
-    for model, difference in differences.items():
-        texts = [
-            f"{metric.name} {item.verdict} than {item.baseline} ({item.difference:+.{metric.digits}f}, "
-            f"{item.low:+.{metric.digits}f} to {item.high:+.{metric.digits}f})"
-            for metric in HEADLINE
-            if (item := difference.get(metric.column)) is not None
-        ]
-        if texts:
-            lines += [f"\n{model} against the best baseline of each column, 95 % bootstrap intervals:"]
-            lines += [f"  {text.replace('open than', 'not distinguishable from')}" for text in texts]
-    return lines
 
 
 if __name__ == "__main__":

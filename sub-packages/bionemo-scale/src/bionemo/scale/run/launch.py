@@ -5,24 +5,22 @@
 import argparse
 import shlex
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.size.sizes import SIZES
-from bionemo.scale.options.fields import Option, option, options_of
+from bionemo.scale.options.fields import option, options_of
 from bionemo.scale.options.limits import COUNT
-from bionemo.scale.options.parser import OptionParser, given_fields, make_settings
+from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.options.settings import Settings
-from bionemo.scale.options.values import column_flag
 from bionemo.scale.run.command import run_command
+from bionemo.scale.run.shared_options import add_commands, fields_of
 from bionemo.scale.train.settings import TrainSettings
-from bionemo.scale.types import ObsKeys
 
 
 if TYPE_CHECKING:
@@ -70,46 +68,25 @@ _COMMANDS: dict[str, tuple[type[Settings], tuple[str, ...]]] = {
     ),
     "evaluate": (
         EvaluateSettings,
-        ("pred", "real", "out", "store", "write_baselines", "keys", "control", "target_sum", "values"),
+        (
+            *("pred", "real", "out", "store", "write_baselines", "keys", "control", "target_sum", "values"),
+            # Predictions of this pipeline say themselves how their cells are labelled.
+            *(each.name for each in options_of(EvaluateSettings) if each.name.startswith("pred_")),
+        ),
     ),
 }
 """Settings of each step, and the fields that the pipeline decides."""
 
 
 def parser() -> OptionParser:
-    """Return the options of the script: its own, and those of the four commands.
-
-    An option of one command has its name there; where several commands have it, ``--COMMAND.NAME`` says which is
-    meant.
-    """
+    """Return the options of the script: its own, and those of the four commands."""
     options = OptionParser(
         LaunchSettings,
         prog="launch.py",
         description="Prepare, train, predict and score: four commands, each waiting for the one before.",
     )
-    own = [flag for each in options_of(LaunchSettings) for flag in _flags(each)]
-    counts = Counter([*own, *(flag for _, each in _options() for flag in _flags(each))])
-    for command, each in _options():
-
-        def names(flag: str, command: str = command) -> tuple[str, ...]:
-            full = f"--{command}.{flag.removeprefix('--')}"
-            return (flag, full) if counts[flag] == 1 else (full,)
-
-        group = f"options of bionemo-scale-{command}"
-        options.add_option(replace(each, group=group), dest=f"{command}.{each.name}", names=names)
+    add_commands(options, LaunchSettings, _COMMANDS)
     return options
-
-
-def _options() -> Iterator[tuple[str, Option]]:
-    for command, (settings_class, decided) in _COMMANDS.items():
-        for each in options_of(settings_class):
-            # Of an evaluation: predictions of this pipeline say themselves how their cells are labelled.
-            if each.name not in decided and not each.name.startswith("pred_"):
-                yield command, each
-
-
-def _flags(each: Option) -> list[str]:
-    return [column_flag(part) for part in vars(ObsKeys())] if each.form == "columns" else [each.flag]
 
 
 def main(argv: Sequence[str] | None = None, *, site: Path | None = None) -> int:
@@ -158,14 +135,8 @@ def pipeline_of(settings: LaunchSettings, given: argparse.Namespace) -> "Pipelin
         size=settings.size,
         infer_tasks=settings.infer_tasks,
         array=settings.array,
-        **{command: _given(command, given) for command in _COMMANDS},
+        **{command: fields_of(command, given, _COMMANDS) for command in _COMMANDS},
     )
-
-
-def _given(command: str, given: argparse.Namespace) -> dict[str, Any]:
-    start = f"{command}."
-    values = {name.removeprefix(start): value for name, value in vars(given).items() if name.startswith(start)}
-    return given_fields(_COMMANDS[command][0], values)
 
 
 def _describe(scheduled: "ScheduledStep", where: Where, site: "Site | None") -> str:

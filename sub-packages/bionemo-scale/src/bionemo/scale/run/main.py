@@ -22,6 +22,7 @@ COMMANDS = {
     "infer": "predict cells or mean expression",
     "rank": "order a virtual screen, or choose what to measure next",
     "evaluate": "score predictions beside simple methods",
+    "crossval": "leave out each cell type, donor or perturbation in turn: all of the above, and pooled scores",
     "report": "write one HTML page of a run and its scores",
 }
 """What each does, in the order in which they are used. A command's module has its name."""

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from bionemo.scale.crossval.settings import CrossvalSettings
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings, ReportSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.fields import Option, options_of
 from bionemo.scale.options.parser import OptionParser
-from bionemo.scale.run import evaluate, infer, prepare, report, train
+from bionemo.scale.run import crossval, evaluate, infer, prepare, report, train
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -23,6 +24,7 @@ COMMANDS: dict[str, tuple[OptionParser, tuple[type, ...]]] = {
     "evaluate": (evaluate.parser(), (EvaluateSettings,)),
     "report": (report.parser(), (ReportSettings,)),
     "train": (train.parser(), (TrainSettings, train.TrainModes)),
+    "crossval": (crossval.parser(), (CrossvalSettings,)),
 }
 
 
@@ -42,7 +44,7 @@ def test_options_of_the_first_version_are_there_with_their_defaults(name):
     parser, classes = COMMANDS[name]
     defaults = {each.flag: default(each) for settings_class in classes for each in options_of(settings_class)}
     typed = {flag for action in parser._actions for flag in (action.option_strings or [action.metavar])}
-    for flag, first in FIRST[name].items():
+    for flag, first in FIRST.get(name, {}).items():
         assert flag in typed, flag
         if flag in defaults:
             # "Nothing" has been written in several ways.

@@ -6,15 +6,18 @@ A rule names the labels whose values are left out one after the other, or dealt 
 cells are left out: controls are training data in every fold, as in every split.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from bionemo.scale.data.labels.split import Condition, ResolvedSplit
 from bionemo.scale.data.store.groups import GroupTable
+from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.suggest import suggest
+from bionemo.scale.files.text import parse_toml, read_text
 from bionemo.scale.types import Group, InputError, Split
 
 
@@ -42,7 +45,7 @@ class Fold:
 
 
 def make_folds(
-    groups: GroupTable, rule: Rule, *, num_folds: int | None = None, only: Collection[str] = (), seed: int = 0
+    groups: GroupTable, rule: Rule, *, num_folds: int | None = None, only: Sequence[str] = (), seed: int = 0
 ) -> tuple[Fold, ...]:
     """Return the folds of a store.
 
@@ -51,28 +54,57 @@ def make_folds(
         rule: What is left out.
         num_folds: Deal the values into so many folds, at random; conditions of each cell type are spread over all
             folds. ``None`` leaves out each value alone.
-        only: Names of the values that are left out; the others always train. Without any, all are.
+        only: Names of the values that are left out, which may stand with commas between them; the others always train.
+            Without any, all are left out.
         seed: Of the dealing.
 
     Raises:
         InputError: Fewer than two values, more folds than values, or an unknown name.
     """
     units = _units(groups, rule)
-    if len(units) < 2:
-        found = ", ".join(repr(name) for name in units) or "none"
-        raise InputError(f"--leave-out {rule}: expected at least two values with perturbed cells, found {found}")
-    for name in only:
-        if name not in units:
-            raise InputError(f"--only: no {rule} {name!r}; {suggest(name, units)}")
-    chosen = {name: unit for name, unit in units.items() if not only or name in set(only)}
+    wanted = settle_labels(only, units)
+    chosen = _named(units, wanted, rule, source="--only") if wanted else list(units.values())
     if num_folds is None:
-        return tuple(Fold(name=name, units=(unit,)) for name, unit in chosen.items())
+        names = {unit: name for name, unit in units.items()}
+        return tuple(Fold(name=names[unit], units=(unit,)) for unit in sorted(chosen))
     if num_folds > len(chosen):
         raise InputError(f"--folds must be at most {len(chosen)}, the values to leave out, found {num_folds}")
     return tuple(
-        Fold(name=f"fold-{number + 1}", units=units)
-        for number, units in enumerate(_deal(list(chosen.values()), num_folds, seed))
+        Fold(name=f"fold-{number + 1}", units=dealt) for number, dealt in enumerate(_deal(chosen, num_folds, seed))
     )
+
+
+def read_folds(path: Path, groups: GroupTable, rule: Rule) -> tuple[Fold, ...]:
+    """Return the folds that a file names.
+
+    Args:
+        path: TOML, a list of names for each fold: ``"first half" = ["IRF1", "JAK2"]``.
+        groups: Of the store.
+        rule: What the names are of.
+
+    Raises:
+        InputError: No such file, no such names, or a name that is in two folds.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: expected a file of folds, found none")
+    units, folds, seen = _units(groups, rule), [], dict[Unit, str]()
+    for name, members in parse_toml(read_text(path), source=str(path)).items():
+        if not isinstance(members, list) or not members:
+            raise InputError(f"{path}: {name!r}: expected a list of what the fold leaves out, found {members!r}")
+        folds.append(Fold(name=name, units=tuple(sorted(_named(units, members, rule, source=f"{path}: {name!r}")))))
+        for unit in folds[-1].units:
+            if seen.setdefault(unit, name) != name:
+                raise InputError(f"{path}: {' / '.join(unit)!r} is in both {seen[unit]!r} and {name!r}; keep one")
+    if not folds:
+        raise InputError(f'{path}: expected folds such as "first" = ["A", "B"], found none')
+    return tuple(folds)
+
+
+def _named(units: Mapping[str, Unit], names: Sequence[str], rule: Rule, *, source: str) -> list[Unit]:
+    for name in names:
+        if name not in units:
+            raise InputError(f"{source}: no {rule} {name!r}; {suggest(str(name), units)}")
+    return [units[name] for name in names]
 
 
 def fold_split(groups: GroupTable, rule: Rule, fold: Fold) -> ResolvedSplit:
@@ -95,17 +127,26 @@ def fold_split(groups: GroupTable, rule: Rule, fold: Fold) -> ResolvedSplit:
     return split
 
 
-def name_of(unit: Unit, rule: Rule, *, with_dataset: bool) -> str:
+def _units(groups: GroupTable, rule: Rule) -> dict[str, Unit]:
+    """Return the values that perturbed cells have, by name and sorted.
+
+    Raises:
+        InputError: There are fewer than two.
+    """
+    perturbed = (group for group in _labels(groups) if group.perturbation != groups.control)
+    several = len(groups.datasets) > 1
+    values = sorted({_unit(group, rule) for group in perturbed})
+    units = {_name(unit, rule, with_dataset=several): unit for unit in values}
+    if len(units) < 2:
+        found = ", ".join(repr(name) for name in units) or "none"
+        raise InputError(f"--leave-out {rule}: expected at least two values with perturbed cells, found {found}")
+    return units
+
+
+def _name(unit: Unit, rule: Rule, *, with_dataset: bool) -> str:
     """Return what a value is called; its data set is named where there are several."""
     fields = zip(LABELS[rule], unit, strict=True)
     return " / ".join(value for label, value in fields if with_dataset or label != "dataset")
-
-
-def _units(groups: GroupTable, rule: Rule) -> dict[str, Unit]:
-    """Return the values that perturbed cells have, by name and sorted."""
-    perturbed = (group for group in _labels(groups) if group.perturbation != groups.control)
-    several = len(groups.datasets) > 1
-    return {name_of(unit, rule, with_dataset=several): unit for unit in sorted({_unit(g, rule) for g in perturbed})}
 
 
 def _unit(group: Group, rule: Rule) -> Unit:

@@ -34,7 +34,7 @@ class Interval:
     low: float
     high: float
     unit: str
-    """What was drawn or left out: perturbation, context or batch."""
+    """What was drawn or left out: perturbation, context, batch or fold."""
     units: int
     """How many there are."""
 
@@ -49,6 +49,25 @@ class Difference:
     high: float
     verdict: str
     """better, worse, or open where the interval holds 0."""
+
+    @property
+    def note(self) -> str:
+        """What a line about it says after the interval."""
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldDifference(Difference):
+    """The same over the folds of a cross-validation."""
+
+    folds: int
+    ahead: int
+    """Folds in which the model is the better one."""
+
+    @property
+    def note(self) -> str:
+        """In how many folds the model is ahead."""
+        return f"; ahead in {self.ahead} of {self.folds} folds"
 
 
 class PairBootstrap:
@@ -94,7 +113,7 @@ class PairBootstrap:
             difference=float(both[metric].mean() - both["other"].mean()),
             low=low,
             high=high,
-            verdict=_verdict(low, high, metric),
+            verdict=verdict_of(low, high, metric),
         )
 
     def _means(self, frame: pl.DataFrame, column: str) -> np.ndarray:
@@ -111,7 +130,8 @@ def _quantiles(draws: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _verdict(low: float, high: float, metric: str) -> str:
+def verdict_of(low: float, high: float, metric: str) -> str:
+    """Say what an interval of a difference says of the model: better, worse, or open where it holds 0."""
     # A difference that tables print as 0 is none.
     low, high = (round(value, BY_COLUMN[metric].digits) for value in (low, high))
     if low <= 0 <= high:
@@ -196,16 +216,31 @@ def batch_intervals(
                 continue
             with np.errstate(invalid="ignore"):
                 means = np.sum([item.sums[metric] for item in mine], axis=0) / counts
-            interval = _jackknife(float(means[0]), means[1:][np.isfinite(means[1:])])
+            interval = _jackknife(float(means[0]), means[1:][np.isfinite(means[1:])], unit="batch")
             if interval is not None:
                 intervals.setdefault(model, {})[metric] = interval
     return intervals
 
 
-def _jackknife(mean: float, without: np.ndarray) -> Interval | None:
+def fold_interval(values: np.ndarray) -> Interval | None:
+    """Return Student's interval of a mean over folds; ``None`` for fewer than :data:`MIN_UNITS`.
+
+    Folds are what a cross-validation repeats. They share most of their training data, so that the interval says how
+    much folds differ, and is a little too short for other data.
+
+    Args:
+        values: [folds] float64.
+    """
+    if len(values) < MIN_UNITS:
+        return None
+    # The jackknife of a mean.
+    return _jackknife(float(values.mean()), (values.sum() - values) / (len(values) - 1), unit="fold")
+
+
+def _jackknife(mean: float, without: np.ndarray, *, unit: str) -> Interval | None:
     num = len(without)
     if num < MIN_UNITS or not np.isfinite(mean):
         return None
     error = np.sqrt((num - 1) / num * ((without - without.mean()) ** 2).sum())
     reach = float(stats.t.ppf((1 + COVERAGE) / 2, num - 1) * error)
-    return Interval(low=mean - reach, high=mean + reach, unit="batch", units=num)
+    return Interval(low=mean - reach, high=mean + reach, unit=unit, units=num)

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table a user reads first: one row per model, the paper's headline metrics, the best of each marked."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from bionemo.scale.eval.cell_eval.newest import PREFIX
 from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, Metric
+from bionemo.scale.eval.metrics.intervals import Difference
 from bionemo.scale.eval.metrics.ranking import BEST, BEYOND, CONSTANT, is_constant, marks
 from bionemo.scale.eval.output.summary import MetricSummary, Summary, why_unranked
 from bionemo.scale.eval.scores.task import CEILING
@@ -55,20 +56,22 @@ def render_table(
     *,
     ceiling: str = "",
     fallbacks: tuple[str, ...] = (),
+    over: str = "pairs",
 ) -> str:
-    """Render means over (context, perturbation) pairs as text.
+    """Render means over (context, perturbation) pairs, or over folds, as text.
 
     Args:
         summaries: Model to metric to its summary, rows in this order.
         columns: What to show.
         ceiling: Row of real cells, which are no model: it is never marked, and what is beyond it is marked as such.
         fallbacks: Baselines that only fell back: not ranked either, marked, and explained below the table.
+        over: What the means are over, in the plural.
 
     Returns:
         Lines without a final newline. Marks are those of :mod:`bionemo.scale.eval.metrics.ranking`, ``-`` is a column
-        without any value; footnotes explain marks and count the pairs that have no value.
+        without any value; footnotes explain marks and count the pairs or folds that have no value.
     """
-    notes = _footnotes(summaries, columns)
+    notes = _footnotes(summaries, columns, over)
     header = ["model", *(column.name + notes.get(column.name, ("", ""))[0] for column in columns)]
     cells = [[f"{name} {_FALLBACK}" if name in fallbacks else name] for name in summaries]
     means = {name: {column: item.mean for column, item in row.items()} for name, row in summaries.items()}
@@ -77,14 +80,39 @@ def render_table(
     for column in columns:
         for row, text in zip(cells, _column_cells(summaries, column, marked[column.column]), strict=True):
             row.append(text)
-    widths = [max(len(row[index]) for row in [header, *cells]) for index in range(len(header))]
-    lines = [_line(header, widths), "  ".join("-" * width for width in widths)]
-    lines += [_line(row, widths) for row in cells]
+    lines = in_columns(header, cells)
     lines += legend(columns, [mark for marks in marked.values() for mark in marks.values()])
     lines += _constant(columns, [name for name in competing if is_constant(means[name])])
     if fallbacks:
         lines.append(f"{_FALLBACK} {why_unranked(fallbacks)}")
     return "\n".join([*lines, *(f"{mark.strip()} {text}" for mark, text in notes.values())])
+
+
+def in_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table: the first column to the left, the others to the right."""
+    widths = [max(len(row[index]) for row in [header, *rows]) for index in range(len(header))]
+    return [_line(header, widths), "  ".join("-" * width for width in widths), *(_line(row, widths) for row in rows)]
+
+
+def comparisons(found: Mapping[str, Mapping[str, Difference]], *, interval: str) -> list[str]:
+    """Say for the headline metrics whether a model is better than the best baseline, beyond chance.
+
+    Args:
+        found: Model to column to its difference.
+        interval: What the intervals are, in the plural.
+    """
+    lines = []
+    for model, differences in found.items():
+        texts = [
+            f"{metric.name} {item.verdict} than {item.baseline} ({item.difference:+.{metric.digits}f}, "
+            f"{item.low:+.{metric.digits}f} to {item.high:+.{metric.digits}f}{item.note})"
+            for metric in HEADLINE
+            if (item := differences.get(metric.column)) is not None
+        ]
+        if texts:
+            lines += [f"\n{model} against the best baseline of each column, {interval}:"]
+            lines += [f"  {text.replace('open than', 'not distinguishable from')}" for text in texts]
+    return lines
 
 
 def legend(columns: tuple[Metric, ...], marked: Collection[str]) -> list[str]:
@@ -119,7 +147,7 @@ def _constant(columns: tuple[Metric, ...], names: list[str]) -> list[str]:
     return [f"constant cells (sd_ratio under {CONSTANT}), not ranked in {', '.join(spoilt)}: {', '.join(names)}"]
 
 
-def _line(row: list[str], widths: list[int]) -> str:
+def _line(row: Sequence[str], widths: list[int]) -> str:
     first, *rest = (
         text.ljust(width) if index == 0 else text.rjust(width)
         for index, (text, width) in enumerate(zip(row, widths, strict=True))
@@ -134,7 +162,7 @@ def _column_cells(summaries: Summaries, column: Metric, marked: Mapping[str, str
     ]
 
 
-def _footnotes(summaries: Summaries, columns: tuple[Metric, ...]) -> dict[str, tuple[str, str]]:
+def _footnotes(summaries: Summaries, columns: tuple[Metric, ...], over: str) -> dict[str, tuple[str, str]]:
     """Return column title to (mark, text) for columns in which some model lacks values."""
     notes: dict[str, tuple[str, str]] = {}
     for column in columns:
@@ -148,9 +176,9 @@ def _footnotes(summaries: Summaries, columns: tuple[Metric, ...]) -> dict[str, t
             continue
         total = max(item.n + item.undefined for item in values.values())
         if len(counts) == len(values) and len(set(counts.values())) == 1:
-            where = f"{next(iter(counts.values()))} of {total} pairs"
+            where = f"{next(iter(counts.values()))} of {total} {over}"
         else:
-            where = ", ".join(f"{name} {count}" for name, count in counts.items()) + f" of {total} pairs"
+            where = ", ".join(f"{name} {count}" for name, count in counts.items()) + f" of {total} {over}"
         mark = f"[{chr(ord('a') + len(notes))}]"
         why = dict.fromkeys(reason for item in values.values() for reason in item.why)
         notes[column.name] = (mark, f"{column.name} left out ({' / '.join(why) or 'no value'}): {where}")

@@ -83,9 +83,16 @@ class SplitPlan:
         return self._control_means[pool]
 
     def control_rows(self) -> np.ndarray:
-        """Return the store rows of all controls of the contexts (dataset and cell type) that are predicted."""
+        """Return the store rows of all controls of the contexts (dataset and cell type) that are predicted.
+
+        Where whole batches are left out, those of the same batches alone: a donor's change is counted from that
+        donor's controls, if it has any of the cell type.
+        """
         groups = self.store.groups
         predicted = sorted({item.group for item in self._sets})
+        if self.store.is_split_by_batch:
+            pools = sorted({self._matcher.pool(group) for group in predicted})
+            return np.unique(np.concatenate([self._matcher.pool_rows(pool) for pool in pools]))
         contexts = {(int(groups.dataset[i]), int(groups.cell_type[i])) for i in predicted}
         chosen = [
             groups.rows(i)

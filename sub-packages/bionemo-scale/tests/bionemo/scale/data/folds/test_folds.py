@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from bionemo.scale.data.folds.folds import LABELS, fold_split, make_folds
+from bionemo.scale.data.folds.folds import LABELS, fold_split, make_folds, read_folds
 from bionemo.scale.data.labels.split import Condition, parse_split, resolve_split
 from bionemo.scale.types import Group, InputError, Split
 
@@ -87,3 +87,28 @@ def test_a_fold_that_leaves_nothing_is_refused(groups):
     (everything,) = make_folds(groups, "perturbation", num_folds=1)
     with pytest.raises(InputError, match="fold 'fold-1': expected perturbed cells to train on, found none"):
         fold_split(groups, "perturbation", everything)
+
+
+def test_folds_of_a_file(groups, tmp_path):
+    path = tmp_path / "folds.toml"
+    path.write_text('one = ["A / p1", "B / p0"]\n"the other" = ["A / p0"]\n')
+    one, other = read_folds(path, groups, "condition")
+    assert (one.name, other.name) == ("one", "the other")
+    assert left_out(groups, "condition", one) == {Condition("d", "A", "p1"), Condition("d", "B", "p0")}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('one = ["A / p9"]', r"folds.toml: 'one': no condition 'A / p9'; .*'A / p0'"),
+        ('one = "A / p0"', "folds.toml: 'one': expected a list of what the fold leaves out, found 'A / p0'"),
+        ('one = ["A / p0"]\ntwo = ["A / p0"]', "folds.toml: 'd / A / p0' is in both 'one' and 'two'; keep one"),
+        ("", "folds.toml: expected folds such as"),
+    ],
+)
+def test_a_file_of_folds_that_cannot_be_used(text, message, groups, tmp_path):
+    (tmp_path / "folds.toml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_folds(tmp_path / "folds.toml", groups, "condition")
+    with pytest.raises(InputError, match="none.toml: expected a file of folds, found none"):
+        read_folds(tmp_path / "none.toml", groups, "condition")

@@ -1,0 +1,25 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What baselines learn from: the training split of a store."""
+
+import os
+from pathlib import Path
+
+from bionemo.scale.data.store.reader import Store
+from bionemo.scale.eval.evaluate import TrainingData
+from bionemo.scale.types import Split
+
+
+def training_data(path: str | os.PathLike[str]) -> TrainingData:
+    """Read the pseudobulks of a store's training split.
+
+    Raises:
+        InputError: The store cannot be used.
+    """
+    with Store.open(path) as store:
+        return TrainingData(
+            path=Path(path),
+            card=store.card,
+            means=store.group_means(Split.TRAIN),
+            by_batch=store.is_split_by_batch,
+        )

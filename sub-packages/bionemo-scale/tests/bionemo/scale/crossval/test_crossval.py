@@ -1,0 +1,146 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import pytest
+
+from bionemo.scale.crossval.crossval import NOTE, SCORES, Crossval
+from bionemo.scale.crossval.fold_run import network_steps
+from bionemo.scale.crossval.job import cluster_steps, cross_validate, make_store
+from bionemo.scale.crossval.settings import CrossvalSettings
+from bionemo.scale.run import crossval as command
+from bionemo.scale.types import InputError
+
+
+@pytest.fixture
+def make(screen, tmp_path):
+    """A cross-validation over the two batches of a small screen."""
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+
+    def make(train=None, prepare=None, **options) -> Crossval:
+        fields = dict(inputs=(tmp_path / "screen.h5ad",), out=tmp_path / "out", leave_out="batch", no_network=True)
+        return Crossval(
+            settings=CrossvalSettings.make(**{**fields, **options}), train=train or {}, prepare=prepare or {}
+        )
+
+    return make
+
+
+def silent(line):
+    pass
+
+
+def finish(crossval, number):
+    """Mark a fold as scored."""
+    (crossval.open_fold(number) / SCORES).mkdir()
+    (crossval.folders[number] / SCORES / "summary.json").write_text("{}")
+
+
+def test_the_store_is_prepared_once_and_folds_share_its_files(make):
+    crossval, said = make(), []
+    make_store(crossval, said.append)
+    assert said == ["preparing the store"]
+    folders = [crossval.open_fold(number) for number in range(2)]
+    inodes = {(folder / "store" / "perturbed-00000.lmdb").stat().st_ino for folder in (crossval.out, *folders)}
+    assert len(inodes) == 1 and [folder.name for folder in folders] == ["01 b0", "02 b1"]
+    make_store(make(), said.append)
+    assert said == ["preparing the store"]
+    with pytest.raises(
+        InputError, match="prepared.json: holds a store of other settings: expected num_hvg 2000, found 20"
+    ):
+        make_store(make(prepare={"num_hvg": 20}), silent)
+
+
+def test_a_fold_of_other_settings_is_not_taken_for_this_one(make):
+    crossval = make(no_network=False, train={"max_steps": 7})
+    make_store(crossval, silent)
+    assert not crossval.is_finished(0)
+    finish(crossval, 0)
+    assert crossval.is_finished(0) and not crossval.is_finished(1)
+    # Hardware makes no difference.
+    assert make(no_network=False, train={"max_steps": 7, "num_workers": 2}).is_finished(0)
+    with pytest.raises(
+        InputError, match=r"fold.json: holds a fold of other settings: expected max_steps 7, found 8; "
+    ):
+        make(no_network=False, train={"max_steps": 8}).is_finished(0)
+    with pytest.raises(InputError, match="expected training True, found False"):
+        make().is_finished(0)
+
+
+def test_the_command_of_a_fold_is_the_same_cross_validation(make):
+    crossval = make(
+        no_network=False, network_alone=True, train={"max_steps": 7, "folds": 4, "lr": 0.01}, only=("b0", "b1")
+    )
+    make_store(crossval, silent)
+    words = crossval.words(fold=2)
+    parsed = command.parser().parse_args(words)
+    again = Crossval(
+        settings=command.make_settings(CrossvalSettings, parsed),
+        **{name: command.fields_of(name, parsed, command.COMMANDS) for name in command.COMMANDS},
+    )
+    assert (again.settings.fold, again.settings.folds, again.store) == (2, None, crossval.store)
+    assert [again.description(fold) for fold in again.folds] == [crossval.description(fold) for fold in crossval.folds]
+    assert json.loads((crossval.open_fold(0) / NOTE).read_text()) == again.description(again.folds[0])
+
+
+def test_a_network_s_commands(make):
+    crossval = make(no_network=False, network_alone=True, size="tiny", train={"seed": 3})
+    make_store(crossval, silent)
+    steps = network_steps(crossval.folders[1], crossval)
+    assert [step.name for step in steps] == ["train", "infer", "infer", "evaluate"]
+    folder = str(crossval.folders[1])
+    assert f"{folder}/store" in steps[0].arguments and "tiny" in steps[0].arguments
+    assert steps[2].arguments[steps[2].arguments.index("--network-weight") + 1] == "1.0"
+    assert [word for word in steps[3].arguments if word in ("SCALE", "network alone")] == ["SCALE", "network alone"]
+
+
+def test_a_cluster_gets_a_task_for_each_fold_that_is_missing(make):
+    crossval = make(on="slurm", site="site.yaml", leave_out="condition")
+    make_store(crossval, silent)
+    finish(crossval, 1)
+    folds, together = (scheduled.step for scheduled in cluster_steps(crossval))
+    assert folds.each == {"folds": ("1", "3", "4", "5", "6")}
+    assert folds.arguments[-1] == '--fold="${folds[SLURM_ARRAY_TASK_ID]}"'
+    assert folds.arguments[:-1] == together.arguments and "slurm" not in together.arguments
+    many = make(on="slurm", site="site.yaml", no_network=False, train={"devices": 2})
+    with pytest.raises(
+        InputError, match="--on slurm: each fold is a job of one process, expected --devices 1, found 2"
+    ):
+        cluster_steps(many)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"store": "s"}, "expected h5ad files or --store, found both"),
+        ({"inputs": ()}, "expected h5ad files or --store, found none"),
+        ({"size": "tiny"}, "--size tiny goes with a network, found --no-network"),
+        ({"train": {"max_steps": 3}}, "--max-steps goes with a network, found --no-network"),
+        ({"no_network": False, "train": {"max_steps": 0}}, "--max-steps must be at least 1, found 0"),
+        ({"network_alone": True}, "expected one of --no-network and --network-alone, found both"),
+        (
+            {"inputs": (), "store": "s", "prepare": {"num_hvg": 3}},
+            "--hvg goes with h5ad files: a store is prepared already",
+        ),
+        (
+            {"leave_out": "donor"},
+            "--leave-out must be one of cell-type, batch, cell-type-and-batch, condition, perturbation",
+        ),
+        ({"folds": 1}, "--folds must be at least 2, found 1"),
+        ({"on": "slurm"}, "--on slurm and --site SITE.yaml go together"),
+        ({"workers": 2, "fold": 1}, "--fold runs one fold here"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options, message, make):
+    with pytest.raises(InputError, match=f"^{message}"):
+        make(**options)
+
+
+def test_refusals_that_need_the_data(make):
+    with pytest.raises(InputError, match="--fold must be at most 2, the number of folds, found 3"):
+        cross_validate(make(fold=3), silent)
+    with pytest.raises(InputError, match="--only: no batch 'b7'"):
+        cross_validate(make(only=("b7",)), silent)
+    nodes = {"num_nodes": 2, "devices": 1}
+    with pytest.raises(InputError, match="--num-nodes: a fold trains on one machine, found 2"):
+        cross_validate(make(no_network=False, train=nodes), silent)
