@@ -34,7 +34,8 @@ def parser() -> OptionParser:
         CrossvalSettings,
         prog="bionemo-scale-crossval",
         description="Leave out each cell type, donor or perturbation of a screen in turn: prepare once, then train, "
-        "predict and score each fold beside all classical methods, and put the scores together with intervals over folds.",
+        "predict and score each fold beside all classical methods, and put the scores together, with intervals "
+        "over folds.",
     )
     add_commands(options, CrossvalSettings, COMMANDS)
     return options
