@@ -1,0 +1,267 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Score SCALE, its network alone and every classical method on the tasks of tasks.toml; see README.md."""
+
+import argparse
+import json
+import subprocess
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+
+from bionemo.scale import api
+from bionemo.scale.crossval.fold_run import MODEL, NETWORK
+from bionemo.scale.crossval.pooled import Pooled
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, loss
+from bionemo.scale.eval.metrics.intervals import Difference
+from bionemo.scale.eval.output.summarise import compare_with_baselines
+from bionemo.scale.eval.scores.task import CEILING
+from bionemo.scale.files.provenance import versions_of
+from bionemo.scale.types import InputError, ObsKeys
+
+
+HERE = Path(__file__).parent
+COLUMNS = ("pearson_delta", "mse", "de_spearman_lfc_sig", "overlap_at_N", "discrimination_score_l1")
+RANKED = ("pearson_delta", "mse", "discrimination_score_l1")
+"""Columns whose ranks are averaged over tasks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A task of the file."""
+
+    name: str
+    role: str
+    file: str
+    leave_out: str
+    folds: list[list[str]]
+    genes: int = 0
+    keep: tuple[str, ...] = ()
+    context: str = "cell_type"
+    perturbation: str = "perturbation"
+    control: str = "control"
+
+
+def read_tasks(path: Path) -> list[Task]:
+    """Read the file of tasks."""
+    return [Task(name=name, **fields) for name, fields in tomllib.loads(path.read_text()).items()]
+
+
+def screen_of(task: Task, data: Path, out: Path) -> Path:
+    """Return the task's file, cut to the cell types that it uses."""
+    source = data / f"{task.file}.h5ad"
+    if not source.is_file():
+        raise InputError(f"{source}: expected the file of the task {task.name}, found none")
+    if not task.keep:
+        return source
+    path = out / f"{task.name}.h5ad"
+    if not path.exists():
+        cells = ad.read_h5ad(source)
+        cells[cells.obs["cell_type"].isin(task.keep)].copy().write_h5ad(path)
+    return path
+
+
+def left_out(task: Task, obs: Any) -> list[list[str]]:
+    """Return the names of what each fold leaves out, with words such as "even of rep_2" spelled out."""
+    names = sorted(set(obs[task.perturbation].astype(str)) - {task.control})
+    singles = {name for name in names if "+" not in name}
+    pairs = [name for name in names if "+" in name and set(name.split("+")) <= singles]
+    halves = {"even": names[0::2], "odd": names[1::2], "all": names}
+
+    def spelled(word: str) -> list[str]:
+        half, _, context = word.partition(" of ")
+        if half in halves and context:
+            return [f"{context} / {name}" for name in halves[half]]
+        return pairs if word == "pairs" else [word]
+
+    return [[name for word in fold for name in spelled(word)] for fold in task.folds]
+
+
+def write_folds(task: Task, screen: Path, path: Path) -> None:
+    """Write the file of folds."""
+    folds = left_out(task, ad.read_h5ad(screen, backed="r").obs)
+    text = "".join(
+        f"{json.dumps(fold[0] if len(fold) == 1 else f'fold {number + 1}')} = {json.dumps(fold)}\n"
+        for number, fold in enumerate(folds)
+    )
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def run_task(task: Task, options: argparse.Namespace) -> Pooled:
+    """Cross-validate; what is finished is read."""
+    kind = "methods" if options.no_network else f"{options.size}-{options.max_steps}-seed{options.seed}"
+    folder = options.out / task.name
+    folder.mkdir(parents=True, exist_ok=True)
+    screen, folds = screen_of(task, options.data, folder), folder / "folds.toml"
+    write_folds(task, screen, folds)
+    columns = ad.read_h5ad(screen, backed="r").obs.columns
+    network: dict[str, Any] = {"no_network": True}
+    if not options.no_network:
+        network = {
+            "size": options.size,
+            "network_alone": True,
+            "train": {"max_steps": options.max_steps, "seed": options.seed},
+        }
+    return api.crossval(
+        folder / kind,
+        inputs=screen,
+        leave_out=task.leave_out,
+        fold_file=folds,
+        workers=options.workers,
+        prepare={
+            "keys": ObsKeys(cell_type=task.context, perturbation=task.perturbation),
+            "controls": (task.control,),
+            "datasets": ("screen",),
+            "num_hvg": task.genes,
+            "library_size_key": "n_counts_full" if "n_counts_full" in columns else None,
+            "combination_separator": "+",
+        },
+        **network,
+    )
+
+
+def differences(pooled: Pooled) -> dict[str, dict[str, Difference]]:
+    """Return each model's difference from the best baseline: over folds, or over pairs where folds are too few."""
+    if pooled.against_best_baseline:
+        return pooled.against_best_baseline
+    models = pooled.folds[0].summary.names.models or ["mixed_model"]
+    return compare_with_baselines(pooled.scores.drop("fold"), models=models, baselines=pooled.rivals)
+
+
+def rows_of(pooled: Pooled) -> list[str]:
+    """Return the names of the rows of a table."""
+    return [name for name in pooled.models if name not in pooled.unranked_baselines]
+
+
+def task_lines(task: Task, pooled: Pooled) -> Iterator[str]:
+    """Yield the table of a task."""
+    pairs = sum(fold.summary.pairs for fold in pooled.folds)
+    weights = [f"{fold.network_weight:.2f}" for fold in pooled.folds if fold.network_weight is not None]
+    yield f"### {task.name}: {len(pooled.folds)} folds, {pairs} (cell type, perturbation) pairs"
+    yield ""
+    if weights:
+        yield f"Weight of the network in each fold: {', '.join(weights)}."
+        yield ""
+    yield f"| | {' | '.join(BY_COLUMN[column].name for column in COLUMNS)} | share of the ceiling's PDCorr |"
+    yield "| --- " * (len(COLUMNS) + 2) + "|"
+    ceiling = _mean(pooled, CEILING, "pearson_delta")
+    for name in rows_of(pooled):
+        corr = _mean(pooled, name, "pearson_delta")
+        share = "-" if not ceiling or corr is None else f"{corr / ceiling:.0%}"
+        yield f"| {name} | {' | '.join(_number(pooled, name, column) for column in COLUMNS)} | {share} |"
+    yield ""
+    for model, found in differences(pooled).items():
+        shown = [f"{BY_COLUMN[column].name} {_difference(found[column])}" for column in COLUMNS if column in found]
+        if shown:
+            yield f"{model} less the best other, 95 %: {'; '.join(shown)}."
+    yield ""
+
+
+def _mean(pooled: Pooled, name: str, column: str) -> float | None:
+    return pooled.models[name][column].mean if name in pooled.models else None
+
+
+def _number(pooled: Pooled, name: str, column: str) -> str:
+    mean = _mean(pooled, name, column)
+    return "-" if mean is None else f"{mean:.4g}" if column == "mse" else f"{mean:.3f}"
+
+
+def _difference(item: Difference) -> str:
+    return f"{item.difference:+.3g} ({item.low:+.3g} to {item.high:+.3g}) of {item.baseline}{item.note}"
+
+
+def rank_lines(role: str, found: Sequence[Pooled]) -> Iterator[str]:
+    """Yield the mean ranks over tasks, of the rows that every task has; the ceiling is no competitor."""
+    rows = [name for name in rows_of(found[0]) if name != CEILING and all(name in rows_of(each) for each in found)]
+    ranks = {column: _mean_ranks(rows, column, found) for column in RANKED}
+    yield f"### Mean ranks over {len(found)} tasks to {role}"
+    yield ""
+    yield f"| | {' | '.join(BY_COLUMN[column].name for column in RANKED)} | all |"
+    yield "| --- " * (len(RANKED) + 2) + "|"
+    overall = {name: np.nanmean([ranks[column].get(name, np.nan) for column in RANKED]) for name in rows}
+    for name in sorted(rows, key=overall.__getitem__):
+        cells = " | ".join(f"{ranks[column][name]:.1f}" if name in ranks[column] else "-" for column in RANKED)
+        yield f"| {name} | {cells} | {overall[name]:.1f} |"
+    yield ""
+
+
+def _mean_ranks(rows: Sequence[str], column: str, found: Sequence[Pooled]) -> dict[str, float]:
+    """Return the mean rank of each row over the tasks in which it has a value; ties share their ranks' mean."""
+    given: dict[str, list[float]] = {}
+    for pooled in found:
+        means = {name: _mean(pooled, name, column) for name in rows}
+        losses = {name: loss(mean, BY_COLUMN[column].best) for name, mean in means.items() if mean is not None}
+        values = np.array(list(losses.values()))
+        for name, value in losses.items():
+            given.setdefault(name, []).append(float((values < value).sum() + ((values == value).sum() + 1) / 2))
+    return {name: float(np.mean(each)) for name, each in given.items()}
+
+
+def table(tasks: Sequence[Task], found: Sequence[Pooled], options: argparse.Namespace) -> str:
+    """Return the page of results."""
+    versions = versions_of(("bionemo-scale", "cell-eval", "numpy", "scipy", "torch", "megatron-core"))
+    what = "classical methods" if options.no_network else f"{MODEL}, {NETWORK} and classical methods"
+    training = f" --size {options.size} --max-steps {options.max_steps} --seed {options.seed}"
+    lines = [
+        f"# Results: {what}",
+        "",
+        f"`run.py --data DATA --out OUT --tasks {','.join(task.name for task in tasks)}"
+        f"{' --no-network' if options.no_network else training}`",
+        "",
+        f"Commit {_commit()}; {', '.join(f'{name} {version}' for name, version in versions.items())}.",
+        "",
+    ]
+    for role in ("confirm", "choose"):
+        chosen = [(task, pooled) for task, pooled in zip(tasks, found, strict=True) if task.role == role]
+        if chosen:
+            lines += [f"## Tasks to {role}", "", *rank_lines(role, [pooled for _, pooled in chosen])]
+            lines += [line for task, pooled in chosen for line in task_lines(task, pooled)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _commit() -> str:
+    return subprocess.run(
+        ["git", "-C", HERE, "describe", "--always", "--dirty", "--exclude", "*"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+def _options() -> argparse.Namespace:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--data", type=Path, required=True, help="folder of the h5ad files that tasks.toml names")
+    options.add_argument("--out", type=Path, required=True, help="folder of the runs; the same command continues")
+    options.add_argument("--tasks", default="", help="names, with commas (default: all)")
+    options.add_argument("--no-network", action="store_true", help="classical methods alone")
+    options.add_argument("--size", default="small")
+    options.add_argument("--max-steps", type=int, default=400)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--workers", type=int, default=1)
+    options.add_argument("--write", type=Path, help="file of the results (default: they are printed)")
+    return options.parse_args()
+
+
+def main() -> None:
+    """Run the tasks one after the other, and write what is there after each."""
+    options = _options()
+    tasks = {task.name: task for task in read_tasks(HERE / "tasks.toml")}
+    chosen = [tasks[name] for name in options.tasks.split(",") if name] or list(tasks.values())
+    found: list[Pooled] = []
+    for task in chosen:
+        found.append(run_task(task, options))
+        text = table(chosen[: len(found)], found, options)
+        if options.write is not None:
+            options.write.write_text(text)
+    if options.write is None:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
