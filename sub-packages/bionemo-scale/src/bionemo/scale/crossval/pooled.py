@@ -23,7 +23,6 @@ from bionemo.scale.eval.scores.task import CEILING
 from bionemo.scale.files.provenance import versions_of
 from bionemo.scale.files.text import read_json
 from bionemo.scale.files.writing.atomic import atomic, write_text
-from bionemo.scale.infer.run_estimate import measured_weight
 from bionemo.scale.types import InputError
 
 
@@ -164,7 +163,13 @@ def read_fold(name: str, folder: Path) -> ScoredFold:
         raise InputError(
             f"{scores}: cannot be read as scores: {error!r}; remove it to score the fold again"
         ) from error
-    return ScoredFold(name=name, scores=table, summary=summary, network_weight=measured_weight(folder / RUN))
+    weight = None
+    if (folder / RUN).is_dir():
+        # It brings Megatron along, which takes seconds.
+        from bionemo.scale.infer.run_estimate import measured_weight
+
+        weight = measured_weight(folder / RUN)
+    return ScoredFold(name=name, scores=table, summary=summary, network_weight=weight)
 
 
 def pool(folds: Sequence[ScoredFold]) -> Pooled:
