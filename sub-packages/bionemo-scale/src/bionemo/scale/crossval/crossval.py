@@ -4,7 +4,8 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +18,10 @@ from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.manifest import Manifest, read_manifest
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.names import file_name
+from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.files.text import read_json
 from bionemo.scale.files.writing.atomic import write_text
+from bionemo.scale.files.writing.folder import new_folder
 from bionemo.scale.options.arguments import arguments, arguments_of
 from bionemo.scale.options.fields import options_of, path_options
 from bionemo.scale.recipes.defaults import train_settings
@@ -32,7 +35,7 @@ PREPARED = "prepared.json"
 """In the folder of the results: what the store was made of."""
 STORE, RUN, PREDICTED, SCORES = "store", "run", "predicted", "scores"
 """Folders of a fold."""
-_ELSEWHERE = ("store", "out")
+_ELSEWHERE = ("store", "out", "perturbation_features")
 _HARDWARE = (
     *("devices", "num_nodes", "tensor_parallel", "pipeline_parallel", "num_workers"),
     *("log_interval", "wandb", "async_checkpoints", "keep_best", "keep_last"),
@@ -106,7 +109,9 @@ class Crossval:
         Raises:
             InputError: A setting is not possible.
         """
-        return train_settings(self.settings.size, store=store, out=out, **self._train)
+        features = self.settings.perturbation_features
+        chosen = self._train if features is None else {**self._train, "perturbation_features": features.resolve()}
+        return train_settings(self.settings.size, store=store, out=out, **chosen)
 
     @cached_property
     def _train(self) -> dict[str, Any]:
@@ -123,11 +128,13 @@ class Crossval:
         if not chosen.no_network:
             fields = self.training(Path(STORE), Path(RUN)).as_dict()
             training = {name: value for name, value in fields.items() if name not in (*_ELSEWHERE, *_HARDWARE)}
+        features = chosen.perturbation_features
         return {
             "data": identity,
             "leave_out": chosen.leave_out,
             "left_out": [list(unit) for unit in fold.units],
             "training": training,
+            "features": None if features is None else hash_file(features),
             "network_alone": chosen.network_alone,
             "baselines": None if chosen.baselines is None else list(chosen.baselines),
         }
@@ -165,8 +172,9 @@ class Crossval:
             changes: Fields of the settings that are others.
         """
         here = {"inputs": (), "store": self.store, "out": self.out, "workers": 1, "on": "local", "site": None}
-        if self.settings.fold_file is not None:
-            here["fold_file"] = self.settings.fold_file.resolve()
+        for name in ("fold_file", "perturbation_features"):
+            path = getattr(self.settings, name)
+            here[name] = None if path is None else path.resolve()
         chosen = dataclasses.replace(self.settings, **{**here, "dryrun": False, **changes})
         # An option that both have is the training's under a longer name.
         own = {each.flag for each in options_of(CrossvalSettings)}
@@ -174,8 +182,9 @@ class Crossval:
         return [*arguments(chosen), *(f"--train.{word[2:]}" if word in own else word for word in training)]
 
 
-def keep_preparation(crossval: Crossval) -> bool:
-    """Note what the store is made of, and return whether it is there.
+@contextmanager
+def noted_preparation(crossval: Crossval) -> Iterator[bool]:
+    """Note what the store is made of, and give whether it is there; what is refused in the body leaves nothing.
 
     Raises:
         InputError: The folder holds the store of another preparation.
@@ -184,17 +193,22 @@ def keep_preparation(crossval: Crossval) -> bool:
     files = [(str(path), path.stat()) for path in conversion.inputs if path.exists()]
     described = {name: value for name, value in conversion.as_dict().items() if name not in ("workers", "overwrite")}
     described["inputs"] = [[path, status.st_size, status.st_mtime_ns] for path, status in files]
-    there = crossval.store.exists()
-    if there and not (crossval.out / PREPARED).exists():
+    note, is_there = crossval.out / PREPARED, crossval.store.exists()
+    if is_there and not note.exists():
         raise InputError(
             f"{crossval.store}: expected a store of this cross-validation, found another; choose another --out"
         )
-    if there:
-        _keep(crossval.out / PREPARED, described, what="a store")
-    else:
-        crossval.out.mkdir(parents=True, exist_ok=True)
-        write_text(crossval.out / PREPARED, json.dumps(described, indent=1) + "\n")
-    return there
+    with new_folder(crossval.out):
+        if is_there:
+            _keep(note, described, what="a store")
+        else:
+            write_text(note, json.dumps(described, indent=1) + "\n")
+        try:
+            yield is_there
+        except InputError:
+            if not is_there:
+                note.unlink()
+            raise
 
 
 def _keep(path: Path, description: Mapping[str, Any], *, what: str) -> None:

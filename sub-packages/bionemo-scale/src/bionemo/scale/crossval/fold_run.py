@@ -93,6 +93,7 @@ def network_steps(folder: Path, crossval: Crossval) -> list[Step]:
         real=predictions[MODEL].real_path,
         out=folder / SCORES,
         store=training.store,
+        perturbation_features=training.perturbation_features,
         baselines=crossval.settings.baselines,
     )
     return [train_step(training), *map(infer_step, predictions.values()), evaluate_step(scores)]
@@ -175,6 +176,7 @@ def _score_methods(folder: Path, crossval: Crossval) -> None:
     from bionemo.scale.megatron import cpu
 
     cpu.install()
+    from bionemo.scale.data.labels.agents import read_features
     from bionemo.scale.data.store.reader import Store
     from bionemo.scale.eval.cells.read_population import read_population
     from bionemo.scale.eval.evaluate import evaluate
@@ -187,10 +189,14 @@ def _score_methods(folder: Path, crossval: Crossval) -> None:
         real.parent.mkdir(exist_ok=True)
         plan = SplitPlan(store, Split.TEST, set_size=32, seed=0)
         write_real(plan, real, provenance={"store": store.path, "split": Split.TEST.value})
+    measured, training = read_population(real), training_data(folder / STORE)
+    features = crossval.settings.perturbation_features
+    if features is not None:
+        training = training.described(partial(read_features, features), measured)
     evaluate(
-        real=read_population(real),
+        real=measured,
         predictions={},
         out=folder / SCORES,
-        training=training_data(folder / STORE),
+        training=training,
         options=ScoringSettings(baselines=crossval.settings.baselines),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 
-from bionemo.scale.crossval.crossval import Crossval, keep_preparation
+from bionemo.scale.crossval.crossval import Crossval, noted_preparation
 from bionemo.scale.crossval.fold_run import Processes, run_fold
 from bionemo.scale.crossval.pooled import Pooled, pool, read_folds, write_pooled
 from bionemo.scale.data.prepare.preprocess import prepare
@@ -52,19 +52,25 @@ def make_store(crossval: Crossval, say: Say) -> None:
     Raises:
         InputError: Naming what is wrong.
     """
-    if crossval.settings.store is None and not keep_preparation(crossval):
-        say("preparing the store")
-        done = prepare(crossval.conversion())
-        for line in done.warnings:
-            say(f"warning: {line}")
-        if done.num_genes < done.num_genes_found:
-            say(
-                f"note: {done.num_genes} of {done.num_genes_found} genes were chosen once, from all cells, those that "
-                "folds leave out too; --hvg 0 keeps all genes"
-            )
+    if crossval.settings.store is None:
+        with noted_preparation(crossval) as is_there:
+            if not is_there:
+                _prepare(crossval, say)
     if not crossval.settings.no_network:
         _check_training(crossval)
     _ = crossval.folds
+
+
+def _prepare(crossval: Crossval, say: Say) -> None:
+    say("preparing the store")
+    done = prepare(crossval.conversion())
+    for line in done.warnings:
+        say(f"warning: {line}")
+    if done.num_genes < done.num_genes_found:
+        say(
+            f"note: {done.num_genes} of {done.num_genes_found} genes were chosen once, from all cells, those that "
+            "folds leave out too; --hvg 0 keeps all genes"
+        )
 
 
 def run_folds(crossval: Crossval, numbers: Sequence[int], say: Say) -> None:

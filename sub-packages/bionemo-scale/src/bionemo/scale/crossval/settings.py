@@ -48,6 +48,9 @@ class CrossvalSettings(Settings):
     estimate."""
     baselines: tuple[str, ...] | None = option(None, form="labels", metavar="NAME,NAME")
     """Classical methods to score (default: all; docs/evaluation.md defines them)."""
+    perturbation_features: Path | None = None
+    """One vector per perturbation, for the network and for the classical methods that use them: .csv, .tsv or
+    .parquet, names first."""
     size: str | None = option(None, choices=SIZES)
     """Size of the network, which has defaults of its own (default: small, or the network of --from-checkpoint)."""
     on: Literal["local", "slurm"] = option("local", group=_PLACE)

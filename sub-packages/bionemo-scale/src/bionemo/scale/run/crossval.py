@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Commands = {
     "prepare": (PrepareSettings, ("inputs", "out", "split", "scanned", "overwrite")),
-    "train": (TrainSettings, ("store", "out", "size", "blind", "fold")),
+    "train": (TrainSettings, ("store", "out", "size", "blind", "fold", "perturbation_features")),
 }
 """Settings of the steps whose options are the user's, and the fields that are not."""
 EXIT_CONTINUE = 75

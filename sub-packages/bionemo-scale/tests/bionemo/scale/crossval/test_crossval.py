@@ -136,6 +136,25 @@ def test_what_does_not_go_together_is_refused(options, message, make):
         make(**options)
 
 
+def test_input_that_cannot_be_prepared_leaves_nothing(make, tmp_path):
+    with pytest.raises(InputError, match="none.h5ad: no such file"):
+        make_store(make(inputs=(tmp_path / "none.h5ad",)), silent)
+    assert not (tmp_path / "out").exists()
+
+
+def test_vectors_are_part_of_what_a_fold_is(make, tmp_path):
+    vectors = tmp_path / "vectors.csv"
+    vectors.write_text("name,x\np0,1\n")
+    crossval = make(no_network=False, perturbation_features=vectors)
+    make_store(crossval, silent)
+    finish(crossval, 0)
+    steps = network_steps(crossval.folders[0], crossval)
+    assert [str(vectors) in step.arguments for step in steps] == [True, False, True]
+    vectors.write_text("name,x\np0,2\n")
+    with pytest.raises(InputError, match="expected features '"):
+        crossval.is_finished(0)
+
+
 def test_refusals_that_need_the_data(make):
     with pytest.raises(InputError, match="--fold must be at most 2, the number of folds, found 3"):
         cross_validate(make(fold=3), silent)
