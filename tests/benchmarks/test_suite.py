@@ -52,4 +52,4 @@ def test_words_for_several_names(suite, folds, expected):
 def test_ties_share_the_mean_of_their_ranks(suite):
     means = {"a": 1.0, "b": 1.0, "c": 0.5, "d": None}
     found = SimpleNamespace(models={name: {"mse": SimpleNamespace(mean=mean)} for name, mean in means.items()})
-    assert suite._mean_ranks(list(means), "mse", [found]) == {"a": 2.5, "b": 2.5, "c": 1.0}
+    assert suite.mean_ranks(list(means), "mse", [found]) == {"a": 2.5, "b": 2.5, "c": 1.0, "d": 4.0}

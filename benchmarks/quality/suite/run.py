@@ -5,6 +5,7 @@
 import argparse
 import json
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
+from scipy import stats
 
 from bionemo.scale import api
 from bionemo.scale.crossval.fold_run import MODEL, NETWORK
@@ -44,6 +46,7 @@ class Task:
     keep: tuple[str, ...] = ()
     context: str = "cell_type"
     perturbation: str = "perturbation"
+    batch: str = "batch"
     control: str = "control"
 
 
@@ -115,7 +118,7 @@ def run_task(task: Task, options: argparse.Namespace) -> Pooled:
         fold_file=folds,
         workers=options.workers,
         prepare={
-            "keys": ObsKeys(cell_type=task.context, perturbation=task.perturbation),
+            "keys": ObsKeys(cell_type=task.context, perturbation=task.perturbation, batch=task.batch),
             "controls": (task.control,),
             "datasets": ("screen",),
             "num_hvg": task.genes,
@@ -177,30 +180,28 @@ def _difference(item: Difference) -> str:
 
 
 def rank_lines(role: str, found: Sequence[Pooled]) -> Iterator[str]:
-    """Yield the mean ranks over tasks, of the rows that every task has; the ceiling is no competitor."""
-    rows = [name for name in rows_of(found[0]) if name != CEILING and all(name in rows_of(each) for each in found)]
-    ranks = {column: _mean_ranks(rows, column, found) for column in RANKED}
+    """Yield the mean ranks over tasks, the ceiling left out; methods that fell back count as what they predict."""
+    rows = [name for name in found[0].models if name != CEILING]
+    ranks = {column: mean_ranks(rows, column, found) for column in RANKED}
     yield f"### Mean ranks over {len(found)} tasks to {role}"
     yield ""
     yield f"| | {' | '.join(BY_COLUMN[column].name for column in RANKED)} | all |"
     yield "| --- " * (len(RANKED) + 2) + "|"
-    overall = {name: np.nanmean([ranks[column].get(name, np.nan) for column in RANKED]) for name in rows}
+    overall = {name: np.mean([each[name] for each in ranks.values()]) for name in rows}
     for name in sorted(rows, key=overall.__getitem__):
-        cells = " | ".join(f"{ranks[column][name]:.1f}" if name in ranks[column] else "-" for column in RANKED)
-        yield f"| {name} | {cells} | {overall[name]:.1f} |"
+        yield f"| {name} | {' | '.join(f'{ranks[column][name]:.1f}' for column in RANKED)} | {overall[name]:.1f} |"
     yield ""
 
 
-def _mean_ranks(rows: Sequence[str], column: str, found: Sequence[Pooled]) -> dict[str, float]:
-    """Return the mean rank of each row over the tasks in which it has a value; ties share their ranks' mean."""
-    given: dict[str, list[float]] = {}
+def mean_ranks(rows: Sequence[str], column: str, found: Sequence[Pooled]) -> dict[str, float]:
+    """Return the mean rank of each row over tasks; ties share the mean of their ranks, no value is the last place."""
+    given = []
     for pooled in found:
-        means = {name: _mean(pooled, name, column) for name in rows}
-        losses = {name: loss(mean, BY_COLUMN[column].best) for name, mean in means.items() if mean is not None}
-        values = np.array(list(losses.values()))
-        for name, value in losses.items():
-            given.setdefault(name, []).append(float((values < value).sum() + ((values == value).sum() + 1) / 2))
-    return {name: float(np.mean(each)) for name, each in given.items()}
+        means = [_mean(pooled, name, column) for name in rows]
+        if any(mean is not None for mean in means):
+            losses = [np.inf if mean is None else loss(mean, BY_COLUMN[column].best) for mean in means]
+            given.append(stats.rankdata(losses))
+    return dict(zip(rows, np.mean(given, axis=0).tolist(), strict=True)) if given else dict.fromkeys(rows, np.nan)
 
 
 def table(tasks: Sequence[Task], found: Sequence[Pooled], options: argparse.Namespace) -> str:
@@ -264,4 +265,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as refusal:
+        sys.exit(f"error: {refusal}")
