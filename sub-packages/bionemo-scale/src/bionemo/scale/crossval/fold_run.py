@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from bionemo.scale.crossval.crossval import PREDICTED, RUN, SCORES, STORE, Crossval
+from bionemo.scale.crossval.stopped import FoldStopped
 from bionemo.scale.eval.settings import EvaluateSettings, ScoringSettings
 from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.infer.settings import InferSettings
@@ -27,14 +28,6 @@ LOG = "log.txt"
 _REFUSED = 2
 _ENDINGS = (signal.SIGTERM, signal.SIGUSR1)
 """Signals by which a scheduler tells training to save and stop."""
-
-
-class FoldStopped(RuntimeError):
-    """A command of a fold ended without success."""
-
-    def __init__(self, message: str, code: int):
-        super().__init__(message)
-        self.code = code
 
 
 def run_fold(crossval: Crossval, number: int, *, say: Callable[[str], None]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bionemo.scale.crossval.settings import CrossvalSettings
+from bionemo.scale.crossval.stopped import FoldStopped
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.command import run_command
@@ -43,8 +44,6 @@ def parser() -> OptionParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command: 0 done, 1 a fold failed, 2 refused, 75 stopped by a signal and saved, 130 interrupted."""
-    from bionemo.scale.crossval.fold_run import FoldStopped
-
     try:
         return run_command(_crossval, argv)
     except FoldStopped as stop:
