@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from bionemo.scale.crossval.settings import CrossvalSettings
 from bionemo.scale.crossval.stopped import FoldStopped
 from bionemo.scale.data.prepare.settings import PrepareSettings
+from bionemo.scale.options.commands import Commands, add_commands, fields_of
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.command import run_command
-from bionemo.scale.run.shared_options import Commands, add_commands, fields_of
 from bionemo.scale.train.settings import TrainSettings
 
 

@@ -14,12 +14,12 @@ from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.size.sizes import SIZES
+from bionemo.scale.options.commands import add_commands, fields_of
 from bionemo.scale.options.fields import option, options_of
 from bionemo.scale.options.limits import COUNT
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.run.command import run_command
-from bionemo.scale.run.shared_options import add_commands, fields_of
 from bionemo.scale.train.settings import TrainSettings
 
 
