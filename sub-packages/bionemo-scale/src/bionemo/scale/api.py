@@ -505,31 +505,22 @@ def evaluate(
 def crossval(
     out: PathLike,
     *,
-    leave_out: Literal["cell-type", "batch", "cell-type-and-batch", "condition", "perturbation"],
     inputs: PathLike | Sequence[PathLike] = (),
-    store: PathLike | None = None,
     prepare: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> "Pooled | None":
     """Leave out each cell type, donor or perturbation of a screen in turn, and score what is predicted of it.
 
-    The data are prepared once. The same call continues: finished folds are not done again. Progress goes to standard
-    error.
-
     Args:
-        out: Folder for the results.
-        leave_out: What is left out in turn.
+        out: Folder for the results; the same call continues.
         inputs: h5ad file of the screen, or several; or give ``store``.
-        store: Store that :func:`prepare` made; a split of its own is not used.
         prepare: Fields of :class:`bionemo.scale.data.prepare.settings.PrepareSettings` by name, for ``inputs``.
-        train: Fields of :class:`bionemo.scale.train.settings.TrainSettings` by name: max_steps, seed, ...
-        **options: Other fields of :class:`bionemo.scale.crossval.settings.CrossvalSettings`: folds, only, size,
-            no_network, network_alone, baselines, workers, fold, ...
+        train: Fields of :class:`bionemo.scale.train.settings.TrainSettings` by name.
+        **options: Fields of :class:`bionemo.scale.crossval.settings.CrossvalSettings`: leave_out, no_network, ...
 
     Returns:
-        ``scores`` (one row per fold, model, cell type and perturbation), ``table``, ``models`` (means and
-        intervals over folds) and ``against_best_baseline``; ``None`` where a single ``fold`` was asked for.
+        ``scores``, ``table``, ``models`` and ``against_best_baseline`` over folds; ``None`` for a single ``fold``.
 
     Raises:
         InputError: The input or the settings cannot be used.
@@ -540,7 +531,7 @@ def crossval(
     from bionemo.scale.crossval.settings import CrossvalSettings
 
     files = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    settings = CrossvalSettings.make(out=out, leave_out=leave_out, inputs=tuple(files), store=store, **options)
+    settings = CrossvalSettings.make(out=out, inputs=tuple(files), **options)
     if settings.on != "local" or settings.dryrun:
         raise InputError("on and dryrun are options of the command: expected neither")
     chosen = Crossval(settings=settings, prepare=dict(prepare or {}), train=dict(train or {}))
