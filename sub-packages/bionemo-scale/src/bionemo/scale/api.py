@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.provenance import version_of
 from bionemo.scale.files.suggest import suggest
-from bionemo.scale.files.text import read_yaml
+from bionemo.scale.infer.trained_run import Run
 from bionemo.scale.megatron.ranks import RANK_VARIABLES
 from bionemo.scale.options.arguments import arguments
 from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys
@@ -37,7 +37,6 @@ from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys
 
 if TYPE_CHECKING:
     import anndata
-    import pandas as pd
 
     from bionemo.scale.crossval.pooled import Pooled
     from bionemo.scale.data.features.build import FeaturesSummary
@@ -229,55 +228,6 @@ def report(run: PathLike, **options: Any) -> Path:
     settings = ReportSettings.make(run=run, **options)
     _run_command("bionemo.scale.run.report", arguments(settings))
     return settings.page_path
-
-
-class Run:
-    """What a run folder holds.
-
-    Args:
-        path: Folder that :func:`train` made.
-
-    Raises:
-        InputError: It holds no run.
-    """
-
-    def __init__(self, path: PathLike):
-        self.path = Path(path)
-        self.config: dict[str, Any] = read_yaml(self.path / "config.yaml")
-        """``run`` has the settings of the training, ``model`` the fields of the network."""
-
-    @property
-    def history(self) -> "pd.DataFrame":
-        """Losses, learning rate and speed by step; a validation has a row of its own, with columns ``val_...``."""
-        import pandas as pd
-
-        return pd.read_csv(self.path / "metrics.csv")
-
-    @property
-    def checkpoint(self) -> Path:
-        """The checkpoint that predicts.
-
-        Raises:
-            InputError: None was written to its end.
-        """
-        from bionemo.scale.model.checkpoint import find_checkpoint
-
-        return find_checkpoint(self.path)
-
-    @property
-    def network_weight(self) -> float | None:
-        """Weight of the network's means against the classical estimate's; ``None`` where it was not measured."""
-        from bionemo.scale.infer.run_estimate import measured_weight
-
-        found = measured_weight(self.path)
-        return None if found is None else found.network_weight
-
-    def __repr__(self) -> str:
-        asked = self.config.get("run", {})
-        weight = self.network_weight
-        weighed = "not measured" if weight is None else f"{weight:.2f}"
-        size, steps = asked.get("size"), asked.get("max_steps")
-        return f"Run({str(self.path)!r}: size {size}, {steps} steps, network's weight {weighed})"
 
 
 class Predictor:

@@ -95,6 +95,8 @@ ROOMS = {
         "counts": {"generate", "plans", "predict", *MODEL},
         "output": {"settings", "plans", "predict", "certainty", "counts", *MODEL},
         "network_weight": {"plans", "predict", *MODEL},
+        "trained_run": MODEL,
+        "training_data": set(),
         "job": {"settings", "plans", "planning", "predict", "certainty", "output", *MODEL},
     },
 }

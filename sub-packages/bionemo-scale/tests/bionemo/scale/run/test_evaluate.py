@@ -170,7 +170,7 @@ def test_files_of_other_tools(evaluate, folder, tmp_path):
     assert (tmp_path / "out" / "HepG2-C3A x_results.csv").read_text().splitlines()[1].startswith("IFN+beta (1 uM),")
     code, _, err = evaluate(pred=files[0], real=files[1])
     assert code == 2
-    assert "no obs column 'perturbation'" in err
+    assert "obs has no column 'perturbation'" in err
 
 
 def test_a_store_that_is_gone_or_of_another_split(evaluate, folder, tmp_path):

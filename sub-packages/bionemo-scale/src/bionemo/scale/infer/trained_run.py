@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""A run folder as an object."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bionemo.scale.files.text import read_yaml
+
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Run:
+    """What a run folder holds.
+
+    Args:
+        path: Folder that :func:`bionemo.scale.api.train` made.
+
+    Raises:
+        InputError: It holds no run.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        self.config: dict[str, Any] = read_yaml(self.path / "config.yaml")
+        """``run`` has the settings of the training, ``model`` the fields of the network."""
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """Losses, learning rate and speed by step; a validation has a row of its own, with columns ``val_...``."""
+        import pandas as pd
+
+        return pd.read_csv(self.path / "metrics.csv")
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint that predicts.
+
+        Raises:
+            InputError: None was written to its end.
+        """
+        from bionemo.scale.model.checkpoint import find_checkpoint
+
+        return find_checkpoint(self.path)
+
+    @property
+    def network_weight(self) -> float | None:
+        """Weight of the network's means against the classical estimate's; ``None`` where it was not measured."""
+        from bionemo.scale.infer.run_estimate import measured_weight
+
+        found = measured_weight(self.path)
+        return None if found is None else found.network_weight
+
+    def __repr__(self) -> str:
+        asked = self.config.get("run", {})
+        weight = self.network_weight
+        weighed = "not measured" if weight is None else f"{weight:.2f}"
+        size, steps = asked.get("size"), asked.get("max_steps")
+        return f"Run({str(self.path)!r}: size {size}, {steps} steps, network's weight {weighed})"
