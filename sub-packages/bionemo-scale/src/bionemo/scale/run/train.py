@@ -164,8 +164,12 @@ def _finish(settings: TrainSettings, arguments: Sequence[str], *, is_launched: b
 
 def _best_validation(metrics: Path) -> tuple[int, float] | None:
     """Return step and loss of the best validation, ``None`` where the run had none."""
-    with metrics.open(encoding="utf-8", newline="") as file:
-        rows = [(int(row["step"]), float(row["val_loss"])) for row in csv.DictReader(file) if row.get("val_loss")]
+    try:
+        with metrics.open(encoding="utf-8", newline="") as file:
+            rows = [(int(row["step"]), float(row["val_loss"])) for row in csv.DictReader(file) if row.get("val_loss")]
+    except (OSError, ValueError, TypeError, KeyError, csv.Error):
+        # The run is whole without this table, which may be gone or damaged.
+        return None
     return min(rows, key=lambda row: row[1], default=None)
 
 
