@@ -99,7 +99,6 @@ ELSEWHERE = {
     "run/interrupt.py": ("run/test_command.py", "it needs a process to interrupt"),
     "run/launch.py": ("tests/recipes/test_launch.py", "recipes import NeMo-Run, which takes seconds"),
     "run/rank.py": ("rank/test_rank.py", "the command calls one function"),
-    "run/inner/weigh.py": ("tests/end_to_end/test_estimate.py", "it needs two trained networks"),
     "run/split.py": ("data/folds/test_split_file.py", "the command calls one function"),
     "train/callbacks/average.py": ("train/test_averaged.py", "it calls the network's own average"),
     "train/callbacks/stopping.py": ("train/callbacks/test_progress.py", "it is the error that stops a run"),

@@ -168,7 +168,8 @@ def read_fold(name: str, folder: Path) -> ScoredFold:
         # It brings Megatron along, which takes seconds.
         from bionemo.scale.infer.run_estimate import measured_weight
 
-        weight = measured_weight(folder / RUN)
+        measured = measured_weight(folder / RUN)
+        weight = None if measured is None else measured.network_weight
     return ScoredFold(name=name, scores=table, summary=summary, network_weight=weight)
 
 

@@ -8,14 +8,11 @@ weight that predicts best in squared error over all of them and all genes is
     w = sum (n - e)(y - e) / sum (n - e)^2,    kept between 0 and 1.
 
 The sampling error of y is in neither e nor n, so that it does not bias w. Pairs that different networks have not seen
-are
-added. The standard error of w is that of a ratio of sums over pairs, by the jackknife.
+are added. The standard error of w is that of a ratio of sums over pairs, by the jackknife.
 
 The same groups say how wide the intervals of ``p = e + w (n - e)`` must be. With s the estimate's standard deviation
-and u
-that of the sampling error of y, the smallest k at which ``|y - p| <= z sqrt(k^2 s^2 + u^2)`` in 90 % of the genes of
-a pair
-is found for each pair, and
+and u that of the sampling error of y, the smallest k at which ``|y - p| <= z sqrt(k^2 s^2 + u^2)`` in 90 % of the
+genes of a pair is found for each pair, and
 
     interval_scale^2 = (1 + sum over pairs k^2) / (1 + pairs),
 

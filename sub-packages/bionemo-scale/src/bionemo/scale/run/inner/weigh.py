@@ -65,7 +65,7 @@ def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: 
         print("the networks that measure the weight are not trained under torchrun or srun")
         folds = []
     if not folds and not has_validation:
-        print("the network's weight beside the classical estimate is not measured; predictions use --additive-share")
+        _without_measuring(target, is_wanted=bool(settings.blind_share) and not is_launched)
         return
     work.mkdir(exist_ok=True)
     if has_validation:
@@ -74,6 +74,18 @@ def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: 
         _measure_fold(settings, argv, fold, work)
     _run("bionemo.scale.run.inner.weigh", "combine", str(target), *map(str, sorted(work.glob("*.json"))))
     shutil.rmtree(work)
+
+
+def _without_measuring(target: Path, *, is_wanted: bool) -> None:
+    """Leave the network's means out where no training group can be: nothing shows that they are worth anything."""
+    if not is_wanted:
+        print("the network's weight beside the classical estimate is not measured; predictions use --additive-share")
+        return
+    write_text(target, json.dumps({"network_weight": 0.0, "num_pairs": 0}, indent=1) + "\n")
+    print(
+        "no training group can be left out to measure the network's means: predicted means are the classical "
+        "estimate's (weight 0); bionemo-scale-infer --network-weight chooses another weight"
+    )
 
 
 def _folds(settings: TrainSettings, groups: GroupTable, *, has_validation: bool) -> list[Fold]:
