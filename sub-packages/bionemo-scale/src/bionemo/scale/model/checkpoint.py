@@ -121,11 +121,16 @@ def load_network(config: ScaleModelConfig, checkpoint: Path, *, layer_spec: Laye
     }
     if not get_cuda_rng_tracker().is_initialized():
         model_parallel_cuda_manual_seed(config.seed)
-    model = ScaleModel(
-        dataclasses.replace(config, **layout, layer_spec=layer_spec),
-        pre_process=parallel_state.is_pipeline_first_stage(),
-        post_process=parallel_state.is_pipeline_last_stage(),
-    )
+    try:
+        model = ScaleModel(
+            dataclasses.replace(config, **layout, layer_spec=layer_spec),
+            pre_process=parallel_state.is_pipeline_first_stage(),
+            post_process=parallel_state.is_pipeline_last_stage(),
+        )
+    except (ValueError, TypeError, RuntimeError, AssertionError, ArithmeticError, IndexError) as error:
+        # A damaged width passes the checks of single fields and fails where layers are put together.
+        place = checkpoint / "context" / "model.yaml"
+        raise InputError(f"{place}: no network can be built of these fields: {error!r}") from error
     described = model.sharded_state_dict("module.average." if config.ema_decay else "module.")
     # Transformer Engine's scales are not weights.
     tensors = {name: part for name, part in described.items() if "_extra_state" not in name}

@@ -6,6 +6,7 @@ import torch
 import yaml
 from megatron.core import dist_checkpointing
 
+from bionemo.scale.model import checkpoint
 from bionemo.scale.model.checkpoint import load_network, read_config
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
@@ -74,3 +75,15 @@ def test_fields_that_an_earlier_version_let_pass_and_ignored_are_left_out(tmp_pa
 def test_a_pooling_of_an_extension_that_is_not_there_is_refused(tmp_path, process_groups):
     with pytest.raises(InputError, match="condition_pooling must be one of mean, .*, found 'max'"):
         read_config(saved(tmp_path, condition_pooling="max"))
+
+
+def test_fields_that_make_no_network_are_refused(make_config, tmp_path, monkeypatch):
+    """Each field alone may be possible, and the layers not."""
+
+    def fail(*arguments, **options):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(checkpoint, "ScaleModel", fail)
+    monkeypatch.setattr(checkpoint, "check_weights", lambda path: None)
+    with pytest.raises(InputError, match=r"model.yaml: no network can be built of these fields: .*multiplied"):
+        checkpoint.load_network(make_config(pipeline_dtype=torch.float32), tmp_path)

@@ -4,7 +4,8 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
@@ -299,14 +301,23 @@ def _as_csr(values: np.ndarray, indices: np.ndarray, pointers: np.ndarray, num_g
     return matrix
 
 
+@contextmanager
+def _cell_names_file(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise InputError(f"{path}: the names of cells cannot be read: {error}; prepare the store again") from error
+
+
 @lru_cache(maxsize=8)
 def _row_group_starts(path: Path, stamp: tuple[int, int, int]) -> np.ndarray:
-    with pq.ParquetFile(path) as file:
+    with _cell_names_file(path) as file:
         sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
     return np.cumsum([0, *sizes[:-1]])
 
 
 @lru_cache(maxsize=8)
 def _names_of_row_group(path: Path, stamp: tuple[int, int, int], number: int) -> np.ndarray:
-    with pq.ParquetFile(path) as file:
+    with _cell_names_file(path) as file:
         return file.read_row_group(number, columns=["cell"])["cell"].to_numpy()

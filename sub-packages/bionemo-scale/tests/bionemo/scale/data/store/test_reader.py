@@ -344,3 +344,13 @@ def test_a_store_that_is_replaced_while_it_is_read_is_refused(make_store, screen
     # What is open already goes on with the files that it has.
     shutil.rmtree(aside)
     assert (store.read([0]) != expected).nnz == 0
+
+
+def test_damaged_names_of_cells_are_refused_when_they_are_read(make_store, screen):
+    path = make_store(screen).path
+    names = path / "obs-00000.parquet"
+    content = bytearray(names.read_bytes())
+    content[-12:] = bytes(12)
+    names.write_bytes(content)
+    with Store.open(path) as store, pytest.raises(InputError, match=r"obs-00000.parquet: the names of cells cannot"):
+        store.obs(np.arange(3))
