@@ -155,7 +155,7 @@ _ON_A_FULL_DISK = """
 import sys
 from pathlib import Path
 from bionemo.scale.run.command import run_command
-from bionemo.scale.run.console import quiet_screen
+from bionemo.scale.run.inner.console import quiet_screen
 from bionemo.scale.types import InputError
 
 def fail(argv):

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from bionemo.scale.data.store.blind import A_THIRD, Fold, held_out_groups
 from bionemo.scale.data.store.groups import GroupTable
-from bionemo.scale.estimate.weight import PairErrors, weigh
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.run.command import run_command
 from bionemo.scale.train.settings import TrainSettings
@@ -163,6 +162,9 @@ def _write_errors(target: Path, checkpoint: Path, store: Path, fold: Fold | None
 
 
 def _write_weight(target: Path, parts: Sequence[Path]) -> None:
+    # Late, for it brings torch along: training answers --help without.
+    from bionemo.scale.estimate.weight import PairErrors, weigh
+
     measured = weigh([PairErrors(**pair) for part in parts for pair in json.loads(part.read_text(encoding="utf-8"))])
     write_text(target, json.dumps(dataclasses.asdict(measured), indent=1) + "\n")
     error = "" if measured.standard_error is None else f" (standard error {measured.standard_error:.2f})"
