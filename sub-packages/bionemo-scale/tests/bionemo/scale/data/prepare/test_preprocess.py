@@ -166,8 +166,8 @@ def test_an_interrupted_run_leaves_the_old_store_and_goes_on(tmp_path, screen_fi
     assert {path.name for path in tmp_path.iterdir()} == {"screen.h5ad", "store", "other"}
 
 
-class Stopped(Exception):
-    """What stops a run in these tests."""
+class Stopped(BaseException):
+    """What stops a run in these tests; an Exception would be an error of ours, after which nothing is kept."""
 
 
 @pytest.mark.parametrize("num_inputs", [1, 2])
