@@ -213,7 +213,7 @@ def _look(matrix: csr_matrix, cells: np.ndarray) -> np.ndarray:
     values = matrix.data.astype(np.float64)
     fractional = np.add.reduceat((values != np.rint(values)).astype(np.float64), starts)
     columns = [cells[expressed], fractional == 0]
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         traces = [_trace(undo(values), starts, lengths) for undo in UNDO.values()]
     columns += [column for trace in traces for column in trace]
     return np.stack(columns, axis=1).astype(np.float64)
