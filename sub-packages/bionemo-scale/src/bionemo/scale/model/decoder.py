@@ -34,4 +34,4 @@ class Decoder(nn.Module):
 
     def change(self, features: Float[Tensor, "B N H"]) -> Float[Tensor, "B N G"]:
         """Map a difference of features to the difference of expression, by one wide map instead of two."""
-        return self.mlp.read_out(features) - self.mlp.linear_fc2.bias
+        return self.mlp.read_out_difference(features)

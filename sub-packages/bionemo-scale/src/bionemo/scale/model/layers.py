@@ -85,6 +85,11 @@ class Mlp(nn.Module):
             return nn.functional.linear(hidden * scale, linear.weight, linear.bias * scale)
         return linear(hidden)[0] * scale
 
+    def read_out_difference(self, hidden: Float[Tensor, "*axes H"]) -> Float[Tensor, "*axes O"]:
+        """Map a difference of hidden features, in which the bias cancels; rounded in bfloat16 it would not."""
+        linear = self.linear_fc2
+        return nn.functional.linear(hidden, linear.weight) if _is_whole(linear) else linear(hidden)[0] - linear.bias
+
 
 def _apply(linear: ColumnParallelLinear | RowParallelLinear, x: Float[Tensor, "*axes I"]) -> Float[Tensor, "*axes O"]:
     """Map the last axis; a whole map by torch's kernel, which adds the bias as it multiplies."""
@@ -93,6 +98,9 @@ def _apply(linear: ColumnParallelLinear | RowParallelLinear, x: Float[Tensor, "*
 
 def _is_whole(linear: ColumnParallelLinear | RowParallelLinear) -> bool:
     config = linear.config
+    if torch.is_autocast_enabled(linear.weight.device.type):
+        # torch would add the bias in bfloat16; Megatron adds it in float32.
+        return False
     return bool(config.tensor_model_parallel_size == 1 and not config.gradient_accumulation_fusion)
 
 

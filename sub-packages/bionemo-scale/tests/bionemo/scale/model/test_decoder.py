@@ -24,3 +24,14 @@ def test_a_difference_of_features_is_decoded_as_the_difference(model):
 def test_the_mean_of_decoded_cells_is_read_from_the_mean_feature(model):
     z = torch.randn(3, 6, 32, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(model.decode_mean(z), model.decode(z).mean(dim=1), rtol=1e-4, atol=1e-5)
+
+
+def test_no_difference_decodes_to_none_in_bfloat16(model):
+    """The bias, which is the mean expression, must not leave its rounding in a change."""
+    decoder = model.expression_decoder
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        decoder.mlp.linear_fc2.bias.uniform_(1, 5, generator=torch.Generator().manual_seed(3))
+        change = decoder.change(torch.zeros(1, 2, decoder.mlp.linear_fc2.weight.shape[1]))
+        decoded = decoder.read_out(torch.zeros(1, 2, decoder.mlp.linear_fc2.weight.shape[1]))
+    assert not change.any()
+    torch.testing.assert_close(decoded[0, 0], decoder.mlp.linear_fc2.bias, rtol=0, atol=0)
