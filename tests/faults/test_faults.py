@@ -11,7 +11,6 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 CASES = int(os.environ.get("BIONEMO_SCALE_FAULT_CASES", "1000"))
-KNOWN = 3
 STOPS = int(os.environ.get("BIONEMO_SCALE_FAULT_STOPS", "3"))
 
 
@@ -20,8 +19,7 @@ def test_damaged_inputs_are_refused_or_make_no_difference(script, tmp_path: Path
     done = script("campaign", "--cases", CASES, "--figures", figures)
     assert figures.exists(), done.stderr[-2000:]
     found = json.loads(figures.read_text())
-    # Not all that are known of seed 0 are mended yet (docs/reliability.md); more than these are news.
-    assert len(found["faults"]) <= KNOWN, found["faults"]
+    assert found["faults"] == []
     assert found["total"]["tried"] >= 0.99 * CASES
     # A generator that damages nothing, or an oracle that lets all pass, would be no test.
     assert found["total"]["refused"] > 0.5 * CASES and found["total"]["equal"] > 0.1 * CASES

@@ -302,6 +302,16 @@ def test_refusals(folder, tmp_path, capsys):
     assert not (tmp_path / "page.html").exists()
 
 
+def test_a_damaged_key_of_the_scores_is_refused(folder, tmp_path, capsys):
+    shutil.copytree(folder / "scores", tmp_path / "scores")
+    summary = tmp_path / "scores" / "summary.json"
+    summary.write_text(summary.read_text().replace("equals cell-eval", "equals cell-evam"))
+    assert main([str(tmp_path / "scores"), "--out", str(tmp_path / "page.html")]) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and f"{summary}: expected scores of bionemo-scale-evaluate, found that" in err
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_no_input_is_replaced(folder, capsys):
     for name in ("predicted/adata_pred.h5ad", "scores/summary.json", "run/metrics.csv"):
         before = (folder / name).read_bytes()

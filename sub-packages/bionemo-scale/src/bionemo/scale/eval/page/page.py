@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
 from plotly.offline import get_plotlyjs
 
 from bionemo.scale.eval.metrics.catalogue import FURTHER, HEADLINE, PAPER_METRICS
@@ -23,6 +23,7 @@ from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles, name_of_data
 from bionemo.scale.eval.page.tables import against_table, score_table
 from bionemo.scale.eval.page.verdict import verdicts
 from bionemo.scale.files.writing.atomic import remove_dead, write_text
+from bionemo.scale.types import InputError
 
 
 _HERE = Path(__file__).parent
@@ -47,8 +48,18 @@ class Page:
 
 
 def write_page(out: Path, page: Page) -> None:
-    """Write the page to an HTML file; it appears under its name when it is complete."""
-    write_html(out, render(page))
+    """Write the page to an HTML file; it appears under its name when it is complete.
+
+    Raises:
+        InputError: The scores lack something that a page shows.
+    """
+    try:
+        text = render(page)
+    except UndefinedError as error:
+        # Mappings of the summary have keys of their own, which reading it does not know.
+        path = page.scores.path / "summary.json"
+        raise InputError(f"{path}: expected scores of bionemo-scale-evaluate, found that {error}") from error
+    write_html(out, text)
 
 
 def write_html(out: Path, text: str) -> None:
