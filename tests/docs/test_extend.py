@@ -64,22 +64,23 @@ assert 0 < models["half_additive"]["mse"]["mean"] < models["control"]["mse"]["me
 """
 
 
-def run(folder: Path, *parts: str) -> None:
+def run(folder: Path, *parts: str) -> subprocess.CompletedProcess[str]:
     script = folder / "extension.py"
     script.write_text("\n".join(parts))
-    done = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    return subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.slow
 def test_a_network_has_the_prior_and_the_pooling(tmp_path: Path):
-    run(tmp_path, *BLOCKS[:2], NETWORK)
+    done = run(tmp_path, *BLOCKS[:2], NETWORK)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
 def test_an_evaluation_has_the_baseline_and_the_metric(tmp_path: Path):
     screen = REPOSITORY / "examples" / "data" / "kang2018_pbmc_ifnb.h5ad"
-    run(tmp_path, *BLOCKS[2:], f"SCREEN = {str(screen)!r}", SCORES)
+    done = run(tmp_path, *BLOCKS[2:], f"SCREEN = {str(screen)!r}", SCORES)
+    assert done.returncode == 0, done.stderr
 
 
 def test_there_is_an_example_of_each_kind():

@@ -100,7 +100,7 @@ ROOMS = {
         "job": {"settings", "plans", "planning", "predict", "certainty", "output", *MODEL},
     },
 }
-LARGEST_FOLDER = 13
+LARGEST_FOLDER = 12
 FRAMEWORK = ("nemo", "nemo_run", "lightning", "pytorch_lightning", "bionemo.llm")
 
 

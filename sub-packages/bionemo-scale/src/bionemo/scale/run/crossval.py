@@ -13,7 +13,7 @@ from bionemo.scale.crossval.stopped import FoldStopped
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.options.commands import Commands, add_commands, fields_of
 from bionemo.scale.options.parser import OptionParser, make_settings
-from bionemo.scale.run.command import run_command
+from bionemo.scale.run.inner.command import run_command
 from bionemo.scale.train.settings import TrainSettings
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from bionemo.scale.eval.settings import EvaluateSettings, ScoringSettings, model_names
 from bionemo.scale.options.outputs import check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
-from bionemo.scale.run.command import run_command
+from bionemo.scale.run.inner.command import run_command
 from bionemo.scale.types import FileLabels, InputError
 
 

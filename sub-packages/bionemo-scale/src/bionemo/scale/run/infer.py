@@ -16,7 +16,7 @@ from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.outputs import check_absent, check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
-from bionemo.scale.run.command import EXIT_REFUSED, next_step, run_command
+from bionemo.scale.run.inner.command import EXIT_REFUSED, next_step, run_command
 from bionemo.scale.types import InputError
 
 

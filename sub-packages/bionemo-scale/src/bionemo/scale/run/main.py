@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.options.parser import version_line
-from bionemo.scale.run.command import run_command
+from bionemo.scale.run.inner.command import run_command
 from bionemo.scale.types import InputError
 
 

@@ -17,7 +17,7 @@ from bionemo.scale.options.fields import option, options_of
 from bionemo.scale.options.parser import OptionParser, given_fields, make_settings
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.progress import Progress
-from bionemo.scale.run.command import next_step, run_command
+from bionemo.scale.run.inner.command import next_step, run_command
 from bionemo.scale.types import InputError, ObsKeys
 
 

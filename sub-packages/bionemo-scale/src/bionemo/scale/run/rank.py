@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.rank.settings import RankSettings
-from bionemo.scale.run.command import run_command
+from bionemo.scale.run.inner.command import run_command
 
 
 def parser() -> OptionParser:

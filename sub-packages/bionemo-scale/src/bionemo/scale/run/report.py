@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from bionemo.scale.eval.settings import ReportSettings
 from bionemo.scale.options.outputs import check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
-from bionemo.scale.run.command import run_command
+from bionemo.scale.run.inner.command import run_command
 from bionemo.scale.types import InputError
 
 

@@ -23,7 +23,7 @@ from bionemo.scale.options.fields import option, path_options
 from bionemo.scale.options.parser import OptionParser, given_fields
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.recipes.defaults import train_settings
-from bionemo.scale.run.command import EXIT_REFUSED, next_step, run_command
+from bionemo.scale.run.inner.command import EXIT_REFUSED, next_step, run_command
 from bionemo.scale.run.inner.weigh import weigh_network
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError

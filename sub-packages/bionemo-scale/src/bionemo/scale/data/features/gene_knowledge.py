@@ -3,6 +3,7 @@
 """Vectors of genes from what others know of them: sets that they are members of, networks that they are nodes of."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -43,15 +44,7 @@ def gene_sets(path: Path, size: int, *, name: str = "gene_sets") -> Kind:
         "sha256": hash_file(path),
         "sets": len(sets),
     }
-    return Kind(
-        name=name,
-        names=genes,
-        values=values,
-        columns=numbered(name, values.shape[1]),
-        facts=facts,
-        is_reduced=True,
-        notes=(f"{name}: {len(sets)} sets of {len(genes)} genes",),
-    )
+    return _kind(name, genes, values, facts=facts, note=f"{len(sets)} sets of {len(genes)} genes")
 
 
 def network(path: Path, size: int, *, name: str = "network") -> Kind:
@@ -87,15 +80,13 @@ def network(path: Path, size: int, *, name: str = "network") -> Kind:
         "sha256": hash_file(path),
         "edges": len(edges),
     }
-    return Kind(
-        name=name,
-        names=nodes,
-        values=values,
-        columns=numbered(name, values.shape[1]),
-        facts=facts,
-        is_reduced=True,
-        notes=(f"{name}: {len(edges)} edges between {len(nodes)} names",),
-    )
+    return _kind(name, nodes, values, facts=facts, note=f"{len(edges)} edges between {len(nodes)} names")
+
+
+def _kind(name: str, names: tuple[str, ...], values: np.ndarray, *, facts: dict[str, Any], note: str) -> Kind:
+    columns = numbered(name, values.shape[1])
+    notes = (f"{name}: {note}",)
+    return Kind(name=name, names=names, values=values, columns=columns, facts=facts, is_reduced=True, notes=notes)
 
 
 def _read_gmt(path: Path) -> dict[str, tuple[str, ...]]:

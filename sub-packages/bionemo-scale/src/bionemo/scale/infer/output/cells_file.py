@@ -25,65 +25,37 @@ def write_cells(
     *,
     genes: tuple[str, ...],
     uns: dict[str, Any],
+    library_size: np.ndarray | None = None,
     with_controls: bool = False,
     finish: Callable[[H5adWriter], None] = lambda writer: None,
 ) -> None:
-    """Write predicted cells.
+    """Write predicted cells, dense as log1p or as sparse counts.
 
     Args:
         path: h5ad that appears when it is complete.
         plan: What was predicted; its labels become obs.
-        blocks: [cells, G] float32 log1p, in the plan's order.
+        blocks: [cells, G] float32 log1p or counts, in the plan's order.
         genes: Names of the columns.
         uns: Provenance.
+        library_size: [cells] float32 of counts, for obs["library_size"]; ``None`` for log1p values.
         with_controls: Whether the measured controls of the predicted contexts follow (split plans only).
         finish: Writes what is said of the cells, when all of them are in the file.
     """
-    obs, real = plan.obs, iter(())
-    if with_controls and isinstance(plan, SplitPlan) and len(controls := plan.control_rows()):
-        obs, real = pd.concat([plan.obs, _real_obs(plan.store, controls)]), _real_blocks(plan.store, controls)
-    with H5adWriter(path, obs=_categorical(obs), genes=genes, uns=uns, dense=True) as writer:
-        for block in blocks:
-            writer.append(block)
-        for block in real:
-            writer.append(block)
-        finish(writer)
-
-
-def write_counts(
-    path: Path,
-    plan: Plan,
-    blocks: Iterable[np.ndarray],
-    *,
-    library_size: np.ndarray,
-    genes: tuple[str, ...],
-    uns: dict[str, Any],
-    with_controls: bool = False,
-    finish: Callable[[H5adWriter], None] = lambda writer: None,
-) -> None:
-    """Write predicted cells as counts.
-
-    Args:
-        path: h5ad that appears when it is complete.
-        plan: What was predicted; its labels become obs.
-        blocks: [cells, G] counts, in the plan's order.
-        library_size: [cells] float32, for obs["library_size"].
-        genes: Names of the columns.
-        uns: Provenance.
-        with_controls: Whether the measured controls of the predicted contexts follow (split plans only).
-        finish: Writes what is said of the cells, when all of them are in the file.
-    """
-    obs, rows = plan.obs, np.zeros(0, dtype=np.int64)
-    if with_controls and isinstance(plan, SplitPlan):
-        rows = plan.control_rows()
+    obs, is_counts = plan.obs, library_size is not None
+    controls: Iterable[csr_matrix] = ()
+    if with_controls and isinstance(plan, SplitPlan) and len(rows := plan.control_rows()):
         obs = pd.concat([obs, _real_obs(plan.store, rows)])
-        library_size = np.concatenate([library_size, _library_sizes(plan.store, rows)])
-    obs = _categorical(obs).assign(**{LIBRARY_SIZE: library_size.astype(np.float64)})
-    with H5adWriter(path, obs=obs, genes=genes, uns=uns, dense=False) as writer:
+        controls = _measured_blocks(plan.store, rows, as_counts=is_counts)
+        if library_size is not None:
+            library_size = np.concatenate([library_size, _library_sizes(plan.store, rows)])
+    obs = _categorical(obs)
+    if library_size is not None:
+        obs[LIBRARY_SIZE] = library_size.astype(np.float64)
+    with H5adWriter(path, obs=obs, genes=genes, uns=uns, dense=not is_counts) as writer:
         for block in blocks:
-            writer.append(csr_matrix(block))
-        for block, _ in _counted_blocks(plan.store, rows) if isinstance(plan, SplitPlan) else ():
-            writer.append(block)
+            writer.append(csr_matrix(block) if is_counts else block)
+        for measured in controls:
+            writer.append(measured)
         finish(writer)
 
 
@@ -91,18 +63,20 @@ def write_real(plan: SplitPlan, path: Path, *, provenance: dict[str, Any], as_co
     """Write the measured cells of a split and the controls of their contexts, the truth a prediction is held to."""
     store, rows = plan.store, np.concatenate([plan.rows, plan.control_rows()])
     obs = _categorical(_real_obs(store, rows))
-    blocks: Iterable[csr_matrix] = _real_blocks(store, rows)
     if as_counts:
         obs[LIBRARY_SIZE] = _library_sizes(store, rows)
-        blocks = (block for block, _ in _counted_blocks(store, rows))
     uns = {"bionemo_scale": describe(store.card, provenance)}
     with H5adWriter(path, obs=obs, genes=store.card.genes, uns=uns, dense=False) as writer:
-        for block in blocks:
+        for block in _measured_blocks(store, rows, as_counts=as_counts):
             writer.append(block)
 
 
+def _measured_blocks(store: Store, rows: np.ndarray, *, as_counts: bool) -> Iterator[csr_matrix]:
+    return (block for block, _ in _counted_blocks(store, rows)) if as_counts else _real_blocks(store, rows)
+
+
 def _library_sizes(store: Store, rows: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.zeros(0), *(sizes for _, sizes in _counted_blocks(store, rows))])
+    return np.concatenate([sizes for _, sizes in _counted_blocks(store, rows)])
 
 
 def _counted_blocks(store: Store, rows: np.ndarray) -> Iterator[tuple[csr_matrix, np.ndarray]]:

@@ -11,7 +11,7 @@ import torch
 
 from bionemo.scale.infer.certainty.certainty import Certainty
 from bionemo.scale.infer.counts.predicted import check_has_counts, predict_counts
-from bionemo.scale.infer.output.cells_file import write_cells, write_counts, write_real
+from bionemo.scale.infer.output.cells_file import write_cells, write_real
 from bionemo.scale.infer.output.measured_cells import STORE_CONTENT
 from bionemo.scale.infer.output.origin import describe, fingerprint
 from bionemo.scale.infer.output.part_folder import PartFolder, parts_path
@@ -161,15 +161,17 @@ class _Counts:
     def write(self, request: Request, folder: PartFolder, parts: list[Part], certainty: Certainty) -> None:
         """Write the finished parts, and what is known of them."""
         card = self._loaded.card
+        sizes = []
         for part in parts:
-            populations = part.populations(self._plan.population)
+            populations, block = part.populations(self._plan.population), folder.read(part)
             pair = certainty.pairs.of_set[[part.sets[each.first_set] for each in populations]]
-            certainty.totals.add_sums(pair, folder.read(part)[part.num_cells :, :-1])
-        write_counts(
+            certainty.totals.add_sums(pair, block[part.num_cells :, :-1])
+            sizes.append(block[: part.num_cells, -1])
+        write_cells(
             request.path,
             self._plan,
             (folder.read(part)[: part.num_cells, :-1] for part in parts),
-            library_size=np.concatenate([folder.read(part)[: part.num_cells, -1] for part in parts]),
+            library_size=np.concatenate(sizes),
             genes=card.genes,
             uns={"bionemo_scale": describe(card, {"checkpoint": str(self._loaded.path), **request.provenance})},
             with_controls=request.with_controls,

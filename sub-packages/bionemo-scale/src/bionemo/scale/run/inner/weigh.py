@@ -19,7 +19,7 @@ from pathlib import Path
 from bionemo.scale.data.store.blind import A_THIRD, Fold, held_out_groups
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.files.writing.atomic import write_text
-from bionemo.scale.run.command import run_command
+from bionemo.scale.run.inner.command import run_command
 from bionemo.scale.train.settings import TrainSettings
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_a_fork_that_outlives_its_killed_parent_does_not_hold_the_lock(tmp_path,
     os.waitpid(child, 0)
     try:
         with sole_writer(tmp_path, lock):
-            pass
+            assert Path(f"/proc/{grandchild}").exists()
     finally:
         os.kill(grandchild, signal.SIGKILL)
 

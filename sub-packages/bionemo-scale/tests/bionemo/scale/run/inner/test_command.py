@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bionemo.scale.run.command import next_step, run_command
+from bionemo.scale.run.inner.command import next_step, run_command
 from bionemo.scale.types import InputError
 
 
@@ -72,7 +72,7 @@ COMMAND = """
     from bionemo.scale.run import interrupt
     import os, signal, time
     from pathlib import Path
-    from bionemo.scale.run.command import next_step, run_command
+    from bionemo.scale.run.inner.command import next_step, run_command
     folder = Path(sys.argv[1])
 
     def interrupted():
@@ -154,7 +154,7 @@ def test_a_refusal_is_one_line_for_a_terminal_whatever_it_names(capsys):
 _ON_A_FULL_DISK = """
 import sys
 from pathlib import Path
-from bionemo.scale.run.command import run_command
+from bionemo.scale.run.inner.command import run_command
 from bionemo.scale.run.inner.console import quiet_screen
 from bionemo.scale.types import InputError
 
