@@ -98,7 +98,9 @@ def _apply(linear: ColumnParallelLinear | RowParallelLinear, x: Float[Tensor, "*
 
 def _is_whole(linear: ColumnParallelLinear | RowParallelLinear) -> bool:
     config = linear.config
-    if torch.is_autocast_enabled(linear.weight.device.type):
+    kind = linear.weight.device.type
+    # Some kinds of device, such as "meta", know no autocast, and torch refuses the question.
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         # torch would add the bias in bfloat16; Megatron adds it in float32.
         return False
     return bool(config.tensor_model_parallel_size == 1 and not config.gradient_accumulation_fusion)
