@@ -3,7 +3,6 @@
 """A cross-validation: its store, its folds, and the command line of each."""
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bionemo.scale.crossval.notes import check_note, read_note, stamped, stamps_of_same, write_note
 from bionemo.scale.crossval.settings import CrossvalSettings
 from bionemo.scale.data.folds.folds import Fold, fold_split, make_folds, read_folds
 from bionemo.scale.data.folds.resplit import resplit
@@ -19,8 +19,6 @@ from bionemo.scale.data.store.manifest import Manifest, read_manifest
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.names import file_name
 from bionemo.scale.files.provenance import hash_file
-from bionemo.scale.files.text import read_json
-from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.files.writing.folder import new_folder
 from bionemo.scale.options.arguments import arguments, arguments_of
 from bionemo.scale.options.fields import options_of, path_options
@@ -41,6 +39,10 @@ _HARDWARE = (
     *("log_interval", "wandb", "async_checkpoints", "keep_best", "keep_last"),
 )
 """Settings of a training that do not change what it learns."""
+
+
+_NOT_NOTED = ("inputs", "out", "workers", "overwrite")
+"""Settings of a preparation that do not change the store, and its files, which are noted by their content."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,7 @@ class Crossval:
         if not chosen.no_network:
             fields = self.training(Path(STORE), Path(RUN)).as_dict()
             training = {name: value for name, value in fields.items() if name not in (*_ELSEWHERE, *_HARDWARE)}
+            training["from_checkpoint"] = self._start
         features = chosen.perturbation_features
         return {
             "data": identity,
@@ -146,8 +149,10 @@ class Crossval:
             InputError: The folder holds a fold of other settings.
         """
         folder, fold = self.folders[number], self.folds[number]
-        description = self.description(fold)
-        _keep(folder / NOTE, description, what="a fold")
+        if (folder / NOTE).exists():
+            self._check_fold(number)
+        else:
+            write_note(folder / NOTE, self.description(fold))
         if not (folder / STORE).exists():
             split = fold_split(self.manifest.groups, self.settings.leave_out, fold)
             resplit(self.store, folder / STORE, split)
@@ -162,8 +167,29 @@ class Crossval:
         folder = self.folders[number]
         if not (folder / NOTE).exists():
             return False
-        _keep(folder / NOTE, self.description(self.folds[number]), what="a fold")
+        self._check_fold(number)
         return (folder / SCORES / "summary.json").is_file()
+
+    def _check_fold(self, number: int) -> None:
+        """Refuse a folder that holds a fold of other settings."""
+        path, now = self.folders[number] / NOTE, self.description(self.folds[number])
+        before = read_note(path)
+        trained, start = before.get("training"), self.train.get("from_checkpoint")
+        if isinstance(trained, dict) and start is not None and trained.get("from_checkpoint") == str(start):
+            # Earlier versions noted the path.
+            trained["from_checkpoint"] = self._start
+        check_note(path, before, now, what="a fold", defaults=TrainSettings.defaults())
+
+    @cached_property
+    def _start(self) -> str | None:
+        """The content of the weights that every fold starts from."""
+        start = self._train.get("from_checkpoint")
+        if start is None:
+            return None
+        # It brings Megatron along, which takes seconds.
+        from bionemo.scale.model.checkpoint import find_checkpoint
+
+        return hash_file(find_checkpoint(start) / "weights")
 
     def words(self, **changes: Any) -> list[str]:
         """Return the command line of the same cross-validation on the store that is prepared.
@@ -189,20 +215,15 @@ def noted_preparation(crossval: Crossval) -> Iterator[bool]:
     Raises:
         InputError: The folder holds the store of another preparation.
     """
-    conversion = crossval.conversion()
-    files = [(str(path), path.stat()) for path in conversion.inputs if path.exists()]
-    described = {name: value for name, value in conversion.as_dict().items() if name not in ("workers", "overwrite")}
-    described["inputs"] = [[path, status.st_size, status.st_mtime_ns] for path, status in files]
-    note, is_there = crossval.out / PREPARED, crossval.store.exists()
-    if is_there and not note.exists():
-        raise InputError(
-            f"{crossval.store}: expected a store of this cross-validation, found another; choose another --out"
-        )
+    conversion, note = crossval.conversion(), crossval.out / PREPARED
+    described = {name: value for name, value in conversion.as_dict().items() if name not in _NOT_NOTED}
+    is_there = crossval.store.exists()
+    if is_there:
+        _check_preparation(crossval, note, described)
     with new_folder(crossval.out):
-        if is_there:
-            _keep(note, described, what="a store")
-        else:
-            write_text(note, json.dumps(described, indent=1) + "\n")
+        if not is_there:
+            inputs = [stamped(path) for path in conversion.inputs if path.exists()]
+            write_note(note, {**described, "inputs": inputs})
         try:
             yield is_there
         except InputError:
@@ -211,27 +232,23 @@ def noted_preparation(crossval: Crossval) -> Iterator[bool]:
             raise
 
 
-def _keep(path: Path, description: Mapping[str, Any], *, what: str) -> None:
-    """Write a description, or compare it with the one that is there."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(description, indent=1) + "\n")
-        return
-    before, now = _flat(read_json(path)), _flat(json.loads(json.dumps(description)))
-    for name in dict.fromkeys((*before, *now)):
-        if before.get(name) != now.get(name):
-            raise InputError(
-                f"{path}: holds {what} of other settings: expected {name} {before.get(name)!r}, "
-                f"found {now.get(name)!r}; choose another --out, or remove {path.parent}"
-            )
-
-
-def _flat(fields: Any) -> dict[str, Any]:
-    """Return fields, and those of the training after them."""
-    if not isinstance(fields, dict):
-        return {}
-    inner = fields.get("training")
-    return {**fields, "training": inner is not None, **(inner if isinstance(inner, dict) else {})}
+def _check_preparation(crossval: Crossval, note: Path, described: Mapping[str, Any]) -> None:
+    """Refuse a store of another preparation, and files that are not there."""
+    if not note.exists():
+        raise InputError(
+            f"{crossval.store}: expected a store of this cross-validation, found another; choose another --out"
+        )
+    inputs = crossval.conversion().inputs
+    missing = [path for path in inputs if not path.exists()]
+    if missing:
+        raise InputError(
+            f"{missing[0]}: no such file; the store is there: give --store {crossval.store} in place of the files"
+        )
+    noted = read_note(note)
+    before = {name: value for name, value in noted.items() if name not in _NOT_NOTED}
+    same = stamps_of_same(inputs, noted.get("inputs"), {entry.sha256 for entry in crossval.manifest.inputs})
+    before["inputs"], now = noted.get("inputs"), {**described, "inputs": same}
+    check_note(note, before, now, what="a store", defaults=PrepareSettings.defaults())
 
 
 def _flag(settings_class: type, given: Mapping[str, Any]) -> str:

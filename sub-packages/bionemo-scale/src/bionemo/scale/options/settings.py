@@ -3,7 +3,7 @@
 """The base of every settings class."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from typing import Any, TypeVar, cast
 
 from bionemo.scale.options.fields import options_of
@@ -49,6 +49,11 @@ class Settings:
         given = known_fields(cls, fields)
         return {each.name: checked(each, given[each.name]) for each in options_of(cls) if each.name in given}
 
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return plain values by field, as :meth:`as_dict`, of those that have a default."""
+        return _plain({each.name: each.default for each in options_of(cls) if not each.is_required})
+
     def __post_init__(self) -> None:
         for option in options_of(type(self)):
             object.__setattr__(self, option.name, checked(option, getattr(self, option.name)))
@@ -63,4 +68,12 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values by field, as JSON or YAML keeps them."""
-        return json.loads(json.dumps(asdict(cast(Any, self)), default=str))
+        return _plain(asdict(cast(Any, self)))
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(values, default=_plain_value))
+
+
+def _plain_value(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 import json
+import shutil
 
 import pytest
 
-from bionemo.scale.crossval.crossval import NOTE, SCORES, Crossval
+from bionemo.scale.crossval.crossval import NOTE, PREPARED, SCORES, Crossval
 from bionemo.scale.crossval.fold_run import network_steps
 from bionemo.scale.crossval.job import cluster_steps, cross_validate, make_store
 from bionemo.scale.crossval.settings import CrossvalSettings
@@ -49,6 +50,71 @@ def test_the_store_is_prepared_once_and_folds_share_its_files(make):
         InputError, match="prepared.json: holds a store of other settings: expected num_hvg 2000, found 20"
     ):
         make_store(make(prepare={"num_hvg": 20}), silent)
+
+
+@pytest.mark.parametrize("move", [shutil.move, shutil.copytree])
+def test_results_can_be_moved_and_copied(move, make, tmp_path):
+    crossval, said = make(), []
+    make_store(crossval, said.append)
+    finish(crossval, 0)
+    place = tmp_path / "elsewhere" / "results"
+    place.parent.mkdir()
+    move(crossval.out, place)
+    moved = make(out=place)
+    make_store(moved, said.append)
+    assert said == ["preparing the store"] and moved.is_finished(0) and not moved.is_finished(1)
+    # The screen moves too, to another time.
+    shutil.copyfile(tmp_path / "screen.h5ad", place.parent / "screen.h5ad")
+    make_store(make(inputs=(place.parent / "screen.h5ad",), out=place), silent)
+    (place.parent / "screen.h5ad").write_bytes(b"other")
+    with pytest.raises(InputError, match="holds a store of other settings: expected inputs "):
+        make_store(make(inputs=(place.parent / "screen.h5ad",), out=place), silent)
+    (place.parent / "screen.h5ad").unlink()
+    with pytest.raises(InputError, match=f"screen.h5ad: no such file; the store is there: give --store {place}/store"):
+        make_store(make(inputs=(place.parent / "screen.h5ad",), out=place), silent)
+
+
+def test_what_an_earlier_version_noted_is_continued(make, tmp_path):
+    crossval = make(no_network=False, train={"max_steps": 7})
+    make_store(crossval, silent)
+    finish(crossval, 0)
+    prepared, fold = crossval.out / PREPARED, crossval.folders[0] / NOTE
+    store, described = json.loads(prepared.read_text()), json.loads(fold.read_text())
+    # Whole paths, and options that were not there yet.
+    store |= {"out": "/old/place/store", "inputs": [["/old/" + store["inputs"][0][0], *store["inputs"][0][1:]]]}
+    del store["whole_agents"], described["training"]["preset"]
+    prepared.write_text(json.dumps(store))
+    fold.write_text(json.dumps(described))
+    again = make(no_network=False, train={"max_steps": 7})
+    make_store(again, silent)
+    assert again.is_finished(0)
+    with pytest.raises(InputError, match="holds a fold of other settings: expected weighting 'tempered'"):
+        make(no_network=False, train={"max_steps": 7, "preset": "paper"}).is_finished(0)
+
+
+def test_the_weights_that_folds_start_from_are_known_by_their_content(make, tmp_path):
+    def checkpoint(name, content):
+        for file in ("context/io.json", "context/model.yaml", "weights/.metadata", "weights/metadata.json"):
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).write_text(content)
+        return tmp_path / name
+
+    def starting(start):
+        return make(no_network=False, size="tiny", train={"from_checkpoint": start})
+
+    first = checkpoint("first", "1")
+    crossval = starting(first)
+    make_store(crossval, silent)
+    finish(crossval, 0)
+    assert starting(checkpoint("copy", "1")).is_finished(0)
+    with pytest.raises(InputError, match="expected from_checkpoint '"):
+        starting(checkpoint("other", "2")).is_finished(0)
+    # Earlier versions noted the path.
+    note = crossval.folders[0] / NOTE
+    described = json.loads(note.read_text())
+    described["training"]["from_checkpoint"] = str(first)
+    note.write_text(json.dumps(described))
+    assert starting(first).is_finished(0)
 
 
 def test_a_fold_of_other_settings_is_not_taken_for_this_one(make):

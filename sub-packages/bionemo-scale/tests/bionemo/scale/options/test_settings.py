@@ -15,6 +15,11 @@ def test_plain_values_are_what_json_can_hold(example):
     assert list(found) == [*vars(made)]
 
 
+def test_defaults_are_plain_values_too(example):
+    defaults, made = example.defaults(), example.make(inputs=["a"], out="b").as_dict()
+    assert defaults == {name: value for name, value in made.items() if name not in ("inputs", "out")}
+
+
 def test_a_value_is_checked_however_settings_are_made(example):
     for make in (example, example.make):
         with pytest.raises(InputError, match="--steps must be at least 1, found 0"):
