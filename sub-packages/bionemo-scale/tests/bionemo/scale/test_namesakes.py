@@ -11,6 +11,7 @@ REPOSITORY = PACKAGE.parents[1]
 SOURCE = PACKAGE / "src" / "bionemo" / "scale"
 
 ELSEWHERE = {
+    "counts/counted.py": ("counts/test_draw.py", "counts are read back as they are drawn"),
     "crossval/fold_run.py": ("crossval/test_crossval.py", "a fold is tested by the cross-validation that runs it"),
     "crossval/job.py": ("tests/end_to_end/test_crossval.py", "it needs commands to run"),
     "crossval/settings.py": ("crossval/test_crossval.py", "a settings class is tested by its command"),
@@ -60,9 +61,7 @@ ELSEWHERE = {
     ),
     "infer/certainty/pairs.py": ("infer/certainty/test_certainty.py", "parts are tested by what is said in the end"),
     "infer/certainty/training_facts.py": ("infer/certainty/test_certainty.py", "they need a run"),
-    "infer/counts/counted.py": ("infer/counts/test_counts.py", "counts are tested as they are written"),
-    "infer/counts/draw.py": ("infer/counts/test_counts.py", "counts are tested as they are written"),
-    "infer/counts/predicted.py": ("infer/counts/test_counts.py", "counts are tested as they are written"),
+    "infer/counts/predicted.py": ("tests/end_to_end/test_inference.py", "it needs a trained run"),
     "infer/job.py": ("tests/end_to_end/test_inference.py", "it needs a trained run"),
     "infer/output/cells_file.py": ("tests/end_to_end/test_inference.py", "it needs a trained run"),
     "infer/output/measured_cells.py": ("run/test_infer.py", "it decides which files the command writes"),

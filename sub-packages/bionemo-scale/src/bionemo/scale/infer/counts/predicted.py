@@ -5,8 +5,8 @@
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from bionemo.scale.infer.counts.counted import check_counted, counted
-from bionemo.scale.infer.counts.draw import draw_counts
+from bionemo.scale.counts.counted import check_counted, counted
+from bionemo.scale.counts.draw import draw_counts
 from bionemo.scale.infer.generate import has_counted_zeros
 from bionemo.scale.infer.plans.parts import Part
 from bionemo.scale.infer.plans.plan import ControlSet, Plan

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from bionemo.scale.counts.counted import LIBRARY_SIZE, whole_counts
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.writing.h5ad_writer import H5adWriter
-from bionemo.scale.infer.counts.counted import LIBRARY_SIZE, whole_counts
 from bionemo.scale.infer.output.origin import describe
 from bionemo.scale.infer.plans.plan import READ_ROWS, Plan, named_obs
 from bionemo.scale.infer.plans.split_plan import SplitPlan

@@ -17,7 +17,7 @@ which the mean of log1p of the scaled counts is the predicted mean, for that is 
 
 import numpy as np
 
-from bionemo.scale.infer.counts.counted import Counted
+from bionemo.scale.counts.counted import Counted
 
 
 _ROUNDS = 3
@@ -109,5 +109,5 @@ def _dispersion(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
     excess, squares = ((counts - expected) ** 2 - expected).sum(axis=0), (expected**2).sum(axis=0)
     # A sum of squares around a fitted mean is too small by one part in the number of cells.
     excess = excess + expected.sum(axis=0) / max(len(counts), 1)
-    overall = max(float(excess.sum()), 0.0) / max(float(squares.sum()), np.finfo(float).tiny)
+    overall = max(float(excess.sum()), 0.0) / max(float(squares.sum()), float(np.finfo(float).tiny))
     return np.clip((excess + _ENOUGH * overall) / (squares + _ENOUGH), 0.0, _MOST_DISPERSED)

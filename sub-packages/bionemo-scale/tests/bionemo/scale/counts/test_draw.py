@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.infer.counts.counted import Counted, check_counted, counted
-from bionemo.scale.infer.counts.draw import draw_counts
+from bionemo.scale.counts.counted import Counted, check_counted, counted
+from bionemo.scale.counts.draw import draw_counts
 from bionemo.scale.types import InputError
 
 
