@@ -25,6 +25,7 @@ from bionemo.scale.data.features.from_store import coexpression
 from bionemo.scale.data.features.gene_knowledge import gene_sets, network
 from bionemo.scale.data.features.kind import Kind
 from bionemo.scale.data.features.settings import FeaturesSettings
+from bionemo.scale.data.features.targets import EDIT, Targets, read_targets
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.labels.grammar import agent_names, grammar_of
@@ -62,9 +63,12 @@ def make_features(settings: FeaturesSettings) -> FeaturesSummary:
     """
     if not settings.overwrite:
         check_absent([settings.out])
-    check_not_inputs([settings.out], [*settings.sources, settings.named_store, settings.like])
-    kinds = list(_kinds(settings))
+    check_not_inputs([settings.out], [*settings.sources, *_options(settings)])
+    targets = None if settings.targets is None else read_targets(settings.targets)
+    kinds = list(_kinds(settings, targets))
     scales = _scales(kinds, settings.like)
+    if targets is not None:
+        kinds = [targets.in_names_of_the_screen(kind) for kind in kinds]
     wanted = _wanted(settings)
     _refuse_unreadable(kinds, wanted, leave_out=settings.leave_out)
     left_out = _without_vector(kinds, wanted)
@@ -99,7 +103,11 @@ def read_description(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: expected a file of bionemo-scale-features, found another") from error
 
 
-def _kinds(settings: FeaturesSettings) -> Iterator[Kind]:
+def _options(settings: FeaturesSettings) -> list[Path | None]:
+    return [settings.named_store, settings.like, settings.targets]
+
+
+def _kinds(settings: FeaturesSettings, targets: Targets | None) -> Iterator[Kind]:
     if settings.from_store is not None:
         yield coexpression(settings.from_store, settings.size)
     for path, name in _named(settings.gene_sets, "gene_sets"):
@@ -110,6 +118,14 @@ def _kinds(settings: FeaturesSettings) -> Iterator[Kind]:
         yield embedding(path, name=name)
     for path, suffix in _named(settings.smiles, ""):
         yield from drugs(path, suffix=suffix)
+    if targets is not None and targets.edits:
+        yield targets.kind_of_edit(_columns_of(EDIT, settings.like))
+
+
+def _columns_of(kind: str, like: Path | None) -> list[str]:
+    """Return the numbers of a kind in an earlier file; none where there is no such file or kind."""
+    kinds = [] if like is None else read_description(like)["kinds"]
+    return next((entry["columns"] for entry in kinds if entry["kind"] == kind), [])
 
 
 def _named(paths: Sequence[Path], kind: str) -> Iterator[tuple[Path, str]]:

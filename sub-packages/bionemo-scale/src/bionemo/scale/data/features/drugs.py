@@ -5,18 +5,16 @@
 RDKit is not needed for anything else and is imported when SMILES are read.
 """
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from bionemo.scale.data.features.kind import Kind, numbered, unique_names
+from bionemo.scale.data.features.kind import Kind, numbered
+from bionemo.scale.data.features.named_table import read_named_table
 from bionemo.scale.files.provenance import hash_file
-from bionemo.scale.files.text import read_text
 from bionemo.scale.types import InputError
 
 
@@ -49,16 +47,17 @@ def drugs(path: Path, *, suffix: str = "") -> tuple[Kind, Kind]:
     Raises:
         InputError: RDKit is not installed, or it is no such file.
     """
-    smiles = _read_smiles(path)
+    smiles = read_named_table(path, column="smiles")
     chemistry = _Chemistry()
     molecules: dict[str, Any] = {}
     notes: list[str] = []
     refused: dict[str, str] = {}
     for name, line in smiles.items():
-        read = chemistry.read(line.smiles)
+        text = line.values["smiles"]
+        read = chemistry.read(text)
         where = f"{path}: line {line.number}: {name!r}:"
         if read.molecule is None:
-            refused[name] = f"{where} expected SMILES, found {line.smiles!r}"
+            refused[name] = f"{where} expected SMILES, found {text!r}"
             continue
         molecules[name] = read.molecule
         notes += [f"{where} {note}" for note in read.notes]
@@ -85,11 +84,6 @@ def drugs(path: Path, *, suffix: str = "") -> tuple[Kind, Kind]:
         **shared,
     )
     return fingerprints, descriptors
-
-
-class _Line(NamedTuple):
-    number: int
-    smiles: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,23 +140,6 @@ class _Chemistry:
         """Return [molecules, DESCRIPTORS] float64."""
         rows = [[getattr(self._descriptors, name)(molecule) for name in DESCRIPTORS] for molecule in molecules]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(DESCRIPTORS))
-
-
-def _read_smiles(path: Path) -> dict[str, _Line]:
-    if path.suffix not in (".csv", ".tsv"):
-        raise InputError(f"{path}: expected a .csv or .tsv file with names and a column smiles")
-    reader = csv.reader(io.StringIO(read_text(path)), delimiter="\t" if path.suffix == ".tsv" else ",")
-    lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
-    header = lines[0][1] if lines else []
-    columns = [number for number, name in enumerate(header) if name.lower() == "smiles"]
-    if len(columns) != 1 or columns[0] == 0 or len(lines) < 2:
-        raise InputError(
-            f"{path}: expected names in the first column and a column smiles, found {max(len(lines) - 1, 0)} lines "
-            f"below the columns {', '.join(header)}"
-        )
-    unique_names(path, [row[0] for _, row in lines[1:]])
-    numbered = ((number, row + [""] * (len(header) - len(row))) for number, row in lines[1:])
-    return {row[0]: _Line(number=number, smiles=row[columns[0]]) for number, row in numbered}
 
 
 def _same_molecules(path: Path, canonical: Mapping[str, str]) -> list[str]:

@@ -36,6 +36,8 @@ class FeaturesSettings(Settings):
     """Store whose perturbations must have vectors (default: that of --from-store)."""
     names: tuple[str, ...] = option((), form="labels", metavar="NAME", group=_NAMES)
     """More names that must have vectors, such as genes or drugs to predict."""
+    targets: Path | None = option(None, metavar="TARGETS.csv", group=_NAMES)
+    """Table of the screen's names with a column gene, the name that the sources use, and perhaps a column edit."""
     leave_out: bool = option(False, group=_NAMES)
     """Leave out names without a vector instead of refusing them."""
     like: Path | None = option(None, metavar="FILE.parquet", group=_NAMES)

@@ -213,6 +213,46 @@ def test_a_later_file_gets_the_scale_of_an_earlier_one(tmp_path, sets):
         make_features(settings)
 
 
+def test_guides_have_the_vectors_of_their_genes(tmp_path, sets):
+    table = write(tmp_path / "targets.csv", "label,gene\nA_g1,A\nA_g2,A\nD,C\nB,unknown\n")
+    done = make(tmp_path, gene_sets=sets, targets=table, names=["A_g1", "A_g2", "D"])
+    found = read_features(done.out, ["A_g1", "A_g2", "D", "A", "B", "C"])
+    plain = make_features(FeaturesSettings.make(out=tmp_path / "plain.parquet", gene_sets=sets))
+    np.testing.assert_array_equal(found, read_features(plain.out, ["A", "A", "C", "A", "B", "C"]))
+
+
+def test_the_kind_of_edit_is_a_kind_of_vector(tmp_path, sets):
+    table = write(tmp_path / "targets.csv", "label,Gene,Edit\nA,A,knock-out\nA_on,A,CRISPRa\nB,B,CRISPRa\n")
+    done = make(tmp_path, gene_sets=sets, targets=table)
+    assert done.kinds == {"gene_sets": 3, "edit": 2} and done.num_names == 3
+    on, off, other = read_features(done.out, ["A_on", "A", "B"])
+    np.testing.assert_array_equal(on[:3], off[:3])
+    assert (on[3:] != off[3:]).all() and (on[3:] == other[3:]).all()
+    later = write(tmp_path / "later.csv", "label,gene,edit\nC_on,C,CRISPRa\n")
+    options = {"gene_sets": sets, "like": done.out, "names": ["C_on"]}
+    again = make_features(FeaturesSettings.make(out=tmp_path / "later.parquet", targets=later, **options))
+    np.testing.assert_array_equal(read_features(again.out, ["C_on"])[0, 3:], on[3:])
+    write(later, "label,gene,edit\nC_off,C,CRISPRi\n")
+    with pytest.raises(
+        InputError, match="'C_off': expected an edit that the earlier file has, 'CRISPRa', 'knock-out'"
+    ):
+        make_features(FeaturesSettings.make(out=tmp_path / "x.parquet", targets=later, **options))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("label,target\nA,A\n", "expected names in the first column and a column gene, found 1 lines"),
+        ("label,gene\nA,\n", "line 2: 'A': expected a value in gene, found none"),
+        ("label,gene,edit\nA,A,x\nB,B\n", "line 3: 'B': expected a value in edit, found none"),
+        ("label,gene\nA,A\nA,B\n", "expected each name once, found 'A' more than once"),
+    ],
+)
+def test_what_is_no_table_of_targets_is_refused(tmp_path, sets, text, expected):
+    with pytest.raises(InputError, match=expected):
+        make(tmp_path, gene_sets=sets, targets=write(tmp_path / "targets.csv", text))
+
+
 def test_vectors_that_are_all_alike_say_nothing(tmp_path):
     with pytest.raises(InputError, match="expected vectors that differ, found embedding all alike"):
         make(tmp_path, embedding=write(tmp_path / "x.csv", "name,x\nA,1\nB,1\n"))
