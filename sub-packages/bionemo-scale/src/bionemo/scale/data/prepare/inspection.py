@@ -123,7 +123,12 @@ def verify_store(path: Path, progress: Callable[[str, int, int], None]) -> int:
         for is_control, entry in enumerate(manifest.shards[2 * number : 2 * number + 2]):
             chosen = np.flatnonzero(blocks.is_control == bool(is_control))
             _check_shard(
-                path / entry.name, entry, blocks, chosen, manifest, lambda n: progress("blocks", n, manifest.num_cells)
+                path / entry.name,
+                entry,
+                blocks,
+                chosen=chosen,
+                manifest=manifest,
+                progress=lambda n: progress("blocks", n, manifest.num_cells),
             )
         _check_obs(path / manifest.obs[number].name, manifest.obs[number])
     return manifest.num_cells
@@ -142,6 +147,7 @@ def _check_shard(
     path: Path,
     entry: FileEntry,
     blocks: BlockTable,
+    *,
     chosen: np.ndarray,
     manifest: Manifest,
     progress: Callable[[int], None],

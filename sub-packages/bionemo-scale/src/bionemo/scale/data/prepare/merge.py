@@ -67,18 +67,18 @@ def merge_stores(
         raise InputError(f"expected at least two stores to merge, found {len(stores)}")
     manifests = [read_manifest(store) for store in stores]
     for store, manifest in zip(stores[1:], manifests[1:], strict=True):
-        _check_alike(store, manifest, stores[0], manifests[0])
+        _check_alike(store, manifest, stores[0], first=manifests[0])
     files = [
         part for store, manifest in zip(stores, manifests, strict=True) for part in _groups_by_input(store, manifest)
     ]
-    resolved = _resolve(stores, manifests, split, files)
+    resolved = _resolve(stores, manifests, split, files=files)
     groups = lay_out(files, resolved)
     check_trains(resolved, split)
     check_groups(groups)
     command = {"what": "merge", "stores": [str(store.resolve()) for store in stores], "split": resolved.sha256}
     with workspace(out, command) as folder:
         shards, obs = _link(
-            stores, manifests, folder, lambda cells: progress("link", cells, int(groups.num_cells.sum()))
+            stores, manifests, folder, progress=lambda cells: progress("link", cells, int(groups.num_cells.sum()))
         )
         vocabularies = (groups.cell_types, groups.perturbations, groups.batches)
         card = replace(
@@ -110,9 +110,9 @@ def merge_stores(
     )
 
 
-def _check_alike(store: Path, manifest: Manifest, first_store: Path, first: Manifest) -> None:
+def _check_alike(store: Path, manifest: Manifest, first_store: Path, *, first: Manifest) -> None:
     card, expected = manifest.card, first.card
-    check_scale(store, card.scale.source, first_store, expected.scale.source)
+    check_scale(store, card.scale.source, first_store, first_kind=expected.scale.source)
     if card.genes != expected.genes:
         missing = len(set(expected.genes) - set(card.genes))
         raise InputError(
@@ -139,7 +139,7 @@ def _groups_by_input(store: Path, manifest: Manifest) -> list[FileGroups]:
 
 
 def _resolve(
-    stores: Sequence[Path], manifests: Sequence[Manifest], split: Path | None, files: Sequence[FileGroups]
+    stores: Sequence[Path], manifests: Sequence[Manifest], split: Path | None, *, files: Sequence[FileGroups]
 ) -> ResolvedSplit:
     """Resolve the split over all stores, and check that each was made with it."""
     control = manifests[0].card.control
@@ -168,7 +168,7 @@ def _resolve(
 
 
 def _link(
-    stores: Sequence[Path], manifests: Sequence[Manifest], folder: Path, progress: Callable[[int], None]
+    stores: Sequence[Path], manifests: Sequence[Manifest], folder: Path, *, progress: Callable[[int], None]
 ) -> tuple[list[FileEntry], list[FileEntry]]:
     """Put the files of every store into the folder under new numbers."""
     shards: list[FileEntry] = []

@@ -129,7 +129,7 @@ def prepare(config: PrepareSettings, progress: Progress = _no_progress) -> Prepa
         statistics = _scan_all(config, plan, progress)
         known = scans or tuple(map(_scanned, plan.files, plan.surveys, statistics))
         genes, found = _choose_genes(config, known)
-        card = _card(config, plan, statistics, genes)
+        card = _card(config, plan, statistics, genes=genes)
         tasks = [
             WriteTask(
                 file=file,
@@ -147,7 +147,9 @@ def prepare(config: PrepareSettings, progress: Progress = _no_progress) -> Prepa
         if plan.spec:
             write_text(folder / SPLIT_NAME, plan.split.to_json())
         write_text(folder / MANIFEST_NAME, manifest.to_json())
-    return _summarise(config, manifest, plan, found, _warnings(config, plan, statistics, manifest))
+    return _summarise(
+        config, manifest, plan, num_genes_found=found, warnings=_warnings(config, plan, statistics, manifest=manifest)
+    )
 
 
 def scan_only(config: PrepareSettings, progress: Progress = _no_progress) -> tuple[ScannedInput, ...]:
@@ -303,11 +305,11 @@ def _scan_all(config: PrepareSettings, plan: _Plan, progress: Progress) -> list[
         scan_input, tasks, workers=config.workers, progress=lambda cells: progress("scan", cells, plan.num_cells)
     )
     for file, of_file in zip(plan.files, statistics, strict=True):
-        check_scale(file.path, of_file.kind, plan.files[0].path, statistics[0].kind)
+        check_scale(file.path, of_file.kind, plan.files[0].path, first_kind=statistics[0].kind)
     return statistics
 
 
-def check_scale(name: object, kind: str, first_name: object, first_kind: str) -> None:
+def check_scale(name: object, kind: str, first_name: object, *, first_kind: str) -> None:
     """Check that two files are both of counts, or both of log1p values.
 
     Raises:
@@ -322,7 +324,7 @@ def check_scale(name: object, kind: str, first_name: object, first_kind: str) ->
 def _choose_genes(config: PrepareSettings, scans: Sequence[ScannedInput]) -> tuple[np.ndarray, int]:
     """Genes to keep, and how many there were to choose from."""
     for scan in scans:
-        check_scale(scan.name, scan.kind, scans[0].name, scans[0].kind)
+        check_scale(scan.name, scan.kind, scans[0].name, first_kind=scans[0].kind)
     genes = _join_genes(config, [(scan.name, scan.genes) for scan in scans])
     if not 0 < config.num_hvg < len(genes):
         return genes, len(genes)
@@ -336,7 +338,9 @@ def _choose_genes(config: PrepareSettings, scans: Sequence[ScannedInput]) -> tup
     return chosen, len(genes)
 
 
-def _card(config: PrepareSettings, plan: _Plan, statistics: Sequence[FileStatistics], genes: np.ndarray) -> DataCard:
+def _card(
+    config: PrepareSettings, plan: _Plan, statistics: Sequence[FileStatistics], *, genes: np.ndarray
+) -> DataCard:
     kind = statistics[0].kind
     return DataCard(
         genes=tuple(genes.tolist()),
@@ -372,7 +376,7 @@ def _manifest(plan: _Plan, card: DataCard, written: Sequence[WrittenInput]) -> M
 
 
 def _warnings(
-    config: PrepareSettings, plan: _Plan, statistics: Sequence[FileStatistics], manifest: Manifest
+    config: PrepareSettings, plan: _Plan, statistics: Sequence[FileStatistics], *, manifest: Manifest
 ) -> tuple[str, ...]:
     lines = [note for each in plan.surveys for note in dict.fromkeys(each.notes)]
     for what, names in _names_of_labels(plan):
@@ -440,7 +444,7 @@ def _empty_cells(statistics: Sequence[FileStatistics]) -> list[str]:
 
 
 def _summarise(
-    config: PrepareSettings, manifest: Manifest, plan: _Plan, num_genes_found: int, warnings: tuple[str, ...]
+    config: PrepareSettings, manifest: Manifest, plan: _Plan, *, num_genes_found: int, warnings: tuple[str, ...]
 ) -> PrepareSummary:
     groups = manifest.groups
     cells = {part.value: plan.split.count_cells(part) for part in Split}

@@ -147,11 +147,11 @@ def scan_input(task: ScanTask, progress: Progress) -> FileStatistics:
         is_training = np.repeat(task.groups.split[members] == Split.TRAIN, task.groups.num_cells[members])
         chosen = rows >= 0
         chosen[chosen] = is_training[rows[chosen]]
-        return _with_empty_cells(_scan(file, source, chosen, progress), rows, task.groups, members)
+        return _with_empty_cells(_scan(file, source, chosen, progress=progress), rows, task.groups, members=members)
 
 
 def _with_empty_cells(
-    statistics: FileStatistics, rows: np.ndarray, groups: GroupTable, members: np.ndarray
+    statistics: FileStatistics, rows: np.ndarray, groups: GroupTable, *, members: np.ndarray
 ) -> FileStatistics:
     """Count the cells of the store without counts, and find the cell types whose controls have none."""
     used = rows >= 0
@@ -194,7 +194,7 @@ def _write(task: WriteTask, progress: Progress) -> WrittenInput:
     file, groups, kept = task.file, task.groups, np.array(task.genes)
     with _open(file) as source:
         rows = rows_of_file(_labels(file, source), groups, file.number)
-        known = _scan(file, source, np.zeros(source.num_cells, dtype=bool), lambda cells: None)
+        known = _scan(file, source, np.zeros(source.num_cells, dtype=bool), progress=lambda cells: None)
         job = ShardJob(
             groups=groups,
             shard=file.number,
@@ -210,7 +210,7 @@ def _write(task: WriteTask, progress: Progress) -> WrittenInput:
         written = write_shards(source, job, folder=file.folder, spill=file.work_path("spill"), progress=progress)
         return WrittenInput(
             shards=(written.perturbed, written.control),
-            obs=write_obs(source, groups, file.number, rows, folder=file.folder),
+            obs=write_obs(source, groups, file.number, rows=rows, folder=file.folder),
             value_dtype=written.value_dtype.name,
             source=InputEntry(
                 name=file.path.name,
@@ -230,7 +230,7 @@ def _open(file: InputFile) -> Iterator[H5adSource]:
         yield source
 
 
-def _scan(file: InputFile, source: H5adSource, is_training: np.ndarray, progress: Progress) -> FileStatistics:
+def _scan(file: InputFile, source: H5adSource, is_training: np.ndarray, *, progress: Progress) -> FileStatistics:
     """Scan, or read what a scan has left."""
     return scan(
         source,
@@ -254,7 +254,7 @@ def _library_size(file: InputFile, source: H5adSource) -> np.ndarray | None:
 
 
 def _labels(file: InputFile, source: H5adSource, progress: Progress = lambda cells: None) -> FileLabels:
-    labels = read_labels(source, file.dataset, file.keys, file.grammar)
+    labels = read_labels(source, file.dataset, file.keys, grammar=file.grammar)
     if file.knockdown is None:
         return labels
     path = file.work_path("kept").with_suffix(".npy")

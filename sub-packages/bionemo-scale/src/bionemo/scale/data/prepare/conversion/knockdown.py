@@ -45,7 +45,9 @@ def cells_with_knockdown(
     targets = np.array([-1 if name == control else gene.get(name, -1) for name in labels.perturbation.names])
     is_control_label = np.array([name == control for name in labels.perturbation.names])
     target, is_control = targets[labels.perturbation.codes], is_control_label[labels.perturbation.codes]
-    own, sums = _measure(source, labels, target, is_control, library_size, values=values, progress=progress)
+    own, sums = _measure(
+        source, labels, target, is_control=is_control, library_size=library_size, values=values, progress=progress
+    )
     cell_type = labels.cell_type.codes
     counts = np.bincount(cell_type[is_control], minlength=len(labels.cell_type.names))
     level = sums / np.maximum(counts, 1)[:, None]
@@ -61,9 +63,9 @@ def _measure(
     source: H5adSource,
     labels: FileLabels,
     target: np.ndarray,
+    *,
     is_control: np.ndarray,
     library_size: np.ndarray | None,
-    *,
     values: ValueKind | None,
     progress: Callable[[int], None],
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -80,7 +80,7 @@ class _Names(NamedTuple):
     batches: tuple[str, ...]
 
 
-def read_labels(source: H5adSource, dataset: str, keys: ObsKeys, grammar: Grammar) -> FileLabels:
+def read_labels(source: H5adSource, dataset: str, keys: ObsKeys, *, grammar: Grammar) -> FileLabels:
     """Read the label columns of a file and give all controls, and all spellings of a combination, one name.
 
     Args:

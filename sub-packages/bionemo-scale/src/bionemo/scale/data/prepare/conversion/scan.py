@@ -124,7 +124,7 @@ def scan(
     for chunk in source.chunks(journal.next_cell) if journal.next_cell < source.num_cells else ():
         check_values(source, chunk)
         journal.evidence.add(chunk.matrix, chunk.first_cell)
-        journal.kind = _same_kind(source, chunk, journal.kind, stated.values)
+        journal.kind = _same_kind(source, chunk, journal.kind, stated=stated.values)
         if journal.kind == "log1p":
             # Known before the rest of a large file is read.
             check_range(journal.evidence, str(source.path), stated)
@@ -142,10 +142,12 @@ def scan(
         journal.moments.add(linear, factors)
         journal.add(cells)
         progress(chunk.matrix.shape[0])
-    return _finish(journal, library_size, str(source.path), stated)
+    return _finish(journal, library_size, str(source.path), stated=stated)
 
 
-def _finish(journal: ScanJournal, library_size: np.ndarray | None, where: str, stated: StatedScale) -> FileStatistics:
+def _finish(
+    journal: ScanJournal, library_size: np.ndarray | None, where: str, *, stated: StatedScale
+) -> FileStatistics:
     scale = find_scale(journal.evidence, where, stated, library_size)
     total = journal.cells["total"]
     is_counts = journal.kind == "counts"
@@ -199,7 +201,7 @@ def check_values(source: H5adSource, chunk: CellChunk) -> None:
 
 
 def _same_kind(
-    source: H5adSource, chunk: CellChunk, kind: ValueKind | None, stated: ValueKind | None
+    source: H5adSource, chunk: CellChunk, kind: ValueKind | None, *, stated: ValueKind | None
 ) -> ValueKind | None:
     values = chunk.matrix.data
     if not len(values):

@@ -115,10 +115,17 @@ def write_shards(
         num_buckets = len(edges) - 1
         first_bucket = int(np.searchsorted(edges, done, side="right")) - 1
         if first_bucket < num_buckets:
-            buckets = _deal(source, job, edges, _Spill(spill, num_buckets), progress)
+            buckets = _deal(source, job, edges, spill=_Spill(spill, num_buckets), progress=progress)
         for number in range(first_bucket, num_buckets):
             members = slice(max(done, int(edges[number])), int(edges[number + 1]))
-            _write_bucket(buckets(number), blocks, members, int(blocks.first_row[edges[number]]), job, shards)
+            _write_bucket(
+                buckets(number),
+                blocks,
+                members,
+                first_row=int(blocks.first_row[edges[number]]),
+                job=job,
+                shards=shards,
+            )
         for shard in shards:
             shard.commit()
         widest = max(shard.value_dtype for shard in shards)
@@ -137,7 +144,7 @@ def write_shards(
     return WrittenShards(entries[0], entries[1], widest)
 
 
-def write_obs(source: H5adSource, groups: GroupTable, shard: int, rows: np.ndarray, *, folder: Path) -> FileEntry:
+def write_obs(source: H5adSource, groups: GroupTable, shard: int, *, rows: np.ndarray, folder: Path) -> FileEntry:
     """Write the names and labels of a file's cells, in row order.
 
     Args:
@@ -276,7 +283,7 @@ def _bucket_edges(blocks: BlockTable, job: ShardJob) -> np.ndarray:
 
 
 def _deal(
-    source: H5adSource, job: ShardJob, edges: np.ndarray, spill: _Spill, progress: Callable[[int], None]
+    source: H5adSource, job: ShardJob, edges: np.ndarray, *, spill: _Spill, progress: Callable[[int], None]
 ) -> Callable[[int], list[_Cells]]:
     """Read the whole file and return a function that gives the cells of a bucket, not yet in order."""
     num_buckets = len(edges) - 1
@@ -354,7 +361,13 @@ def _unspill(data: bytes) -> Iterator[_Cells]:
 
 
 def _write_bucket(
-    parts: list[_Cells], blocks: BlockTable, members: slice, first_row: int, job: ShardJob, shards: list[_ShardWriter]
+    parts: list[_Cells],
+    blocks: BlockTable,
+    members: slice,
+    *,
+    first_row: int,
+    job: ShardJob,
+    shards: list[_ShardWriter],
 ) -> None:
     """Sort the cells of a bucket, which start at a row, and write its blocks that are still to be written."""
     merged = _Cells(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -34,7 +34,7 @@ def make_crispri(seed=0):
 
 def keep(path, limits, library_size=None):
     with H5adSource(path) as source:
-        labels = read_labels(source, "d", ObsKeys(), Grammar(controls=("control",)))
+        labels = read_labels(source, "d", ObsKeys(), grammar=Grammar(controls=("control",)))
         return cells_with_knockdown(
             source, labels, limits, control="control", library_size=library_size, progress=lambda cells: None
         )

@@ -110,7 +110,7 @@ def test_all_control_labels_become_the_first(tmp_path, make_store, screen):
     screen.obs["perturbation"] = screen.obs["perturbation"].astype(str).replace({"p1": "DMSO"})
     screen.write_h5ad(tmp_path / "a.h5ad")
     with H5adSource(tmp_path / "a.h5ad") as source:
-        file = read_labels(source, "a", ObsKeys(), Grammar(controls=("DMSO", "control")))
+        file = read_labels(source, "a", ObsKeys(), grammar=Grammar(controls=("DMSO", "control")))
         found = {tmp_path / "a.h5ad": source.labels("perturbation").names}
         check_controls(found, ObsKeys(), ["DMSO", "control"])
         with pytest.raises(InputError, match=r"no control label 'dmso'; did you mean 'DMSO'"):
