@@ -56,7 +56,7 @@ def measure_ours(
     from bionemo.scale.data.store.reader import Store
     from bionemo.scale.types import Split
 
-    dataset = CellSetDataset(Store.open(folder / codec), Split.TRAIN, num_cells, 0, num_samples=1 << 30)
+    dataset = CellSetDataset(Store.open(folder / codec), Split.TRAIN, num_cells, seed=0, num_samples=1 << 30)
     options = dict(batch_size=SETS[num_cells], num_workers=workers, collate_fn=pack)
     batches = iter(DataLoader(dataset, sampler=range(1 << 30), **options))
     if not packed:
@@ -75,7 +75,7 @@ def measure_limits(folder: Path, num_cells: int, seconds: float) -> dict:
     from bionemo.scale.types import Split
 
     store = Store.open(folder / "none")
-    dataset = CellSetDataset(store, Split.TRAIN, num_cells, 0, num_samples=1 << 30)
+    dataset = CellSetDataset(store, Split.TRAIN, num_cells, seed=0, num_samples=1 << 30)
     groups, sets = store.groups, SETS[num_cells]
     batches = []
     for first in range(0, 40 * sets, sets):

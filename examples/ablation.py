@@ -238,7 +238,9 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
     model.update_average(step=0)
     sampling = Sampling(weighting=settings.weighting, control_share=settings.control_share)
     size, total = settings.micro_batch_size, run.steps
-    sets = CellSetDataset(store, Split.TRAIN, settings.set_size, run.seed, sampling, num_samples=total * size)
+    sets = CellSetDataset(
+        store, Split.TRAIN, settings.set_size, seed=run.seed, sampling=sampling, num_samples=total * size
+    )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.lr, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total))

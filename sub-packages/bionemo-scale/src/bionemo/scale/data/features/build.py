@@ -78,7 +78,7 @@ def make_features(settings: FeaturesSettings) -> FeaturesSummary:
     table = np.concatenate([_scaled(kind, scales[kind.name], names) for kind in kinds], axis=1)
     frame = pd.DataFrame(table.astype(np.float32), index=pd.Index(names, name="name"))
     frame.columns = [column for kind in kinds for column in kind.columns]
-    _write(settings.out, frame, _description(kinds, scales, settings, left_out))
+    _write(settings.out, frame, _description(kinds, scales, settings, left_out=left_out))
     return FeaturesSummary(
         out=settings.out,
         num_names=len(names),
@@ -250,6 +250,7 @@ def _description(
     kinds: Sequence[Kind],
     scales: Mapping[str, Mapping[str, list[float]]],
     settings: FeaturesSettings,
+    *,
     left_out: Sequence[str],
 ) -> dict[str, Any]:
     return {

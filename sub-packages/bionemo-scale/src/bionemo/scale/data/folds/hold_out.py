@@ -90,7 +90,7 @@ def clusters_of(vectors: np.ndarray, count: int) -> np.ndarray:
     return np.asarray(fcluster(linkage(vectors, method="average"), t=count, criterion="maxclust"), dtype=np.int64)
 
 
-def by_order(agents: Mapping[str, Sequence[str]], seen: int, shares: Shares, rng: np.random.Generator) -> Parts:
+def by_order(agents: Mapping[str, Sequence[str]], seen: int, shares: Shares, *, rng: np.random.Generator) -> Parts:
     """Hold out pairs by how many of their two agents are trained, alone or in other pairs.
 
     2: pairs are drawn as long as both agents stay in a training label. 1 and 0: agents are drawn until enough pairs
@@ -112,7 +112,7 @@ def by_order(agents: Mapping[str, Sequence[str]], seen: int, shares: Shares, rng
         )
     sizes = shares.sizes(len(pairs) + (seen < 2))
     order = [pairs[row] for row in rng.permutation(len(pairs)).tolist()]
-    return _seen_pairs(agents, order, sizes) if seen == 2 else _unseen_pairs(agents, pairs, seen, sizes, rng)
+    return _seen_pairs(agents, order, sizes) if seen == 2 else _unseen_pairs(agents, pairs, seen, sizes=sizes, rng=rng)
 
 
 def _seen_pairs(agents: Mapping[str, Sequence[str]], order: Sequence[str], sizes: Mapping[Split, int]) -> Parts:
@@ -138,6 +138,7 @@ def _unseen_pairs(
     agents: Mapping[str, Sequence[str]],
     pairs: Sequence[str],
     seen: int,
+    *,
     sizes: Mapping[Split, int],
     rng: np.random.Generator,
 ) -> Parts:

@@ -87,7 +87,7 @@ def make_split(settings: SplitSettings) -> WrittenSplit:
         left: tuple[str, ...] = ()
     else:
         excluded = _excluded(settings, data)
-        parts = excluded | _held_out(settings, data, contexts, shares, rng)
+        parts = excluded | _held_out(settings, data, contexts, shares=shares, rng=rng)
         everywhere = data.contexts() if excluded else contexts
         body = "\n".join(_in_contexts(data, everywhere, parts, scored=contexts))
         agents = _agents(data, data.perturbations(data.contexts()))
@@ -158,6 +158,7 @@ def _held_out(
     settings: SplitSettings,
     data: _Conditions,
     contexts: Sequence[Context],
+    *,
     shares: Shares,
     rng: np.random.Generator,
 ) -> Parts:
@@ -167,7 +168,7 @@ def _held_out(
     if settings.hold_out == "random":
         return at_random(names, shares, rng)
     if settings.hold_out == "combinations":
-        return by_order(agents, int(settings.seen), shares, rng)
+        return by_order(agents, int(settings.seen), shares, rng=rng)
     assert settings.features is not None, "checked by the settings"
     if len(names) < 2:
         raise InputError(f"--hold-out similar: expected at least two perturbations, found {len(names)}")

@@ -39,7 +39,7 @@ def join_genes(
     kept = np.array([gene for gene, count in counts.items() if count == len(named)])
     smallest = min(len(genes) for _, genes in named)
     if not len(kept) or len(kept) < least_shared * smallest:
-        raise _refusal(named, len(kept), smallest, least_shared)
+        raise _refusal(named, len(kept), smallest, least_shared=least_shared)
     return kept
 
 
@@ -66,11 +66,13 @@ def _check_outer(named: Sequence[tuple[str, np.ndarray]], least_shared: float) -
         if len(apart) == len(waiting):
             genes = apart[0][1]
             common = len(joined.intersection(genes.tolist()))
-            raise _refusal((named[0], apart[0]), common, min(len(genes), len(joined)), least_shared)
+            raise _refusal((named[0], apart[0]), common, min(len(genes), len(joined)), least_shared=least_shared)
         waiting = apart
 
 
-def _refusal(named: Sequence[tuple[str, np.ndarray]], common: int, smallest: int, least_shared: float) -> InputError:
+def _refusal(
+    named: Sequence[tuple[str, np.ndarray]], common: int, smallest: int, *, least_shared: float
+) -> InputError:
     names = ", ".join(name for name, _ in named)
     first = ", ".join(repr(str(genes[0])) for _, genes in named)
     if not common:

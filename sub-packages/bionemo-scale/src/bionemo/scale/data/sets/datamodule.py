@@ -105,8 +105,8 @@ class ScaleDataModule(MegatronDataModule):
                 self.store,
                 Split.TRAIN,
                 self.set_size,
-                self.seed,
-                self.sampling,
+                seed=self.seed,
+                sampling=self.sampling,
                 num_samples=max_steps * self.global_batch_size,
             )
         self._val = self._validation() if self.has_validation else None
@@ -122,10 +122,10 @@ class ScaleDataModule(MegatronDataModule):
         return [] if self._val is None else self._loader(self._val, "validation")
 
     def _validation(self) -> CellSetDataset:
-        once = CellSetDataset(self.store, Split.VAL, self.set_size, self.seed)
+        once = CellSetDataset(self.store, Split.VAL, self.set_size, seed=self.seed)
         whole = -(-len(once) // self.global_batch_size) * self.global_batch_size
         return CellSetDataset(
-            self.store, Split.VAL, self.set_size, self.seed, num_samples=whole, repeat_first_epoch=True
+            self.store, Split.VAL, self.set_size, seed=self.seed, num_samples=whole, repeat_first_epoch=True
         )
 
     def _loader(self, dataset: CellSetDataset | None, mode: Literal["train", "validation"]) -> WrappedDataLoader:

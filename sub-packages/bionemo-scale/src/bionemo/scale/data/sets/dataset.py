@@ -52,14 +52,14 @@ class CellSetDataset(Dataset[GatheredSets]):
         store: Store,
         split: Split,
         set_size: int,
+        *,
         seed: int,
         sampling: Sampling = PROPORTIONAL,
         num_samples: int | None = None,
-        *,
         repeat_first_epoch: bool = False,
     ) -> None:
         self.store = store
-        self.sampler = SetSampler(store.groups, split, set_size, seed, sampling)
+        self.sampler = SetSampler(store.groups, split, set_size, seed=seed, sampling=sampling)
         self.controls = ControlMatcher(store.groups)
         self._num_samples = self.sampler.num_sets if num_samples is None else num_samples
         self._repeat_first_epoch = repeat_first_epoch
@@ -116,7 +116,7 @@ class PredictionSet(NamedTuple):
     """In [0, 2**31)."""
 
 
-def prediction_sets(store: Store, split: Split, set_size: int, seed: int) -> Iterator[PredictionSet]:
+def prediction_sets(store: Store, split: Split, set_size: int, *, seed: int) -> Iterator[PredictionSet]:
     """Yield the perturbed groups of a split in store order, each cut into sets; the last of a group may be short.
 
     Args:

@@ -97,6 +97,7 @@ class SetSampler:
         groups: GroupTable,
         split: Split,
         set_size: int,
+        *,
         seed: int,
         sampling: Sampling = PROPORTIONAL,
     ) -> None:
@@ -153,7 +154,7 @@ class SetSampler:
         epoch, slot = divmod(index, self.num_sets)
         order = self._epoch_plan(epoch)
         member = int(order.group[slot])
-        rows = self._cut(epoch, member, int(order.cycle[slot]), int(order.piece[slot]))
+        rows = self._cut(epoch, member, int(order.cycle[slot]), piece=int(order.piece[slot]))
         own = min(self.set_size, int(self._size[member]) - int(order.piece[slot]) * self.set_size)
         return SetPlan(group=int(self._group[member]), perturbed_rows=rows, num_cells=own, seed=self._set_seed(index))
 
@@ -194,7 +195,7 @@ class SetSampler:
     def _permute(self, epoch: int, member: int, cycle: int) -> np.ndarray:
         return self._rng(_CELLS, epoch, member, cycle).permutation(int(self._size[member]))
 
-    def _cut(self, epoch: int, member: int, cycle: int, piece: int) -> np.ndarray:
+    def _cut(self, epoch: int, member: int, cycle: int, *, piece: int) -> np.ndarray:
         cells = self._permutation(epoch, member, cycle)
         first = piece * self.set_size
         # Continuing at the start of the permutation fills with other cells first, then repeats all evenly.

@@ -86,7 +86,7 @@ def gather_rows(blocks: Sequence[PlacedBlock], which: np.ndarray, local: np.ndar
     starts = words[pointer_at].astype(np.int64)
     lengths = words[pointer_at + _POINTER_BYTES].astype(np.int64) - starts
     index_dtype = blocks[0].block.indices.dtype
-    indices = _copy_ranges(memory, index_at + index_dtype.itemsize * starts, lengths, index_dtype)
+    indices = _copy_ranges(memory, index_at + index_dtype.itemsize * starts, lengths, dtype=index_dtype)
     if len(indices) and indices.max() >= blocks[0].block.num_genes:
         raise ValueError(f"found gene {indices.max()} of {blocks[0].block.num_genes}")
     numbers = np.array([block.value_dtype for block in blocks])
@@ -94,18 +94,18 @@ def gather_rows(blocks: Sequence[PlacedBlock], which: np.ndarray, local: np.ndar
         pointers=row_pointers(lengths),
         library_size=_overlapping(memory, "<f4")[library_at + _POINTER_BYTES * local],
         indices=_cast(indices, np.int32),
-        values=_copy_values(memory, numbers[which], value_at, starts, lengths),
+        values=_copy_values(memory, numbers[which], value_at, starts=starts, lengths=lengths),
     )
 
 
 def _copy_values(
-    memory: pa.Buffer, numbers: np.ndarray, value_at: np.ndarray, starts: np.ndarray, lengths: np.ndarray
+    memory: pa.Buffer, numbers: np.ndarray, value_at: np.ndarray, *, starts: np.ndarray, lengths: np.ndarray
 ) -> np.ndarray:
     """Return [nnz] float32, each row from its dtype."""
 
     def copied(number: int, rows: slice | np.ndarray) -> np.ndarray:
         dtype = _VALUE_DTYPES[number]
-        return _copy_ranges(memory, value_at[rows] + dtype.itemsize * starts[rows], lengths[rows], dtype)
+        return _copy_ranges(memory, value_at[rows] + dtype.itemsize * starts[rows], lengths[rows], dtype=dtype)
 
     distinct = np.unique(numbers).tolist()
     if len(distinct) == 1:
@@ -123,7 +123,7 @@ def _cast(array: np.ndarray, dtype: type) -> np.ndarray:
     return out
 
 
-def _copy_ranges(memory: pa.Buffer, starts: np.ndarray, lengths: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _copy_ranges(memory: pa.Buffer, starts: np.ndarray, lengths: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
     """Return ranges one after the other, given their first bytes and their lengths in elements.
 
     Arrow's variable-length binary arrays are offsets into one buffer, and taking elements of them is a loop of

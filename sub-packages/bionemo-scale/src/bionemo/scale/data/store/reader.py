@@ -142,7 +142,7 @@ class Store:
         gathered = self._gather(rows)
         if self.card.scale.source == "counts":
             self._normalise(gathered)
-        return _as_csr(gathered.values, gathered.indices, gathered.pointers, self.num_genes)
+        return _as_csr(gathered.values, gathered.indices, gathered.pointers, num_genes=self.num_genes)
 
     def group_means(self, split: Split) -> GroupMeans:
         """Return the pseudobulk of a split's perturbed groups and of every control group.
@@ -292,7 +292,7 @@ def _check_size(path: Path, entry: FileEntry) -> None:
         )
 
 
-def _as_csr(values: np.ndarray, indices: np.ndarray, pointers: np.ndarray, num_genes: int) -> csr_matrix:
+def _as_csr(values: np.ndarray, indices: np.ndarray, pointers: np.ndarray, *, num_genes: int) -> csr_matrix:
     dtype = np.int32 if pointers[-1] <= np.iinfo(np.int32).max else np.int64
     matrix = csr_matrix((values, indices, pointers.astype(dtype)), shape=(len(pointers) - 1, num_genes), copy=False)
     # Blocks are written that way; saying so spares a check of every read.

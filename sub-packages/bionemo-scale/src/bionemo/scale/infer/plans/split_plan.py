@@ -25,7 +25,7 @@ class SplitPlan:
         self.store = store
         self._matcher = ControlMatcher(store.groups)
         self._control_means: dict[int, np.ndarray] = {}
-        self._sets: list[PredictionSet] = list(prediction_sets(store, split, set_size, seed))
+        self._sets: list[PredictionSet] = list(prediction_sets(store, split, set_size, seed=seed))
         if not self._sets:
             raise InputError(f"{store.path}: expected cells in the split {split!r}, found none")
         self.sizes = np.array([len(item.control_rows) for item in self._sets])

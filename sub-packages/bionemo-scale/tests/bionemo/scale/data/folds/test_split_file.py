@@ -44,7 +44,7 @@ def test_clusters_are_held_out_whole():
 @pytest.mark.parametrize("seen", [0, 1, 2])
 @pytest.mark.parametrize("seed", range(5))
 def test_pairs_have_the_number_of_trained_agents_that_is_asked_for(seen, seed):
-    parts = by_order(PAIRS, seen, Shares(test=0.2, val=0.1), np.random.default_rng(seed))
+    parts = by_order(PAIRS, seen, Shares(test=0.2, val=0.1), rng=np.random.default_rng(seed))
     training = {name for label, names in PAIRS.items() if label not in parts for name in names}
     scored = [label for label, part in parts.items() if part is not None]
     assert {parts[label] for label in scored} == {TEST, VAL}
@@ -57,10 +57,10 @@ def test_pairs_have_the_number_of_trained_agents_that_is_asked_for(seen, seed):
 
 def test_pairs_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match=r"found none; --combination-separator"):
-        by_order({"A": ("A",)}, 2, Shares(test=0.2, val=0.0), rng())
+        by_order({"A": ("A",)}, 2, Shares(test=0.2, val=0.0), rng=rng())
     lonely = {"A+B": ("A", "B"), "C+D": ("C", "D"), "E": ("E",)}
     with pytest.raises(InputError, match="--seen 2: expected 1 pairs whose agents are also in other labels, found 0"):
-        by_order(lonely, 2, Shares(test=0.2, val=0.0), rng())
+        by_order(lonely, 2, Shares(test=0.2, val=0.0), rng=rng())
 
 
 def split(tmp_path, inputs, **options):

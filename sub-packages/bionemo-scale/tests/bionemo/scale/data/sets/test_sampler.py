@@ -52,7 +52,7 @@ WEIGHTINGS = st.sampled_from(["proportional", "uniform", "tempered"])
 @given(sizes=SIZES, set_size=st.integers(1, 16), seed=st.integers(0, 2**31), epoch=st.integers(0, 5))
 def test_an_epoch_covers_every_cell_once(sizes, set_size, seed, epoch):
     groups = table(sizes)
-    sampler = SetSampler(groups, Split.TRAIN, set_size, seed)
+    sampler = SetSampler(groups, Split.TRAIN, set_size, seed=seed)
     assert sampler.num_sets == sum(-(-size // set_size) for size in sizes)
     plans = [sampler.plan(epoch * sampler.num_sets + slot) for slot in range(sampler.num_sets)]
     own = Counter(row for plan in plans for row in plan.perturbed_rows[: plan.num_cells].tolist())
@@ -64,7 +64,7 @@ def test_an_epoch_covers_every_cell_once(sizes, set_size, seed, epoch):
 @given(sizes=SIZES, set_size=st.integers(1, 16), weighting=WEIGHTINGS, index=st.integers(0, 200))
 def test_sets_stay_in_their_group_and_repeat_as_little_as_possible(sizes, set_size, weighting, index):
     groups = table(sizes)
-    plan = SetSampler(groups, Split.TRAIN, set_size, 3, Sampling(weighting=weighting)).plan(index)
+    plan = SetSampler(groups, Split.TRAIN, set_size, seed=3, sampling=Sampling(weighting=weighting)).plan(index)
     assert plan.perturbed_rows.shape == (set_size,)
     assert 0 <= plan.seed < 2**31
     assert 1 <= plan.num_cells <= min(set_size, sizes[plan.group])
@@ -78,28 +78,32 @@ def test_sets_stay_in_their_group_and_repeat_as_little_as_possible(sizes, set_si
 def test_plans_depend_on_the_index_alone(sizes, weighting, indices):
     """Not on what was asked before, nor on the process that asks."""
     groups = table(sizes)
-    used = SetSampler(groups, Split.TRAIN, 4, 11, Sampling(weighting=weighting))
+    used = SetSampler(groups, Split.TRAIN, 4, seed=11, sampling=Sampling(weighting=weighting))
     plans = [used.plan(index) for index in indices]
     for index, plan in zip(indices, plans, strict=True):
-        assert same(plan, SetSampler(groups, Split.TRAIN, 4, 11, Sampling(weighting=weighting)).plan(index))
+        assert same(
+            plan, SetSampler(groups, Split.TRAIN, 4, seed=11, sampling=Sampling(weighting=weighting)).plan(index)
+        )
         assert same(plan, pickle.loads(pickle.dumps(used)).plan(index))
         np.testing.assert_array_equal(
             used.control_rng(index).integers(1 << 30, size=4),
-            SetSampler(groups, Split.TRAIN, 4, 11).control_rng(index).integers(1 << 30, size=4),
+            SetSampler(groups, Split.TRAIN, 4, seed=11).control_rng(index).integers(1 << 30, size=4),
         )
 
 
 @pytest.mark.parametrize("weighting", ["proportional", "uniform", "tempered"])
 def test_epochs_seeds_and_splits_differ(weighting):
     groups = table([30, 30, 30], held_out=(1,))
-    sampler = SetSampler(groups, Split.TRAIN, 8, 0, Sampling(weighting=weighting))
+    sampler = SetSampler(groups, Split.TRAIN, 8, seed=0, sampling=Sampling(weighting=weighting))
     first, second = (
         [sampler.plan(epoch * sampler.num_sets + slot) for slot in range(sampler.num_sets)] for epoch in (0, 1)
     )
     assert [plan.perturbed_rows.tolist() for plan in first] != [plan.perturbed_rows.tolist() for plan in second]
     assert len({plan.seed for plan in first + second}) == len(first + second)
-    assert not same(sampler.plan(0), SetSampler(groups, Split.TRAIN, 8, 1, Sampling(weighting=weighting)).plan(0))
-    assert SetSampler(groups, Split.TEST, 8, 0).plan(0).seed != first[0].seed
+    assert not same(
+        sampler.plan(0), SetSampler(groups, Split.TRAIN, 8, seed=1, sampling=Sampling(weighting=weighting)).plan(0)
+    )
+    assert SetSampler(groups, Split.TEST, 8, seed=0).plan(0).seed != first[0].seed
     assert {plan.group for plan in first} == {0, 2}
 
 
@@ -120,14 +124,14 @@ def test_ranks_share_each_step_and_resume_goes_on(ranks, micro, accumulate, step
             batches.append([first + rank * micro + offset for offset in range(micro)])
         return batches
 
-    sampler = SetSampler(table([13, 29, 4]), Split.TRAIN, 5, 1)
+    sampler = SetSampler(table([13, 29, 4]), Split.TRAIN, 5, seed=1)
     total = steps * micro * ranks * accumulate
     whole = [sampler.plan(index) for index in range(total)]
     per_rank = [ranks_from(0, rank) for rank in range(ranks)]
     assert len({len(batches) for batches in per_rank}) == 1
     assert sorted(index for batches in per_rank for batch in batches for index in batch) == list(range(total))
     done = data.draw(st.integers(0, steps)) * micro * ranks * accumulate
-    again = SetSampler(table([13, 29, 4]), Split.TRAIN, 5, 1)
+    again = SetSampler(table([13, 29, 4]), Split.TRAIN, 5, seed=1)
     resumed = sorted(index for rank in range(ranks) for batch in ranks_from(done, rank) for index in batch)
     assert resumed == list(range(done, total))
     assert all(same(again.plan(index), whole[index]) for index in resumed)
@@ -147,7 +151,7 @@ def test_ranks_of_any_world_share_an_epoch(sizes, set_size, ranks, seed, epoch, 
     """No set is on two ranks, all ranks take the same steps, and the next epoch has another order."""
     options = Sampling(weighting=weighting, control_share=control_share)
     groups = table(sizes)
-    sampler = SetSampler(groups, Split.TRAIN, set_size, seed, options)
+    sampler = SetSampler(groups, Split.TRAIN, set_size, seed=seed, sampling=options)
     start = epoch * sampler.num_sets
     steps = sampler.num_sets // ranks
     per_rank = [[start + step * ranks + rank for step in range(steps)] for rank in range(ranks)]
@@ -155,7 +159,7 @@ def test_ranks_of_any_world_share_an_epoch(sizes, set_size, ranks, seed, epoch, 
     assert len({len(part) for part in seeds}) == 1
     flat = [number for part in per_rank for number in part]
     assert len(set(flat)) == len(flat) == steps * ranks
-    again = SetSampler(groups, Split.TRAIN, set_size, seed, options)
+    again = SetSampler(groups, Split.TRAIN, set_size, seed=seed, sampling=options)
     assert all(same(sampler.plan(index), again.plan(index)) for index in flat)
     here = [sampler.plan(start + slot) for slot in range(sampler.num_sets)]
     after = [sampler.plan(start + sampler.num_sets + slot) for slot in range(sampler.num_sets)]
@@ -170,7 +174,7 @@ def test_weighting_sets_how_often_groups_come():
     groups = table([900, 100, 9])
 
     def shares(**options):
-        sampler = SetSampler(groups, Split.TRAIN, 10, 0, Sampling(**options))
+        sampler = SetSampler(groups, Split.TRAIN, 10, seed=0, sampling=Sampling(**options))
         draws = [sampler.plan(index).group for index in range(20 * sampler.num_sets)]
         return np.bincount(draws) / len(draws)
 
@@ -182,7 +186,7 @@ def test_weighting_sets_how_often_groups_come():
 
 @given(sizes=SIZES, set_size=st.integers(1, 9))
 def test_drawn_groups_use_up_their_cells_before_they_repeat(sizes, set_size):
-    sampler = SetSampler(table(sizes), Split.TRAIN, set_size, 2, Sampling(weighting="uniform"))
+    sampler = SetSampler(table(sizes), Split.TRAIN, set_size, seed=2, sampling=Sampling(weighting="uniform"))
     uses = Counter()
     sets = Counter()
     for index in range(sampler.num_sets):
@@ -197,14 +201,14 @@ def test_drawn_groups_use_up_their_cells_before_they_repeat(sizes, set_size):
 
 def test_a_split_without_cells_is_refused():
     with pytest.raises(InputError, match="no perturbed cells in the val split"):
-        SetSampler(table([3]), Split.VAL, 4, 0)
+        SetSampler(table([3]), Split.VAL, 4, seed=0)
     with pytest.raises(ValueError, match="at least 1"):
-        SetSampler(table([3]), Split.TRAIN, 0, 0)
+        SetSampler(table([3]), Split.TRAIN, 0, seed=0)
 
 
 def test_control_sets_come_on_top_of_every_perturbed_cell():
     groups = table([40, 25])
-    sampler = SetSampler(groups, Split.TRAIN, 5, 0, Sampling(control_share=0.5))
+    sampler = SetSampler(groups, Split.TRAIN, 5, seed=0, sampling=Sampling(control_share=0.5))
     for epoch in range(3):
         plans = [sampler.plan(epoch * sampler.num_sets + slot) for slot in range(sampler.num_sets)]
         is_control = [bool(groups.is_control[plan.group]) for plan in plans]
