@@ -86,7 +86,7 @@ def read_base(uns_value: Any) -> float | None:
 
 
 def find_scale(
-    evidence: ScaleEvidence, where: str, stated: StatedScale, library_size: np.ndarray | None = None
+    evidence: ScaleEvidence, where: str, stated: StatedScale, *, library_size: np.ndarray | None = None
 ) -> FoundScale:
     """Conclude what values are.
 
@@ -110,7 +110,7 @@ def find_scale(
     if stated.base is not None:
         raise base_refusal(where, stated)
     check_transformation(evidence, where, stated)
-    shown = _shown_sum(evidence, where, stated, library_size)
+    shown = _shown_sum(evidence, where, stated, library_size=library_size)
     if shown is None:
         _ask(evidence, where, stated)
     elif stated.target_sum is not None and abs(shown / stated.target_sum - 1) > SAME_SUM:
@@ -221,7 +221,7 @@ def _clearest(distance: dict[str, float]) -> str | None:
 
 
 def _shown_sum(
-    evidence: ScaleEvidence, where: str, stated: StatedScale, library_size: np.ndarray | None
+    evidence: ScaleEvidence, where: str, stated: StatedScale, *, library_size: np.ndarray | None
 ) -> float | None:
     """What natural log1p values were scaled to, by their sums, or by the library sizes of their cells.
 

@@ -66,7 +66,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def parse_toml(text: str, *, source: str) -> dict[str, Any]:
     """Return the tables of TOML text; see :func:`read_toml`."""
-    return _parsed(tomllib.loads, text, source, "TOML")
+    return _parsed(tomllib.loads, text, source, kind="TOML")
 
 
 def read_json(path: Path) -> Any:
@@ -75,7 +75,7 @@ def read_json(path: Path) -> Any:
     Raises:
         InputError: It cannot be read, or is no JSON.
     """
-    return _parsed(json.loads, read_text(path), str(path), "JSON")
+    return _parsed(json.loads, read_text(path), str(path), kind="JSON")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise ValueError(str(error)) from error
 
-    values = _parsed(load, read_text(path), str(path), "YAML")
+    values = _parsed(load, read_text(path), str(path), kind="YAML")
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -101,7 +101,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _parsed(parse: Callable[[str], Any], text: str, source: str, kind: str) -> Any:
+def _parsed(parse: Callable[[str], Any], text: str, source: str, *, kind: str) -> Any:
     try:
         return parse(text)
     except ValueError as error:

@@ -32,7 +32,7 @@ def evidence_of(values: np.ndarray, *, pieces: int = 3) -> ScaleEvidence:
 
 
 def conclude(values: np.ndarray, stated: StatedScale = MODEL, library_size: np.ndarray | None = None):
-    return find_scale(evidence_of(values), "a.h5ad", stated, library_size)
+    return find_scale(evidence_of(values), "a.h5ad", stated, library_size=library_size)
 
 
 def refusal(values: np.ndarray, stated: StatedScale = MODEL, library_size: np.ndarray | None = None) -> str:

@@ -136,7 +136,7 @@ class H5adSource:
         """
         matrix = self._matrix
         if matrix.layout == "csc":
-            for first, rows in rows_of_csc(matrix, first_cell, CHUNK_ENTRIES, MAX_CHUNK_CELLS):
+            for first, rows in rows_of_csc(matrix, first_cell, CHUNK_ENTRIES, max_rows=MAX_CHUNK_CELLS):
                 yield _chunk(first, rows)
             return
         for first, last in _spans(matrix, first_cell):

@@ -20,7 +20,7 @@ _MAX_FILES = 256
 
 
 def rows_of_csc(
-    matrix: MatrixOnDisk, first_row: int, entries_at_once: int, max_rows: int
+    matrix: MatrixOnDisk, first_row: int, entries_at_once: int, *, max_rows: int
 ) -> Iterator[tuple[int, csr_matrix]]:
     """Yield runs of rows, in order.
 
@@ -38,13 +38,13 @@ def rows_of_csc(
     """
     lengths = _row_lengths(matrix, entries_at_once)
     lengths[:first_row] = 0
-    edges = _edges(lengths, first_row, entries_at_once, max_rows)
+    edges = _edges(lengths, first_row, entries_at_once, max_rows=max_rows)
     value = matrix.dtype
     # Small types may overflow where duplicated entries are added up.
     value = value if value.kind in "iuf" and value.itemsize >= 4 else np.dtype(np.float32)
     entry = np.dtype([("row", "<i8"), ("column", "<i4"), ("value", value)])
     with tempfile.TemporaryDirectory(prefix="columns-") as folder:
-        _deal(matrix, edges, entry, Path(folder), entries_at_once)
+        _deal(matrix, edges, entry, folder=Path(folder), entries_at_once=entries_at_once)
         for number, (first, last) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
             path = Path(folder) / str(number)
             stored = np.fromfile(path, dtype=entry) if path.exists() else np.empty(0, dtype=entry)
@@ -62,7 +62,7 @@ def _row_lengths(matrix: MatrixOnDisk, entries_at_once: int) -> np.ndarray:
     return lengths
 
 
-def _edges(lengths: np.ndarray, first_row: int, entries_at_once: int, max_rows: int) -> np.ndarray:
+def _edges(lengths: np.ndarray, first_row: int, entries_at_once: int, *, max_rows: int) -> np.ndarray:
     """First row of every run, and the number of rows."""
     ends = np.cumsum(lengths)
     size = max(entries_at_once, int(ends[-1]) // _MAX_FILES)
@@ -74,7 +74,7 @@ def _edges(lengths: np.ndarray, first_row: int, entries_at_once: int, max_rows: 
     return np.array(edges)
 
 
-def _deal(matrix: MatrixOnDisk, edges: np.ndarray, entry: np.dtype, folder: Path, entries_at_once: int) -> None:
+def _deal(matrix: MatrixOnDisk, edges: np.ndarray, entry: np.dtype, *, folder: Path, entries_at_once: int) -> None:
     for first in range(0, int(matrix.pointers[-1]), entries_at_once):
         values, rows = matrix.entries(first, first + entries_at_once)
         entries = np.empty(len(rows), dtype=entry)

@@ -44,7 +44,7 @@ def sole_writer(target: Path, lock: Path, *, rank: int = 0, launch: str = "") ->
         InputError: Another launch writes ``target``, or the first process of this one does not.
     """
     if rank:
-        _wait_for_first(target, lock, rank, launch)
+        _wait_for_first(target, lock, rank, launch=launch)
         yield
         return
     with _locked(target, lock) as file:
@@ -98,7 +98,7 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _wait_for_first(target: Path, lock: Path, rank: int, launch: str) -> None:
+def _wait_for_first(target: Path, lock: Path, rank: int, *, launch: str) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         with contextlib.suppress(OSError):

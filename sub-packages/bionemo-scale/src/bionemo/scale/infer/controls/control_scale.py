@@ -58,7 +58,7 @@ class ControlValues:
         Raises:
             InputError: The values are not on the model's scale, or do not show it.
         """
-        scale = find_scale(self._evidence, str(self._source.path), self._stated(), self._library_size)
+        scale = find_scale(self._evidence, str(self._source.path), self._stated(), library_size=self._library_size)
         matrix = csr_matrix(vstack([piece.matrix for piece in self._pieces]))
         if scale.kind == "log1p":
             if self._given.target_sum is None:

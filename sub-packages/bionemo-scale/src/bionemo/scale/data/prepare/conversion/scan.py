@@ -148,7 +148,7 @@ def scan(
 def _finish(
     journal: ScanJournal, library_size: np.ndarray | None, where: str, *, stated: StatedScale
 ) -> FileStatistics:
-    scale = find_scale(journal.evidence, where, stated, library_size)
+    scale = find_scale(journal.evidence, where, stated, library_size=library_size)
     total = journal.cells["total"]
     is_counts = journal.kind == "counts"
     below = 0 if library_size is None or not is_counts else int((library_size < total * (1 - 1e-6)).sum())
