@@ -134,7 +134,7 @@ def prepare(
     options = options or ScoringSettings()
     named = _named_baselines(options, training)
     grammar = _grammar(real, predictions, training)
-    real, predictions, training = _spell(real, predictions, training, grammar)
+    real, predictions, training = _spell(real, predictions, training, grammar=grammar)
     check_controls(real)
     check_scale(real)
     notes, models = list(real.notes), []
@@ -208,7 +208,7 @@ def _grammar(
 
 
 def _spell(
-    real: PopulationFile, predictions: Mapping[str, PopulationFile], training: TrainingData | None, grammar: Grammar
+    real: PopulationFile, predictions: Mapping[str, PopulationFile], training: TrainingData | None, *, grammar: Grammar
 ) -> tuple[PopulationFile, dict[str, PopulationFile], TrainingData | None]:
     """Spell each combination in one way, whichever order its agents have in a file."""
     if not grammar.combination and not grammar.dose:

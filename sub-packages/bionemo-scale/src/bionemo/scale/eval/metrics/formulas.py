@@ -150,15 +150,15 @@ class Genes:
 
 def de_overlap(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
     """Return ``|G^k and P^k| / k``, k the number of significant real genes (DEOver); NaN for k = 0."""
-    return np.array([_shared(pred, real, row, int(real.significant[row].sum())) for row in range(len(real.fdr))])
+    return np.array([_shared(pred, real, row, k=int(real.significant[row].sum())) for row in range(len(real.fdr))])
 
 
 def de_precision(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
     """Return ``|G^k and P^k| / |P^k|``, k the number of significant predicted genes (DEPrec); NaN for k = 0."""
-    return np.array([_shared(pred, real, row, int(pred.significant[row].sum())) for row in range(len(real.fdr))])
+    return np.array([_shared(pred, real, row, k=int(pred.significant[row].sum())) for row in range(len(real.fdr))])
 
 
-def _shared(pred: Genes, real: Genes, row: int, k: int) -> float:
+def _shared(pred: Genes, real: Genes, row: int, *, k: int) -> float:
     return np.intersect1d(real.top(row, k), pred.top(row, k)).size / k if k else float("nan")
 
 

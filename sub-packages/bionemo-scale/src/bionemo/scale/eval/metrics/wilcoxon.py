@@ -68,7 +68,7 @@ def rank_sum_frame(
             sums = reference.compare(expression[rows[name], block])
             statistic[index, block], p_value[index, block] = sums.statistic, sums.p_value
     means = {name: _linear_mean(expression[cells]) for name, cells in rows.items()}
-    return _assemble(targets, genes, control, means, RankSums(statistic=statistic, p_value=p_value))
+    return _assemble(targets, genes, control, means=means, sums=RankSums(statistic=statistic, p_value=p_value))
 
 
 class _SortedControl:
@@ -94,7 +94,7 @@ class _SortedControl:
         both = counts + equal
         added = (both**3 - both) - (equal**3 - equal)
         ties = self._ties + np.bincount(runs.gene, weights=added, minlength=self._num_genes)
-        p_value = _normal_p_value(u, size, other, ties)
+        p_value = _normal_p_value(u, size, other, ties=ties)
         if min(size, other) <= _EXACT_MAX:
             exact = np.flatnonzero(ties == 0)
             if exact.size:
@@ -142,7 +142,7 @@ def _runs(keys: np.ndarray) -> _Runs:
     )
 
 
-def _normal_p_value(u: np.ndarray, size: int, other: int, ties: np.ndarray) -> np.ndarray:
+def _normal_p_value(u: np.ndarray, size: int, other: int, *, ties: np.ndarray) -> np.ndarray:
     total = size + other
     larger = np.maximum(u, size * other - u)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -167,7 +167,7 @@ def _fold_change(mean: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def _assemble(
-    targets: list[str], genes: tuple[str, ...], control: str, means: dict[str, np.ndarray], sums: RankSums
+    targets: list[str], genes: tuple[str, ...], control: str, *, means: dict[str, np.ndarray], sums: RankSums
 ) -> pl.DataFrame:
     mean = np.concatenate([means[name] for name in targets])
     reference = np.tile(means[control], len(targets))

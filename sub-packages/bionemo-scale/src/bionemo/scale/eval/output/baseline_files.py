@@ -65,8 +65,10 @@ def write_baselines(
 def _predicted(task: Task, name: str, contexts: list[str]) -> Iterator[np.ndarray]:
     for context in contexts:
         cells, controls = _of(task.cells, context), _of(task.controls, context)
-        matches = context_matches(task, context, cells, controls)
-        yield BASELINES[name](baseline_targets(task, context, cells, controls.dense(), matches)).expression
+        matches = context_matches(task, context, cells, controls=controls)
+        yield BASELINES[name](
+            baseline_targets(task, context, cells, controls=controls.dense(), matches=matches)
+        ).expression
 
 
 def _of(population: Population, context: str) -> Population:

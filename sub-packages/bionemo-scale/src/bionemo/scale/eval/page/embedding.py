@@ -87,9 +87,9 @@ def embed_populations(files: CellFiles, *, umap: bool, seed: int = 0) -> list[Cl
     for context, parts in chosen.items():
         points, explained[context] = _principal(parts)
         axes.append(points)
-    embeddings = [_clouds("PCA", chosen, [_planes(points) for points in axes], explained)]
+    embeddings = [_clouds("PCA", chosen, [_planes(points) for points in axes], explained=explained)]
     if umap:
-        embeddings.append(_clouds("UMAP", chosen, [_umap(points, seed) for points in axes], {}))
+        embeddings.append(_clouds("UMAP", chosen, [_umap(points, seed) for points in axes], explained={}))
     return embeddings
 
 
@@ -135,7 +135,7 @@ def _umap(points: list[np.ndarray], seed: int) -> list[np.ndarray]:
 
 
 def _clouds(
-    method: str, chosen: dict[str, list[_Part]], planes: list[list[np.ndarray]], explained: dict[str, list[float]]
+    method: str, chosen: dict[str, list[_Part]], planes: list[list[np.ndarray]], *, explained: dict[str, list[float]]
 ) -> Clouds:
     clouds = [
         Cloud(context=context, kind=kind[0], model=kind[1], perturbation=name, points=points.astype(np.float32))

@@ -109,7 +109,9 @@ def _score_context(task: Task, context: str, progress: Callable[[str], None]) ->
         first_results=first.cell_eval_results,
         de_real=truth.side.de,
         de_pred=first.de,
-        shifts=tuple(shift for name, item in models.items() for shift in _shifts(name, truth, item, real.cells.genes)),
+        shifts=tuple(
+            shift for name, item in models.items() for shift in _shifts(name, truth, item, genes=real.cells.genes)
+        ),
         batch_draws=tuple(item.draws for item in scored.values() if item.draws is not None),
         fallbacks={"matching": real.matches.fallbacks} | {name: item.fallbacks for name, item in scored.items()},
     )
@@ -124,7 +126,7 @@ def _read_context(task: Task, context: str) -> _Context:
         truth=make_truth(context, side, control_halves=halves, seed=task.seed),
         cells=cells,
         controls=controls,
-        matches=context_matches(task, context, cells, controls),
+        matches=context_matches(task, context, cells, controls=controls),
     )
 
 
@@ -152,7 +154,9 @@ def _of_model(task: Task, model: Model, truth: Truth) -> Prediction:
 
 
 def _of_baseline(task: Task, name: str, real: _Context) -> Prediction:
-    targets = baseline_targets(task, real.truth.context, real.cells, real.control_expression, real.matches)
+    targets = baseline_targets(
+        task, real.truth.context, real.cells, controls=real.control_expression, matches=real.matches
+    )
     predicted = BASELINES[name](targets)
     side = _side(task, replace(real.cells, expression=predicted.expression), real.controls)
     return Prediction(name=name, side=side, truth=real.truth, fallbacks=predicted.fallbacks)
@@ -172,7 +176,9 @@ def _side(task: Task, cells: Population, controls: Population) -> Side:
     return make_side(cells, controls, control=task.control, engine=task.engine, by_batch=by_batch)
 
 
-def baseline_targets(task: Task, context: str, cells: Population, controls: np.ndarray, matches: Matches) -> Targets:
+def baseline_targets(
+    task: Task, context: str, cells: Population, *, controls: np.ndarray, matches: Matches
+) -> Targets:
     """Return what baselines see of one context.
 
     Args:
@@ -193,13 +199,13 @@ def baseline_targets(task: Task, context: str, cells: Population, controls: np.n
             for name, pool in matches.pools.items()
             if task.baselines
         },
-        control_groups=_control_groups(task, context, matches.control_batch, controls),
+        control_groups=_control_groups(task, context, matches.control_batch, controls=controls),
         training=task.training,
         seed=task.seed,
     )
 
 
-def _control_groups(task: Task, context: str, batch: np.ndarray, controls: np.ndarray) -> GroupMeans:
+def _control_groups(task: Task, context: str, batch: np.ndarray, *, controls: np.ndarray) -> GroupMeans:
     """Return the pseudobulks of the real controls by batch; none where no baseline reads them."""
     names = list(dict.fromkeys(batch.tolist())) if task.baselines else []
     means = [controls[batch == name].mean(axis=0, dtype=np.float64) for name in names]
@@ -210,12 +216,12 @@ def _control_groups(task: Task, context: str, batch: np.ndarray, controls: np.nd
     )
 
 
-def context_matches(task: Task, context: str, cells: Population, controls: Population) -> Matches:
+def context_matches(task: Task, context: str, cells: Population, *, controls: Population) -> Matches:
     """Draw a control for each cell of a context; the draws depend on the seed and the context alone."""
     return match_controls(cells.batch, controls.batch, named_rng(task.seed, context))
 
 
-def _shifts(model: str, truth: Truth, scored: Scored, genes: tuple[str, ...]) -> Iterator[Shift]:
+def _shifts(model: str, truth: Truth, scored: Scored, *, genes: tuple[str, ...]) -> Iterator[Shift]:
     side, size = truth.side, len(genes)
     fdr = []
     for de in (scored.de, side.de):
