@@ -71,7 +71,7 @@ def _at_means(
     for _ in range(_ROUNDS):
         new = controls.library_size[:, None] * rate
         counts = _drawn(controls.counts, old, new, alpha=alpha, seed=seed)
-        rate *= np.exp(np.clip(_step(counts, new, unit, mean), -_LARGEST_STEP, _LARGEST_STEP))
+        rate *= np.exp(np.clip(_step(counts, new, unit, mean=mean), -_LARGEST_STEP, _LARGEST_STEP))
     return _drawn(controls.counts, old, sizes[:, None] * rate, alpha=alpha, seed=seed)
 
 
@@ -92,7 +92,7 @@ def _drawn(counts: np.ndarray, old: np.ndarray, new: np.ndarray, *, alpha: np.nd
     return found
 
 
-def _step(counts: np.ndarray, expected: np.ndarray, unit: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def _step(counts: np.ndarray, expected: np.ndarray, unit: np.ndarray, *, mean: np.ndarray) -> np.ndarray:
     """Return [G], Newton's step of the logarithm of each rate towards the predicted mean.
 
     The mean of f(count) grows with the logarithm of the rate by ``expected (f(count + 1) - f(count))``, as it does for

@@ -71,7 +71,7 @@ def encode_controls(
     z_0, own_mean = model.encode(expression), expression.mean(dim=1)
     if model.config.generation == "contrast":
         no_perturbation = torch.full_like(cell_type, model.config.num_perturbations)
-        reference = _endpoint_features(model, z_0, model.condition(cell_type, no_perturbation, batch), seed)
+        reference = _endpoint_features(model, z_0, model.condition(cell_type, no_perturbation, batch), seed=seed)
     elif model.config.generation == "displace":
         reference = model.expression_decoder.features(z_0)
     else:
@@ -123,7 +123,7 @@ def perturb(
     # Without an anchor the start is the controls themselves: they are encoded once, and reconstructions cancel.
     z_start = controls.z_0 if start is controls.expression else model.encode(start)
     condition = model.condition(controls.cell_type, perturbation, controls.batch)
-    features = _endpoint_features(model, z_start, condition, controls.seed)
+    features = _endpoint_features(model, z_start, condition, seed=controls.seed)
     if model.config.generation == "decode":
         return (decoder.read_out(features).float() * divisor).clamp_min(0.0)
     features = features - controls.reference
@@ -169,16 +169,16 @@ def _shrunk(
 
 
 def _endpoint_features(
-    model: ScaleModel, z_0: Float[Tensor, "B N D"], condition: Float[Tensor, "B D"], seed: Int64[Tensor, " B"]
+    model: ScaleModel, z_0: Float[Tensor, "B N D"], condition: Float[Tensor, "B D"], *, seed: Int64[Tensor, " B"]
 ) -> Float[Tensor, "B N H"]:
     """Return the decoder's features of what each cell becomes, on average over the draws of the prior."""
     draws = range(model.config.num_generation_samples)
-    ends = (_endpoint(model, z_0, condition, seed + draw * _NEXT_DRAW) for draw in draws)
+    ends = (_endpoint(model, z_0, condition, seed=seed + draw * _NEXT_DRAW) for draw in draws)
     return sum(model.expression_decoder.features(end) for end in ends) / len(draws)
 
 
 def _endpoint(
-    model: ScaleModel, z_0: Float[Tensor, "B N D"], condition: Float[Tensor, "B D"], seed: Int64[Tensor, " B"]
+    model: ScaleModel, z_0: Float[Tensor, "B N D"], condition: Float[Tensor, "B D"], *, seed: Int64[Tensor, " B"]
 ) -> Float[Tensor, "B N D"]:
     config = model.config
 

@@ -92,7 +92,7 @@ def with_new_perturbations(loaded: LoadedModel, names: Sequence[str], features: 
     agents = agents_of(new, grammar, known=known)
     described = agents.names[len(known) :]
     if described and features is None:
-        raise InputError(_unknown(described[0], known, config, card))
+        raise InputError(_unknown(described[0], known, config, card=card))
     table = None if not described else torch.from_numpy(read_features(features, described))
     encoder = loaded.model.condition_encoder.perturbation
     # Described agents follow the trained ones, control, the unknown one and those described before.
@@ -134,7 +134,7 @@ def with_unknown_contexts(loaded: LoadedModel, *, cell_types: Iterable[str], bat
     return replace(loaded, card=replace(card, **fields))
 
 
-def _unknown(agent: str, known: Sequence[str], config: ScaleModelConfig, card: DataCard) -> str:
+def _unknown(agent: str, known: Sequence[str], config: ScaleModelConfig, *, card: DataCard) -> str:
     hint = suggest(agent, list(dict.fromkeys([*card.perturbations, *known])))
     if config.perturbation_source != "learned":
         hint += "; --perturbation-features can describe it"

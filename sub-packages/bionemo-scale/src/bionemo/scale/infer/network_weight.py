@@ -91,8 +91,8 @@ def _errors(
     labels: Sequence[tuple[str, str]],
     truth: np.ndarray,
     network: np.ndarray,
-    estimate: np.ndarray,
     *,
+    estimate: np.ndarray,
     deviations: tuple[np.ndarray, np.ndarray],
 ) -> tuple[PairErrors, ...]:
     """Compare [pairs, G] means."""

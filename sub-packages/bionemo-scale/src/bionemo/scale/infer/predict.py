@@ -71,7 +71,7 @@ def predict_part(
     """
     rows = np.empty((part.num_cells, len(loaded.card.genes)), dtype=np.float32)
     counts, seeds = np.empty(part.num_cells, dtype=np.float32), np.empty(len(part.sets), dtype=np.int64)
-    for each in _predicted_sets(loaded, plan, part, means):
+    for each in _predicted_sets(loaded, plan, part, means=means):
         first = part.first_rows[each.position]
         inside = slice(first, first + len(each.cells))
         rows[inside], counts[inside], seeds[each.position] = each.cells, each.one_count, each.controls.seed
@@ -88,7 +88,7 @@ def predict_part(
 
 
 def _predicted_sets(
-    loaded: LoadedModel, plan: Plan, part: Part, means: PlannedMeans | None
+    loaded: LoadedModel, plan: Plan, part: Part, *, means: PlannedMeans | None
 ) -> Iterator[_PredictedSet]:
     """Yield each set of a part once."""
     device = loaded.device

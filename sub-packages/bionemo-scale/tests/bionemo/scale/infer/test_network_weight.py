@@ -22,7 +22,7 @@ def test_errors_of_a_mixture_follow_from_those_of_its_parts():
     rng = np.random.default_rng(2)
     truth, network, estimate = rng.normal(size=(3, 4, 50))
     labels, deviations = [("t", f"p{number}") for number in range(4)], (np.ones((4, 50)), np.zeros((4, 50)))
-    found = weigh(_errors(labels, truth, network, estimate, deviations=deviations))
+    found = weigh(_errors(labels, truth, network, estimate=estimate, deviations=deviations))
     assert found.error_of_estimate == pytest.approx(((estimate - truth) ** 2).mean())
     assert found.error_of_network == pytest.approx(((network - truth) ** 2).mean())
     mixed = estimate + found.network_weight * (network - estimate)

@@ -49,10 +49,10 @@ class ControlCells:
 
     def thin_out(self, limit: int, *, seed: int) -> "ControlCells":
         """Return at most so many cells of each (cell type, batch), drawn without replacement, in their order."""
-        return self.take(_draw(self.cell_type, self.batch, limit, seed))
+        return self.take(_draw(self.cell_type, self.batch, limit, seed=seed))
 
 
-def _draw(cell_type: np.ndarray, batch: np.ndarray, limit: int, seed: int) -> np.ndarray:
+def _draw(cell_type: np.ndarray, batch: np.ndarray, limit: int, *, seed: int) -> np.ndarray:
     order = np.random.default_rng([seed, limit]).permutation(len(cell_type))
     labels = pd.DataFrame({"cell_type": cell_type[order], "batch": batch[order]})
     return np.sort(order[labels.groupby(["cell_type", "batch"]).cumcount().to_numpy() < limit])
@@ -77,7 +77,7 @@ def controls_of_store(store: Store, cell_types: Sequence[str] = (), *, limit: in
     rows = np.concatenate([groups.rows(i) for i in chosen])
     table = store.obs(rows).astype(str)
     # Drawn before anything is read: a store may hold far more controls than fit in memory.
-    kept = _draw(table["cell_type"].to_numpy(dtype=object), table["batch"].to_numpy(dtype=object), limit, seed)
+    kept = _draw(table["cell_type"].to_numpy(dtype=object), table["batch"].to_numpy(dtype=object), limit, seed=seed)
     labels = {name: table[name].to_numpy(dtype=object)[kept] for name in ("cell_type", "batch", "cell")}
     return ControlCells(
         expression=store.read(rows[kept]),
@@ -124,7 +124,7 @@ def read_controls(
         InputError: If a column, the control label, a cell type or genes are missing, or values are not expression, not
             on the model's scale, or do not show what they are.
     """
-    with _open(path, card, matrix, gene_key) as source:
+    with _open(path, card, matrix, gene_key=gene_key) as source:
         keep = _control_mask(source, card)
         if cell_types:
             labels = source.labels(card.keys.cell_type).of_cells()
@@ -132,7 +132,7 @@ def read_controls(
             _check_cell_types(cell_types, set(labels[keep]), sorted(set(labels)), source=path)
             keep &= np.isin(labels.astype(str), cell_types)
         columns = _columns_of(source, card)
-        values = ControlValues(source, card, columns, given or GivenScale())
+        values = ControlValues(source, card, columns, given=given or GivenScale())
         for chunk in source.chunks():
             check_values(source, chunk)
             first = chunk.first_cell
@@ -163,7 +163,7 @@ def _empty_cells(expression: csr_matrix, path: Path) -> tuple[str, ...]:
     )
 
 
-def _open(path: Path, card: DataCard, matrix: str | None, gene_key: str | None) -> H5adSource:
+def _open(path: Path, card: DataCard, matrix: str | None, *, gene_key: str | None) -> H5adSource:
     """Open a file at what the user names, else at what the training data had.
 
     Raises:

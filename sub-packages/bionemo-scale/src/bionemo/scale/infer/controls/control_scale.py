@@ -35,7 +35,7 @@ class ControlValues:
         InputError: What the user says does not fit the model, or a library-size column is missing.
     """
 
-    def __init__(self, source: H5adSource, card: DataCard, columns: np.ndarray, given: GivenScale) -> None:
+    def __init__(self, source: H5adSource, card: DataCard, columns: np.ndarray, *, given: GivenScale) -> None:
         self._source, self._scale, self._columns, self._given = source, card.scale, columns, given
         _check_given(source, card.scale, given)
         self._library_size = _library_size(source, card.scale, given)

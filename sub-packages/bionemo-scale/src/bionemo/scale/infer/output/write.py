@@ -79,7 +79,9 @@ def write_predictions(
             provenance = {**source, STORE_CONTENT: plan.store.identity}
             write_real(plan, request.real_path, provenance=provenance, as_counts=request.output == "counts")
         # Last: that the predictions are there says that all is done.
-        output.write(request, folder, parts, certainty or Certainty(loaded, plan, planned_means(loaded, plan)))
+        output.write(
+            request, folder, parts, certainty=certainty or Certainty(loaded, plan, planned_means(loaded, plan))
+        )
         folder.remove()
     num_new = sum(part.num_cells for part in missing)
     return Timing(num_cells=num_new, num_kept=int(plan.sizes.sum()) - num_new, seconds=time.perf_counter() - begin)
@@ -121,7 +123,7 @@ class _Cells:
         """Return [cells of the part, G] float32."""
         return predict_part(self._loaded, self._plan, part, means=self._means, progress=progress)
 
-    def write(self, request: Request, folder: PartFolder, parts: list[Part], certainty: Certainty) -> None:
+    def write(self, request: Request, folder: PartFolder, parts: list[Part], *, certainty: Certainty) -> None:
         """Write the finished parts, and what is known of them."""
         card = self._loaded.card
         uns = {"bionemo_scale": describe(card, {"checkpoint": str(self._loaded.path), **request.provenance})}
@@ -158,7 +160,7 @@ class _Counts:
             self._loaded, self._plan, part, means=self._means, progress=progress, library_size=self._library_size
         )
 
-    def write(self, request: Request, folder: PartFolder, parts: list[Part], certainty: Certainty) -> None:
+    def write(self, request: Request, folder: PartFolder, parts: list[Part], *, certainty: Certainty) -> None:
         """Write the finished parts, and what is known of them."""
         card = self._loaded.card
         sizes = []
@@ -196,7 +198,7 @@ class _Pseudobulk:
         cells = predict_part(self._loaded, self._plan, part, means=self._means, progress=progress, on_set=on_set)
         return sum_conditions(part, self._conditions, cells=cells, control_sums=control_sums)
 
-    def write(self, request: Request, folder: PartFolder, parts: list[Part], certainty: Certainty) -> None:
+    def write(self, request: Request, folder: PartFolder, parts: list[Part], *, certainty: Certainty) -> None:
         """Write the finished parts, and what is known of them."""
         card, conditions = self._loaded.card, self._conditions
         sums = (folder.read(part) for part in parts)
