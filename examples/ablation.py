@@ -232,7 +232,7 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
     with tempfile.TemporaryDirectory() as folder:
         tables = Path(folder) / TABLES_NAME
         perturbations = read_perturbations(store.card.perturbations, Grammar(), None)
-        write_tables(tables, store.card, store.group_means(Split.TRAIN), perturbations)
+        write_tables(tables, store.card, store.group_means(Split.TRAIN), perturbations=perturbations)
         set_decoder_bias(model, str(tables))
         load_tables(model, str(tables))
     model.update_average(step=0)

@@ -80,7 +80,7 @@ _Pairs = list[tuple[Tensor, Callable[[], Tensor]]]
 
 
 @torch.no_grad()
-def _follow(numbers: _Pairs, others: _Pairs, ema_decay: float, step: int) -> None:
+def _follow(numbers: _Pairs, others: _Pairs, ema_decay: float, *, step: int) -> None:
     decay = min(ema_decay, step / (step + 9))
     for value, source in others if decay > 0 else [*others, *numbers]:
         # Not an average of step 0: Megatron leaves new weights as the memory was, and a NaN would never leave.

@@ -58,7 +58,7 @@ def card_of_training(card: DataCard, training: GroupMeans, grammar: Grammar) -> 
     return replace(card, untrained_cell_types=tuple(name for name in card.cell_types if name not in perturbed))
 
 
-def write_tables(path: Path, card: DataCard, training: GroupMeans, perturbations: Perturbations) -> None:
+def write_tables(path: Path, card: DataCard, training: GroupMeans, *, perturbations: Perturbations) -> None:
     """Write the tables of a run.
 
     Args:

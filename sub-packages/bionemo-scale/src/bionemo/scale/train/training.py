@@ -50,12 +50,12 @@ def train(run: ResolvedRun, stream: TextIO) -> Path:
         TrainingStopped: If the loss is no number any more, or has exploded.
     """
     settings = run.settings
-    write_run_folder(settings, run.described, run.card, run.training, run.perturbations)
+    write_run_folder(settings, run.described, run.card, training=run.training, perturbations=run.perturbations)
     if os.environ.get("RANK", "0") == "0" and run.fields.get("generation", "contrast") == "contrast":
         if not (settings.out / ESTIMATE_NAME).exists():
             stream.write("estimate  of the means of perturbations, fitted once before the network is trained\n")
         told = run.perturbations.agent_features(run.training, run.grammar, control=run.card.control)
-        write_estimate(settings.out, run.card, run.training, run.grammar, features=told)
+        write_estimate(settings.out, run.card, run.training, grammar=run.grammar, features=told)
     if run.matches is not None and os.environ.get("RANK", "0") == "0":
         stream.write(report(settings, run.start, run.matches))
     trainer = _trainer(settings, stream, has_validation=run.has_validation)

@@ -32,7 +32,9 @@ def tables(tmp_path: Path) -> Path:
     training = GroupMeans(groups=groups, means=means, counts=np.array([10, 10, 20]))
     path = tmp_path / "tables.npz"
     agents = agents_of(LABELS, Grammar(combination="+", dose="@"))
-    write_tables(path, card, training, Perturbations(agents=agents, features=np.float32([[1, 5], [2, 5], [3, 5]])))
+    write_tables(
+        path, card, training, perturbations=Perturbations(agents=agents, features=np.float32([[1, 5], [2, 5], [3, 5]]))
+    )
     return path
 
 

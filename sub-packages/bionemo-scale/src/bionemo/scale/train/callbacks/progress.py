@@ -180,7 +180,7 @@ class RunMonitor(pl.Callback):
         self._train_terms, self._lap = [], time.perf_counter()
         self._guard.check(terms[:, 0].tolist(), last_step=step, sets_of=lambda bad: sets_of_step(trainer, bad))
         if self._is_reporter:
-            self._report(trainer, step, means, rate)
+            self._report(trainer, step, means, rate=rate)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the validation terms of this step."""
@@ -210,7 +210,7 @@ class RunMonitor(pl.Callback):
         """Leave the line of a terminal complete."""
         self._progress.close()
 
-    def _report(self, trainer: pl.Trainer, step: int, means: dict[str, float], rate: float) -> None:
+    def _report(self, trainer: pl.Trainer, step: int, means: dict[str, float], *, rate: float) -> None:
         row = {
             **means,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],

@@ -103,13 +103,13 @@ def check_features(start: Start, feature_size: int) -> None:
         )
 
 
-def compare(settings: TrainSettings, start: Start, config: ScaleModelConfig, card: DataCard) -> Matches:
+def compare(settings: TrainSettings, start: Start, config: ScaleModelConfig, *, card: DataCard) -> Matches:
     """Match genes and labels by name.
 
     Raises:
         InputError: If no gene is shared, expression is on another scale, or frozen weights would have to learn labels.
     """
-    matches = match(start.card, start.config, card, config)
+    matches = match(start.card, start.config, card, new_config=config)
     if not matches.genes.known:
         raise InputError(
             f"{settings.store}: genes are matched by name, and none of its {len(card.genes)} ({card.genes[0]}, ...) "

@@ -74,7 +74,7 @@ class Matches:
     batches: Match
 
 
-def match(old: DataCard, old_config: ScaleModelConfig, new: DataCard, new_config: ScaleModelConfig) -> Matches:
+def match(old: DataCard, old_config: ScaleModelConfig, new: DataCard, *, new_config: ScaleModelConfig) -> Matches:
     """Compare the names of a checkpoint with those of a new network."""
     agents = [
         agents_of(
@@ -103,7 +103,7 @@ def start_from_checkpoint(model: AveragedModel, checkpoint: Path, card: DataCard
         InputError: If the checkpoint cannot be read.
     """
     config, trained_on = read_config(checkpoint)
-    matches = match(trained_on, config, card, model.config)
+    matches = match(trained_on, config, card, new_config=model.config)
     source = load_network(config, checkpoint, layer_spec=model.config.layer_spec)
     for network in (model, model.average):
         if network is not None:

@@ -38,10 +38,10 @@ def parse_overrides(config_class: type, overrides: dict[str, str]) -> dict[str, 
     """
     hints = typing.get_type_hints(config_class)
     names = {field.name for field in dataclasses.fields(config_class) if field.init}
-    return {name: _parse(name, text, names, hints) for name, text in overrides.items()}
+    return {name: _parse(name, text, names, hints=hints) for name, text in overrides.items()}
 
 
-def _parse(name: str, text: str, names: set[str], hints: dict[str, Any]) -> Any:
+def _parse(name: str, text: str, names: set[str], *, hints: dict[str, Any]) -> Any:
     if name not in names:
         near = did_you_mean(name, names)
         raise InputError(f"--set {name}={text}: there is no such field{'; ' if near else ''}{near}")

@@ -81,9 +81,9 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
     for path in {newest_whole(settings.out / "checkpoints"), None if start is None else start.path} - {None}:
         check_weights(path / "weights")
     perturbations = read_perturbations(card.perturbations, grammar, settings.perturbation_features)
-    fields = network_fields(settings, card, perturbations, start)
+    fields = network_fields(settings, card, perturbations, start=start)
     config = checked_config(fields)
-    matches = None if start is None or start.continues else compare(settings, start, config, card)
+    matches = None if start is None or start.continues else compare(settings, start, config, card=card)
     is_sharded = shards_optimizer(settings.out)
     described = description(settings, config, identity=identity, is_sharded=is_sharded)
     check_same_run(settings.out, described)
@@ -104,7 +104,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
 
 
 def network_fields(
-    settings: TrainSettings, card: DataCard, perturbations: Perturbations, start: Start | None = None
+    settings: TrainSettings, card: DataCard, perturbations: Perturbations, *, start: Start | None = None
 ) -> dict[str, Any]:
     """Return the network's fields: a size's or a checkpoint's, a preset's, the data's, the layout, the user's own.
 

@@ -115,6 +115,7 @@ def write_run_folder(
     settings: TrainSettings,
     described: dict[str, Any],
     card: DataCard,
+    *,
     training: GroupMeans,
     perturbations: Perturbations,
 ) -> None:
@@ -125,14 +126,14 @@ def write_run_folder(
     settings.out.mkdir(parents=True, exist_ok=True)
     path = settings.out / CONFIG_NAME
     write_text(path, yaml.safe_dump(described, sort_keys=True))
-    write_tables(settings.out / TABLES_NAME, card, training, perturbations)
+    write_tables(settings.out / TABLES_NAME, card, training, perturbations=perturbations)
     split = settings.store / "split.json"
     if split.exists():
         shutil.copyfile(split, settings.out / "split.json")
 
 
 def write_estimate(
-    out: Path, card: DataCard, training: GroupMeans, grammar: Grammar, *, features: AgentFeatures | None
+    out: Path, card: DataCard, training: GroupMeans, *, grammar: Grammar, features: AgentFeatures | None
 ) -> None:
     """Fit the classical estimate to the training data and write it, once.
 
