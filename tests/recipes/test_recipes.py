@@ -76,7 +76,7 @@ def test_a_part_of_a_recipe_can_be_of_another_size(tmp_path: Path):
 
 
 def test_fine_tuning_keeps_the_network_of_the_checkpoint(tmp_path: Path):
-    recipe = tasks.finetune_recipe("184m", tmp_path / "before", tmp_path / "store", tmp_path / "run", devices=2)
+    recipe = tasks.finetune_recipe("184m", tmp_path / "before", tmp_path / "store", out=tmp_path / "run", devices=2)
     recipe.trainer.freeze = ["encoder", "decoder"]
     recipe.model.endpoint_weight = 100.0
     settings = settings_from(tasks.step_of(recipe).arguments)

@@ -48,13 +48,15 @@ def conversion_steps(config: PrepareSettings, work: Path) -> tuple[Step, Step, S
     merging = [*map(str, parts), f"--out={config.out}", "--merge", "--overwrite"]
     split = [] if config.split is None else [f"--split={config.split}"]
     return (
-        _array("scan", replace(config, out=work / "scans"), each, ("--scan-only",)),
+        _array("scan", replace(config, out=work / "scans"), each, more=("--scan-only",)),
         _array("convert", replace(config, out=work / "parts", scanned=tuple(scans)), each),
         Step(name="merge", command="prepare", arguments=(*merging, *split)),
     )
 
 
-def _array(name: str, config: PrepareSettings, each: dict[str, tuple[str, ...]], more: tuple[str, ...] = ()) -> Step:
+def _array(
+    name: str, config: PrepareSettings, each: dict[str, tuple[str, ...]], *, more: tuple[str, ...] = ()
+) -> Step:
     """Return a job array whose tasks run the conversion of one file."""
     own = "datasets" in each
     # The command of one file, without what differs from task to task.

@@ -195,8 +195,8 @@ def trainer(
     size: str = "small",
     out: Path | None = None,
     num_nodes: int | None = None,
-    devices: int | None = None,
     *,
+    devices: int | None = None,
     preset: str = TrainSettings.preset,
 ) -> run.Config[Trainer]:
     """Return the length and the layout of a run; ``None`` takes what the size does by default."""

@@ -62,13 +62,13 @@ def prepare(settings: Prepare) -> None:
 
 
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
-def pretrain(model: Model, data: Data, optim: Optim, trainer: Trainer) -> None:
+def pretrain(model: Model, data: Data, optim: Optim, *, trainer: Trainer) -> None:
     """Train a model on a store, or continue the run that a folder holds."""
     execute(train_step(join(model=model, data=data, optim=optim, trainer=trainer)))
 
 
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
-def finetune(model: Model, data: Data, optim: Optim, trainer: Trainer) -> None:
+def finetune(model: Model, data: Data, optim: Optim, *, trainer: Trainer) -> None:
     """Train on a store from the weights of another run, or continue the run that a folder holds."""
     execute(_finetune_step(model=model, data=data, optim=optim, trainer=trainer))
 
@@ -143,9 +143,9 @@ def pretrain_recipe(
     size: str = "small",
     store: Path | None = None,
     out: Path | None = None,
+    *,
     num_nodes: int | None = None,
     devices: int | None = None,
-    *,
     preset: str = TrainSettings.preset,
 ) -> run.Partial:
     """Return the training of a model of a size.
@@ -164,7 +164,7 @@ def pretrain_recipe(
         model=groups.model(size, preset=preset),
         data=groups.data(size, store, preset=preset),
         optim=groups.optim(size, preset=preset),
-        trainer=groups.trainer(size, out, num_nodes, devices, preset=preset),
+        trainer=groups.trainer(size, out, num_nodes, devices=devices, preset=preset),
     )
 
 
@@ -172,6 +172,7 @@ def finetune_recipe(
     size: str = "small",
     checkpoint: Path | None = None,
     store: Path | None = None,
+    *,
     out: Path | None = None,
     num_nodes: int | None = None,
     devices: int | None = None,
@@ -187,7 +188,7 @@ def finetune_recipe(
         num_nodes: Machines; ``None`` takes what the size does by default.
         devices: Processes of a machine.
     """
-    recipe = pretrain_recipe(size, store, out, num_nodes, devices)
+    recipe = pretrain_recipe(size, store, out, num_nodes=num_nodes, devices=devices)
     recipe.trainer.from_checkpoint = checkpoint
     arguments = {**recipe.__arguments__, "model": groups.model_of_checkpoint()}
     return run.Partial(finetune, **arguments)
@@ -200,7 +201,7 @@ def infer_recipe(checkpoint: Path | None = None, store: Path | None = None, out:
 
 
 def evaluate_recipe(
-    pred: tuple[Path, ...] = (), real: Path | None = None, out: Path | None = None, store: Path | None = None
+    pred: tuple[Path, ...] = (), real: Path | None = None, out: Path | None = None, *, store: Path | None = None
 ) -> run.Partial:
     """Return the scores of predictions beside baselines; all cells in memory, one CPU."""
     return run.Partial(evaluate, settings=run.Config(Evaluate, pred=list(pred), real=real, out=out, store=store))

@@ -86,7 +86,7 @@ def _read_and_score(args: EvaluateSettings, progress: "ScoringProgress") -> None
     )
     if args.write_baselines is not None:
         progress.stage("writing baselines")
-        _write_baselines(args.write_baselines, real, training, options)
+        _write_baselines(args.write_baselines, real, training, options=options)
     if predictions:
         _score(args, real, predictions, training=training, options=options, progress=progress)
 
@@ -140,7 +140,7 @@ def _baselines(args: EvaluateSettings) -> tuple[str, ...]:
 
 
 def _write_baselines(
-    folder: Path, real: "PopulationFile", training: "TrainingData | None", options: ScoringSettings
+    folder: Path, real: "PopulationFile", training: "TrainingData | None", *, options: ScoringSettings
 ) -> None:
     from bionemo.scale.eval.evaluate import prepare
     from bionemo.scale.eval.output.baseline_files import write_baselines

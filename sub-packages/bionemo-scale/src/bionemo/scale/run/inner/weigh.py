@@ -70,7 +70,7 @@ def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: 
     if has_validation:
         _measure(settings.out, settings.store, work / "val.json")
     for fold in folds:
-        _measure_fold(settings, argv, fold, work)
+        _measure_fold(settings, argv, fold, work=work)
     _run("bionemo.scale.run.inner.weigh", "combine", str(target), *map(str, sorted(work.glob("*.json"))))
     shutil.rmtree(work)
 
@@ -95,7 +95,7 @@ def _folds(settings: TrainSettings, groups: GroupTable, *, has_validation: bool)
     return [fold for fold in folds if len(held_out_groups(groups, fold))]
 
 
-def _measure_fold(settings: TrainSettings, argv: Sequence[str], fold: Fold, work: Path) -> None:
+def _measure_fold(settings: TrainSettings, argv: Sequence[str], fold: Fold, *, work: Path) -> None:
     """Train a network without a part of the training groups, measure it on them, and delete it."""
     target, blind = work / f"{fold.number}-of-{fold.of}.json", work / f"{fold.number}-of-{fold.of}"
     if target.exists():
@@ -107,11 +107,11 @@ def _measure_fold(settings: TrainSettings, argv: Sequence[str], fold: Fold, work
     )
     part = ("--blind", "--folds", str(fold.of), "--fold", str(fold.number))
     _run("bionemo.scale.run.train", *argv, "--out", str(blind), "--max-steps", str(steps), *part)
-    _measure(blind, settings.store, target, fold)
+    _measure(blind, settings.store, target, fold=fold)
     shutil.rmtree(blind)
 
 
-def _measure(run: Path, store: Path, target: Path, fold: Fold | None = None) -> None:
+def _measure(run: Path, store: Path, target: Path, *, fold: Fold | None = None) -> None:
     if not target.exists():
         part = () if fold is None else (str(fold.number), str(fold.of))
         _run("bionemo.scale.run.inner.weigh", "measure", str(target), str(run), str(store), *part)
@@ -142,12 +142,12 @@ def _weigh(argv: Sequence[str] | None) -> None:
     combine.add_argument("parts", type=Path, nargs="+")
     asked = options.parse_args(argv)
     if asked.step == "measure":
-        _write_errors(asked.target, asked.checkpoint, asked.store, Fold(*asked.fold) if asked.fold else None)
+        _write_errors(asked.target, asked.checkpoint, asked.store, fold=Fold(*asked.fold) if asked.fold else None)
     else:
         _write_weight(asked.target, asked.parts)
 
 
-def _write_errors(target: Path, checkpoint: Path, store: Path, fold: Fold | None) -> None:
+def _write_errors(target: Path, checkpoint: Path, store: Path, *, fold: Fold | None) -> None:
     from bionemo.scale.run.inner.console import quiet_screen
 
     with tempfile.TemporaryDirectory() as folder, quiet_screen(Path(folder) / "output.log"):
