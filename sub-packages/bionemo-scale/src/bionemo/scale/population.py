@@ -92,7 +92,7 @@ def with_counted_zeros(
         become silent.
     """
     wanted, threshold = cells.sum(dim=1), one_count[..., None]
-    counted = _counted(cells, threshold, offset, wanted)
+    counted = _counted(cells, threshold, offset, wanted=wanted)
     excess = (counted - threshold).clamp_min_(0.0)
     surplus, room = counted.sum(dim=1) - wanted, excess.sum(dim=1)
     share = torch.where(room > 0, surplus / room, 0.0).clamp_(0.0, 1.0)
@@ -106,6 +106,7 @@ def _counted(
     cells: Float[Tensor, "B N G"],
     threshold: Float[Tensor, "B N 1"],
     offset: Float[Tensor, "B G"],
+    *,
     wanted: Float[Tensor, "B G"],
 ) -> Float[Tensor, "B N G"]:
     """Draw the values below one count; a gene whose mean matters gets at least one value."""

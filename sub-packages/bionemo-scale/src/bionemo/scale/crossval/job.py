@@ -143,5 +143,5 @@ def _check_number(crossval: Crossval, number: int) -> None:
         raise InputError(f"--fold must be at most {len(crossval.folds)}, the number of folds, found {number}")
 
 
-def _say_of(crossval: Crossval, number: int, say: Say, what: str) -> None:
+def _say_of(crossval: Crossval, number: int, say: Say, *, what: str) -> None:
     say(f"fold {number + 1}/{len(crossval.folds)} {crossval.folds[number].name}: {what}")

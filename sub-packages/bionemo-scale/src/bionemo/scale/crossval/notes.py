@@ -78,12 +78,12 @@ def stamps_of_same(paths: Sequence[Path], before: Any, hashes: Collection[str]) 
     if not isinstance(before, list) or len(before) != len(now):
         return now
     return [
-        noted if _is_same(path, stamp, noted, hashes) else stamp
+        noted if _is_same(path, stamp, noted, hashes=hashes) else stamp
         for path, stamp, noted in zip(paths, now, before, strict=True)
     ]
 
 
-def _is_same(path: Path, stamp: list[str | int], noted: Any, hashes: Collection[str]) -> bool:
+def _is_same(path: Path, stamp: list[str | int], noted: Any, *, hashes: Collection[str]) -> bool:
     if not isinstance(noted, list) or not noted or PurePath(str(noted[0])).name != path.name:
         return False
     return noted[1:] == stamp[1:] or hash_file(path) in hashes

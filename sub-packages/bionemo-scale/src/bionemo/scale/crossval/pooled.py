@@ -189,7 +189,7 @@ def pool(folds: Sequence[ScoredFold]) -> Pooled:
     for column in columns:
         rival = _rival(models, rivals, column)
         for name in compared if rival is not None else ():
-            difference = _difference(folds, name, rival, column)
+            difference = _difference(folds, name, rival, column=column)
             if difference is not None:
                 against.setdefault(name, {})[column] = difference
     return Pooled(
@@ -240,7 +240,7 @@ def _summarise(folds: Sequence[ScoredFold], name: str, column: str) -> MetricSum
     )
 
 
-def _difference(folds: Sequence[ScoredFold], model: str, baseline: str, column: str) -> FoldDifference | None:
+def _difference(folds: Sequence[ScoredFold], model: str, baseline: str, *, column: str) -> FoldDifference | None:
     keys = ["context", "perturbation"]
     found = []
     for fold in folds:

@@ -38,10 +38,12 @@ def init_weights(model: nn.Module, *, seed: int) -> None:
             continue
         full_name = global_names.get(name, name)
         with torch.no_grad():
-            parameter.copy_(_slice(_draw(full_name, parameter, model, seed), parameter, gated=_is_gated(model, name)))
+            parameter.copy_(
+                _slice(_draw(full_name, parameter, model, seed=seed), parameter, gated=_is_gated(model, name))
+            )
 
 
-def _draw(name: str, parameter: nn.Parameter, model: nn.Module, seed: int) -> Tensor:
+def _draw(name: str, parameter: nn.Parameter, model: nn.Module, *, seed: int) -> Tensor:
     shape = _full_shape(parameter)
     if name.endswith("bias"):
         return torch.zeros(shape, device="cpu")
