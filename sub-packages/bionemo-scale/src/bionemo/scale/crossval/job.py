@@ -38,7 +38,7 @@ def cross_validate(crossval: Crossval, say: Say) -> Pooled | None:
     only = crossval.settings.fold
     if only is not None:
         _check_number(crossval, only)
-        run_fold(crossval, only - 1, say=partial(_say_of, crossval, only - 1, say))
+        run_fold(crossval, only - 1, say=partial(_say_of, crossval=crossval, number=only - 1, say=say))
         return None
     run_folds(crossval, unfinished(crossval), say)
     pooled = pool(read_folds(crossval))
@@ -83,7 +83,7 @@ def run_folds(crossval: Crossval, numbers: Sequence[int], say: Say) -> None:
     workers = min(crossval.settings.workers, len(numbers))
     if workers <= 1:
         for number in numbers:
-            run_fold(crossval, number, say=partial(_say_of, crossval, number, say))
+            run_fold(crossval, number, say=partial(_say_of, crossval=crossval, number=number, say=say))
         return
     processes = Processes()
 
@@ -143,5 +143,5 @@ def _check_number(crossval: Crossval, number: int) -> None:
         raise InputError(f"--fold must be at most {len(crossval.folds)}, the number of folds, found {number}")
 
 
-def _say_of(crossval: Crossval, number: int, say: Say, *, what: str) -> None:
+def _say_of(what: str, *, crossval: Crossval, number: int, say: Say) -> None:
     say(f"fold {number + 1}/{len(crossval.folds)} {crossval.folds[number].name}: {what}")

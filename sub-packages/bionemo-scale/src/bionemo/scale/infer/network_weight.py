@@ -41,9 +41,14 @@ def errors_of_pairs(checkpoint: Path, store_path: Path, *, blind: Fold | None) -
         truth = store.pseudobulks(chosen)
         network = _network_means(loaded, plan, truth.groups)
         pairs = _rows_of_pairs(truth.groups)
-        tables = (truth.means, network, _estimated(estimate, truth.groups))
-        means = (_by_pair(table, truth.counts, pairs) for table in tables)
-        return _errors([(pair[1], pair[2]) for pair in pairs], *means, deviations=_deviations(estimate, truth, pairs))
+        estimated = _estimated(estimate, truth.groups)
+        return _errors(
+            [(pair[1], pair[2]) for pair in pairs],
+            _by_pair(truth.means, truth.counts, pairs),
+            _by_pair(network, truth.counts, pairs),
+            estimate=_by_pair(estimated, truth.counts, pairs),
+            deviations=_deviations(estimate, truth, pairs),
+        )
 
 
 def _network_means(loaded: LoadedModel, plan: SplitPlan, groups: tuple[Group, ...]) -> np.ndarray:

@@ -14,7 +14,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: ScaleModelConfig):
         super().__init__()
-        self.mlp = Mlp(config, config.hidden_size, config.decoder_hidden_size, config.num_genes)
+        self.mlp = Mlp(config, config.hidden_size, config.decoder_hidden_size, output_size=config.num_genes)
 
     def forward(self, z: Float[Tensor, "B N D"], scale: float = 1.0) -> Float[Tensor, "B N G"]:
         """Decode every cell, times a number."""

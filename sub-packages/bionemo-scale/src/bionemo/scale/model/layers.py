@@ -45,7 +45,7 @@ class Linear(nn.Module):
 class Mlp(nn.Module):
     """Linear, GELU, linear; the hidden features are split over ranks."""
 
-    def __init__(self, config: TransformerConfig, input_size: int, hidden_size: int, output_size: int):
+    def __init__(self, config: TransformerConfig, input_size: int, hidden_size: int, *, output_size: int):
         super().__init__()
         self.linear_fc1 = ColumnParallelLinear(
             input_size,

@@ -20,9 +20,9 @@ class SetFusion(nn.Module):
     def __init__(self, config: ScaleModelConfig, input_size: int):
         super().__init__()
         width = config.set_hidden_size
-        self.phi = Mlp(config, input_size, width, width)
-        self.rho = Mlp(config, width, width, width)
-        self.psi = Mlp(config, input_size + width, config.hidden_size, config.hidden_size)
+        self.phi = Mlp(config, input_size, width, output_size=width)
+        self.rho = Mlp(config, width, width, output_size=width)
+        self.psi = Mlp(config, input_size + width, config.hidden_size, output_size=config.hidden_size)
         normed = config.latent_norm
         self.norm = nn.LayerNorm(config.hidden_size, elementwise_affine=False) if normed else nn.Identity()
 

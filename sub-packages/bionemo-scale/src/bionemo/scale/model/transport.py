@@ -24,7 +24,7 @@ class TransportInput(nn.Module):
     def __init__(self, config: ScaleModelConfig):
         super().__init__()
         self.cells = Linear(config, config.hidden_size, config.hidden_size)
-        self.time = Mlp(config, 2 * TIME_FREQUENCIES, config.hidden_size, config.hidden_size)
+        self.time = Mlp(config, 2 * TIME_FREQUENCIES, config.hidden_size, output_size=config.hidden_size)
 
     def forward(self, z_t: Float[Tensor, "B N D"], t: Float[Tensor, " B"]) -> Float[Tensor, "B N D"]:
         """Project the cells and add the embedding of their set's time."""

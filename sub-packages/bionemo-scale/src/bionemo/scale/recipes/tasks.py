@@ -62,13 +62,13 @@ def prepare(settings: Prepare) -> None:
 
 
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
-def pretrain(model: Model, data: Data, optim: Optim, *, trainer: Trainer) -> None:
+def pretrain(*, model: Model, data: Data, optim: Optim, trainer: Trainer) -> None:
     """Train a model on a store, or continue the run that a folder holds."""
     execute(train_step(join(model=model, data=data, optim=optim, trainer=trainer)))
 
 
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
-def finetune(model: Model, data: Data, optim: Optim, *, trainer: Trainer) -> None:
+def finetune(*, model: Model, data: Data, optim: Optim, trainer: Trainer) -> None:
     """Train on a store from the weights of another run, or continue the run that a folder holds."""
     execute(_finetune_step(model=model, data=data, optim=optim, trainer=trainer))
 

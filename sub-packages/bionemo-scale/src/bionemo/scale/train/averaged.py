@@ -54,7 +54,7 @@ class AveragedModel(ScaleModel):
         for name, value in _tensors(self.average).items():
             source = self.merged.get(name, partial(here.get, name))
             (numbers if value.is_floating_point() else others).append((value, source))
-        return partial(_follow, numbers, others, self.config.ema_decay)
+        return partial(_follow, numbers=numbers, others=others, ema_decay=self.config.ema_decay)
 
 
 class _Average(ScaleModel):
@@ -80,7 +80,7 @@ _Pairs = list[tuple[Tensor, Callable[[], Tensor]]]
 
 
 @torch.no_grad()
-def _follow(numbers: _Pairs, others: _Pairs, ema_decay: float, *, step: int) -> None:
+def _follow(step: int, *, numbers: _Pairs, others: _Pairs, ema_decay: float) -> None:
     decay = min(ema_decay, step / (step + 9))
     for value, source in others if decay > 0 else [*others, *numbers]:
         # Not an average of step 0: Megatron leaves new weights as the memory was, and a NaN would never leave.

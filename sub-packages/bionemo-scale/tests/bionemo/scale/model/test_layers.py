@@ -26,7 +26,7 @@ def test_linear_maps_the_last_axis(axes, config):
 
 @pytest.mark.parametrize("axes", [(5,), (2, 5)])
 def test_mlp_is_linear_gelu_linear_and_adds_each_bias_once(axes, config):
-    mlp = Mlp(config, 8, 16, 12)
+    mlp = Mlp(config, 8, 16, output_size=12)
     random_parameters(mlp)
     x = torch.randn(*axes, 8, generator=torch.Generator().manual_seed(1))
     hidden = torch.nn.functional.gelu(x @ mlp.linear_fc1.weight.T + mlp.linear_fc1.bias)
@@ -35,7 +35,7 @@ def test_mlp_is_linear_gelu_linear_and_adds_each_bias_once(axes, config):
 
 def test_parts_compute_in_the_precision_of_their_weights(config):
     x = torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
-    for part in (Linear(config, 8, 12), Mlp(config, 8, 16, 12)):
+    for part in (Linear(config, 8, 12), Mlp(config, 8, 16, output_size=12)):
         random_parameters(part)
         exact = part(x)
         assert exact.dtype is torch.float32
