@@ -97,13 +97,15 @@ class Runs:
             self.train("tuned", *self.tuned(), crash_at=7),
             self.train("tuned", *self.tuned()),
             self.train("tuned in layout", *self.tuned(), *both, processes=4),
+            job("export", self.folder / "one", "--out", self.folder / "export"),
+            self.train("tuned from an export", *self.tuned("export"), *both, processes=4),
             *predict,
             dict(call="predict_once", processes=2, arguments=self.once("one", 2)),
             dict(call="predict_once", processes=1, arguments=self.once("tensor and pipeline", 1)),
         ]
 
-    def tuned(self) -> tuple[object, ...]:
-        return ("--from-checkpoint", self.folder / "one", *TUNED)
+    def tuned(self, start: str = "one") -> tuple[object, ...]:
+        return ("--from-checkpoint", self.folder / start, *TUNED)
 
     def once(self, name: str, ranks: int) -> dict:
         out = self.folder / f"once-{ranks}"
@@ -198,6 +200,14 @@ def test_fine_tuning_is_the_same_under_another_layout(runs):
     name = "average.transport_blocks.blocks.layers.mlp.linear_fc1.weight"
     assert not torch.equal(before[f"module.{name}"], after[f"module.{name}"]), "adapters are merged"
     assert runs.losses("tuned")[0] < 0.8 * runs.losses("one")[0]
+
+
+def test_fine_tuning_from_an_export_is_that_from_its_run_in_any_layout(runs):
+    """Four processes each take their part of the one file of weights."""
+    expected, found = runs.checkpoint("tuned in layout"), runs.checkpoint("tuned from an export")
+    assert set(found) == set(expected)
+    assert [name for name, value in expected.items() if not torch.equal(value, found[name])] == []
+    assert runs.losses("tuned from an export") == runs.losses("tuned in layout")
 
 
 def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(runs):

@@ -17,6 +17,7 @@ from bionemo.scale.data.features.settings import FeaturesSettings
 from bionemo.scale.data.folds.split_settings import SplitSettings
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings, ReportSettings
+from bionemo.scale.export.settings import ExportSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.rank.settings import RankSettings
@@ -32,13 +33,14 @@ PAGES = [
     REPOSITORY / "README.md",
     *(path for path in sorted((REPOSITORY / "docs").glob("*.md")) if path.name not in ("log.md", "commands.md")),
 ]
-COMMANDS = ("prepare", "features", "split", "train", "infer", "rank", "evaluate", "crossval", "report")
+COMMANDS = ("prepare", "features", "split", "train", "infer", "export", "rank", "evaluate", "crossval", "report")
 SETTINGS = (
     PrepareSettings,
     FeaturesSettings,
     SplitSettings,
     TrainSettings,
     InferSettings,
+    ExportSettings,
     RankSettings,
     EvaluateSettings,
     CrossvalSettings,

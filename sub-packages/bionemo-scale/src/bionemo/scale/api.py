@@ -6,7 +6,7 @@
 
     api.prepare(["screen.h5ad"], "store", split="split.toml")
     api.train("store", "run", size="small", max_steps=500)
-    predicted = api.Predictor.from_checkpoint("run").predict(controls, perturbations=["IFN-beta"])
+    predicted = api.Predictor.from_pretrained("run").predict(controls, perturbations=["IFN-beta"])
     scores = api.evaluate("pred.h5ad", "real.h5ad", "scores", store="store").scores
 
 Importing this module imports nothing heavy. Input that cannot be used raises
@@ -54,6 +54,7 @@ __all__ = (
     "Run",
     "crossval",
     "evaluate",
+    "export",
     "features",
     "infer",
     "prepare",
@@ -187,6 +188,29 @@ def infer(checkpoint: PathLike, out: PathLike, **options: Any) -> Path:
     return settings.pred_path
 
 
+def export(run: PathLike, out: PathLike, **options: Any) -> Path:
+    """Write a run as a folder that can be moved and published, as ``bionemo-scale-export`` does.
+
+    Args:
+        run: Run folder, or one of its checkpoints.
+        out: Folder to write.
+        **options: Other fields of :class:`bionemo.scale.export.settings.ExportSettings`: format, scores, name, license,
+            data_license, overwrite.
+
+    Returns:
+        The folder, which :meth:`Predictor.from_pretrained` and ``bionemo-scale-infer`` take as they take a run.
+
+    Raises:
+        InputError: The run cannot be used, or something else is at ``out``.
+        RuntimeError: The export broke off; nothing is left of it.
+    """
+    from bionemo.scale.export.settings import ExportSettings
+
+    settings = ExportSettings.make(run=run, out=out, **options)
+    _run_command("bionemo.scale.run.export", arguments(settings))
+    return settings.out
+
+
 def rank(screen: PathLike, out: PathLike, **options: Any) -> "Ranking":
     """Order the conditions of a virtual screen, or choose those to measure next, as ``bionemo-scale-rank`` does.
 
@@ -240,7 +264,7 @@ class Predictor:
         self._loaded = loaded
 
     @classmethod
-    def from_checkpoint(
+    def from_pretrained(
         cls,
         path: PathLike,
         *,
@@ -251,10 +275,10 @@ class Predictor:
         samples: int | None = None,
         precision: Literal["fp32", "bf16", "fp8", "mxfp8"] = "fp32",
     ) -> "Predictor":
-        """Load a model.
+        """Load a model, once for many predictions.
 
         Args:
-            path: Run folder, or one of its checkpoints.
+            path: Folder that :func:`export` wrote, run folder, or one of its checkpoints.
             generation: How cells are made of the network's output; ``None`` as trained.
             network_weight: Of the network's mean against the run's classical estimate: 0 gives the estimate's means, 1
                 the network's; ``None`` as training measured.
@@ -293,6 +317,11 @@ class Predictor:
                 num_generation_samples=checked["samples"],
             )
         )
+
+    @classmethod
+    def from_checkpoint(cls, path: PathLike, **options: Any) -> "Predictor":
+        """Load a model by :meth:`from_pretrained`, under the name that it had first."""
+        return cls.from_pretrained(path, **options)
 
     @property
     def card(self) -> DataCard:

@@ -41,10 +41,23 @@ MAY_IMPORT = {
     "rank": {*LEAVES, "eval"},
     "train": {*LEAVES, "estimate", "megatron", *MIDDLE},
     "infer": {*LEAVES, "estimate", "population", "counts", "megatron", *MIDDLE},
+    "export": {*LEAVES, "estimate", "megatron", "infer", *MIDDLE},
     "recipes": {*LEAVES, "estimate", "megatron", "train", "infer", *MIDDLE},
     "crossval": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", *MIDDLE},
-    "api": {*LEAVES, "estimate", "megatron", "rank", "train", "infer", "recipes", "crossval", *MIDDLE},
-    "run": {*LEAVES, "estimate", "megatron", "rank", "train", "infer", "recipes", "crossval", "api", *MIDDLE},
+    "api": {*LEAVES, "estimate", "megatron", "rank", "train", "infer", "export", "recipes", "crossval", *MIDDLE},
+    "run": {
+        *LEAVES,
+        "estimate",
+        "megatron",
+        "rank",
+        "train",
+        "infer",
+        "export",
+        "recipes",
+        "crossval",
+        "api",
+        *MIDDLE,
+    },
 }
 MODEL = {"trained_model", "run_estimate", "labels"}
 SCORED = {"cells", "cell_eval", "metrics", "baselines"}

@@ -14,6 +14,7 @@ from bionemo.scale.estimate.mixed_model import Conditional, Estimate, MixedModel
 from bionemo.scale.estimate.storage import ESTIMATE_NAME, load
 from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.infer.plans.plan import Plan
+from bionemo.scale.model.checkpoint import run_folder
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.types import DataCard, Group, InputError
 
@@ -113,7 +114,7 @@ def read_estimate(
     """Read the estimate of the run that a checkpoint belongs to.
 
     Args:
-        checkpoint: RUN/checkpoints/NAME.
+        checkpoint: From :func:`bionemo.scale.model.checkpoint.find_checkpoint`.
         config: How predictions are generated.
         card: How labels are read.
         network_weight: In place of the measured one.
@@ -125,7 +126,7 @@ def read_estimate(
     Raises:
         InputError: If a file is damaged, or a weight is asked for where there is no estimate.
     """
-    run = checkpoint.parent.parent
+    run = run_folder(checkpoint)
     measured = measured_weight(run)
     weight = network_weight
     if weight is None and measured is not None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The initial weights, all in one place.
+"""The initial weights, all in one place, and weights of a whole network in any layout.
 
 Every tensor is drawn from a generator seeded by (seed, name in the whole network), and each rank keeps its slice. So
 the initial network is the same for every tensor and pipeline parallel layout, on CPU and GPU.
@@ -8,6 +8,7 @@ the initial network is the same for every tensor and pipeline parallel layout, o
 
 import math
 import zlib
+from collections.abc import Callable
 
 import torch
 from megatron.core import parallel_state
@@ -43,6 +44,40 @@ def init_weights(model: nn.Module, *, seed: int) -> None:
             )
 
 
+def whole_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return this rank's parameters and buffers by their names in the whole network; what is no tensor is left out."""
+    names = _global_names(model)
+    tensors = model.state_dict(keep_vars=True).items()
+    # Transformer Engine's scales are not weights.
+    return {
+        names.get(name, name): value
+        for name, value in tensors
+        if isinstance(value, Tensor) and not name.endswith("_extra_state")
+    }
+
+
+@torch.no_grad()
+def copy_whole(model: nn.Module, read: Callable[[str], Tensor]) -> None:
+    """Set every tensor of this rank's part of a network to its slice of the whole one.
+
+    Args:
+        model: Of this rank's pipeline stage.
+        read: Returns a tensor of the whole network by its name there.
+
+    Raises:
+        ValueError: A tensor has another shape or type.
+    """
+    local = {value: key for key, value in _global_names(model).items()}
+    for name, own in whole_tensors(model).items():
+        full = read(name)
+        shape = _full_shape(own) if isinstance(own, nn.Parameter) else tuple(own.shape)
+        if (tuple(full.shape), full.dtype) != (shape, own.dtype):
+            raise ValueError(
+                f"expected {name} of shape {list(shape)} and {own.dtype}, found {list(full.shape)} and {full.dtype}"
+            )
+        own.copy_(_slice(full, own, gated=_is_gated(model, local.get(name, name))))
+
+
 def _draw(name: str, parameter: nn.Parameter, model: nn.Module, *, seed: int) -> Tensor:
     shape = _full_shape(parameter)
     if name.endswith("bias"):
@@ -76,7 +111,7 @@ def _full_shape(parameter: nn.Parameter) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _slice(full: Tensor, parameter: nn.Parameter, *, gated: bool) -> Tensor:
+def _slice(full: Tensor, parameter: Tensor, *, gated: bool) -> Tensor:
     """Return this rank's part of a full tensor."""
     if tuple(full.shape) == tuple(parameter.shape):
         return full

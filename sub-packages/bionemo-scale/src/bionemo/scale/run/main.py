@@ -20,6 +20,7 @@ COMMANDS = {
     "features": "make vectors of genes or drugs that describe perturbations",
     "train": "train a network on a store, or fine-tune one",
     "infer": "predict cells or mean expression",
+    "export": "write a run as a folder that can be moved and published",
     "rank": "order a virtual screen, or choose what to measure next",
     "evaluate": "score predictions beside simple methods",
     "crossval": "leave out each cell type, donor or perturbation in turn: all of the above, and pooled scores",

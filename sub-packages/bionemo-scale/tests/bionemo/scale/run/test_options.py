@@ -10,10 +10,11 @@ import pytest
 from bionemo.scale.crossval.settings import CrossvalSettings
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings, ReportSettings
+from bionemo.scale.export.settings import ExportSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.fields import Option, options_of
 from bionemo.scale.options.parser import OptionParser
-from bionemo.scale.run import crossval, evaluate, infer, prepare, report, train
+from bionemo.scale.run import crossval, evaluate, export, infer, prepare, report, train
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -21,6 +22,7 @@ FIRST = json.loads(Path(__file__).with_name("first_options.json").read_text())
 COMMANDS: dict[str, tuple[OptionParser, tuple[type, ...]]] = {
     "prepare": (prepare.parser(), (PrepareSettings, prepare.PrepareModes)),
     "infer": (infer.parser(), (InferSettings,)),
+    "export": (export.parser(), (ExportSettings,)),
     "evaluate": (evaluate.parser(), (EvaluateSettings,)),
     "report": (report.parser(), (ReportSettings,)),
     "train": (train.parser(), (TrainSettings, train.TrainModes)),

@@ -62,14 +62,22 @@ def find_scores(path: Path, given: Path | None) -> ScoreFiles:
     Raises:
         InputError: There are none, or they cannot be read.
     """
-    tried = (given,) if given is not None else (path, path / "scores", path.resolve().parent / "scores")
-    for folder in tried:
-        if (folder / SUMMARY).is_file():
-            return _read_scores(folder)
-    found = ", ".join(str(folder) for folder in tried)
+    folder = score_folder(path, given)
+    if folder is not None:
+        return _read_scores(folder)
+    found = ", ".join(str(folder) for folder in _tried(path, given))
     raise InputError(
         f"{path}: no scores: expected {SUMMARY} of bionemo-scale-evaluate in {found}; --scores says where"
     )
+
+
+def score_folder(path: Path, given: Path | None) -> Path | None:
+    """Return where :func:`find_scores` finds results; ``None`` where there are none."""
+    return next((folder for folder in _tried(path, given) if (folder / SUMMARY).is_file()), None)
+
+
+def _tried(path: Path, given: Path | None) -> tuple[Path, ...]:
+    return (given,) if given is not None else (path, path / "scores", path.resolve().parent / "scores")
 
 
 def cell_files(
@@ -123,11 +131,18 @@ def _find(named: InputFile, scores: Path) -> Path | None:
 
 def name_of_data(run: RunFiles | None, scores: ScoreFiles) -> str:
     """Return the names of the data sets of a run, else the folder and name of the real file."""
-    if run is not None and run.split is not None and "dataset" in run.split["columns"]:
-        column = run.split["columns"].index("dataset")
-        return ", ".join(dict.fromkeys(str(row[column]) for row in run.split["conditions"]))
+    if named := data_sets(run):
+        return named
     real = Path(scores.summary.inputs.real.path)
     return f"{real.parent.name}/{real.name}" if real.parent.name else real.name
+
+
+def data_sets(run: RunFiles | None) -> str:
+    """Return the names of the data sets of a run's split; empty where it says none."""
+    if run is None or run.split is None or "dataset" not in run.split["columns"]:
+        return ""
+    column = run.split["columns"].index("dataset")
+    return ", ".join(dict.fromkeys(str(row[column]) for row in run.split["conditions"]))
 
 
 def _read_run(folder: Path) -> RunFiles:

@@ -12,6 +12,7 @@ from bionemo.scale.files.provenance import versions_of
 from bionemo.scale.infer.output.request import Request
 from bionemo.scale.infer.plans.plan import Plan
 from bionemo.scale.infer.trained_model import LoadedModel
+from bionemo.scale.model.checkpoint import files_of_weights
 from bionemo.scale.types import DataCard
 
 
@@ -28,7 +29,7 @@ def describe(card: DataCard, provenance: dict[str, Any]) -> dict[str, Any]:
 
 def fingerprint(loaded: LoadedModel, plan: Plan, request: Request) -> str:
     """Return a hash of everything the numbers of a prediction depend on."""
-    weights = sorted((loaded.path / "weights").iterdir())
+    weights = files_of_weights(loaded.path)
     config = loaded.model.config
     facts = {
         "checkpoint": [

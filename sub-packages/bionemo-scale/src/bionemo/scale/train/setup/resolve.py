@@ -13,8 +13,7 @@ from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.labels.grammar import Grammar, describe_agents, grammar_of
 from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
 from bionemo.scale.megatron.roles import OF_A_LAYOUT, Role, kinds
-from bionemo.scale.megatron.saved_weights import check_weights
-from bionemo.scale.model.checkpoint import newest_whole
+from bionemo.scale.model.checkpoint import check_pickles, newest_whole
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.train.finetune.start import (
     Start,
@@ -79,7 +78,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
         card = card_of_training(store.card, training, grammar)
     # Before anything opens them: NeMo unpickles the weights of a run that it continues.
     for path in {newest_whole(settings.out / "checkpoints"), None if start is None else start.path} - {None}:
-        check_weights(path / "weights")
+        check_pickles(path)
     perturbations = read_perturbations(card.perturbations, grammar, settings.perturbation_features)
     fields = network_fields(settings, card, perturbations, start=start)
     config = checked_config(fields)

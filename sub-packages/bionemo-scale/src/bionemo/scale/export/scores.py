@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""The scores that a model card may show: of this checkpoint, on the split that it was kept from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bionemo.scale.eval.page.provenance import file_notes
+from bionemo.scale.eval.page.sources import ScoreFiles, cell_files, find_scores, score_folder
+from bionemo.scale.export.settings import ExportSettings
+from bionemo.scale.types import DataCard, InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnScores:
+    """Scores with the row that is this model's."""
+
+    files: ScoreFiles
+    model: str
+    """Its name in the tables."""
+
+
+def own_scores(settings: ExportSettings, checkpoint: Path, card: DataCard) -> tuple[OwnScores | None, str]:
+    """Return the scores of a checkpoint, or ``None`` and why there are none.
+
+    Args:
+        settings: Where the user says that they are.
+        checkpoint: What is exported.
+        card: Its data card.
+
+    Raises:
+        InputError: The scores that the user names cannot be read, or are of another split or model.
+    """
+    if settings.scores is None and score_folder(settings.run, None) is None:
+        return None, "the run was not scored, and the model card says so"
+    scores = find_scores(settings.run, settings.scores)
+    try:
+        return OwnScores(files=scores, model=_own_model(scores, checkpoint, card)), ""
+    except InputError as error:
+        if settings.scores is not None:
+            raise
+        return None, f"{error}; the model card has no scores"
+
+
+def _own_model(scores: ScoreFiles, checkpoint: Path, card: DataCard) -> str:
+    """Return the name of the model whose predictions say that this checkpoint made them.
+
+    Raises:
+        InputError: There is none, or the split is another.
+    """
+    store = scores.summary.inputs.store
+    if store is None or store.split_sha256 != card.split_sha256:
+        found = None if store is None else store.split_sha256
+        raise InputError(
+            f"{scores.path}: expected scores on the run's split {_short(card.split_sha256)}, found {_short(found)}"
+        )
+    names, cells = scores.summary.names.models, cell_files(scores, pred=None, real=None, target_sum=None)
+    if cells is None and len(names) == 1:
+        # Nothing is left that could say otherwise, and the split is the same.
+        return names[0]
+    for name, path in ({} if cells is None else cells.pred).items():
+        # The folder may have moved: the name of a checkpoint has its step and its loss.
+        if Path(file_notes(path).get("checkpoint", "")).name == checkpoint.name:
+            return name
+    raise InputError(
+        f"{scores.path}: expected predictions by {checkpoint.name} among {', '.join(names)}, found none that says so"
+    )
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else f"{digest[:12]}..."

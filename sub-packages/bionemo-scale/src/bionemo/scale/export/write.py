@@ -1,0 +1,111 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Writes an exported model: everything that predicts, in one folder, whole or not at all."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from megatron.core import dist_checkpointing
+
+from bionemo.scale.estimate.storage import ESTIMATE_NAME
+from bionemo.scale.eval.page.sources import find_run
+from bionemo.scale.export.card import Exported, model_card
+from bionemo.scale.export.scores import own_scores
+from bionemo.scale.export.settings import ExportSettings
+from bionemo.scale.files.writing.atomic import atomic, remove_dead
+from bionemo.scale.infer.run_estimate import WEIGHT_NAME, measured_weight
+from bionemo.scale.megatron.layout import model_parallel
+from bionemo.scale.model.checkpoint import (
+    distributed_tensors,
+    find_checkpoint,
+    load_network,
+    network_fields,
+    read_config,
+    run_folder,
+)
+from bionemo.scale.model.export.folder import (
+    CARD_NAME,
+    MEGATRON_NAME,
+    README_NAME,
+    TENSORS_NAME,
+    is_export,
+    write_config,
+)
+from bionemo.scale.model.export.tensors import write_tensors
+from bionemo.scale.model.scale_model import ScaleModel
+from bionemo.scale.types import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSummary:
+    """What was written."""
+
+    out: Path
+    checkpoint: Path
+    num_weights: int
+    note: str
+    """Why the card has no scores; empty where it has."""
+
+
+def export(settings: ExportSettings) -> ExportSummary:
+    """Write the network of a run that predicts, and all that a prediction reads beside it.
+
+    Raises:
+        InputError: There is no whole checkpoint, the scores are of another split, or the output is no export.
+        OSError: It cannot be written.
+    """
+    check_out(settings)
+    checkpoint = find_checkpoint(settings.run)
+    config, card = read_config(checkpoint)
+    run = find_run(run_folder(checkpoint))
+    scores, note = own_scores(settings, checkpoint, card)
+    weight = measured_weight(run_folder(checkpoint))
+    with model_parallel():
+        model = load_network(config, checkpoint)
+        num_weights = sum(value.numel() for value in model.parameters())
+        described = Exported(
+            settings=settings, config=config, card=card, num_weights=num_weights, run=run, scores=scores, weight=weight
+        )
+        settings.out.parent.mkdir(parents=True, exist_ok=True)
+        remove_dead(settings.out)
+        with atomic(settings.out) as folder:
+            folder.mkdir()
+            _write_weights(model, folder, settings)
+            _copy_estimate(run_folder(checkpoint), folder)
+            (folder / CARD_NAME).write_text(card.to_json() + "\n", encoding="utf-8")
+            (folder / README_NAME).write_text(model_card(described), encoding="utf-8")
+            write_config(folder, network_fields(config))
+    return ExportSummary(out=settings.out, checkpoint=checkpoint, num_weights=num_weights, note=note)
+
+
+def check_out(settings: ExportSettings) -> None:
+    """Refuse to replace what is no export, or an export where that was not asked for.
+
+    Raises:
+        InputError: Naming the folder.
+    """
+    out = settings.out
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not settings.overwrite:
+        raise InputError(f"{out}: exists already; choose another --out or give --overwrite")
+    if not out.is_dir() or not is_export(out):
+        raise InputError(f"{out}: --overwrite replaces an export, found something else there; choose another --out")
+    inputs = [path.resolve() for path in (settings.run, settings.scores) if path is not None]
+    if any(path.is_relative_to(out.resolve()) for path in inputs):
+        raise InputError(f"{out}: would replace the input {settings.run}; choose another output")
+
+
+def _write_weights(model: ScaleModel, folder: Path, settings: ExportSettings) -> None:
+    if settings.format == "safetensors":
+        write_tensors(model, folder / TENSORS_NAME)
+        return
+    (folder / MEGATRON_NAME).mkdir()
+    dist_checkpointing.save(distributed_tensors(model), str(folder / MEGATRON_NAME))
+
+
+def _copy_estimate(run: Path, folder: Path) -> None:
+    for name in (ESTIMATE_NAME, WEIGHT_NAME):
+        if (run / name).is_file():
+            shutil.copyfile(run / name, folder / name)
