@@ -89,7 +89,7 @@ def check_equal(found: anndata.AnnData, expected: anndata.AnnData) -> None:
     np.testing.assert_array_equal(found.X, expected.X)
     pd.testing.assert_frame_equal(found.obs[list(expected.obs)], expected.obs)
     pd.testing.assert_frame_equal(found.uns["conditions"], expected.uns["conditions"])
-    assert set(found.varm) == set(expected.varm) == {"change", "sd", "low", "high"}
+    assert set(found.varm) == set(expected.varm) == {"change", "change_sd", "change_low", "change_high"}
     for name in expected.varm:
         np.testing.assert_array_equal(found.varm[name], expected.varm[name])
 

@@ -23,7 +23,7 @@ from torch.distributed.checkpoint import FileSystemReader, load
 from bionemo.scale import types as types_of_package
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.model.checkpoint import newest_whole
-from bionemo.scale.run import evaluate, infer, launch, prepare, report, train
+from bionemo.scale.run import evaluate, export, infer, launch, prepare, report, train
 
 
 LATE = ("data/prepare", "data/labels", "infer", "eval", "train/setup", "train/finetune", "recipes", "run")
@@ -107,6 +107,11 @@ def saved_tensors(weights: Path) -> Iterator[tuple[str, np.ndarray]]:
         yield name, tensor.float().numpy()
 
 
+def of_folder(path: str) -> str:
+    """Return a digest of the files of a folder."""
+    return digest(*((file.name, file.read_bytes()) for file in sorted(Path(path).iterdir())))
+
+
 def of_page(path: str) -> str:
     """Return whether there is a page."""
     return "a page" if Path(path).read_text(encoding="utf-8").rstrip().endswith("</html>") else "half a page"
@@ -154,10 +159,10 @@ def converts(*inputs: str, options: tuple[str, ...] = _OF_SCREEN) -> Command:
     return Command(main=prepare.main, words=(*inputs, *options), look=partial(of_store, "out"))
 
 
-def predicts(*words: str, folder: str = "out.h5ad") -> Command:
+def predicts(*words: str, folder: str = "out.h5ad", checkpoint: str = "run") -> Command:
     """Return the command that predicts."""
     file = folder if folder.endswith(".h5ad") else f"{folder}/adata_pred.h5ad"
-    arguments = ("--checkpoint", "run", *words, "--out", folder)
+    arguments = ("--checkpoint", checkpoint, *words, "--out", folder)
     return Command(main=infer.main, words=arguments, out=folder, look=partial(of_h5ad, file))
 
 
@@ -192,6 +197,14 @@ def launches(where: str) -> Command:
 SMALL = ("--size", "tiny", "--max-steps", "4", "--val-interval", "4", "--log-interval", "1", "--set-size", "4")
 SPLIT_OF_STORE = predicts("--store", "store", folder="out")
 CONTROLS = predicts("--adata", "controls.h5ad", "--perturbations", "p0,p1")
+FROM_EXPORT, FROM_MEGATRON = (
+    predicts("--adata", "controls.h5ad", "--perturbations", "p0,p1", checkpoint=name)
+    for name in ("export", "megatron")
+)
+ON_EXPORT = trains(
+    *("--store", "store", "--from-checkpoint", "export", "--max-steps", "2", "--perturbation-features", "features.csv")
+)
+EXPORTS = Command(main=export.main, words=("run", "--out", "out"), look=partial(of_folder, "out"))
 FROM_LIST = predicts("--adata", "controls.h5ad", "--perturbations", "@labels.txt")
 WITH_FEATURES = predicts(
     *("--adata", "controls.h5ad", "--perturbations", "p0,p9", "--perturbation-features", "features.csv")

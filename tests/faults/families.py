@@ -188,6 +188,17 @@ FAMILIES: tuple[Family, ...] = (
         may_differ=True,
     ),
     Family(
+        name="exported models",
+        share=40,
+        inputs=(
+            Input(target="export", damage=damage_below, commands=(the.FROM_EXPORT, the.ON_EXPORT)),
+            Input(target="export", damage=_below("*.json", damage_json), commands=(the.FROM_EXPORT, the.ON_EXPORT)),
+            Input(target="megatron", damage=damage_below, commands=(the.FROM_MEGATRON,)),
+        ),
+        besides=("store", "controls.h5ad", "features.csv"),
+        may_differ=True,
+    ),
+    Family(
         name="scores",
         share=40,
         inputs=(

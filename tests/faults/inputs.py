@@ -89,6 +89,8 @@ def _run_commands(folder: Path) -> None:
             *("evaluate", "--pred", "predicted/adata_pred.h5ad", "--real", "predicted/adata_real.h5ad"),
             *("--no-baselines", "--out", "scores"),
         ),
+        ("export", "run", "--out", "export"),
+        ("export", "run", "--out", "megatron", "--format", "megatron"),
     ):
         _command(folder, *words)
     # The newest checkpoint is the one that is read; without another, all damage is damage of it.

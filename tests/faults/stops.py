@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[the.Command, tuple[str, ...]]] = {
     "infer": (the.predicts("--store", "store", "--split", "train", folder="out"), ("run", "store")),
     "evaluate": (the.scores(), ("predicted",)),
     "report": (the.shows(), ("scores", "predicted")),
+    "export": (the.EXPORTS, ("run",)),
 }
 TRAIN = replace(
     the.trains("--store", "store", *the.SMALL, "--max-steps", "12", "--val-interval", "3"),

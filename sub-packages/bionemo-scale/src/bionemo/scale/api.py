@@ -194,8 +194,8 @@ def export(run: PathLike, out: PathLike, **options: Any) -> Path:
     Args:
         run: Run folder, or one of its checkpoints.
         out: Folder to write.
-        **options: Other fields of :class:`bionemo.scale.export.settings.ExportSettings`: format, scores, name, license,
-            data_license, overwrite.
+        **options: Other fields of :class:`bionemo.scale.export.settings.ExportSettings`: format, scores, name,
+            license, data_license, overwrite.
 
     Returns:
         The folder, which :meth:`Predictor.from_pretrained` and ``bionemo-scale-infer`` take as they take a run.

@@ -50,6 +50,7 @@ ELSEWHERE = {
     "eval/scores/task.py": ("eval/scores/test_scoring.py", "it is what scoring takes"),
     "export/card.py": ("tests/end_to_end/test_export.py", "it needs a trained run"),
     "export/scores.py": ("tests/end_to_end/test_export.py", "they need a trained run"),
+    "export/training.py": ("tests/end_to_end/test_export.py", "it needs a trained run"),
     "export/write.py": ("tests/end_to_end/test_export.py", "it needs a trained run"),
     "files/anndata/anndata_node.py": ("files/anndata/test_checked_anndata.py", "damage is tested on whole files"),
     "files/anndata/csc_rows.py": ("files/anndata/test_anndata_file.py", "rows are compared with those of CSR files"),

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model card of an export: README.md as the Hugging Face hub shows it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,9 @@ import yaml
 
 from bionemo.scale.eval.output.table import comparisons, headline_of, tables
 from bionemo.scale.eval.page.cautions import cautions
-from bionemo.scale.eval.page.sources import RunFiles, data_sets
 from bionemo.scale.export.scores import OwnScores
 from bionemo.scale.export.settings import ExportSettings
+from bionemo.scale.export.training import SETTINGS
 from bionemo.scale.files.provenance import version_of
 from bionemo.scale.infer.run_estimate import MeasuredWeight
 from bionemo.scale.model.config import ScaleModelConfig
@@ -33,8 +33,8 @@ class Exported:
     config: ScaleModelConfig
     card: DataCard
     num_weights: int
-    run: RunFiles | None
-    """``None`` for a checkpoint without its run folder."""
+    training: Mapping[str, Any]
+    """From :func:`bionemo.scale.export.training.training_of`."""
     scores: OwnScores | None
     """Of the run, on its own split; ``None`` where it was not scored."""
     weight: MeasuredWeight | None
@@ -75,7 +75,7 @@ def _results(exported: Exported, scores: OwnScores) -> dict[str, Any]:
         for metric in headline_of(summary)
         if (mean := own[metric.column].mean) is not None
     ]
-    name = data_sets(exported.run) or "held-out cells"
+    name = exported.training.get("data_sets", "held-out cells")
     return {
         "name": exported.settings.title,
         "results": [{"task": _TASK, "dataset": {"type": "other", "name": name}, "metrics": metrics}],
@@ -112,7 +112,7 @@ Licence of the weights: {exported.settings.license or "not stated"}. Terms of th
 
 
 def _data(exported: Exported) -> str:
-    card, run = exported.card, exported.run
+    card, training = exported.card, exported.training
     lines = [
         f"- {len(card.genes):,} genes; log1p of counts scaled to {card.scale.target_sum:g} per cell",
         _labels("cell types", card.cell_types),
@@ -122,13 +122,12 @@ def _data(exported: Exported) -> str:
     ]
     if card.untrained_cell_types:
         lines.append(_labels("cell types without perturbed training cells", card.untrained_cell_types))
-    if run is not None and run.split is not None:
-        counts = run.split["counts"]
-        parts = [f"{name} {item['conditions']} conditions, {item['cells']:,} cells" for name, item in counts.items()]
+    if "split" in training:
+        counts = training["split"].items()
+        parts = [f"{name} {item['conditions']} conditions, {item['cells']:,} cells" for name, item in counts]
         lines.append(f"- {'; '.join(parts)}")
-    # Not the path of the store, which is the exporter's own business.
-    if named := data_sets(run):
-        lines.insert(0, f"- data sets: {named}")
+    if "data_sets" in training:
+        lines.insert(0, f"- data sets: {training['data_sets']}")
     return "## Training data\n\n" + "\n".join(lines)
 
 
@@ -138,16 +137,12 @@ def _labels(kind: str, names: Sequence[str]) -> str:
 
 
 def _network(exported: Exported) -> str:
-    config, run, weight = exported.config, exported.run, exported.weight
+    config, training, weight = exported.config, exported.training, exported.weight
     lines = [f"- {exported.num_weights:,} weights, {config.num_layers} transport blocks of width {config.hidden_size}"]
     if config.ema_decay:
         lines.append("- the weights are the running average of training, which is what predicts")
-    if run is not None:
-        asked = run.config["run"]
-        lines.append(
-            f"- size {asked.get('size')}, preset {asked.get('preset', 'default')}, {asked.get('max_steps')} steps, "
-            f"seed {asked.get('seed')}"
-        )
+    said = [f"{name.replace('_', ' ')} {training[name]}" for name in SETTINGS if name in training]
+    lines += [f"- {', '.join(said)}"] if said else []
     lines.append(_weight_line(weight))
     lines.append(f"- exported by bionemo-scale {version_of('bionemo-scale')}")
     return "## Network\n\n" + "\n".join(lines)
@@ -181,7 +176,7 @@ def _scores(exported: Exported) -> str:
         *comparisons(summary.against_best_baseline, interval="95 % bootstrap intervals"),
         "```",
     ]
-    return "\n".join([*lines, "", *(f"- {text}" for text in cautions(exported.run, summary))]).rstrip()
+    return "\n".join([*lines, "", *(f"- {text}" for text in cautions(None, summary))]).rstrip()
 
 
 def _limits(exported: Exported) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bionemo.scale.files.text import is_line
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.types import InputError
@@ -41,15 +40,11 @@ class ExportSettings(Settings):
     """Licence or terms of the training data."""
 
     def check(self) -> None:
-        """Refuse texts that a model card cannot hold.
+        """Refuse a licence that the hub would not read.
 
         Raises:
             InputError: Naming the option.
         """
-        for name in ("name", "data_license"):
-            text = getattr(self, name)
-            if text is not None and (not text.strip() or not is_line(text)):
-                raise InputError(f"--{name.replace('_', '-')}: expected one line of text, found {text!r}")
         if self.license is not None and not _LICENSE.fullmatch(self.license):
             raise InputError(
                 f"--license: expected an identifier of the Hugging Face hub such as apache-2.0, found {self.license!r}"

@@ -9,10 +9,10 @@ from pathlib import Path
 from megatron.core import dist_checkpointing
 
 from bionemo.scale.estimate.storage import ESTIMATE_NAME
-from bionemo.scale.eval.page.sources import find_run
 from bionemo.scale.export.card import Exported, model_card
 from bionemo.scale.export.scores import own_scores
 from bionemo.scale.export.settings import ExportSettings
+from bionemo.scale.export.training import training_of
 from bionemo.scale.files.writing.atomic import atomic, remove_dead
 from bionemo.scale.infer.run_estimate import WEIGHT_NAME, measured_weight
 from bionemo.scale.megatron.layout import model_parallel
@@ -58,14 +58,20 @@ def export(settings: ExportSettings) -> ExportSummary:
     check_out(settings)
     checkpoint = find_checkpoint(settings.run)
     config, card = read_config(checkpoint)
-    run = find_run(run_folder(checkpoint))
+    training = training_of(checkpoint)
     scores, note = own_scores(settings, checkpoint, card)
     weight = measured_weight(run_folder(checkpoint))
     with model_parallel():
         model = load_network(config, checkpoint)
         num_weights = sum(value.numel() for value in model.parameters())
         described = Exported(
-            settings=settings, config=config, card=card, num_weights=num_weights, run=run, scores=scores, weight=weight
+            settings=settings,
+            config=config,
+            card=card,
+            num_weights=num_weights,
+            training=training,
+            scores=scores,
+            weight=weight,
         )
         settings.out.parent.mkdir(parents=True, exist_ok=True)
         remove_dead(settings.out)
@@ -75,7 +81,7 @@ def export(settings: ExportSettings) -> ExportSummary:
             _copy_estimate(run_folder(checkpoint), folder)
             (folder / CARD_NAME).write_text(card.to_json() + "\n", encoding="utf-8")
             (folder / README_NAME).write_text(model_card(described), encoding="utf-8")
-            write_config(folder, network_fields(config))
+            write_config(folder, network_fields(config), training)
     return ExportSummary(out=settings.out, checkpoint=checkpoint, num_weights=num_weights, note=note)
 
 

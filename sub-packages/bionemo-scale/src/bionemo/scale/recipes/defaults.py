@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bionemo.scale.files.text import read_yaml
+from bionemo.scale.model.export.folder import is_export, read_training
 from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
@@ -76,6 +77,10 @@ def train_settings(size: str | None, *, store: Path, out: Path, **chosen: Any) -
 
 def _settings_of_run(path: Path) -> dict[str, Any]:
     """Return the defaults of the size that a run has, and the set size it was trained on, where its folder says so."""
+    if is_export(path):
+        training = read_training(path)
+        own = {name: training[name] for name in ("set_size",) if name in training}
+        return {**size_defaults(training.get("size")).settings, **own}
     for folder in (path, path.parent.parent):
         if (folder / "config.yaml").is_file():
             run = read_yaml(folder / "config.yaml").get("run")

@@ -14,8 +14,8 @@ def test_the_name_is_that_of_the_folder():
 @pytest.mark.parametrize(
     ("field", "text", "said"),
     [
-        ("name", "two\nlines", "--name: expected one line of text"),
-        ("data_license", " ", "--data-license: expected one line of text"),
+        ("name", "two\nlines", "--name must be one line of text"),
+        ("data_license", "a\x00", "--data-license must be one line of text"),
         ("license", "Apache 2", "--license: expected an identifier of the Hugging Face hub"),
         ("format", "onnx", "--format must be one of safetensors, megatron"),
     ],

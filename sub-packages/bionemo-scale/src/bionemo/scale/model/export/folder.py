@@ -5,7 +5,7 @@
 ================== ==============================================================================
 file               what it holds
 ================== ==============================================================================
-config.json        the network's fields, versions, and the sha256 of every other file that predicts
+config.json        the network's fields, what is known of its training, and the sha256 of other files
 data_card.json     genes, labels and scale of the training data
 model.safetensors  the weights that predict, by their names in the network; or
 weights/           the same in Megatron's distributed format
@@ -48,12 +48,13 @@ def weight_files(export: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else [export / TENSORS_NAME]
 
 
-def write_config(folder: Path, network: Mapping[str, Any]) -> None:
+def write_config(folder: Path, network: Mapping[str, Any], training: Mapping[str, Any]) -> None:
     """Write config.json beside the files that are in a folder.
 
     Args:
         folder: The export; all files that predict are in it.
         network: Fields of the network's configuration, plain values.
+        training: What is known of its training; ``size`` and ``set_size`` are what fine-tuning takes over.
     """
     fields = {
         "model_type": MODEL_TYPE,
@@ -61,6 +62,7 @@ def write_config(folder: Path, network: Mapping[str, Any]) -> None:
         "versions": versions_of(_PACKAGES),
         "network": dict(sorted(network.items())),
         "network_sha256": _hash(network),
+        "training": dict(training),
         "files": {path.relative_to(folder).as_posix(): hash_file(path) for path in _files(folder)},
     }
     (folder / CONFIG_NAME).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
@@ -100,6 +102,18 @@ def read_network(path: Path) -> dict[str, Any]:
     return dict(_read(path)["network"])
 
 
+def read_training(path: Path) -> dict[str, Any]:
+    """Return what is known of the training of the network, such as its ``size`` and ``set_size``.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    training = dict(_read(path)["training"])
+    if not isinstance(training.get("set_size", 1), int) or not isinstance(training.get("size", ""), str):
+        raise InputError(f"{path / CONFIG_NAME}: expected a text as size and a number as set_size, found {training}")
+    return training
+
+
 def read_card(path: Path) -> str:
     """Return the data card as JSON.
 
@@ -121,7 +135,8 @@ def _read(path: Path) -> dict[str, Any]:
                 f"expected model_type {MODEL_TYPE!r} in format {FORMAT}, found {config.get('model_type')!r} in format "
                 f"{config.get('format')!r}"
             )
-        from_plain(dict[str, Any], config["network"], "network")
+        for part in ("network", "training"):
+            from_plain(dict[str, Any], config[part], part)
         from_plain(dict[str, str], config["files"], "files")
         found = _hash(config["network"])
         if found != config["network_sha256"]:

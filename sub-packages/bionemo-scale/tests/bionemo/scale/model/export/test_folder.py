@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from bionemo.scale.model.export.folder import check_export, is_export, read_network, weight_files, write_config
+from bionemo.scale.model.export.folder import (
+    check_export,
+    is_export,
+    read_network,
+    read_training,
+    weight_files,
+    write_config,
+)
 from bionemo.scale.types import InputError
 
 
@@ -17,7 +24,7 @@ def export(tmp_path):
     folder.mkdir()
     for name in ("model.safetensors", "data_card.json", "estimate.npz", "README.md"):
         (folder / name).write_text(name)
-    write_config(folder, NETWORK)
+    write_config(folder, NETWORK, {"size": "tiny", "set_size": 16})
     return folder
 
 
@@ -29,6 +36,7 @@ def edit(export, **fields):
 def test_what_was_written_is_found(export):
     assert is_export(export) and check_export(export) == export
     assert read_network(export) == NETWORK
+    assert read_training(export) == {"size": "tiny", "set_size": 16}
     assert weight_files(export) == [export / "model.safetensors"]
     assert not is_export(export.parent)
 
@@ -68,6 +76,7 @@ def test_a_file_that_is_slipped_in_is_refused(export):
         ({"model_type": "bert"}, "found 'bert'"),
         ({"network": {**NETWORK, "hidden_size": 64}}, "the network's fields are not those that were written"),
         ({"network": []}, "network must be"),
+        ({"training": None}, "training must be"),
         ({"files": {"data_card.json": "0"}}, "expected model.safetensors among the files, found data_card.json"),
         ({"files": {}}, "expected data_card.json among the files, found none"),
         ({"files": {"data_card.json": 1}}, "files/data_card.json must be str"),
@@ -86,6 +95,13 @@ def test_no_file_of_another_folder_is_opened(export, name):
     edit(export, files={name: "0", **files})
     with pytest.raises(InputError, match="expected files of this folder, found"):
         check_export(export)
+
+
+@pytest.mark.parametrize("training", [{"set_size": "16"}, {"size": 3}])
+def test_settings_of_another_type_are_refused(export, training):
+    edit(export, training=training)
+    with pytest.raises(InputError, match="expected a text as size and a number as set_size, found"):
+        read_training(export)
 
 
 def test_a_configuration_that_is_no_json_is_refused(export):
