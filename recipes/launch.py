@@ -8,7 +8,7 @@ python recipes/launch.py --on local --inputs screen.h5ad --split split.toml --ou
 import sys
 from pathlib import Path
 
-from bionemo.scale.run.launch import main
+from bionemo.scale.run.inner.launch import main
 
 
 def run(*options: str) -> int:

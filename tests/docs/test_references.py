@@ -21,7 +21,7 @@ from bionemo.scale.export.settings import ExportSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.rank.settings import RankSettings
-from bionemo.scale.run.launch import LaunchSettings
+from bionemo.scale.run.inner.launch import LaunchSettings
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -51,8 +51,8 @@ SETTINGS = (
 FOREIGN_OPTIONS = {"--gpus", "--user", "--container-entrypoint", "--build-arg", "--factory", "--help"}
 # What stands before a `=` and is no field: a placeholder, a group of NeMo-Run's, LMDB's, a variable.
 FOREIGN_NAMES = {"key", "model", "subdir", "SCALE_QUIET"}
-# A mount option, and columns that cell-eval numbers.
-FOREIGN_WORDS = {"local_lock", "overlap_at_50", "precision_at_500"}
+# Another package, a mount option, and columns that cell-eval numbers.
+FOREIGN_WORDS = {"huggingface_hub", "local_lock", "overlap_at_50", "precision_at_500"}
 REPOSITORY_FOLDERS = tuple(f"{path.name}/" for path in REPOSITORY.iterdir() if path.is_dir())
 
 
@@ -76,7 +76,7 @@ def _options(command: str) -> frozenset[str]:
 
 
 def _any_option() -> set[str]:
-    return set().union(*map(_options, (*COMMANDS, "launch"))) | FOREIGN_OPTIONS
+    return set().union(*map(_options, (*COMMANDS, "inner.launch"))) | FOREIGN_OPTIONS
 
 
 def _unknown_options(text: str) -> Iterator[str]:

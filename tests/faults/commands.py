@@ -23,7 +23,8 @@ from torch.distributed.checkpoint import FileSystemReader, load
 from bionemo.scale import types as types_of_package
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.model.checkpoint import newest_whole
-from bionemo.scale.run import evaluate, export, infer, launch, prepare, report, train
+from bionemo.scale.run import evaluate, export, infer, prepare, report, train
+from bionemo.scale.run.inner import launch
 
 
 LATE = ("data/prepare", "data/labels", "infer", "eval", "train/setup", "train/finetune", "recipes", "run")

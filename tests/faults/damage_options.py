@@ -13,7 +13,7 @@ from bionemo.scale.eval.settings import EvaluateSettings, ReportSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.fields import Option, options_of
 from bionemo.scale.options.values import column_flag
-from bionemo.scale.run.launch import LaunchSettings
+from bionemo.scale.run.inner.launch import LaunchSettings
 from bionemo.scale.train.settings import TrainSettings
 
 

@@ -33,7 +33,7 @@ KANG = (
 @pytest.fixture
 def launch(capsys) -> Callable[..., tuple[int, str, str]]:
     """Run a launch script in this process; answers its exit code, output and errors."""
-    from bionemo.scale.run.launch import main
+    from bionemo.scale.run.inner.launch import main
 
     def call(where: str, *words: object, site: Path | None = None) -> tuple[int, str, str]:
         code = main(["--on", where, *map(str, (*KANG, *words))], site=site)
@@ -159,7 +159,7 @@ def test_the_site_file_of_the_repository_can_be_read():
 
 def test_a_size_keeps_its_own_defaults(launch, tmp_path, capsys):
     from bionemo.scale.recipes.defaults import DEFAULTS
-    from bionemo.scale.run.launch import main
+    from bionemo.scale.run.inner.launch import main
     from bionemo.scale.run.train import settings_from
 
     words = [*KANG[:4], "--out", tmp_path / "run", "--size", "184m", "--train.seed", 7, "--dryrun"]

@@ -103,7 +103,7 @@ ELSEWHERE = {
     "run/export.py": ("tests/end_to_end/test_export.py", "the command calls one function"),
     "run/features.py": ("data/features/test_features.py", "the command calls one function"),
     "run/interrupt.py": ("run/inner/test_command.py", "it needs a process to interrupt"),
-    "run/launch.py": ("tests/recipes/test_launch.py", "recipes import NeMo-Run, which takes seconds"),
+    "run/inner/launch.py": ("tests/recipes/test_launch.py", "recipes import NeMo-Run, which takes seconds"),
     "run/rank.py": ("rank/test_rank.py", "the command calls one function"),
     "run/split.py": ("data/folds/test_split_file.py", "the command calls one function"),
     "train/callbacks/average.py": ("train/test_averaged.py", "it calls the network's own average"),

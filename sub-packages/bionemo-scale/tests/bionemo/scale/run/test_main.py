@@ -43,8 +43,8 @@ def _command_lines(capsys) -> list[str]:
 
 
 def test_an_unknown_command_is_refused_in_one_line(capsys):
-    assert main(["reports"]) == 2
-    assert capsys.readouterr().err == "error: unknown command 'reports'; did you mean 'report'?\n"
+    assert main(["evaluates"]) == 2
+    assert capsys.readouterr().err == "error: unknown command 'evaluates'; did you mean 'evaluate'?\n"
 
 
 def test_version(capsys):
