@@ -7,6 +7,7 @@ RDKit is not needed for anything else and is imported when SMILES are read.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,8 @@ def drugs(path: Path, *, suffix: str = "") -> tuple[Kind, Kind]:
         notes += [f"{where} {note}" for note in read.notes]
     notes += _same_molecules(path, {name: chemistry.canonical(molecule) for name, molecule in molecules.items()})
     facts = {"source": str(path), "sha256": hash_file(path), "rdkit": chemistry.version}
-    shared = {"names": tuple(molecules), "refused": refused}
-    fingerprints = Kind(
+    kind = partial(Kind, names=tuple(molecules), refused=refused)
+    fingerprints = kind(
         name=f"morgan{suffix}",
         values=chemistry.fingerprints(list(molecules.values())),
         columns=numbered(f"morgan{suffix}", BITS),
@@ -73,15 +74,13 @@ def drugs(path: Path, *, suffix: str = "") -> tuple[Kind, Kind]:
             **facts,
         },
         notes=(f"morgan{suffix}: {len(molecules)} drugs", *notes),
-        **shared,
     )
-    descriptors = Kind(
+    descriptors = kind(
         name=f"descriptors{suffix}",
         values=chemistry.descriptors(list(molecules.values())),
         columns=tuple(f"descriptors{suffix}_{name}" for name in DESCRIPTORS),
         facts={"definition": "descriptors of RDKit of the largest fragment", **facts},
         by_column=True,
-        **shared,
     )
     return fingerprints, descriptors
 

@@ -114,7 +114,9 @@ def fold_split(groups: GroupTable, rule: Rule, fold: Fold) -> ResolvedSplit:
         InputError: Nothing is left to train on, or the store has nothing of the fold.
     """
     by_batch = "batch" in LABELS[rule]
-    left_out, counts, assignments = set(fold.units), {}, {}
+    left_out = set(fold.units)
+    counts: dict[Condition | Group, int] = {}
+    assignments: dict[Condition | Group, Split | None] = {}
     for group, size in zip(_labels(groups), groups.num_cells.tolist(), strict=True):
         key = group if by_batch else Condition(*group[: len(Condition._fields)])
         is_out = group.perturbation != groups.control and _unit(group, rule) in left_out

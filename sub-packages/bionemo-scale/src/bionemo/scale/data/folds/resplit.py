@@ -18,6 +18,7 @@ from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import read_manifest
 from bionemo.scale.files.writing.atomic import atomic, write_text
+from bionemo.scale.types import Group
 
 
 def resplit(store: Path, out: Path, split: ResolvedSplit) -> None:
@@ -48,4 +49,10 @@ def resplit(store: Path, out: Path, split: ResolvedSplit) -> None:
 def _with_split(groups: GroupTable, split: ResolvedSplit) -> GroupTable:
     labels = [groups.label(index) for index in range(len(groups))]
     keys = labels if split.is_by_batch else [Condition(*label[: len(Condition._fields)]) for label in labels]
-    return replace(groups, split=np.array([split.assignments[key].value for key in keys]))
+    return replace(groups, split=np.array([_part(split, key) for key in keys]))
+
+
+def _part(split: ResolvedSplit, key: Condition | Group) -> str:
+    part = split.assignments[key]
+    assert part is not None, "a fold excludes nothing"
+    return part.value

@@ -82,7 +82,7 @@ def make_split(settings: SplitSettings) -> WrittenSplit:
     shares = Shares(test=settings.share, val=settings.val_share)
     if settings.hold_out == "cell-types":
         names = sorted({context.cell_type for context in contexts})
-        parts = dict.fromkeys(names, Split.TEST) if settings.cell_types else at_random(names, shares, rng)
+        parts: Parts = dict.fromkeys(names, Split.TEST) if settings.cell_types else at_random(names, shares, rng)
         body = "\n".join(_whole_contexts(data, parts))
         left: tuple[str, ...] = ()
     else:
@@ -223,7 +223,9 @@ def _checked(body: str, settings: SplitSettings, data: _Conditions) -> ResolvedS
     split = resolve_split(spec, data.num_cells, control=data.control)
     check_trains(split, spec)
     assigned = (
-        (Group(*condition[:3], batch=""), part) for condition, part in split.assignments.items() if part is not None
+        (Group(condition.dataset, condition.cell_type, condition.perturbation, batch=""), part)
+        for condition, part in split.assignments.items()
+        if part is not None
     )
     check_leakage(assigned, control=data.control)
     return split

@@ -108,10 +108,10 @@ class ResolvedSplit:
     """The split of every condition of the data."""
 
     control: str
-    assignments: Mapping[Condition, Split | None] | Mapping[Group, Split | None]
-    """``None`` is excluded: neither trained on nor scored. Of groups where batches of one condition are in different
-    splits."""
-    num_cells: Mapping[Condition, int] | Mapping[Group, int]
+    assignments: Mapping[Any, Split | None]
+    """Of each :class:`Condition`, or of each :class:`~bionemo.scale.types.Group` where batches of one condition are in
+    different splits. ``None`` is excluded: neither trained on nor scored."""
+    num_cells: Mapping[Any, int]
     absent: tuple[Condition, ...]
     """Held-out conditions that the file names but that have no cells; the perturbation exists elsewhere."""
     unknown: tuple[str, ...] = ()
@@ -341,10 +341,10 @@ def _unknown_names(spec: SplitSpec, conditions: Collection[Condition], control: 
             yield f"unknown dataset {dataset!r}; {suggest(dataset, datasets)}"
     for context in named:
         if context not in contexts and context.dataset in datasets:
-            there = [other.cell_type for other in contexts if other.dataset == context.dataset]
+            cell_types = [other.cell_type for other in contexts if other.dataset == context.dataset]
             yield (
                 f"dataset {context.dataset!r} has no cell type {context.cell_type!r}; "
-                f"{suggest(context.cell_type, there)}"
+                f"{suggest(context.cell_type, cell_types)}"
             )
     known: dict[str, set[str]] = {}
     for condition in conditions:

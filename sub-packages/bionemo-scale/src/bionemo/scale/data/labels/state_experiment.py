@@ -57,8 +57,12 @@ def read_state(path: Path) -> StateExperiment:
                 f"{path}: [datasets] {dataset} = {places[dataset]!r}: expected h5 or h5ad files, found none"
             )
         inputs += [(file, dataset) for file in files]
-    files, datasets = zip(*inputs, strict=True) if inputs else ((), ())
-    return StateExperiment(inputs=files, datasets=datasets, spec=spec, warnings=tuple(warnings))
+    return StateExperiment(
+        inputs=tuple(file for file, _ in inputs),
+        datasets=tuple(dataset for _, dataset in inputs),
+        spec=spec,
+        warnings=tuple(warnings),
+    )
 
 
 def _tidy(fields: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:

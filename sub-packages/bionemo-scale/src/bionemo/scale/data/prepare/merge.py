@@ -80,10 +80,11 @@ def merge_stores(
         shards, obs = _link(
             stores, manifests, folder, progress=lambda cells: progress("link", cells, int(groups.num_cells.sum()))
         )
-        vocabularies = (groups.cell_types, groups.perturbations, groups.batches)
         card = replace(
             manifests[0].card,
-            **dict(zip(("cell_types", "perturbations", "batches"), vocabularies, strict=True)),
+            cell_types=groups.cell_types,
+            perturbations=groups.perturbations,
+            batches=groups.batches,
             split_sha256=resolved.sha256 if split else None,
         )
         merged = Manifest(

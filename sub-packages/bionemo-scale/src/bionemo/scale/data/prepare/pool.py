@@ -106,6 +106,7 @@ def _run(function: Callable[[Task, Callable[[int], None]], Result], task: Task) 
 
 
 def _report(cells: int) -> None:
+    assert _stop is not None and _done is not None, "set when the worker starts"
     if _stop.is_set():
         raise InterruptedError("the process that started this one has stopped")
     with _done.get_lock():

@@ -396,8 +396,8 @@ def _warnings(
         if entry.num_missing_genes:
             lines.append(f"{entry.name} lacks {entry.num_missing_genes} genes of the store: they are 0 in its cells")
     if plan.split.absent:
-        names = ", ".join(".".join(condition) for condition in plan.split.absent[:3])
-        lines.append(f"{len(plan.split.absent)} held-out conditions of the split have no cells ({names} ...)")
+        first = ", ".join(".".join(condition) for condition in plan.split.absent[:3])
+        lines.append(f"{len(plan.split.absent)} held-out conditions of the split have no cells ({first} ...)")
     if plan.split.unknown:
         lines.append(f"the split has names that the data does not have, the first: {plan.split.unknown[0]}")
     return tuple(lines)

@@ -29,10 +29,10 @@ class Knockdown:
     cell: float | None = None
     """And of those the cells that are below it; ``None`` is the same as ``group``."""
 
-    def __post_init__(self):
-        if self.cell is None:
-            object.__setattr__(self, "cell", self.group)
-        for share in (self.group, self.cell):
+    def __post_init__(self) -> None:
+        cell = self.group if self.cell is None else self.cell
+        object.__setattr__(self, "cell", cell)
+        for share in (self.group, cell):
             if share not in _SHARE:
                 raise InputError(f"--knockdown must be {_SHARE}, found {share}")
 

@@ -93,7 +93,7 @@ class GroupTable:
         Raises:
             ValueError: Columns differ in length, a label or a split is unknown, or rows overlap.
         """
-        arrays = {name: np.asarray(columns[name], dtype=dtype) for name, dtype in _ARRAYS.items()}
+        arrays: dict[str, Any] = {name: np.asarray(columns[name], dtype=dtype) for name, dtype in _ARRAYS.items()}
         table = cls(**arrays, **vocabularies)
         table._check()
         return table

@@ -29,7 +29,7 @@ class ReusedMemory:
             memory = np.empty(num_bytes, dtype=np.uint8).data
         # Numpy lets a view refer to the array that owns the memory. That is this array and no other: it is made of a
         # memoryview, so that views of it keep it alive.
-        lent = np.frombuffer(memory, dtype=dtype, count=count)
+        lent: np.ndarray = np.frombuffer(memory, dtype=dtype, count=count)
         weakref.finalize(lent, self._free.append, memory).atexit = False
         return lent
 

@@ -275,8 +275,9 @@ def _labels(file: InputFile, source: H5adSource, progress: Progress = lambda cel
 
 def _read_written(path: Path) -> WrittenInput:
     fields = read_json(path)
+    perturbed, control = (FileEntry(**entry) for entry in fields["shards"])
     return WrittenInput(
-        shards=tuple(FileEntry(**entry) for entry in fields["shards"]),
+        shards=(perturbed, control),
         obs=FileEntry(**fields["obs"]),
         value_dtype=fields["value_dtype"],
         source=InputEntry(**fields["source"]),

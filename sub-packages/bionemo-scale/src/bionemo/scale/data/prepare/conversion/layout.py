@@ -214,7 +214,7 @@ def _label_cells(file: FileLabels) -> tuple[list[Group], np.ndarray]:
     """Labels that cells of a file have, and which of them each cell has, [cells] int32, -1 for filtered cells."""
     parts = (file.cell_type, file.perturbation, file.batch)
     num_keys = math.prod(len(labels.names) for labels in parts)
-    key = np.zeros(len(file.batch.codes), dtype=np.int32 if num_keys < 1 << 31 else np.int64)
+    key: np.ndarray = np.zeros(len(file.batch.codes), dtype=np.int32 if num_keys < 1 << 31 else np.int64)
     for labels in parts:
         key *= len(labels.names)
         key += labels.codes

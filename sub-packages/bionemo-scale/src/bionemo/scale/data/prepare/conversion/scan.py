@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -89,7 +90,7 @@ class ScanJournal:
                 return
             self.cells[:next_cell] = records
             self.next_cell = next_cell
-            self.kind = str(state["kind"]) or None
+            self.kind = cast(ValueKind | None, str(state["kind"]) or None)
             self.evidence.load(state)
             for name in ("num_cells", "total", "total_of_squares"):
                 getattr(self.moments, name)[:] = state[name]
@@ -149,6 +150,7 @@ def _finish(
     journal: ScanJournal, library_size: np.ndarray | None, where: str, *, stated: StatedScale
 ) -> FileStatistics:
     scale = find_scale(journal.evidence, where, stated, library_size=library_size)
+    assert journal.kind is not None, "a file without values is refused"
     total = journal.cells["total"]
     is_counts = journal.kind == "counts"
     below = 0 if library_size is None or not is_counts else int((library_size < total * (1 - 1e-6)).sum())
