@@ -201,9 +201,8 @@ def _grammar(
     real: PopulationFile, predictions: Mapping[str, PopulationFile], training: TrainingData | None
 ) -> Grammar:
     """How labels are read, as the first data card says that says it."""
-    files = [file for file in (real, *predictions.values()) if file.card is not None]
-    cards = [*([training.card] if training is not None else []), *(file.card for file in files)]
-    grammars = (grammar_of(card) for card in cards)
+    cards = [None if training is None else training.card, *(file.card for file in (real, *predictions.values()))]
+    grammars = (grammar_of(card) for card in cards if card is not None)
     return next((grammar for grammar in grammars if grammar.combination or grammar.dose), Grammar())
 
 

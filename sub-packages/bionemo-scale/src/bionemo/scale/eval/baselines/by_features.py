@@ -156,7 +156,7 @@ class _Bilinear:
             cross: [others, labels] products of vectors with trained ones.
             penalties: Of the perturbations' side, and of the genes' side in units of the mean squared singular value.
         """
-        unit = max(float((self._values**2).mean()), np.finfo(float).tiny)
+        unit = max(float((self._values**2).mean()), float(np.finfo(float).tiny))
         kept = self._values**2 / (self._values**2 + penalties[1] * unit)
         weights = self._on_axes * kept / (np.maximum(self._lengths, 0.0) + penalties[0])[:, None]
         return self._mean + cross @ self._axes @ weights @ self._genes

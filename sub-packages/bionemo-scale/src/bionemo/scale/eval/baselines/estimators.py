@@ -7,7 +7,7 @@ cells of their cell type (what a model starts from) and pseudobulks of the train
 """
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -216,9 +216,9 @@ def sum_of_singles(targets: Targets) -> BaselinePrediction:
     training = _training(targets)
     changes, fallbacks = dict(training.changes), 0
     for name in dict.fromkeys(targets.perturbation.tolist()):
-        singles = [training.singles.get(agent) for agent, _ in training.parse(name)]
-        if all(change is not None for change in singles):
-            changes[name] = sum(singles)
+        agents = [agent for agent, _ in training.parse(name)]
+        if all(agent in training.singles for agent in agents):
+            changes[name] = np.sum([training.singles[agent] for agent in agents], axis=0)
         else:
             fallbacks += int((targets.perturbation == name).sum())
     return replace(_moved(targets, changes), fallbacks=fallbacks)
@@ -235,6 +235,7 @@ def mixed_model(targets: Targets) -> BaselinePrediction:
     model = training.mixed_model
     if model is None:
         return _moved(targets, {})
+    assert targets.control_groups is not None, "scoring gives them"
     dataset = training.dataset_of(targets.cell_type)
     controls = replace(
         targets.control_groups,
@@ -252,7 +253,7 @@ def mean_of_trained(targets: Targets) -> BaselinePrediction:
     What is known of a perturbation that was never trained before its vector is. Each trained perturbation counts once.
     """
     changes = _training(targets).changes
-    mean = np.mean(list(changes.values()), axis=0) if changes else 0.0
+    mean: np.ndarray | float = np.mean(list(changes.values()), axis=0) if changes else 0.0
     return _moved(targets, dict.fromkeys(targets.perturbation.tolist(), mean))
 
 
@@ -343,7 +344,9 @@ def _repeat(mean: np.ndarray, num: int) -> np.ndarray:
     return np.tile(mean.astype(np.float32), (num, 1))
 
 
-def _moved(targets: Targets, changes: dict[str, np.ndarray], shift: np.ndarray | float = 0.0) -> BaselinePrediction:
+def _moved(
+    targets: Targets, changes: Mapping[str, np.ndarray | float], shift: np.ndarray | float = 0.0
+) -> BaselinePrediction:
     """Move matched control cells by a change of their mean.
 
     The mean of a population (perturbation and batch) is the one of all controls of the batch plus
@@ -388,11 +391,10 @@ def _by_features(targets: Targets, change: Callable[[ChangesByFeatures, str], np
     """Move matched control cells by a change that follows from vectors, or by the trained mean where there is none."""
     training = _training(targets)
     model, names = training.by_features, list(dict.fromkeys(targets.perturbation.tolist()))
-    described = [name for name in names if model is not None and model.describes(name)]
-    mean = np.mean(list(training.changes.values()), axis=0) if training.changes else 0.0
-    changes = {name: change(model, name) if name in described else mean for name in names}
-    fallbacks = sum(name not in described for name in targets.perturbation.tolist())
-    return replace(_moved(targets, changes), fallbacks=fallbacks)
+    mean: np.ndarray | float = np.mean(list(training.changes.values()), axis=0) if training.changes else 0.0
+    changes = {} if model is None else {name: change(model, name) for name in names if model.describes(name)}
+    fallbacks = sum(name not in changes for name in targets.perturbation.tolist())
+    return replace(_moved(targets, {**dict.fromkeys(names, mean), **changes}), fallbacks=fallbacks)
 
 
 def _populations(targets: Targets) -> Iterator[tuple[str, str, np.ndarray]]:

@@ -8,11 +8,13 @@ level, and what is left (a Schur complement) is as large as the other factor has
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy import sparse
 
 
+Label = TypeVar("Label", bound=Hashable)
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
 DEFAULT_PENALTY = 1.0
 """Penalty where a single context leaves nothing to hold out, or where held-out contexts do not prefer any."""
@@ -66,7 +68,7 @@ def fit_ridge(changes: Changes) -> Ridge:
     )
 
 
-def _number(names: Iterable[Hashable]) -> dict[Hashable, int]:
+def _number(names: Iterable[Label]) -> dict[Label, int]:
     return {name: row for row, name in enumerate(dict.fromkeys(names))}
 
 

@@ -9,6 +9,7 @@ contexts" counts a cell type once per dataset that has it.
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from bionemo.scale.eval.baselines.by_features import ChangesByFeatures
 from bionemo.scale.eval.baselines.persistence import ContextMeans, Persistence, fit_persistence
 from bionemo.scale.eval.baselines.ridge import Changes, Ridge, fit_ridge
 from bionemo.scale.types import Group, GroupMeans
+
+
+Label = TypeVar("Label", bound=Hashable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +145,7 @@ def fit(
     if not is_perturbed.any():
         return None
 
-    def pool(key: Callable[[Group], Hashable], rows: np.ndarray) -> dict:
+    def pool(key: Callable[[Group], Label], rows: np.ndarray) -> dict[Label, Pool]:
         return _pool(groups, key, np.flatnonzero(rows))
 
     contexts, references = _contexts(groups, is_perturbed)
@@ -181,8 +185,8 @@ def _changes(contexts: dict[tuple, Pool], references: dict[tuple, Pool]) -> Chan
     return {key: pool.mean - references[key[:2]].mean for key, pool in contexts.items() if key[:2] in references}
 
 
-def _pool(groups: GroupMeans, key: Callable[[Group], Hashable], rows: np.ndarray) -> dict[Hashable, Pool]:
-    members: dict[Hashable, list[int]] = {}
+def _pool(groups: GroupMeans, key: Callable[[Group], Label], rows: np.ndarray) -> dict[Label, Pool]:
+    members: dict[Label, list[int]] = {}
     for row in rows.tolist():
         members.setdefault(key(groups.groups[row]), []).append(row)
     return {

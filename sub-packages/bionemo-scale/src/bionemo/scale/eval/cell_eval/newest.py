@@ -101,6 +101,8 @@ class CurrentCellEval:
             bufsize=1,
             env=_clean(),
         )
+        assert self._process.stdin is not None and self._process.stdout is not None, "both are pipes"
+        self._requests, self._answers = self._process.stdin, self._process.stdout
         self._real: tuple[str, Path] | None = None
         return self
 
@@ -108,12 +110,12 @@ class CurrentCellEval:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self._requests.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self._process.kill()
-        self._process.stdout.close()
+        self._answers.close()
         self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -142,8 +144,8 @@ class CurrentCellEval:
             "skip": list(SKIPPED),
         }
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            line = self._process.stdout.readline()
+            self._requests.write(json.dumps(request) + "\n")
+            line = self._answers.readline()
         except BrokenPipeError:
             line = ""
         if not line:

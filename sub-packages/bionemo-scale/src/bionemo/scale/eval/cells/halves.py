@@ -32,7 +32,8 @@ def split_halves(labels: np.ndarray, rng: np.random.Generator) -> Halves:
         labels: [cells] group of a cell.
         rng: Draws the halves.
     """
-    names, halves = [], ([], [])
+    names: list[str] = []
+    halves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for name, members in rows_by_label(labels).items():
         rows = rng.permutation(members)
         if len(rows) < MIN_CELLS:

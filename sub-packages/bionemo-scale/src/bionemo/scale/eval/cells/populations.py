@@ -71,12 +71,12 @@ class Population:
         """Write the expression into ``out``, [cells, G] float32, without another dense copy."""
         if isinstance(self.expression, StoredMatrix):
             self.expression.copy_to(out)
-        elif sparse.issparse(self.expression):
+        elif isinstance(self.expression, np.ndarray):
+            out[:] = self.expression
+        else:
             for start in range(0, len(out), _ROWS_AT_ONCE):
                 block = slice(start, start + _ROWS_AT_ONCE)
                 out[block] = self.expression[block].toarray()
-        else:
-            out[:] = self.expression
 
     def pairs(self) -> set[tuple[str, str]]:
         """Return the distinct (cell type, perturbation) pairs."""

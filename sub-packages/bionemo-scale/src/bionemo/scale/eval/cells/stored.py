@@ -5,6 +5,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -68,7 +69,7 @@ class StoredMatrix:
 
 
 def _dense(rows: np.ndarray | sparse.csr_matrix) -> np.ndarray:
-    return rows.astype(np.float32).toarray() if sparse.issparse(rows) else np.asarray(rows, dtype=np.float32)
+    return np.asarray(rows, dtype=np.float32) if isinstance(rows, np.ndarray) else rows.astype(np.float32).toarray()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ def value_blocks(x: MatrixOnDisk | np.ndarray | sparse.csr_matrix, num_columns: 
         else:
             stop = int(np.searchsorted(pointers, pointers[start] + BLOCK_VALUES, side="right")) - 1
         stop = min(max(stop, start + 1), last)
-        rows = x.rows(start, stop) if isinstance(x, MatrixOnDisk) else x[start:stop]
+        rows: Any = x.rows(start, stop) if isinstance(x, MatrixOnDisk) else x[start:stop]
         yield ValueBlock(
             rows=slice(start, stop),
             values=np.asarray(rows) if pointers is None else rows.data,

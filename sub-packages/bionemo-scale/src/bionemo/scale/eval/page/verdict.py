@@ -59,11 +59,12 @@ def _close(name: str, summary: Summary) -> str:
         best = ceiling.get("pearson_delta")
         measured = "" if best is None else f" (one half of the real cells predicts the other with {best:.2f})"
         parts.append(f"Predicted and observed changes correlate with {correlation:.2f}{measured}.")
-    if error is not None and nothing.get("mse"):
-        share = 1 - error / nothing["mse"]
+    unchanged = nothing.get("mse")
+    if error is not None and unchanged:
+        share = 1 - error / unchanged
         words = f"{100 * share:.0f} % smaller" if share >= 0 else f"{-100 * share:.0f} % larger"
         best = ceiling.get("mse")
-        reached = "" if best is None else f"; real cells reach {100 * (1 - best / nothing['mse']):.0f} %"
+        reached = "" if best is None else f"; real cells reach {100 * (1 - best / unchanged):.0f} %"
         parts.append(f"The squared error of mean expression is {words} than of predicting no change{reached}.")
     return " ".join(parts)
 
@@ -88,9 +89,10 @@ def standing(name: str, summary: Summary) -> dict[str, list[str]]:
 def _better_mean(metric: Metric, name: str, summary: Summary) -> str | None:
     means = summary.means
     mine, rival = means[name].get(metric.column), best_of(summary.ranked_baselines, metric, means)
-    if mine is None or rival is None:
+    theirs = None if rival is None else means[rival][metric.column]
+    if mine is None or theirs is None:
         return None
-    return rival if loss(mine, metric.best) > loss(means[rival][metric.column], metric.best) else None
+    return rival if loss(mine, metric.best) > loss(theirs, metric.best) else None
 
 
 def _beaten(name: str, summary: Summary) -> str:

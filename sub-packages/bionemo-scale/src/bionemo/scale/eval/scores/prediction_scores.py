@@ -92,11 +92,11 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
             de_real=truth.side.de,
             control=task.control,
         )
-        table = results if task.current is None else _join_newest(task, prediction, results)
+        table = _join_newest(task, prediction, results)
     except MetricError as error:
         raise MetricError(f"{error} (model {prediction.name!r}, context {truth.context!r})") from error
     trained = None if task.training is None else task.training.changes
-    own = {
+    own: dict[str, np.ndarray | list[float]] = {
         **_paper_metrics(pred, truth.side),
         **_residuals(pred, truth.side, trained),
         **_population_metrics(prediction, seed=task.seed),
@@ -127,7 +127,9 @@ def _rows(table: pl.DataFrame, prediction: Prediction, own: dict[str, np.ndarray
 
 
 def _join_newest(task: Task, prediction: Prediction, results: pl.DataFrame) -> pl.DataFrame:
-    """Add the columns of another cell-eval."""
+    """Add the columns of another cell-eval, where one runs."""
+    if task.current is None:
+        return results
     truth = prediction.truth
     kind = CEILING if prediction.name == CEILING else "real"
     newest = task.current.score(
@@ -219,9 +221,9 @@ def _batch_draws(
 ) -> intervals.BatchDraws | None:
     """Score pseudobulks with all batches and without each; ``None`` where sides do not have the same batches."""
     pred, real = prediction.side, prediction.truth.side
-    if weights is None or not share_batches(pred, real):
+    if weights is None or pred.bulks is None or real.bulks is None or not share_batches(pred, real):
         return None
-    controls = [side.bulks[control].mean(weights) for side in (pred, real)]
+    controls = [bulks[control].mean(weights) for bulks in (pred.bulks, real.bulks)]
     draws = np.full((len(real.rows), len(intervals.BATCH_METRICS), 1 + len(weights)), np.nan)
     for row, name in enumerate(real.rows):
         scored = intervals.batch_scores(
