@@ -13,7 +13,7 @@ from bionemo.scale.flow.prior import PRIORS
 from bionemo.scale.flow.random import SetGenerator
 from bionemo.scale.flow.solver import integrate
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.model.scale_model import ScaleModel
+from bionemo.scale.model.scale_model import ScaleModel, held
 from bionemo.scale.population import with_counted_zeros, with_mean
 
 
@@ -73,7 +73,7 @@ def encode_controls(
         no_perturbation = torch.full_like(cell_type, model.config.num_perturbations)
         reference = _endpoint_features(model, z_0, model.condition(cell_type, no_perturbation, batch), seed=seed)
     elif model.config.generation == "displace":
-        reference = model.expression_decoder.features(z_0)
+        reference = held(model.expression_decoder).features(z_0)
     else:
         reference = z_0[..., :0]
     return EncodedControls(
@@ -118,7 +118,7 @@ def perturb(
           mean is the network's, with a change of which ``additive_share`` is the perturbation's mean effect in
           training.
     """
-    decoder, divisor = model.expression_decoder, model.config.expression_divisor
+    decoder, divisor = held(model.expression_decoder), model.config.expression_divisor
     start = model.anchor(controls.expression, perturbation)
     # Without an anchor the start is the controls themselves: they are encoded once, and reconstructions cancel.
     z_start = controls.z_0 if start is controls.expression else model.encode(start)
@@ -174,7 +174,8 @@ def _endpoint_features(
     """Return the decoder's features of what each cell becomes, on average over the draws of the prior."""
     draws = range(model.config.num_generation_samples)
     ends = (_endpoint(model, z_0, condition, seed=seed + draw * _NEXT_DRAW) for draw in draws)
-    return sum(model.expression_decoder.features(end) for end in ends) / len(draws)
+    decoder = held(model.expression_decoder)
+    return sum(decoder.features(end) for end in ends) / len(draws)
 
 
 def _endpoint(

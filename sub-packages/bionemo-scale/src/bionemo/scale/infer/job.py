@@ -5,7 +5,7 @@
 import json
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TextIO
+from typing import Any, TextIO
 
 import torch
 
@@ -68,7 +68,7 @@ def infer(settings: InferSettings, stream: TextIO, *, part_cells: int = PART_CEL
 
 def _request(settings: InferSettings) -> Request:
     """Return which files to write."""
-    provenance = {"store": settings.store.resolve()} if settings.store else {}
+    provenance: dict[str, Any] = {"store": settings.store.resolve()} if settings.store else {}
     if not settings.is_screen:
         provenance["split"] = settings.split
     return Request(

@@ -5,6 +5,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from bionemo.scale.files.labels.grammar import Grammar, grammar_of
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.trained_model import LoadedModel
 from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.model.scale_model import held
 from bionemo.scale.types import DataCard, InputError
 
 
@@ -93,8 +95,8 @@ def with_new_perturbations(loaded: LoadedModel, names: Sequence[str], features: 
     described = agents.names[len(known) :]
     if described and features is None:
         raise InputError(_unknown(described[0], known, config, card=card))
-    table = None if not described else torch.from_numpy(read_features(features, described))
-    encoder = loaded.model.condition_encoder.perturbation
+    table = None if features is None or not described else torch.from_numpy(read_features(features, described))
+    encoder = held(loaded.model.condition_encoder).perturbation
     # Described agents follow the trained ones, control, the unknown one and those described before.
     first = encoder.feature_table.shape[0] if described else 0
     members = np.where(agents.members < len(known), agents.members, agents.members - len(known) + first)
@@ -121,7 +123,7 @@ def with_unknown_contexts(loaded: LoadedModel, *, cell_types: Iterable[str], bat
     """
     card, config = loaded.card, loaded.model.config
     asked = {"cell_types": (cell_types, config.cell_type_dropout), "batches": (batches, config.batch_dropout)}
-    fields = {}
+    fields: dict[str, Any] = {}
     for field, (labels, dropout) in asked.items():
         known = getattr(card, field)
         new = tuple(name for name in dict.fromkeys(labels) if name not in known)

@@ -33,6 +33,7 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
         limit = settings.cells_per_condition or SCREEN_CELLS
         cells = controls_of_store(store, settings.cell_types, limit=limit, seed=settings.seed)
     else:
+        assert settings.adata is not None, "checked by the settings"
         cells = read_controls(
             settings.adata,
             loaded.card,
@@ -45,11 +46,13 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
             loaded = with_unknown_contexts(loaded, cell_types=cells.cell_type, batches=cells.batch)
         if settings.cells_per_condition is not None:
             cells = cells.thin_out(settings.cells_per_condition, seed=settings.seed)
+    source = settings.adata or settings.store
+    assert source is not None, "checked by the settings"
     plan = ControlsPlan(
         cells,
         loaded.card,
         settings.perturbations or loaded.card.perturbations,
-        source=settings.adata or settings.store,
+        source=source,
         set_size=set_size,
         seed=settings.seed,
         are_trained=store is not None,

@@ -107,6 +107,7 @@ def _with_fields(trained: ScaleModelConfig, chosen: dict[str, Any], checkpoint: 
 def _with_fp8(config: ScaleModelConfig, precision: str, checkpoint: Path) -> ScaleModelConfig:
     wanted = PRECISIONS[precision]
     try:
-        return dataclasses.replace(config, **{"layer_spec": "te", "fp8": wanted.fp8, "fp8_recipe": wanted.recipe})
+        fields: dict[str, Any] = {"layer_spec": "te", "fp8": wanted.fp8, "fp8_recipe": wanted.recipe}
+        return dataclasses.replace(config, **fields)
     except ValueError as error:
         raise InputError(f"{checkpoint}: {error}") from error

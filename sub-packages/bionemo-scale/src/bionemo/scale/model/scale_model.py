@@ -90,7 +90,7 @@ class ScaleModel(MegatronModule):
         It shares every weight with this one, which stays as it is. Arguments are those of
         :meth:`bionemo.scale.model.condition.PerturbationEncoder.with_labels`. The new labels have no mean effect.
         """
-        network, encoder = shallow_copy(self), shallow_copy(_held(self.condition_encoder))
+        network, encoder = shallow_copy(self), shallow_copy(held(self.condition_encoder))
         encoder.perturbation = encoder.perturbation.with_labels(members, doses=doses, features=features)
         network.condition_encoder = encoder
         network.effects = torch.cat([self.effects, self.effects.new_zeros(len(members), self.effects.shape[1])])
@@ -118,17 +118,17 @@ class ScaleModel(MegatronModule):
 
     def decode(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B N G"]:
         """Decode latent cells to log1p expression (equation 12)."""
-        return _held(self.expression_decoder)(z, self.config.expression_divisor).float()
+        return held(self.expression_decoder)(z, self.config.expression_divisor).float()
 
     def decode_mean(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B G"]:
         """Return the mean over the cells of :meth:`decode`, for less."""
-        return _held(self.expression_decoder).mean(z).float() * self.config.expression_divisor
+        return held(self.expression_decoder).mean(z).float() * self.config.expression_divisor
 
     def condition(
         self, cell_type: Int64[Tensor, " B"], perturbation: Int64[Tensor, " B"], batch: Int64[Tensor, " B"]
     ) -> Float[Tensor, "B D"]:
         """Return the condition token of each set (equation 33)."""
-        return _held(self.condition_encoder)(cell_type, perturbation, batch)
+        return held(self.condition_encoder)(cell_type, perturbation, batch)
 
     def transport(
         self, z_t: Float[Tensor, "B N D"], t: Float[Tensor, " B"], condition: Float[Tensor, "B D"]
@@ -161,7 +161,7 @@ class ScaleModel(MegatronModule):
         if not self.post_process:
             return _pack(z_0, z_1, joint)
         # Losses are float32 in every precision.
-        decoded, head = _held(self.expression_decoder)(z).float(), self._read_out(joint).float()
+        decoded, head = held(self.expression_decoder)(z).float(), self._read_out(joint).float()
         return ScaleOutput(z_0=z_0.float(), z_1=z_1.float(), head=head, observed=observed, decoded=decoded)
 
     def _both_populations(self, batch: CellBatch) -> Float[Tensor, "P N G"]:
@@ -173,22 +173,22 @@ class ScaleModel(MegatronModule):
         return both
 
     def _encode(self, x: Float[Tensor, "B N G"]) -> Float[Tensor, "B N D"]:
-        return _held(self.set_fusion)(_held(self.gene_encoder)(x))
+        return held(self.set_fusion)(held(self.gene_encoder)(x))
 
     def _join(self, z_t: Tensor, t: Tensor, condition: Tensor) -> Float[Tensor, "S B D"]:
-        cells = _held(self.transport_input)(z_t, t).transpose(0, 1)
+        cells = held(self.transport_input)(z_t, t).transpose(0, 1)
         if self.config.condition_injection == "token+cells":
             cells = cells + condition[None]
         return torch.cat([cells, condition[None]])
 
     def _read_out(self, joint: Float[Tensor, "S B D"]) -> Float[Tensor, "B N D"]:
-        return _held(self.head)(joint[:-1].transpose(0, 1))
+        return held(self.head)(joint[:-1].transpose(0, 1))
 
 
 _Part = TypeVar("_Part", bound=nn.Module)
 
 
-def _held(part: _Part | None) -> _Part:
+def held(part: _Part | None) -> _Part:
     """Return a part that this stage must hold."""
     if part is None:
         raise RuntimeError("another pipeline stage holds this part of the network")

@@ -103,7 +103,8 @@ def cut(sizes: np.ndarray, population: np.ndarray, part_cells: int = PART_CELLS)
     """
     starts = np.flatnonzero(np.diff(population, prepend=-1))
     cells = np.add.reduceat(sizes, starts) if len(starts) else starts
-    bounds, parts, begin = np.append(starts, len(sizes)), [], 0
+    bounds, begin = np.append(starts, len(sizes)), 0
+    parts: list[Part] = []
     while begin < len(starts):
         ends = np.cumsum(cells[begin : begin + part_cells])
         end = begin + max(1, int(np.searchsorted(ends, part_cells, side="right")))

@@ -78,7 +78,8 @@ class SplitPlan:
         if pool not in self._control_means:
             rows = self._matcher.pool_rows(pool)
             pieces = [rows[first : first + READ_ROWS] for first in range(0, len(rows), READ_ROWS)]
-            total = sum(np.asarray(self.store.read(piece).sum(axis=0, dtype=np.float64)).ravel() for piece in pieces)
+            sums = (np.asarray(self.store.read(piece).sum(axis=0, dtype=np.float64)).ravel() for piece in pieces)
+            total = sum(sums, np.zeros(self.store.num_genes))
             self._control_means[pool] = (total / len(rows)).astype(np.float32)
         return self._control_means[pool]
 
