@@ -50,7 +50,9 @@ class AveragedModel(ScaleModel):
         """Return :meth:`update_average` for the tensors that the network has now, which it need not look for again."""
         if self.average is None:
             return lambda step: None
-        here, numbers, others = _tensors(self), [], []
+        here = _tensors(self)
+        numbers: _Pairs = []
+        others: _Pairs = []
         for name, value in _tensors(self.average).items():
             source = self.merged.get(name, partial(here.get, name))
             (numbers if value.is_floating_point() else others).append((value, source))

@@ -32,7 +32,9 @@ Decode = Callable[[Float[Tensor, "B N D"]], Tensor]
 def path_placement(config: ScaleModelConfig, batch: CellBatch) -> PlaceOnPath:
     """Return the choice of Z_t and t for a batch: a prior's start, a uniform time, the straight path."""
 
-    def place(z_0: Float[Tensor, "B N D"], z_1: Float[Tensor, "B N D"]):
+    def place(
+        z_0: Float[Tensor, "B N D"], z_1: Float[Tensor, "B N D"]
+    ) -> tuple[Float[Tensor, "B N D"], Float[Tensor, " B"]]:
         start = PRIORS[config.prior](z_0, batch["seed"])
         sample = sample_path(start=start, target=z_1, t=_times(batch, config, z_0))
         return sample.z_t, sample.t

@@ -53,12 +53,14 @@ def forward_step(model: nn.Module, batch: CellBatch) -> dict[str, Tensor] | Tens
 
 def _hidden(batch: CellBatch, config: ScaleModelConfig) -> CellBatch:
     """Hide some labels, so that the unknown ones are trained."""
-    kinds = {
-        "cell_type": (config.cell_type_dropout, config.num_cell_types),
-        "batch": (config.batch_dropout, config.num_batches),
-    }
-    labels = {
-        kind: hide_labels(batch[kind], batch["seed"], kind=kind, prob=prob, unknown=unknown)
-        for kind, (prob, unknown) in kinds.items()
-    }
-    return {**batch, **labels}
+    cell_type = hide_labels(
+        batch["cell_type"],
+        batch["seed"],
+        kind="cell_type",
+        prob=config.cell_type_dropout,
+        unknown=config.num_cell_types,
+    )
+    batches = hide_labels(
+        batch["batch"], batch["seed"], kind="batch", prob=config.batch_dropout, unknown=config.num_batches
+    )
+    return {**batch, "cell_type": cell_type, "batch": batches}

@@ -17,7 +17,7 @@ from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.eval.baselines.training_means import mean_changes
 from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.files.writing.atomic import write_arrays
-from bionemo.scale.model.scale_model import ScaleModel
+from bionemo.scale.model.scale_model import ScaleModel, held
 from bionemo.scale.types import DataCard, GroupMeans, InputError
 
 
@@ -94,7 +94,7 @@ def load_tables(model: ScaleModel, path: str) -> None:
         tables = {name: torch.from_numpy(file[name]) for name in file.files}
     _fill(model.effects, tables["effects"])
     if model.pre_process:
-        encoder = model.condition_encoder.perturbation
+        encoder = held(model.condition_encoder).perturbation
         _fill(encoder.members, tables["members"])
         for name, table in (("doses", "doses"), ("feature_table", "features")):
             if getattr(encoder, name) is not None:
@@ -110,7 +110,7 @@ def set_decoder_bias(model: ScaleModel, path: str) -> None:
         return
     with np.load(path, allow_pickle=False) as file:
         mean = torch.from_numpy(file["mean_expression"]) / model.config.expression_divisor
-    model.expression_decoder.mlp.linear_fc2.bias.data.copy_(mean)
+    held(model.expression_decoder).mlp.linear_fc2.bias.data.copy_(mean)
 
 
 def _fill(buffer: torch.Tensor, rows: torch.Tensor) -> None:

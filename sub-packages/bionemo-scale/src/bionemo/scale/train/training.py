@@ -56,7 +56,7 @@ def train(run: ResolvedRun, stream: TextIO) -> Path:
             stream.write("estimate  of the means of perturbations, fitted once before the network is trained\n")
         told = run.perturbations.agent_features(run.training, run.grammar, control=run.card.control)
         write_estimate(settings.out, run.card, run.training, grammar=run.grammar, features=told)
-    if run.matches is not None and os.environ.get("RANK", "0") == "0":
+    if run.matches is not None and run.start is not None and os.environ.get("RANK", "0") == "0":
         stream.write(report(settings, run.start, run.matches))
     trainer = _trainer(settings, stream, has_validation=run.has_validation)
     stopper = StopOnSignal()
@@ -94,7 +94,7 @@ def _config(run: ResolvedRun) -> ScaleConfig:
         data_card=run.card.to_json(),
         frozen=",".join(run.settings.freeze),
         lora=run.settings.lora,
-        start_from="" if run.matches is None else str(run.start.path),
+        start_from="" if run.matches is None or run.start is None else str(run.start.path),
     )
 
 

@@ -33,7 +33,7 @@ EXPLODED = 1000.0
 class LossGuard:
     """Stops a run whose loss is no number any more, or has exploded, and says at which sets."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._recent: deque[float] = deque(maxlen=20)
 
     def check(self, losses: Sequence[float], *, last_step: int, sets_of: Callable[[int], str]) -> None:

@@ -26,7 +26,7 @@ class KeptCheckpoints(ModelCheckpoint):
             value = re.search(rf"(?:^|-){self.monitor}=(-?[\d.]+)", Path(path).name)
             if value and not path.endswith("-last"):
                 losses[path] = float(value.group(1).rstrip("."))
-        order = sorted(losses, key=losses.get, reverse=self.mode == "max")
+        order = sorted(losses, key=lambda path: losses[path], reverse=self.mode == "max")
         for path in order[self.save_top_k :]:
             self._del_model_without_trainer(path)
         self.best_k_models = {path: losses[path] for path in order[: self.save_top_k]}

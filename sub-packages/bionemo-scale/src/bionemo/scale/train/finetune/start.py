@@ -35,6 +35,7 @@ def find_start(settings: TrainSettings) -> Start:
     Raises:
         InputError: If there is none, or it cannot be read.
     """
+    assert settings.from_checkpoint is not None, "callers look for one"
     if settings.from_checkpoint.resolve().is_relative_to(settings.out.resolve()):
         raise InputError(f"--from-checkpoint {settings.from_checkpoint}: expected another run than --out")
     own = _own_checkpoint(settings.out)

@@ -19,7 +19,7 @@ from bionemo.scale.data.labels.agents import agents_of
 from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.model.checkpoint import load_network, read_config
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.model.scale_model import ScaleModel
+from bionemo.scale.model.scale_model import ScaleModel, held
 from bionemo.scale.train.averaged import AveragedModel
 from bionemo.scale.train.settings import FREEZABLE
 from bionemo.scale.types import DataCard
@@ -131,8 +131,11 @@ def copy_weights(source: ScaleModel, target: ScaleModel, matches: Matches) -> No
             _copy_rows(weights[name], parameter, labels[name], axis=0)
         else:
             parameter.copy_(weights[name])
-    if target.pre_process and target.condition_encoder.perturbation.feature_table is not None:
-        _scale_features_alike(source.condition_encoder.perturbation, target.condition_encoder.perturbation)
+    if not target.pre_process:
+        return
+    encoder = held(target.condition_encoder).perturbation
+    if encoder.feature_table is not None:
+        _scale_features_alike(held(source.condition_encoder).perturbation, encoder)
 
 
 _GENE_AXES = {

@@ -77,8 +77,9 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
         grammar = read_grammar(store, start, overrides)
         card = card_of_training(store.card, training, grammar)
     # Before anything opens them: NeMo unpickles the weights of a run that it continues.
-    for path in {newest_whole(settings.out / "checkpoints"), None if start is None else start.path} - {None}:
-        check_pickles(path)
+    for path in {newest_whole(settings.out / "checkpoints"), None if start is None else start.path}:
+        if path is not None:
+            check_pickles(path)
     perturbations = read_perturbations(card.perturbations, grammar, settings.perturbation_features)
     fields = network_fields(settings, card, perturbations, start=start)
     config = checked_config(fields)
@@ -102,6 +103,11 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
     )
 
 
+def _size_fields(settings: TrainSettings) -> dict[str, Any]:
+    assert settings.size is not None, "checked by the settings, where no checkpoint has the network"
+    return size_fields(settings.size)
+
+
 def network_fields(
     settings: TrainSettings, card: DataCard, perturbations: Perturbations, *, start: Start | None = None
 ) -> dict[str, Any]:
@@ -117,7 +123,7 @@ def network_fields(
         check_features(start, 0 if features is None else features.shape[1])
     fields: dict[str, Any] = {
         "perturbation_source": "learned" if features is None else "both",
-        **(size_fields(settings.size) if start is None else inherited_fields(start)),
+        **(_size_fields(settings) if start is None else inherited_fields(start)),
         **PRESETS[settings.preset].fields,
         **{name: getattr(card, name) for name in _SEPARATORS if getattr(card, name)},
         "num_genes": len(card.genes),

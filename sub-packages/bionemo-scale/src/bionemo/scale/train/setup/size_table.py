@@ -55,6 +55,7 @@ def size_table(settings: TrainSettings, *, with_store: bool) -> str:
 def _network(settings: TrainSettings, overrides: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a size, or of the checkpoint that is started from."""
     if settings.from_checkpoint is None:
+        assert settings.size is not None, "checked by the settings"
         return size_fields(settings.size)
     start = find_start(settings)
     check_architecture(settings, overrides, start)
