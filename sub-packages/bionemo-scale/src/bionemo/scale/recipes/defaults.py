@@ -49,7 +49,7 @@ DEFAULTS: dict[str, SizeDefaults] = {
 
 def size_defaults(size: str | None) -> SizeDefaults:
     """Return the defaults of a size."""
-    return DEFAULTS.get(size, SizeDefaults(needs="not measured"))
+    return DEFAULTS.get(size or "", SizeDefaults(needs="not measured"))
 
 
 def train_settings(size: str | None, *, store: Path, out: Path, **chosen: Any) -> TrainSettings:
@@ -68,7 +68,8 @@ def train_settings(size: str | None, *, store: Path, out: Path, **chosen: Any) -
     if size is None and start is None:
         size = TrainSettings.size
     # A run that goes on knows better than the one it started from, which may have moved.
-    known = size_defaults(size).settings if size else _settings_of_run(out) or _settings_of_run(Path(start))
+    places = [out] if start is None else [out, Path(start)]
+    known = size_defaults(size).settings if size else next(filter(None, map(_settings_of_run, places)), {})
     named = TrainSettings.checked(preset=chosen.get("preset", TrainSettings.preset))
     return TrainSettings.make(
         store=store, out=out, size=size, **{**known, **PRESETS[named["preset"]].settings, **chosen}

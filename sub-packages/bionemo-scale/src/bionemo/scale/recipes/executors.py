@@ -104,7 +104,7 @@ def slurm(scheduled: ScheduledStep, site: Site) -> run.SlurmExecutor:
     """
     check_slurm(site)
     _check_step(scheduled, site)
-    on_gpus = scheduled.uses_gpus and site.gpus_per_node
+    on_gpus, jobs = scheduled.uses_gpus and site.gpus_per_node, _jobs(site)
     return run.SlurmExecutor(
         account=site.account,
         partition=site.partition,
@@ -127,7 +127,7 @@ def slurm(scheduled: ScheduledStep, site: Site) -> run.SlurmExecutor:
         # NeMo-Run writes "export NAME=" and the value as it is.
         env_vars={"PYTHONUNBUFFERED": "1", **{name: shlex.quote(value) for name, value in site.env.items()}},
         # Where NeMo-Run writes an experiment; a local tunnel copies nothing to any other place.
-        tunnel=run.LocalTunnel(job_dir=str(site.job_dir / "experiments")),
+        tunnel=run.LocalTunnel(job_dir=str(jobs / "experiments")),
         packager=run.Packager(),
         poll_estimated_start_time=False,
     )
@@ -163,7 +163,7 @@ def sbatch_text(scheduled: ScheduledStep, site: Site) -> str:
     """
     executor = slurm(scheduled, site)
     name = scheduled.step.name
-    executor.assign("scale_ID", str(site.job_dir / "experiments" / "scale" / "scale_ID"), name, name)
+    executor.assign("scale_ID", str(_jobs(site) / "experiments" / "scale" / "scale_ID"), name, name)
     command = " ".join(["python", *script(scheduled, held_by="bash").to_command()])
     return SlurmBatchRequest(
         launch_cmd=["sbatch", "--requeue", "--parsable"],
@@ -204,10 +204,15 @@ def run_here(steps: Sequence[ScheduledStep], site: Site | None = None) -> None:
     for scheduled, executor in zip(steps, executors, strict=True):
         name = scheduled.step.name
         with run.Experiment(f"scale-{name}", enable_goodbye_message=False, skip_status_at_exit=True) as experiment:
-            holder = "process" if site is None else "docker"
+            holder: Holder = "process" if site is None else "docker"
             experiment.add(script(scheduled, held_by=holder), executor=executor, name=name, tail_logs=True)
             experiment.run(detach=False)
         # Not experiment.status(): it may not have heard of the end yet.
         (job,) = experiment.jobs
         if job.state.name != "SUCCEEDED":
             raise StepFailed(f"{name} ended as {job.state.name}; the steps after it were not started")
+
+
+def _jobs(site: Site) -> Path:
+    assert site.job_dir is not None, "checked by check_slurm"
+    return site.job_dir

@@ -13,9 +13,10 @@ group belongs to the trainer. The functions at the end make the groups of a size
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import nemo_run as run
 
@@ -36,27 +37,45 @@ def _fields_of(part: str) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(TrainSettings) if field.metadata.get("part", "") == part)
 
 
-def _group(name: str, source: type, fields: tuple[str, ...] | None = None) -> type:
-    """Make a dataclass of fields of another, with defaults and types that NeMo-Run can handle."""
+Group = TypeVar("Group")
+_Part = tuple[str, Any, Any]
+"""Name, type and default of a field."""
+
+
+def _group(
+    source: type, fields: tuple[str, ...] | None = None, *, more: tuple[_Part, ...] = ()
+) -> Callable[[type[Group]], type[Group]]:
+    """Make a dataclass of fields of another, with defaults and types that NeMo-Run can handle.
+
+    Args:
+        source: The other class.
+        fields: Those that are taken; ``None`` takes all.
+        more: Fields of its own.
+    """
+
+    def make(named: type[Group]) -> type[Group]:
+        made = dataclasses.make_dataclass(named.__name__, [*_parts(source, fields), *more], frozen=True, kw_only=True)
+        # Where a serialised recipe finds the class again.
+        made.__module__, made.__doc__ = __name__, named.__doc__
+        return typing.cast(type[Group], made)
+
+    return make
+
+
+def _parts(source: type, fields: tuple[str, ...] | None) -> Iterator[_Part]:
     hints = typing.get_type_hints(source)
-    parts = []
     for field in dataclasses.fields(source):
         if fields is not None and field.name not in fields:
             continue
         kind, default = _portable(hints[field.name]), field.default
         if field.default_factory is not dataclasses.MISSING:
-            parts.append((field.name, kind, dataclasses.field(default_factory=field.default_factory)))
-            continue
-        if default is dataclasses.MISSING:
-            kind, default = typing.Optional[kind], None  # noqa: UP045 - NeMo-Run reads no other spelling
+            yield field.name, kind, dataclasses.field(default_factory=field.default_factory)
+        elif default is dataclasses.MISSING:
+            yield field.name, typing.Optional[kind], None  # noqa: UP045 - NeMo-Run reads no other spelling
         elif isinstance(default, tuple):
-            parts.append((field.name, kind, dataclasses.field(default_factory=lambda default=default: list(default))))
-            continue
-        parts.append((field.name, kind, dataclasses.field(default=default)))
-    made = dataclasses.make_dataclass(name, parts, frozen=True, kw_only=True)
-    # Where a serialised recipe finds the class again.
-    made.__module__ = __name__
-    return made
+            yield field.name, kind, dataclasses.field(default_factory=partial(list, default))
+        else:
+            yield field.name, kind, default
 
 
 def _portable(hint: Any) -> Any:
@@ -64,8 +83,12 @@ def _portable(hint: Any) -> Any:
     if isinstance(hint, types.UnionType):
         return typing.Union[tuple(_portable(part) for part in arguments)]  # noqa: UP007 - as above
     if typing.get_origin(hint) is tuple:
-        return list[arguments[0]]
+        return types.GenericAlias(list, arguments[:1])
     return hint
+
+
+def _fields(group: Any) -> tuple[dataclasses.Field, ...]:
+    return dataclasses.fields(group)
 
 
 def _chosen_fields() -> tuple[str, ...]:
@@ -75,31 +98,47 @@ def _chosen_fields() -> tuple[str, ...]:
     return tuple(sorted(chosen & {*ScaleModelConfig.__annotations__, *sized}))
 
 
-_ARCHITECTURE = _group("_Architecture", ScaleModelConfig, _chosen_fields())
+# NeMo-Run reads no other spelling.
+_NAMED = (("size", typing.Optional[str], "small"), ("preset", typing.Optional[str], TrainSettings.preset))  # noqa: UP045
 
-Model = dataclasses.make_dataclass(
-    "Model",
-    # NeMo-Run reads no other spelling.
-    [("size", typing.Optional[str], "small"), ("preset", typing.Optional[str], TrainSettings.preset)],  # noqa: UP045
-    bases=(_ARCHITECTURE,),
-    frozen=True,
-    kw_only=True,
-)
-"""A size, a preset, and every field of the network that a run may choose; ``None`` is as in the checkpoint that is
-fine-tuned."""
-Model.__module__ = __name__
-Data = _group("Data", TrainSettings, _fields_of("data"))
-"""Where the cells are and how sets are drawn."""
-Optim = _group("Optim", TrainSettings, _fields_of("optim"))
-"""AdamW and its schedule."""
-Trainer = _group("Trainer", TrainSettings, _fields_of(""))
-"""Length, layout, run folder and everything else."""
-Prepare = _group("Prepare", PrepareSettings)
-"""One conversion."""
-Infer = _group("Infer", InferSettings)
-"""One prediction."""
-Evaluate = _group("Evaluate", EvaluateSettings)
-"""One evaluation."""
+
+@_group(ScaleModelConfig, _chosen_fields(), more=_NAMED)
+class Model:
+    """A size, a preset, and every field of the network that a run may choose.
+
+    ``None`` is as in the checkpoint that is fine-tuned.
+    """
+
+
+@_group(TrainSettings, _fields_of("data"))
+class Data:
+    """Where the cells are and how sets are drawn."""
+
+
+@_group(TrainSettings, _fields_of("optim"))
+class Optim:
+    """AdamW and its schedule."""
+
+
+@_group(TrainSettings, _fields_of(""))
+class Trainer:
+    """Length, layout, run folder and everything else."""
+
+
+@_group(PrepareSettings)
+class Prepare:
+    """One conversion."""
+
+
+@_group(InferSettings)
+class Infer:
+    """One prediction."""
+
+
+@_group(EvaluateSettings)
+class Evaluate:
+    """One evaluation."""
+
 
 _PATHS = {"store": "data.store", "out": "trainer.out"}
 
@@ -114,7 +153,8 @@ def architecture(size: str, preset: str = TrainSettings.preset) -> dict[str, Any
         if value not in table:
             raise InputError(f"model.{name} must be one of {', '.join(table)}, found {value!r}")
     known = {**SIZES[size], **PRESETS[preset].fields}
-    return {field.name: known.get(field.name, field.default) for field in dataclasses.fields(_ARCHITECTURE)}
+    chosen = set(_chosen_fields())
+    return {each.name: known.get(each.name, each.default) for each in _fields(Model) if each.name in chosen}
 
 
 def join(*, model: Any, data: Any, optim: Any, trainer: Any) -> TrainSettings:
@@ -178,7 +218,7 @@ def model(size: str = "small", *, preset: str = TrainSettings.preset) -> run.Con
 
 def model_of_checkpoint() -> run.Config[Model]:
     """Return the network of whatever checkpoint a run starts from; a field that is not ``None`` changes it."""
-    return run.Config(Model, **{field.name: None for field in dataclasses.fields(Model)})
+    return run.Config(Model, **{field.name: None for field in _fields(Model)})
 
 
 def data(size: str = "small", store: Path | None = None, *, preset: str = TrainSettings.preset) -> run.Config[Data]:

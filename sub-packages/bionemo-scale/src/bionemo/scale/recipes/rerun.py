@@ -34,7 +34,7 @@ def commands(run: RunFiles | None, scores: ScoreFiles, pred: Path | None) -> lis
     roots = _roots(run, notes)
     found = [_line("train", TrainSettings, _relative(run.config["run"], roots))]
     if "split" in notes and "store" in notes and pred is not None:
-        prediction = {"checkpoint": run.path.resolve(), "out": pred.resolve().parent}
+        prediction: dict[str, Any] = {"checkpoint": run.path.resolve(), "out": pred.resolve().parent}
         prediction |= {name: notes[name] for name in ("store", "split", "seed", "output") if name in notes}
         prediction |= _options(notes)
         found.append(_line("infer", InferSettings, _relative(prediction, roots)))

@@ -75,7 +75,7 @@ def read_site(path: Path) -> Site:
         _check_type(path, name, value)
     _check_text(path, values)
     given = {name: value for name, value in values.items() if value is not None}
-    lists = {name: tuple(map(str, given.pop(name))) for name in _LISTS if name in given}
+    lists: dict[str, Any] = {name: tuple(map(str, given.pop(name))) for name in _LISTS if name in given}
     if "job_dir" in given:
         given["job_dir"] = Path(given["job_dir"])
     if "env" in given:
@@ -91,9 +91,9 @@ def _check_type(path: Path, name: str, value: Any) -> None:
     if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
         hint = "; quote it" if kind is str else ""
         raise InputError(f"{path}: {name}: expected {kind.__name__}, found {value!r}{hint}")
-    if kind is int and value is not None and value < 0:
+    if kind is int and isinstance(value, int) and value < 0:
         raise InputError(f"{path}: {name}: expected 0 or more, found {value}")
-    if name == "time" and value is not None and not re.fullmatch(r"(\d+-)?\d{1,2}:\d{2}:\d{2}", value):
+    if name == "time" and isinstance(value, str) and not re.fullmatch(r"(\d+-)?\d{1,2}:\d{2}:\d{2}", value):
         raise InputError(f"{path}: time: expected [days-]hours:minutes:seconds, found {value!r}")
 
 
