@@ -455,7 +455,7 @@ def evaluate(
     scoring = ScoringSettings.make(**options)
     EvaluateSettings.checked(keys=keys, control=control, target_sum=target_sum)
     named = pred if isinstance(pred, Mapping) else {Path(pred).stem: pred}
-    labels = FileLabels(keys=keys, control=control, target_sum=target_sum, values=values)
+    labels: FileLabels | None = FileLabels(keys=keys, control=control, target_sum=target_sum, values=values)
     if labels == FileLabels():
         labels = None
     labels_of = _labels_by_name(pred_labels, list(named), labels)
@@ -514,7 +514,11 @@ def crossval(
     if settings.on != "local" or settings.dryrun:
         raise InputError("on and dryrun are options of the command: expected neither")
     chosen = Crossval(settings=settings, prepare=dict(prepare or {}), train=dict(train or {}))
-    return cross_validate(chosen, lambda line: sys.stderr.write(f"{line}\n"))
+    return cross_validate(chosen, _say)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def _labels_by_name(
@@ -572,7 +576,7 @@ def _run_command(module: str, options: Sequence[str]) -> None:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     refusal = "it left no message"
     with process:
-        for line in process.stderr:
+        for line in process.stderr or ():
             # Not inherited: a notebook shows what Python writes, not what its process's descriptors receive.
             sys.stderr.write(line)
             if line.startswith("error: "):

@@ -80,10 +80,12 @@ def network_steps(folder: Path, crossval: Crossval) -> list[Step]:
         )
         for name, weight in weights.items()
     }
+    real = predictions[MODEL].real_path
+    assert real is not None, "a split is predicted, whose cells are measured"
     scores = EvaluateSettings(
         pred=tuple(settings.pred_path for settings in predictions.values()),
         name=tuple(predictions),
-        real=predictions[MODEL].real_path,
+        real=real,
         out=folder / SCORES,
         store=training.store,
         perturbation_features=training.perturbation_features,

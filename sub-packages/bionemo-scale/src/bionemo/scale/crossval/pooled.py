@@ -188,7 +188,9 @@ def pool(folds: Sequence[ScoredFold]) -> Pooled:
     against: dict[str, dict[str, FoldDifference]] = {}
     for column in columns:
         rival = _rival(models, rivals, column)
-        for name in compared if rival is not None else ():
+        if rival is None:
+            continue
+        for name in compared:
             difference = _difference(folds, name, rival, column=column)
             if difference is not None:
                 against.setdefault(name, {})[column] = difference

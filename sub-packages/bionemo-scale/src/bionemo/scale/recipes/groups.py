@@ -43,7 +43,7 @@ _Part = tuple[str, Any, Any]
 
 
 def _group(
-    source: type, fields: tuple[str, ...] | None = None, *, more: tuple[_Part, ...] = ()
+    source: type, fields: tuple[str, ...] | None = None, *, more: tuple[_Part, ...] = (), may_be_none: bool = False
 ) -> Callable[[type[Group]], type[Group]]:
     """Make a dataclass of fields of another, with defaults and types that NeMo-Run can handle.
 
@@ -51,10 +51,13 @@ def _group(
         source: The other class.
         fields: Those that are taken; ``None`` takes all.
         more: Fields of its own.
+        may_be_none: Whether any field may be ``None``.
     """
 
     def make(named: type[Group]) -> type[Group]:
-        made = dataclasses.make_dataclass(named.__name__, [*_parts(source, fields), *more], frozen=True, kw_only=True)
+        made = dataclasses.make_dataclass(
+            named.__name__, [*_parts(source, fields, may_be_none=may_be_none), *more], frozen=True, kw_only=True
+        )
         # Where a serialised recipe finds the class again.
         made.__module__, made.__doc__ = __name__, named.__doc__
         return typing.cast(type[Group], made)
@@ -62,16 +65,18 @@ def _group(
     return make
 
 
-def _parts(source: type, fields: tuple[str, ...] | None) -> Iterator[_Part]:
+def _parts(source: type, fields: tuple[str, ...] | None, *, may_be_none: bool) -> Iterator[_Part]:
     hints = typing.get_type_hints(source)
     for field in dataclasses.fields(source):
         if fields is not None and field.name not in fields:
             continue
         kind, default = _portable(hints[field.name]), field.default
+        if may_be_none or (default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING):
+            kind = typing.Optional[kind]  # noqa: UP045 - NeMo-Run reads no other spelling
         if field.default_factory is not dataclasses.MISSING:
             yield field.name, kind, dataclasses.field(default_factory=field.default_factory)
         elif default is dataclasses.MISSING:
-            yield field.name, typing.Optional[kind], None  # noqa: UP045 - NeMo-Run reads no other spelling
+            yield field.name, kind, None
         elif isinstance(default, tuple):
             yield field.name, kind, dataclasses.field(default_factory=partial(list, default))
         else:
@@ -102,7 +107,7 @@ def _chosen_fields() -> tuple[str, ...]:
 _NAMED = (("size", typing.Optional[str], "small"), ("preset", typing.Optional[str], TrainSettings.preset))  # noqa: UP045
 
 
-@_group(ScaleModelConfig, _chosen_fields(), more=_NAMED)
+@_group(ScaleModelConfig, _chosen_fields(), more=_NAMED, may_be_none=True)
 class Model:
     """A size, a preset, and every field of the network that a run may choose.
 

@@ -81,6 +81,7 @@ def _submit(crossval: "Crossval") -> None:
     from bionemo.scale.recipes import executors
     from bionemo.scale.recipes.site import read_site
 
+    assert crossval.settings.site is not None, "checked by the settings"
     site, steps = read_site(crossval.settings.site), cluster_steps(crossval)
     if crossval.settings.dryrun:
         for scheduled in steps:

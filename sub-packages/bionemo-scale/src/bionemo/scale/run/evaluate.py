@@ -102,6 +102,7 @@ def _score(
 ) -> None:
     from bionemo.scale.eval.evaluate import evaluate
 
+    assert args.out is not None, "checked by the settings"
     with _current(args.evaluator) as current:
         evaluation = evaluate(
             real=real,

@@ -108,6 +108,7 @@ def _inspect(modes: PrepareModes, options: dict[str, Any]) -> None:
     if modes.info:
         print("\n".join(_info_lines(describe_store(modes.info))))
         return
+    assert modes.verify is not None, "the other way to inspect a store"
     with _Passes() as passes:
         num_cells = verify_store(modes.verify, passes)
     print(f"{modes.verify}: whole, {num_cells} cells as they were written")

@@ -118,7 +118,7 @@ def _launch(given: argparse.Namespace, site_path: Path | None) -> None:
     if settings.dryrun:
         for scheduled in steps:
             print(_describe(scheduled, settings.on, site), flush=True)
-    elif settings.on == "slurm":
+    elif settings.on == "slurm" and site is not None:
         executors.submit_slurm(steps, site)
     else:
         executors.run_here(steps, site)
@@ -142,10 +142,10 @@ def pipeline_of(settings: LaunchSettings, given: argparse.Namespace) -> "Pipelin
 def _describe(scheduled: "ScheduledStep", where: Where, site: "Site | None") -> str:
     from bionemo.scale.recipes import executors
 
-    if where == "slurm":
+    if where == "slurm" and site is not None:
         return executors.sbatch_text(scheduled, site)
     words = ["python", *executors.script(scheduled).to_command()]
-    if where == "docker":
+    if where == "docker" and site is not None:
         executor = executors.docker(scheduled, site)
         volumes = [word for volume in executor.volumes for word in ("--volume", volume)]
         environment = [word for name, value in site.env.items() for word in ("--env", f"{name}={value}")]
