@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a command may write: never one of its own inputs, and nothing that is there unless it is told to."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bionemo.scale.files.writing.lock import only_writer
 from bionemo.scale.types import InputError
 
 
@@ -34,6 +36,27 @@ def check_absent(outputs: Iterable[Path]) -> None:
     for output in outputs:
         if output.exists():
             raise InputError(f"{output}: exists already; choose another --out or give --overwrite")
+
+
+@contextlib.contextmanager
+def new_file(out: Path, inputs: Iterable[Path | None], *, overwrite: bool) -> Iterator[None]:
+    """Write a file in the body, as the only command that does.
+
+    Args:
+        out: The file, which replaces no input.
+        inputs: What is read; ``None`` is none.
+        overwrite: Whether it may replace a file that is there.
+
+    Raises:
+        InputError: It may not be written, or another command writes it.
+        OSError: Its folder cannot be written.
+    """
+    check_not_inputs([out], inputs)
+    with only_writer(out):
+        # Not before: another command may have just made it, or have been killed when it had.
+        if not overwrite:
+            check_absent([out])
+        yield
 
 
 def _replaces(output: Path, source: Path) -> bool:

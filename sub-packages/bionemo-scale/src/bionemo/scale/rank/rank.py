@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bionemo.scale.files.writing.atomic import write_text
-from bionemo.scale.options.outputs import check_absent, check_not_inputs
+from bionemo.scale.options.outputs import new_file
 from bionemo.scale.rank.choose import choose_next
 from bionemo.scale.rank.orders import by_dose, by_effect, by_reversal, by_synergy, by_uncertainty, ordered
 from bionemo.scale.rank.screen import Screen, read_screen
@@ -38,19 +38,16 @@ def rank(settings: RankSettings) -> Ranking:
     Raises:
         InputError: The screen or the signature cannot be used; nothing is written.
     """
-    if not settings.overwrite:
-        check_absent([settings.out])
-    check_not_inputs([settings.out], [settings.screen, settings.signature])
-    screen = read_screen(
-        settings.screen,
-        keys=settings.keys,
-        control=settings.control,
-        combination_separator=settings.combination_separator,
-        dose_separator=settings.dose_separator,
-    ).of_cell_types(settings.cell_types)
-    ranking = _answer(settings, screen)
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(settings.out, ranking.table.to_csv(index=False))
+    with new_file(settings.out, [settings.screen, settings.signature], overwrite=settings.overwrite):
+        screen = read_screen(
+            settings.screen,
+            keys=settings.keys,
+            control=settings.control,
+            combination_separator=settings.combination_separator,
+            dose_separator=settings.dose_separator,
+        ).of_cell_types(settings.cell_types)
+        ranking = _answer(settings, screen)
+        write_text(settings.out, ranking.table.to_csv(index=False))
     return ranking
 
 

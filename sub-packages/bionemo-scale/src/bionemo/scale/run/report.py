@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from bionemo.scale.eval.settings import ReportSettings
+from bionemo.scale.files.writing.lock import only_writer
 from bionemo.scale.options.outputs import check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.inner.command import run_command
@@ -41,11 +42,12 @@ def _report(argv: Sequence[str] | None) -> None:
 
 
 def _report_prediction(args: ReportSettings) -> None:
-    from bionemo.scale.eval.page.page import write_html
     from bionemo.scale.eval.page.prediction import read_prediction, render_prediction
+    from bionemo.scale.files.writing.atomic import write_text
 
     check_not_inputs([args.page_path], [args.run])
-    write_html(args.page_path, render_prediction(read_prediction(args.run)))
+    with only_writer(args.page_path):
+        write_text(args.page_path, render_prediction(read_prediction(args.run)))
 
 
 def _report_scores(args: ReportSettings) -> None:
@@ -64,15 +66,16 @@ def _report_scores(args: ReportSettings) -> None:
     folders = {scores.path, args.run} if run is None else {scores.path, args.run, run.path}
     read = [path for folder in folders for path in folder.iterdir() if path.suffix != ".html"]
     check_not_inputs([out], [*read, *([] if cells is None else [cells.real, *cells.pred.values()])])
-    clouds = []
-    if cells is None:
-        print("note: the h5ad files of the scores are gone: no populations; --pred and --real say where they are")
-    else:
-        clouds = embed_populations(cells, umap=args.umap, seed=args.seed)
-    if run is None:
-        print(f"note: {args.run} holds no config.yaml of bionemo-scale-train: no training section")
-    lines = commands(run, scores, None if cells is None else next(iter(cells.pred.values())))
-    write_page(out, Page(run=run, scores=scores, cells=cells, clouds=clouds, commands=lines))
+    with only_writer(out):
+        clouds = []
+        if cells is None:
+            print("note: the h5ad files of the scores are gone: no populations; --pred and --real say where they are")
+        else:
+            clouds = embed_populations(cells, umap=args.umap, seed=args.seed)
+        if run is None:
+            print(f"note: {args.run} holds no config.yaml of bionemo-scale-train: no training section")
+        lines = commands(run, scores, None if cells is None else next(iter(cells.pred.values())))
+        write_page(out, Page(run=run, scores=scores, cells=cells, clouds=clouds, commands=lines))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
 import os
 
 import pytest
 
-from bionemo.scale.options.outputs import check_absent, check_not_inputs
+from bionemo.scale.options import outputs
+from bionemo.scale.options.outputs import check_absent, check_not_inputs, new_file
 from bionemo.scale.types import InputError
 
 
@@ -36,3 +38,21 @@ def test_what_is_there_is_not_replaced(tmp_path):
     (tmp_path / "old").write_text("")
     with pytest.raises(InputError, match="old: exists already; choose another --out or give --overwrite"):
         check_absent([tmp_path / "new", tmp_path / "old"])
+
+
+def test_a_file_that_another_command_has_just_made_is_not_replaced(tmp_path, monkeypatch):
+    """Both found nothing there; the second has the lock when the first is done."""
+    out = tmp_path / "ranks.csv"
+
+    @contextlib.contextmanager
+    def late(path):
+        path.write_text("of the first")
+        yield
+
+    monkeypatch.setattr(outputs, "only_writer", late)
+    with pytest.raises(InputError, match="exists already"), new_file(out, [], overwrite=False):
+        out.write_text("of the second")
+    assert out.read_text() == "of the first"
+    with new_file(out, [], overwrite=True):
+        out.write_text("of the second")
+    assert out.read_text() == "of the second"

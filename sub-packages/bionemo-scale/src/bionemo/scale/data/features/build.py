@@ -32,7 +32,7 @@ from bionemo.scale.files.labels.grammar import agent_names, grammar_of
 from bionemo.scale.files.provenance import version_of
 from bionemo.scale.files.suggest import some
 from bionemo.scale.files.writing.atomic import atomic
-from bionemo.scale.options.outputs import check_absent, check_not_inputs
+from bionemo.scale.options.outputs import new_file
 from bionemo.scale.types import InputError
 
 
@@ -61,9 +61,12 @@ def make_features(settings: FeaturesSettings) -> FeaturesSummary:
     Raises:
         InputError: A source cannot be read, or a name that must have a vector has none.
     """
-    if not settings.overwrite:
-        check_absent([settings.out])
-    check_not_inputs([settings.out], [*settings.sources, *_options(settings)])
+    inputs = [*settings.sources, *_options(settings)]
+    with new_file(settings.out, inputs, overwrite=settings.overwrite):
+        return _make(settings)
+
+
+def _make(settings: FeaturesSettings) -> FeaturesSummary:
     targets = None if settings.targets is None else read_targets(settings.targets)
     kinds = list(_kinds(settings, targets))
     scales = _scales(kinds, settings.like)
@@ -266,6 +269,5 @@ def _description(
 def _write(path: Path, frame: pd.DataFrame, description: Mapping[str, Any]) -> None:
     table = pa.Table.from_pandas(frame)
     metadata = {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(description).encode()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
         pq.write_table(table.replace_schema_metadata(metadata), temporary)

@@ -30,7 +30,7 @@ from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.labels.grammar import Grammar, grammar_of
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.files.writing.atomic import write_text
-from bionemo.scale.options.outputs import check_absent, check_not_inputs
+from bionemo.scale.options.outputs import new_file
 from bionemo.scale.types import Group, InputError, Split
 
 
@@ -73,9 +73,11 @@ def make_split(settings: SplitSettings) -> WrittenSplit:
     Raises:
         InputError: The data or the features cannot be read, or nothing fits the rule; nothing is written.
     """
-    if not settings.overwrite:
-        check_absent([settings.out])
-    check_not_inputs([settings.out], [*settings.inputs, settings.features])
+    with new_file(settings.out, [*settings.inputs, settings.features], overwrite=settings.overwrite):
+        return _make(settings)
+
+
+def _make(settings: SplitSettings) -> WrittenSplit:
     data = _read(settings)
     contexts = _contexts(settings, data)
     rng = np.random.default_rng(settings.seed)
@@ -93,7 +95,6 @@ def make_split(settings: SplitSettings) -> WrittenSplit:
         agents = _agents(data, data.perturbations(data.contexts()))
         left = tuple(untrained(parts, agents)) if not settings.cell_types else ()
     split = _checked(body, settings, data)
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(settings.out, f"{_comments(settings, split, left)}\n{body}\n")
     return WrittenSplit(out=settings.out, split=split, untrained_agents=left)
 

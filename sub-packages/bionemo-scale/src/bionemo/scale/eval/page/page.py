@@ -22,7 +22,7 @@ from bionemo.scale.eval.page.provenance import file_notes
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles, name_of_data
 from bionemo.scale.eval.page.tables import against_table, score_table
 from bionemo.scale.eval.page.verdict import verdicts
-from bionemo.scale.files.writing.atomic import remove_dead, write_text
+from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.types import InputError
 
 
@@ -59,13 +59,6 @@ def write_page(out: Path, page: Page) -> None:
         # Mappings of the summary have keys of their own, which reading it does not know.
         path = page.scores.path / "summary.json"
         raise InputError(f"{path}: expected scores of bionemo-scale-evaluate, found that {error}") from error
-    write_html(out, text)
-
-
-def write_html(out: Path, text: str) -> None:
-    """Write a page, and the folders above it."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    remove_dead(out)
     write_text(out, text)
 
 

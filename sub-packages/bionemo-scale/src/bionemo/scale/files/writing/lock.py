@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from bionemo.scale.files.names import file_name
+from bionemo.scale.files.writing.atomic import remove_leftovers
+from bionemo.scale.files.writing.folder import new_folder
 from bionemo.scale.types import InputError
 
 
@@ -55,6 +58,20 @@ def sole_writer(target: Path, lock: Path, *, rank: int = 0, launch: str = "") ->
             yield
         finally:
             lock.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_writer(out: Path) -> Iterator[None]:
+    """Be the only command that writes a file, whose folder is made, and taken away again where nothing came of it.
+
+    Raises:
+        InputError: Another command writes it.
+        OSError: Its folder cannot be written.
+    """
+    with new_folder(out.parent), sole_writer(out, out.with_name(f".{file_name(out.name)}.lock")):
+        # Of commands that were killed: nobody continues them.
+        remove_leftovers(out)
+        yield
 
 
 @contextlib.contextmanager

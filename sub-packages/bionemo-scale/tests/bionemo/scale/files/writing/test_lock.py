@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bionemo.scale.files.writing import lock as lock_module
-from bionemo.scale.files.writing.lock import sole_writer
+from bionemo.scale.files.writing.atomic import temporary_name
+from bionemo.scale.files.writing.lock import only_writer, sole_writer
 from bionemo.scale.types import InputError
 
 
@@ -122,3 +123,22 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path, lock, monkeypatch, c
         pass
     (line,) = caplog.messages
     assert line == f"{tmp_path}: its file system has no locks (No locks available); run one command at a time"
+
+
+def test_a_file_has_one_writer_who_makes_its_folder_and_takes_it_away_again(tmp_path):
+    out = tmp_path / "new" / ("x" * 250)
+    with pytest.raises(InputError, match="another command is writing it"), only_writer(out), only_writer(out):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with only_writer(out):
+        out.touch()
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
+    out = tmp_path / "a.csv"
+    child = in_fork(lambda: (temporary_name(out).touch(), os.kill(os.getpid(), signal.SIGKILL)))
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.iterdir())) == 1
+    with only_writer(out):
+        assert [path.name for path in tmp_path.iterdir()] == [".a.csv.lock"]
