@@ -19,6 +19,7 @@ from nemo.lightning.pytorch.optim import MegatronOptimizerModule
 from bionemo.scale.data.sets.datamodule import ScaleDataModule
 from bionemo.scale.data.sets.sampler import Sampling
 from bionemo.scale.estimate.storage import ESTIMATE_NAME
+from bionemo.scale.megatron import writers
 from bionemo.scale.megatron.kernels import PRECISIONS
 from bionemo.scale.model.scale_model import packed_length
 from bionemo.scale.train.callbacks.average import WeightAverage
@@ -59,6 +60,7 @@ def train(run: ResolvedRun, stream: TextIO) -> Path:
     if run.matches is not None and run.start is not None and os.environ.get("RANK", "0") == "0":
         stream.write(report(settings, run.start, run.matches))
     trainer = _trainer(settings, stream, has_validation=run.has_validation)
+    writers.install()
     stopper = StopOnSignal()
     # As the monitor: not an argument, so that the checkpoint's context does not hold it.
     trainer.callbacks.append(stopper)
