@@ -40,6 +40,8 @@ def _infer(argv: Sequence[str] | None) -> None:
     ranks = take_ranks(os.environ)
     try:
         _check_outputs(settings)
+        if not ranks.is_first:
+            _check_absent(settings)
         _infer_alone(settings, ranks)
     except InputError:
         if ranks.local_rank:
@@ -48,12 +50,20 @@ def _infer(argv: Sequence[str] | None) -> None:
         raise
 
 
+def _outputs(settings: InferSettings) -> list[Path]:
+    return [path for path in (settings.pred_path, settings.real_path) if path is not None]
+
+
 def _check_outputs(settings: InferSettings) -> None:
-    """Refuse to replace an input, or predictions where that was not asked for."""
-    outputs = [path for path in (settings.pred_path, settings.real_path) if path is not None]
+    """Refuse to replace an input."""
     inputs = [settings.adata, settings.perturbation_features, settings.store, settings.checkpoint]
-    check_not_inputs(outputs, inputs)
+    check_not_inputs(_outputs(settings), inputs)
+
+
+def _check_absent(settings: InferSettings) -> None:
+    """Refuse to replace predictions where that was not asked for."""
     if not settings.overwrite:
+        outputs = _outputs(settings)
         check_absent(outputs[:1] if keeps_measured_cells(settings) else outputs)
 
 
@@ -76,6 +86,9 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
 
         with interrupt.removes(clear):
             try:
+                if ranks.is_first:
+                    # Here, where what a kill has left beside a prediction that is whole is tidied up.
+                    _check_absent(settings)
                 _run(settings, log)
             except (InputError, OSError) as error:
                 clear()

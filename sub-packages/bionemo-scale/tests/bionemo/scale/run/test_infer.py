@@ -12,7 +12,7 @@ from bionemo.scale.data.store.format import MANIFEST_NAME
 from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.infer.output.measured_cells import STORE_CONTENT, keeps_measured_cells
 from bionemo.scale.infer.settings import InferSettings
-from bionemo.scale.run.infer import _check_outputs, main
+from bionemo.scale.run.infer import _check_absent, main
 from bionemo.scale.types import InputError
 
 
@@ -42,8 +42,8 @@ def test_predictions_are_replaced_only_where_that_is_asked_for(cells, tmp_path):
     out.write_bytes(b"mine")
     chosen = InferSettings(checkpoint=Path("run"), adata=cells, out=out)
     with pytest.raises(InputError, match="exists already; choose another --out or give --overwrite"):
-        _check_outputs(chosen)
-    _check_outputs(replace(chosen, overwrite=True))
+        _check_absent(chosen)
+    _check_absent(replace(chosen, overwrite=True))
 
 
 def test_measured_cells_of_the_same_split_are_no_hindrance(tmp_path):
@@ -54,14 +54,14 @@ def test_measured_cells_of_the_same_split_are_no_hindrance(tmp_path):
     real.write_bytes(b"mine")
     chosen = InferSettings(checkpoint=Path("run"), store=store, out=tmp_path)
     with pytest.raises(InputError, match="adata_real.h5ad: exists already"):
-        _check_outputs(chosen)
+        _check_absent(chosen)
     notes = {"split": "test", STORE_CONTENT: hash_file(store / MANIFEST_NAME)}
     anndata.AnnData(uns={"bionemo_scale": notes}).write_h5ad(real)
-    _check_outputs(chosen)
+    _check_absent(chosen)
     assert keeps_measured_cells(chosen) and not keeps_measured_cells(replace(chosen, overwrite=True))
     for change in ({"split": "val"}, {"store": other}):
         with pytest.raises(InputError, match="adata_real.h5ad: exists already"):
-            _check_outputs(replace(chosen, **change))
+            _check_absent(replace(chosen, **change))
 
 
 @pytest.mark.parametrize("option", ["--matrix", "--gene-key"])

@@ -17,7 +17,7 @@ from bionemo.scale.data.prepare.preprocess import check_groups
 from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import read_manifest
-from bionemo.scale.files.writing.atomic import atomic, write_text
+from bionemo.scale.files.writing.atomic import atomic, remove_leftovers, write_text
 from bionemo.scale.types import Group
 
 
@@ -38,6 +38,8 @@ def resplit(store: Path, out: Path, split: ResolvedSplit) -> None:
     check_groups(groups, by_batch=split.is_by_batch)
     card = replace(manifest.card, split_sha256=split.sha256)
     changed = replace(manifest, card=card, groups=groups, split=split.summary())
+    # Of processes that were killed; out has one writer.
+    remove_leftovers(out)
     with atomic(out) as folder:
         folder.mkdir(parents=True)
         for entry in manifest.files:

@@ -24,6 +24,7 @@ from bionemo.scale.data.prepare.preprocess import check_groups, check_out, check
 from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME, obs_name, shard_name
 from bionemo.scale.data.store.manifest import FileEntry, Manifest, read_manifest
 from bionemo.scale.files.labels.grammar import grammar_of
+from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.types import Group, InputError
 
@@ -197,13 +198,16 @@ def link_file(store: Path, entry: FileEntry, target: Path) -> FileEntry:
     """Put a file of a store elsewhere, as a hard link or, where that is not possible, as a copy.
 
     Raises:
-        InputError: It is not there, or not as long as it should be.
+        InputError: It is not there, or not as long as it should be, or names of cells are not as they were written.
     """
     source = store / entry.name
     if not source.is_file() or source.stat().st_size != entry.num_bytes:
         raise InputError(
             f"{source}: expected {entry.num_bytes} bytes, found none or another number; verify that store"
         )
+    if source.suffix == ".parquet" and hash_file(source) != entry.sha256:
+        # Small beside the blocks, which are read later and not here, and where no command but this one would see it.
+        raise InputError(f"{source}: expected sha256 {entry.sha256}, found another; verify that store")
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)

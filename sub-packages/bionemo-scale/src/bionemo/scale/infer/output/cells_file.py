@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.counts.counted import LIBRARY_SIZE, whole_counts
 from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files.writing.atomic import remove_dead
 from bionemo.scale.files.writing.h5ad_writer import H5adWriter
 from bionemo.scale.infer.output.origin import describe
 from bionemo.scale.infer.plans.plan import READ_ROWS, Plan, named_obs
@@ -66,6 +67,8 @@ def write_real(plan: SplitPlan, path: Path, *, provenance: dict[str, Any], as_co
     if as_counts:
         obs[LIBRARY_SIZE] = _library_sizes(store, rows)
     uns = {"bionemo_scale": describe(store.card, provenance)}
+    # Another prediction of this folder may be writing its own.
+    remove_dead(path)
     with H5adWriter(path, obs=obs, genes=store.card.genes, uns=uns, dense=False) as writer:
         for block in _measured_blocks(store, rows, as_counts=as_counts):
             writer.append(block)

@@ -18,12 +18,16 @@ def parts_path(out: Path) -> Path:
 
 
 def tidy(out: Path) -> None:
-    """Delete what no later run can use of an interrupted prediction: unfinished parts, or all if none is finished."""
+    """Delete what no later run can use of an interrupted prediction.
+
+    That are unfinished parts, and all parts if none is finished or the prediction has been made of them.
+    """
     folder = parts_path(out)
     remove_leftovers(out)
     for path in folder.glob(".part-*.tmp"):
         path.unlink(missing_ok=True)
-    if not any(folder.glob("part-*.npy")):
+    finished = [path.stat().st_mtime_ns for path in folder.glob("part-*.npy")]
+    if not finished or (out.exists() and out.stat().st_mtime_ns >= max(finished)):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -4,16 +4,21 @@
 
 import io
 import os
+import re
 import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
 
 from bionemo.scale.run import interrupt
 from bionemo.scale.types import InputError
 
 
 EXIT_REFUSED = 2
+_OF_HDF5 = re.compile(r"filename = '(.*)', file descriptor = .* error message = '([^']*)'")
+"""What HDF5 says of a file that it cannot write, among numbers that tell nobody anything."""
 _LONGEST = 1000
 """Characters of a refusal: names in it may be as long as a file."""
 
@@ -32,6 +37,7 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
     # torch tells whoever has nemo-toolkit's pynvml to install another package; not a user's business.
     warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
     _write_any_name()
+    _leave_out_what_hdf5_repeats()
     try:
         with interrupt.answered():
             function(argv)
@@ -66,6 +72,8 @@ def describe(error: Exception) -> str:
     if isinstance(error, InputError) and str(error).startswith("Caught InputError in DataLoader worker"):
         # torch hands on what a worker raised as text, below a traceback.
         return str(error).rpartition("InputError: ")[2]
+    if isinstance(error, OSError) and (of_hdf5 := _OF_HDF5.search(str(error))):
+        return ": ".join(of_hdf5.groups())
     if isinstance(error, OSError) and error.filename is None and error.strerror:
         return error.strerror
     if isinstance(error, OSError) and error.filename is not None:
@@ -97,3 +105,19 @@ def _write_any_name() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+@cache
+def _leave_out_what_hdf5_repeats() -> None:
+    """Show no traceback of h5py's for each part of a file that it cannot close on a full disk: the refusal says it."""
+    for name in ("excepthook", "unraisablehook"):
+        setattr(sys, name, _without_repeats(getattr(sys, name)))
+
+
+def _without_repeats(shows: Callable[..., object]) -> Callable[..., None]:
+    def hook(*arguments: Any) -> None:
+        error = arguments[1] if len(arguments) > 1 else arguments[0].exc_value
+        if not str(error).startswith("Can't decrement id ref count"):
+            shows(*arguments)
+
+    return hook

@@ -66,3 +66,10 @@ def test_a_store_that_lacks_a_file_is_refused(whole, tmp_path):
     with pytest.raises(InputError, match=r"obs-00000.parquet: expected \d+ bytes, found none"):
         resplit(whole.path, tmp_path / "fold", split)
     assert not (tmp_path / "fold").exists()
+
+
+def test_what_a_killed_process_left_is_removed(whole, tmp_path):
+    (tmp_path / ".fold.0-1.tmp").mkdir()
+    fold = make_folds(whole.groups, "batch")[1]
+    resplit(whole.path, tmp_path / "fold", fold_split(whole.groups, "batch", fold))
+    assert not (tmp_path / ".fold.0-1.tmp").exists()

@@ -127,6 +127,17 @@ def test_stores_that_differ_are_refused(tmp_path, plates):
         merge_stores(parts[:1], tmp_path / "merged", split=None, progress=silent)
 
 
+def test_names_of_cells_that_were_changed_are_not_merged(tmp_path, plates):
+    parts = convert_apart_without_split(tmp_path, plates)
+    path = parts[1] / "obs-00000.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"part1/obs-00000.parquet: expected sha256 \w+, found another"):
+        merge_stores(parts, tmp_path / "merged", split=None, progress=silent)
+    assert not (tmp_path / "merged").exists()
+
+
 def test_scans_of_other_options_or_files_are_refused(tmp_path, plates):
     scan_only(config_of(tmp_path, plates[:1], "scan"))
     scans = (tmp_path / "scan",)

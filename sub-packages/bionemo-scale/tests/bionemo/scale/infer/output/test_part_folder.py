@@ -1,9 +1,11 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import os
+
 import numpy as np
 import pytest
 
-from bionemo.scale.infer.output.part_folder import PartFolder
+from bionemo.scale.infer.output.part_folder import PartFolder, parts_path, tidy
 from bionemo.scale.infer.plans.parts import cut
 
 
@@ -32,3 +34,19 @@ def test_a_part_that_fails_is_missing(tmp_path):
     with pytest.raises(KeyError):
         folder.write(part, fail)
     assert folder.missing([part]) == [part]
+
+
+def test_parts_are_kept_until_the_prediction_is_made_of_them(tmp_path):
+    out = tmp_path / "pred.h5ad"
+    out.write_text("of an earlier command")
+    (part,) = cut(np.array([3]), np.array([0]))
+    folder = PartFolder(parts_path(out), "one")
+    folder.open()
+    folder.write(part, lambda part: np.zeros((3, 2)))
+    later = folder.file(part).stat().st_mtime_ns
+    os.utime(out, ns=(later - 1, later - 1))
+    tidy(out)
+    assert folder.file(part).exists()
+    os.utime(out, ns=(later + 1, later + 1))
+    tidy(out)
+    assert not folder.path.exists() and out.exists()

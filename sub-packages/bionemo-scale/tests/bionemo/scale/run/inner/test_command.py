@@ -169,3 +169,28 @@ sys.exit(run_command(fail))
 def test_a_log_on_a_full_disk_does_not_swallow_the_refusal():
     done = subprocess.run([sys.executable, "-c", _ON_A_FULL_DISK], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: what went wrong\n")
+
+
+_FILE_ON_A_FULL_DISK = """
+import resource, sys
+import h5py, numpy as np
+from bionemo.scale.run.inner.command import run_command
+
+def write(argv):
+    with h5py.File(sys.argv[1], "w") as file:
+        file["x"] = np.zeros(100_000)
+        # A limit on the size of files stands for a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        file["y"] = np.zeros(100_000)
+
+sys.exit(run_command(write))
+"""
+
+
+def test_a_file_of_hdf5_on_a_full_disk_is_one_line(tmp_path):
+    path = tmp_path / "cells.h5ad"
+    command = [sys.executable, "-c", _FILE_ON_A_FULL_DISK, path]
+    done = subprocess.run(
+        command, capture_output=True, text=True, preexec_fn=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {path}: File too large\n")
