@@ -28,7 +28,7 @@ cpu.install()
 import forked  # noqa: E402
 from commands import Command, import_all  # noqa: E402
 from contents import judge  # noqa: E402
-from families import FAMILIES, Case, Family, cases  # noqa: E402
+from families import FAMILIES, Case, Family, cases, covered  # noqa: E402
 from inputs import make_inputs  # noqa: E402
 
 
@@ -191,7 +191,7 @@ def main() -> int:
     options.add_argument("--inputs", type=Path, help="made where it is missing")
     options.add_argument("--figures", type=Path)
     options.add_argument("--case", help="FAMILY/NUMBER, one case alone")
-    options.add_argument("--family", default="", help="families whose names begin so")
+    options.add_argument("--family", action="append", default=[], help="families whose names begin so; repeat")
     options.add_argument("--show", action="store_true", help="print every finding")
     asked = options.parse_args()
     import_all()
@@ -218,7 +218,11 @@ def main() -> int:
 
 def _chosen(asked: argparse.Namespace) -> list[tuple[Family, int]]:
     if asked.case is None:
-        return [(family, number) for family, number in cases(asked.cases) if family.name.startswith(asked.family)]
+        return [
+            (family, number)
+            for family, number in cases(asked.cases)
+            if family.name.startswith(tuple(asked.family) or "")
+        ]
     name, _, number = asked.case.rpartition("/")
     return [(next(family for family in FAMILIES if family.name == name), int(number))]
 
@@ -231,6 +235,7 @@ def _figures(findings: list[Finding], seconds: float) -> dict:
     return {
         "families": {name: dict(count) for name, count in by_family.items()},
         "total": dict(total),
+        "commands": covered(),
         "seconds": round(seconds, 1),
         "cpu_seconds": round(sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, _WHOSE)), 1),
     }

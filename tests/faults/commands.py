@@ -8,13 +8,14 @@ import importlib
 import sys
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import torch
 from forked import Main
 from scipy.sparse import issparse
@@ -23,11 +24,14 @@ from torch.distributed.checkpoint import FileSystemReader, load
 from bionemo.scale import types as types_of_package
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.model.checkpoint import newest_whole
-from bionemo.scale.run import evaluate, export, infer, prepare, report, train
+from bionemo.scale.run import crossval, evaluate, export, features, infer, prepare, rank, report, split, train
 from bionemo.scale.run.inner import launch
 
 
-LATE = ("data/prepare", "data/labels", "infer", "eval", "train/setup", "train/finetune", "recipes", "run")
+LATE = (
+    *("data/prepare", "data/labels", "data/features", "data/folds", "infer", "eval", "rank", "crossval"),
+    *("train/setup", "train/finetune", "recipes", "run"),
+)
 """Folders of modules that commands import when they need them: once here, rather than in every fork."""
 LATE_LIBRARIES = (
     *(
@@ -38,6 +42,8 @@ LATE_LIBRARIES = (
         "pyarrow.pandas_compat",
         "einops._torch_specific",
         "lmdb._envid",
+        "rdkit.Chem.Descriptors",
+        "rdkit.Chem.MolStandardize.rdMolStandardize",
     ),
     *(
         "megatron.core.dist_checkpointing.strategies.torch",
@@ -84,6 +90,17 @@ def of_h5ad(path: str) -> str:
 def of_scores(path: str) -> str:
     """Return a digest of the table of all scores."""
     return digest((Path(path) / "results.csv").read_text())
+
+
+def of_text(path: str) -> str:
+    """Return a digest of a text file."""
+    return digest(Path(path).read_text(encoding="utf-8"))
+
+
+def of_table(path: str) -> str:
+    """Return a digest of the vectors of a parquet file."""
+    found = pd.read_parquet(path)
+    return digest(found.to_numpy(), list(found.index), list(found.columns))
 
 
 def of_run(path: str) -> str:
@@ -147,8 +164,13 @@ class Command:
     look: Callable[[], str] = nothing
     before: Callable[[], None] = lambda: None
 
+    @property
+    def name(self) -> str:
+        """Which command it is."""
+        return self.main.__module__.rpartition(".")[2]
+
     def __str__(self) -> str:
-        return " ".join((self.main.__module__.rpartition(".")[2], *self.words))
+        return " ".join((self.name, *self.words))
 
 
 _OF_SCREEN = ("--dataset", "d", "--split", "split.toml", "--hvg", "20", "--out", "out")
@@ -195,6 +217,35 @@ def launches(where: str) -> Command:
     return Command(main=launch_main, words=words, out="")
 
 
+def ranks(*words: str, screen: str = "ranked.h5ad") -> Command:
+    """Return the command that orders a screen."""
+    return Command(
+        main=rank.main,
+        words=(screen, "--out", "ranks.csv", *words),
+        out="ranks.csv",
+        look=partial(of_text, "ranks.csv"),
+    )
+
+
+def describes(*words: str) -> Command:
+    """Return the command that makes vectors of the screen's perturbations."""
+    look = partial(of_table, "made.parquet")
+    return Command(main=features.main, words=(*words, "--out", "made.parquet"), out="made.parquet", look=look)
+
+
+def holds_out(*words: str) -> Command:
+    """Return the command that writes a split."""
+    look = partial(of_text, "made.toml")
+    return Command(main=split.main, words=(*words, "--out", "made.toml"), out="made.toml", look=look)
+
+
+def crosses(*words: str, out: str = "out") -> Command:
+    """Return the command that leaves out cell types in turn, without a network."""
+    arguments = ("screen.h5ad", "--out", out, "--leave-out", "cell-type", "--fold-file", "folds.toml", *words)
+    look = partial(of_text, f"{out}/scores.csv")
+    return Command(main=crossval.main, words=(*arguments, "--dataset", "d", "--hvg", "20"), out=out, look=look)
+
+
 SMALL = ("--size", "tiny", "--max-steps", "4", "--val-interval", "4", "--log-interval", "1", "--set-size", "4")
 SPLIT_OF_STORE = predicts("--store", "store", folder="out")
 CONTROLS = predicts("--adata", "controls.h5ad", "--perturbations", "p0,p1")
@@ -222,6 +273,24 @@ OF_RUN = Command(
     out="out.html",
     look=partial(of_page, "out.html"),
 )
+_NAMES = ("--names", "p0,p1,p2")
+BY_SIGNATURE = ranks("--by", "reversal", "--signature", "signature.csv")
+MEASURE_NEXT = ranks("--next", "3")
+RANK_CELLS = ranks(screen=_PRED)
+OF_GENES = describes("--gene-sets", "sets.gmt", "--network", "edges.tsv", *_NAMES)
+OF_DRUGS = describes("--smiles", "drugs.csv", *_NAMES)
+OF_STORE = describes("--from-store", "store", "--leave-out", *_NAMES)
+OF_EMBEDDING = {
+    name: describes("--embedding", name, *_NAMES)
+    for name in ("features.csv", "features.parquet", "vectors.h5", "vectors.npz")
+}
+AT_RANDOM = holds_out("screen.h5ad", "--dataset", "d", "--share", "0.4")
+SIMILAR = holds_out("screen.h5ad", "--dataset", "d", "--hold-out", "similar", "--features", "features.csv")
+CELL_TYPES = holds_out("store", "--hold-out", "cell-types")
+_METHODS = ("--no-network", "--baselines", "additive")
+CROSSES = crosses(*_METHODS)
+GOES_ON = crosses(*_METHODS, out="cv")
+SHOWS_FOLDS = replace(crosses("--dryrun"), look=nothing)
 MERGE = converts("store", "other", options=("--merge", "--split", "split.toml", "--out", "out"))
 _STATE_LABELS = ("--perturbation-key", "perturbation", "--batch-key", "batch", "--control", "control")
 FROM_STATE = converts(options=("--from-state", "state.toml", *_STATE_LABELS, "--hvg", "20", "--out", "out"))

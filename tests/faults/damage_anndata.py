@@ -4,7 +4,7 @@
 
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
@@ -46,6 +46,12 @@ def damage_h5ad(path: Path, rng: random.Random) -> str:
         return _damage(file, rng.choice(nodes), rng)
 
 
+def damage_prediction(path: Path, rng: random.Random) -> str:
+    """Change one thing of an h5ad file, what is said of the cells and genes included."""
+    with h5py.File(path, "r+") as file:
+        return _damage(file, rng.choice(_nodes(file, [*file])), rng)
+
+
 def damage_zarr(path: Path, rng: random.Random) -> str:
     """Change one thing of a zarr store that commands read, and say what."""
     root = zarr.open_group(str(path), mode="r+")
@@ -53,9 +59,9 @@ def damage_zarr(path: Path, rng: random.Random) -> str:
     return _damage(root, name, rng)
 
 
-def _nodes(root: h5py.Group | zarr.Group) -> list[str]:
+def _nodes(root: h5py.Group | zarr.Group, places: Sequence[str] = NEEDED) -> list[str]:
     found: list[str] = []
-    for place in NEEDED:
+    for place in places:
         found.append(place)
         if isinstance(root[place], h5py.Group | zarr.Group):
             root[place].visit(lambda name, place=place: found.append(f"{place}/{name}"))

@@ -8,11 +8,16 @@ from typing import Any
 from commands import Command
 from damage_text import LONG
 
+from bionemo.scale.crossval.settings import CrossvalSettings
+from bionemo.scale.data.features.settings import FeaturesSettings
+from bionemo.scale.data.folds.split_settings import SplitSettings
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings, ReportSettings
+from bionemo.scale.export.settings import ExportSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.fields import Option, options_of
 from bionemo.scale.options.values import column_flag
+from bionemo.scale.rank.settings import RankSettings
 from bionemo.scale.run.inner.launch import LaunchSettings
 from bionemo.scale.train.settings import TrainSettings
 
@@ -23,6 +28,11 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "infer": (InferSettings,),
     "evaluate": (EvaluateSettings,),
     "report": (ReportSettings,),
+    "rank": (RankSettings,),
+    "features": (FeaturesSettings,),
+    "split": (SplitSettings,),
+    "export": (ExportSettings,),
+    "crossval": (CrossvalSettings, PrepareSettings, TrainSettings),
     "launch_main": (LaunchSettings, PrepareSettings, TrainSettings),
 }
 NUMBERS = (
@@ -98,7 +108,7 @@ def hostile_words(command: Command, rng: random.Random) -> tuple[str, ...]:
         return rng.choice(
             (("--nothing",), ("--out",), ("stray",), ("--",), ("--seed", "1", "--seed", "x"), ("--help-me", "1"))
         )
-    name = command.main.__name__ if command.main.__name__ != "main" else command.main.__module__.rpartition(".")[2]
+    name = command.main.__name__ if command.main.__name__ != "main" else command.name
     # A flag has no value to be wrong, and some of them are work for minutes.
     options = [option for kind in SETTINGS[name] for option in options_of(kind) if option.form != "flag"]
     option = rng.choice(options)

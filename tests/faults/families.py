@@ -9,7 +9,7 @@ from pathlib import Path
 
 import commands as the
 from commands import Command
-from damage_anndata import damage_h5ad, damage_zarr, damage_zarr_files, damage_zipped
+from damage_anndata import damage_h5ad, damage_prediction, damage_zarr, damage_zarr_files, damage_zipped
 from damage_bytes import damage_below, damage_bytes
 from damage_options import hostile_words
 from damage_text import damage_json, damage_npz, damage_text
@@ -55,6 +55,11 @@ class Family:
     may_differ: bool = False
     """Whether another value may be as good as the one before: the result need not be the same then."""
 
+    @property
+    def all_commands(self) -> tuple[Command, ...]:
+        """Every command that is run."""
+        return (*self.commands, *(command for each in self.inputs for command in each.commands))
+
     def draw(self, rng: random.Random) -> Case:
         """Return a case of this family."""
         if self.commands:
@@ -97,6 +102,7 @@ _READ_RUN = (
     the.FROM_CHECKPOINT,
     the.RESUMES,
     the.OF_RUN,
+    the.EXPORTS,
 )
 _RUN = ("run", "store", "controls.h5ad", "features.csv", "scores", "predicted")
 _WEIGHTS = "checkpoints/*/weights/*"
@@ -107,6 +113,7 @@ FAMILIES: tuple[Family, ...] = (
         share=260,
         inputs=(
             Input(target="screen.h5ad", damage=damage_h5ad, commands=_PREPARES[:1], besides=_SPLIT),
+            Input(target="screen.h5ad", damage=damage_h5ad, commands=(the.AT_RANDOM,)),
             Input(target="dense.h5ad", damage=damage_h5ad, commands=_PREPARES[1:2], besides=_SPLIT),
             Input(target="csc.h5ad", damage=damage_h5ad, commands=_PREPARES[2:], besides=_SPLIT),
             Input(target="controls.h5ad", damage=damage_h5ad, commands=(the.CONTROLS,), besides=("run",)),
@@ -158,9 +165,17 @@ FAMILIES: tuple[Family, ...] = (
             the.SPLIT_OF_STORE,
             the.scores(),
             the.shows(),
+            the.BY_SIGNATURE,
+            the.OF_GENES,
+            the.SIMILAR,
+            the.SHOWS_FOLDS,
+            the.EXPORTS,
             the.launches("slurm"),
         ),
-        besides=("screen.h5ad", "split.toml", "store", "run", "controls.h5ad", "predicted", "scores", "site.yaml"),
+        besides=(
+            *("screen.h5ad", "split.toml", "store", "run", "controls.h5ad", "predicted", "scores", "site.yaml"),
+            *("ranked.h5ad", "signature.csv", "sets.gmt", "edges.tsv", "features.csv", "folds.toml"),
+        ),
         may_differ=True,
     ),
     Family(
@@ -219,6 +234,49 @@ FAMILIES: tuple[Family, ...] = (
         may_differ=True,
     ),
     Family(
+        name="predictions",
+        share=60,
+        inputs=(
+            Input(target="ranked.h5ad", damage=damage_prediction, commands=(the.BY_SIGNATURE, the.MEASURE_NEXT)),
+            Input(target="ranked.h5ad", damage=damage_bytes, commands=(the.ranks(),)),
+            Input(target=_PRED, damage=damage_prediction, commands=(the.scores(), the.RANK_CELLS)),
+        ),
+        besides=("signature.csv",),
+        may_differ=True,
+    ),
+    Family(
+        name="sources of vectors, signatures",
+        share=90,
+        inputs=(
+            Input(target="sets.gmt", damage=damage_text, commands=(the.OF_GENES,), besides=("edges.tsv",)),
+            Input(target="edges.tsv", damage=damage_text, commands=(the.OF_GENES,), besides=("sets.gmt",)),
+            Input(target="drugs.csv", damage=damage_text, commands=(the.OF_DRUGS,)),
+            Input(target="features.csv", damage=damage_text, commands=(the.OF_EMBEDDING["features.csv"], the.SIMILAR)),
+            *(
+                Input(target=name, damage=damage, commands=(the.OF_EMBEDDING[name],))
+                for name, damage in (
+                    ("features.parquet", damage_bytes),
+                    ("vectors.h5", damage_bytes),
+                    ("vectors.npz", damage_npz),
+                )
+            ),
+            Input(target="signature.csv", damage=damage_text, commands=(the.BY_SIGNATURE,), besides=("ranked.h5ad",)),
+            Input(target="store", damage=damage_below, commands=(the.OF_STORE, the.CELL_TYPES)),
+        ),
+        besides=("screen.h5ad",),
+        may_differ=True,
+    ),
+    Family(
+        name="cross-validations",
+        share=40,
+        inputs=(
+            Input(target="folds.toml", damage=damage_text, commands=(the.SHOWS_FOLDS,)),
+            Input(target="cv", damage=damage_below, commands=(the.GOES_ON,), besides=("folds.toml",)),
+        ),
+        besides=("screen.h5ad",),
+        may_differ=True,
+    ),
+    Family(
         name="sites",
         share=40,
         inputs=(Input(target="site.yaml", damage=damage_text, commands=(the.launches("slurm"),)),),
@@ -226,6 +284,16 @@ FAMILIES: tuple[Family, ...] = (
         may_differ=True,
     ),
 )
+
+
+def covered() -> dict[str, list[str]]:
+    """Return the names of the commands whose inputs are damaged, and of those whose options are."""
+    groups = {"options": [family for family in FAMILIES if family.commands]}
+    groups["inputs"] = [family for family in FAMILIES if not family.commands]
+    return {
+        name: sorted({each.name for family in families for each in family.all_commands})
+        for name, families in groups.items()
+    }
 
 
 def cases(number: int) -> list[tuple[Family, int]]:

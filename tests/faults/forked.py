@@ -3,6 +3,7 @@
 """Runs a command in a fork of this process, whose libraries are imported already, under limits of time and memory."""
 
 import json
+import multiprocessing.util
 import os
 import resource
 import select
@@ -36,6 +37,8 @@ class Outcome:
     seconds: float
     left: tuple[str, ...]
     """Names in its folder of temporary files at the end."""
+    outlived: bool = False
+    """Whether a process that it started runs on."""
 
 
 Main = Callable[[Sequence[str]], int]
@@ -77,6 +80,31 @@ class Child:
         """End it as a power cut would, with all processes that it has started."""
         os.killpg(self.process, signal.SIGKILL)
 
+    def pauses(self, seconds: float = SECONDS) -> bool:
+        """Wait until it has stopped itself, and return whether it has, rather than ended."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = os.waitid(os.P_PID, self.process, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is not None:
+                return found.si_code == os.CLD_STOPPED
+            time.sleep(0.01)
+        return False
+
+    def goes_on(self) -> None:
+        """Let it go on after it has stopped itself."""
+        os.kill(self.process, signal.SIGCONT)
+
+    def _is_outlived(self) -> bool:
+        """Return whether processes of its session run on a moment after its end, and end them."""
+        for _ in range(50):
+            try:
+                os.killpg(self.process, 0)
+            except ProcessLookupError:
+                return False
+            time.sleep(0.05)
+        self.kill()
+        return True
+
     def wait(self, seconds: float = SECONDS) -> Outcome:
         """Wait for the end, and kill what takes longer."""
         descriptor = os.pidfd_open(self.process)
@@ -86,6 +114,7 @@ class Child:
         if is_late:
             self.kill()
         status = os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+        outlived = self._is_outlived()
         text = (self.files / "err").read_text(errors="backslashreplace")
         result = self.files / "result"
         outcome = Outcome(
@@ -94,6 +123,7 @@ class Child:
             result=json.loads(result.read_text()) if result.exists() else None,
             seconds=taken,
             left=tuple(sorted(path.name for path in (self.files / "tmp").iterdir())),
+            outlived=outlived,
         )
         shutil.rmtree(self.files)
         return outcome
@@ -136,6 +166,8 @@ def _be(
         before()
         code = main(arguments)
         if code == 0:
+            # What libraries tidy up at the end of a process, which a fork leaves out.
+            multiprocessing.util._exit_function()
             (files / "result").write_text(json.dumps(look()))
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1

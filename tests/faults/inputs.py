@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import yaml
@@ -53,6 +54,7 @@ def make_inputs(folder: Path) -> None:
     columns.write_h5ad(folder / "csc.h5ad")
     screen[screen.obs["perturbation"] == "control"].copy().write_h5ad(folder / "controls.h5ad")
     _write_texts(folder)
+    _write_knowledge(folder)
     _run_commands(folder)
 
 
@@ -78,6 +80,20 @@ def _write_texts(folder: Path) -> None:
     (folder / "site.yaml").write_text(yaml.safe_dump(site))
 
 
+def _write_knowledge(folder: Path) -> None:
+    """Write what describes perturbations and genes: sources of vectors, and a signature."""
+    (folder / "sets.gmt").write_text("first\tnone\tp0\tp1\nsecond\tnone\tp1\tp2\tp9\nthird\tnone\tp0\tp9\n")
+    (folder / "edges.tsv").write_text("from\tto\tweight\np0\tp1\t0.5\np1\tp2\t0.25\np2\tp9\t1\np9\tp0\t0.125\n")
+    (folder / "drugs.csv").write_text("name,smiles\np0,CCO\np1,CC(=O)Oc1ccccc1C(=O)O\np2,CN1CCC[C@H]1c1cccnc1\n")
+    (folder / "signature.csv").write_text("gene,logFC\n" + "".join(f"gene{n},{(n - 4) / 4}\n" for n in range(9)))
+    (folder / "folds.toml").write_text('"first half" = ["A", "B c"]\n"second half" = ["C"]\n')
+    vectors = dict(zip(("p0", "p1", "p2", "p9"), np.random.default_rng(2).normal(size=(4, 3)), strict=True))
+    np.savez(folder / "vectors.npz", **vectors)
+    with h5py.File(folder / "vectors.h5", "w") as file:
+        for name, vector in vectors.items():
+            file[name] = vector
+
+
 def _run_commands(folder: Path) -> None:
     small = ("--size", "tiny", "--max-steps", 4, "--val-interval", 4, "--log-interval", 1, "--set-size", 4)
     for words in (
@@ -86,11 +102,19 @@ def _run_commands(folder: Path) -> None:
         ("train", "--store", "store", "--out", "run", *small, "--perturbation-features", "features.csv"),
         ("infer", "--checkpoint", "run", "--store", "store", "--out", "predicted", "--with-controls"),
         (
+            *("infer", "--checkpoint", "run", "--adata", "controls.h5ad", "--perturbations", "p0,p1,p2"),
+            *("--output", "pseudobulk", "--out", "ranked.h5ad"),
+        ),
+        (
             *("evaluate", "--pred", "predicted/adata_pred.h5ad", "--real", "predicted/adata_real.h5ad"),
             *("--no-baselines", "--out", "scores"),
         ),
         ("export", "run", "--out", "export"),
         ("export", "run", "--out", "megatron", "--format", "megatron"),
+        (
+            *("crossval", "screen.h5ad", "--out", "cv", "--leave-out", "cell-type", "--fold-file", "folds.toml"),
+            *("--no-network", "--baselines", "additive", "--dataset", "d", "--hvg", 20),
+        ),
     ):
         _command(folder, *words)
     # The newest checkpoint is the one that is read; without another, all damage is damage of it.

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stops commands in the middle of their work, by kills and by full disks, and runs them again.
 
-    python tests/faults/stops.py [--kills 5] [--full 5] [--disks 6] [--train 0] [--seed 0] [--inputs FOLDER]
+    python tests/faults/stops.py [--kills 5] [--full 5] [--disks 6] [--pairs 3] [--train 0] [--only NAME]
+        [--seed 0] [--inputs FOLDER]
 
 Whenever a command opens a file to write, renames, makes or removes one, it can stop. Python's audit events count these
 moments: the first run counts, the others end at one of them, by SIGKILL or by the error of a full disk. Small disks of
-growing size stop what libraries in C write. Afterwards the same command must give the same result.
+growing size stop what libraries in C write. Afterwards the same command must give the same result. Or a command is
+paused at such a moment, and another of the same output is run meanwhile: one of them makes it, the other is refused.
 """
 
 import argparse
@@ -21,7 +23,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,6 +45,9 @@ from bionemo.scale.infer import job  # noqa: E402
 
 
 _EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.copyfile", "shutil.rmtree")
+_SECONDS = 120
+_HARMLESS = (".metadata", ".work", ".lock")
+"""Hidden names that may be there: a part of a checkpoint, and what is in a store when a kill comes as it appears."""
 _WRITES = os.O_WRONLY | os.O_RDWR
 COMMANDS: dict[str, tuple[the.Command, tuple[str, ...]]] = {
     "prepare": (the.converts("screen.h5ad"), ("screen.h5ad", "split.toml")),
@@ -51,12 +56,21 @@ COMMANDS: dict[str, tuple[the.Command, tuple[str, ...]]] = {
     "evaluate": (the.scores(), ("predicted",)),
     "report": (the.shows(), ("scores", "predicted")),
     "export": (the.EXPORTS, ("run",)),
+    "rank": (the.BY_SIGNATURE, ("ranked.h5ad", "signature.csv")),
+    "features": (the.OF_GENES, ("sets.gmt", "edges.tsv")),
+    "split": (the.AT_RANDOM, ("screen.h5ad",)),
+    "crossval": (the.CROSSES, ("screen.h5ad", "folds.toml")),
+    "train": (
+        replace(
+            the.trains("--store", "store", *the.SMALL, "--max-steps", "12", "--val-interval", "3", "--seed", "3"),
+            before=lambda: None,
+            look=lambda: the.of_run("out"),
+        ),
+        ("store", "other"),
+    ),
 }
-TRAIN = replace(
-    the.trains("--store", "store", *the.SMALL, "--max-steps", "12", "--val-interval", "3"),
-    before=lambda: None,
-    look=lambda: the.of_run("out"),
-)
+REPLACE = ("evaluate", "report", "crossval", "train")
+"""Commands that take what is there for their own of before: one after the other is no fault."""
 
 
 def in_small_pieces() -> None:
@@ -96,6 +110,11 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def pause() -> None:
+    """Wait for a signal to go on."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def fill() -> None:
     """Raise what a full disk raises."""
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -111,6 +130,14 @@ class Whole:
     """What it wrote."""
 
 
+class _Said(list[str]):
+    """What is not as promised, said when it is found: a later failure does not hide it."""
+
+    def append(self, what: str) -> None:
+        print(what, file=sys.stderr, flush=True)
+        super().append(what)
+
+
 class Stops:
     """Stops commands and runs them again, in folders of their own.
 
@@ -123,7 +150,7 @@ class Stops:
     def __init__(self, inputs: Path, work: Path, seed: int):
         self.inputs, self.work, self.rng = inputs, work, random.Random(seed)
         self.figures: dict[str, Counter] = {}
-        self.faults: list[str] = []
+        self.faults = _Said()
 
     def run(self, name: str, command: the.Command, files: tuple[str, ...], *, kills: int, full: int) -> None:
         """Stop a command at moments drawn at random, and see how it goes on."""
@@ -151,8 +178,69 @@ class Stops:
                     done = self._start(moved, folder, 0, kill)
                 self._compare(what, done, whole)
 
+    def two(self, name: str, command: the.Command, files: tuple[str, ...], *, count: int) -> None:
+        """Run a command beside another of its kind, which is paused at moments drawn at random."""
+        whole = self._whole(command, files)
+        for number in sorted(self.rng.sample(range(1, whole.moments + 1), min(count, whole.moments))):
+            what = f"{name}, beside one that is paused at {number} of {whole.moments}"
+            with self._folder(files) as folder:
+                first = self._begin(command, folder, number, pause)
+                if not first.pauses():
+                    self.faults.append(f"{what}: it did not pause")
+                second = self._start(command, folder, 0, kill)
+                first.goes_on()
+                outcomes = (first.wait(_SECONDS), second)
+                self._see_two(what, name, outcomes)
+                self._compare(what, next((each for each in outcomes if each.code == 0), second), whole)
+                self._see_leftovers(what, folder, outcomes)
+
+    def _see_two(self, what: str, name: str, outcomes: tuple[forked.Outcome, forked.Outcome]) -> None:
+        figures = self.figures.setdefault(name, Counter())
+        figures["pairs"] += 1
+        codes = [each.code for each in outcomes]
+        if sorted(codes, key=str) == [0, 0] and name in REPLACE:
+            figures["one after the other"] += 1
+            return
+        refused = [each for each in outcomes if each.code == 2]
+        why = of_refusal(refused[0].lines) if len(refused) == 1 else f"exit codes {codes}"
+        figures["one of two refused"] += not why
+        if why:
+            self.faults.append(f"{what}: {why}: {[each.lines[-2:] for each in outcomes]}")
+
+    def reads_while_replaced(self, count: int) -> None:
+        """Replace the store of a training that is paused at moments drawn at random."""
+        command, files = COMMANDS["train"]
+        whole = self._whole(command, files)
+        replaces = the.converts(
+            "dense.h5ad", options=("--dataset", "d", "--hvg", "0", "--out", "store", "--overwrite")
+        )
+        for number in sorted(self.rng.sample(range(1, whole.moments + 1), min(count, whole.moments))):
+            what = f"replaced, training paused at {number} of {whole.moments}"
+            figures = self.figures.setdefault("replaced", Counter())
+            with self._folder((*files, "dense.h5ad")) as folder:
+                first = self._begin(command, folder, number, pause)
+                if not first.pauses():
+                    self.faults.append(f"{what}: it did not pause")
+                second = self._start(replaces, folder, 0, kill)
+                first.goes_on()
+                done = first.wait(_SECONDS)
+                figures.update(["tried", "refused" if done.code == 2 else "as before"])
+                as_before = done.code == 0 and done.result[1] == whole.result
+                why = of_refusal(done.lines) if done.code == 2 else "" if as_before else "another result"
+                if second.code != 0 or why:
+                    self.faults.append(f"{what}: {why} exit code {done.code}, {second.lines[-1:]}: {done.lines[-2:]}")
+                self._see_leftovers(what, folder, (done, second))
+
+    def _see_leftovers(self, what: str, folder: Path, outcomes: Sequence[forked.Outcome]) -> None:
+        left = [str(path.relative_to(folder)) for path in folder.rglob(".*") if path.name not in _HARMLESS]
+        files = [name for each in outcomes for name in each.left]
+        if left or files or any(each.outlived for each in outcomes):
+            self.faults.append(f"{what}: left {left} {files}, or a process")
+
     def _see(self, what: str, done: forked.Outcome, is_killed: bool) -> None:
         figures = self.figures.setdefault(what.partition(",")[0], Counter())
+        if done.outlived:
+            self.faults.append(f"{what}: a process that it started lives on")
         if is_killed:
             figures["killed"] += done.code == -signal.SIGKILL
             if done.code != -signal.SIGKILL:
@@ -171,12 +259,10 @@ class Stops:
             self.figures[what.partition(",")[0]]["whole before"] += 1
             done = replace(done, code=0, result=[0, self._look(command, folder)])
         self._compare(what, done, whole)
-        left = [path.name for path in folder.iterdir() if path.name.startswith(".")]
-        if left or done.left:
-            self.faults.append(f"{what}: left {left} {done.left}")
+        self._see_leftovers(what, folder, (done,))
 
     def _compare(self, what: str, done: forked.Outcome, whole: Whole) -> None:
-        if done.code or done.result[1] != whole.result:
+        if done.code != 0 or done.result[1] != whole.result:
             self.faults.append(f"{what}: run again, exit code {done.code}, another result: {done.lines[-2:]}")
             return
         self.figures[what.partition(",")[0]]["equal afterwards"] += 1
@@ -184,12 +270,15 @@ class Stops:
     def _whole(self, command: the.Command, files: tuple[str, ...]) -> Whole:
         with self._folder(files) as folder:
             done = self._start(command, folder, 0, kill)
-            if done.code or done.left:
+            if done.code or done.left or done.outlived:
                 raise RuntimeError(f"{command}: exit code {done.code}, left {done.left}: {done.lines}")
             num_bytes = size_of(folder / command.out)
         return Whole(moments=done.result[0], result=done.result[1], num_bytes=num_bytes)
 
     def _start(self, command: the.Command, folder: Path, number: int, act: Callable[[], None]) -> forked.Outcome:
+        return self._begin(command, folder, number, act).wait(_SECONDS)
+
+    def _begin(self, command: the.Command, folder: Path, number: int, act: Callable[[], None]) -> forked.Child:
         moments: list[Moments] = []
 
         def before() -> None:
@@ -200,7 +289,7 @@ class Stops:
         def look() -> object:
             return [moments[0].count, command.look()]
 
-        return forked.run(command.main, command.words, folder=folder, look=look, before=before, seconds=120)
+        return forked.start(command.main, command.words, folder=folder, look=look, before=before)
 
     def _look(self, command: the.Command, folder: Path) -> object:
         return forked.run(lambda words: 0, (), folder=folder, look=command.look).result
@@ -239,7 +328,9 @@ _REMOUNT = 32
 
 
 def _on_disk(words: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"disk/{word}" if word in ("out", "out.html") else word for word in words)
+    return tuple(
+        f"disk/{word}" if before == "--out" else word for before, word in zip(("", *words), words, strict=False)
+    )
 
 
 def _look_there(command: the.Command) -> object:
@@ -254,11 +345,28 @@ def can_mount() -> bool:
     return False
 
 
+def _stop(stops: Stops, name: str, asked: argparse.Namespace) -> None:
+    command, files = COMMANDS[name]
+    if name != "train":
+        stops.run(name, command, files, kills=asked.kills, full=asked.full)
+        stops.two(name, command, files, count=asked.pairs)
+        if asked.disks and can_mount():
+            stops.on_small_disks(name, command, files, count=asked.disks)
+    elif asked.train:
+        # NeMo, which takes longer to import than all of the above.
+        from bionemo.scale.train import training  # noqa: F401
+
+        stops.run(name, command, files, kills=asked.train, full=asked.train)
+        stops.two(name, command, files, count=asked.pairs)
+        stops.reads_while_replaced(asked.pairs)
+
+
 def main() -> int:
     """Stop every command and print figures; exit code 1 where something is not as promised."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("kills", 5), ("full", 5), ("disks", 6), ("train", 0), ("seed", 0)):
+    for name, default in (("kills", 5), ("full", 5), ("disks", 6), ("pairs", 3), ("train", 0), ("seed", 0)):
         options.add_argument(f"--{name}", type=int, default=default)
+    options.add_argument("--only", choices=COMMANDS, action="append", help="these commands alone")
     options.add_argument("--inputs", type=Path, help="made where it is missing")
     asked = options.parse_args()
     the.import_all()
@@ -268,15 +376,8 @@ def main() -> int:
             inputs.mkdir(parents=True)
             make_inputs(inputs.resolve())
         stops = Stops(inputs.resolve(), Path(work), asked.seed)
-        for name, (command, files) in COMMANDS.items():
-            stops.run(name, command, files, kills=asked.kills, full=asked.full)
-            if asked.disks and can_mount():
-                stops.on_small_disks(name, command, files, count=asked.disks)
-        if asked.train:
-            # NeMo, which takes longer to import than all of the above.
-            from bionemo.scale.train import training  # noqa: F401
-
-            stops.run("train", TRAIN, ("store",), kills=asked.train, full=asked.train)
+        for name in asked.only or COMMANDS:
+            _stop(stops, name, asked)
     print(
         json.dumps(
             {"figures": {name: dict(count) for name, count in stops.figures.items()}, "faults": stops.faults}, indent=1
