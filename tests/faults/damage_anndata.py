@@ -69,8 +69,9 @@ def _nodes(root: h5py.Group | zarr.Group, places: Sequence[str] = NEEDED) -> lis
 
 
 def _damage(root: h5py.Group | zarr.Group, name: str, rng: random.Random) -> str:
-    is_array = isinstance(root[name], h5py.Dataset | zarr.Array)
-    ways: tuple[Callable, ...] = (*_EITHER, *(_OF_ARRAYS if is_array else ()))
+    ways: tuple[Callable, ...] = _EITHER
+    if isinstance(root[name], h5py.Dataset | zarr.Array):
+        ways += _OF_ARRAYS if root[name].shape else _OF_SCALARS
     if isinstance(root, h5py.Group):
         ways += _OF_HDF5
     how = rng.choice(ways)
@@ -149,7 +150,7 @@ def _other_type(root, name: str, rng: random.Random) -> str:
     with np.errstate(all="ignore"):
         made = (
             np.ones(values.shape, kind)
-            if values.dtype == object or kind.names or kind.kind == "V"
+            if values.dtype.kind in "OSU" or kind.names or kind.kind == "V"
             else values.astype(kind)
         )
     _replace(root, name, made)
@@ -245,6 +246,7 @@ _OF_ARRAYS = (
     _shuffle,
     _declare,
 )
+_OF_SCALARS = (_other_type, _other_entry, _other_entry)
 _OF_HDF5 = (_soft_link, _external_link, _hard_link, _undecodable_name)
 
 
