@@ -275,7 +275,7 @@ OF_RUN = Command(
 )
 _NAMES = ("--names", "p0,p1,p2")
 BY_SIGNATURE = ranks("--by", "reversal", "--signature", "signature.csv")
-MEASURE_NEXT = ranks("--next", "3")
+BY_EFFECT = ranks("--cell-types", "A")
 RANK_CELLS = ranks(screen=_PRED)
 OF_GENES = describes("--gene-sets", "sets.gmt", "--network", "edges.tsv", *_NAMES)
 OF_DRUGS = describes("--smiles", "drugs.csv", *_NAMES)

@@ -237,7 +237,7 @@ FAMILIES: tuple[Family, ...] = (
         name="predictions",
         share=60,
         inputs=(
-            Input(target="ranked.h5ad", damage=damage_prediction, commands=(the.BY_SIGNATURE, the.MEASURE_NEXT)),
+            Input(target="ranked.h5ad", damage=damage_prediction, commands=(the.BY_SIGNATURE, the.BY_EFFECT)),
             Input(target="ranked.h5ad", damage=damage_bytes, commands=(the.ranks(),)),
             Input(target=_PRED, damage=damage_prediction, commands=(the.scores(), the.RANK_CELLS)),
         ),
