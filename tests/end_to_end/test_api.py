@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a notebook does: prepare, train, predict and evaluate as functions, on real data."""
 
+import json
 import os
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_the_share_of_the_additive_effect_is_the_caller_s(api_run: Path, cells: 
 @pytest.mark.parametrize(
     ("chosen", "found"),
     [
-        ({"additive_share": 1.5}, "--additive-share must be at least 0 and at most 1, found 1.5"),
+        ({"additive_share": 1.5}, "additive_share must be at least 0 and at most 1, found 1.5"),
         ({"additive_share": 0.5, "generation": "decode"}, "an additive share needs generation='contrast', found"),
     ],
 )
@@ -148,9 +149,27 @@ def test_unknown_perturbations_are_refused(predictor: api.Predictor, cells):
 def test_training_refuses_as_the_command_does(api_store: Path, tmp_path: Path):
     with pytest.raises(api.InputError, match="unknown setting 'max_step'"):
         api.train(api_store, tmp_path / "run", max_step=3)
-    with pytest.raises(api.InputError, match="--size must be one of"):
+    with pytest.raises(api.InputError, match="size must be one of"):
         api.train(api_store, tmp_path / "run", size="hug")
     assert not (tmp_path / "run").exists()
+
+
+def test_cells_stand_for_files(api_run: Path, cells: anndata.AnnData, tmp_path: Path):
+    """Prepared and predicted, they give what their file gives."""
+    options = {"library_size_key": "n_counts_full", "num_hvg": 50}
+    cells.write_h5ad(tmp_path / "adata.h5ad")
+    stores = [tmp_path / name for name in ("of-cells", "of-file")]
+    for given, store in zip((cells, tmp_path / "adata.h5ad"), stores, strict=True):
+        api.prepare(given, store, **options)
+    texts = [(store / "manifest.json").read_text() for store in stores]
+    assert json.loads(texts[0])["card"] == json.loads(texts[1])["card"]
+    assert [entry["name"] for entry in json.loads(texts[0])["inputs"]] == ["adata.h5ad"]
+    with pytest.raises(api.InputError, match="^adata: obs has no column 'cell_typ'; did you mean 'cell_type'"):
+        api.prepare(cells, tmp_path / "none", keys=api.ObsKeys(cell_type="cell_typ"))
+    found = [tmp_path / "1.h5ad", tmp_path / "2.h5ad"]
+    for given, out in zip((cells, tmp_path / "adata.h5ad"), found, strict=True):
+        api.infer(api_run, out, adata=given)
+    np.testing.assert_array_equal(*(anndata.read_h5ad(path).X for path in found))
 
 
 def test_evaluate_predictions(predictor: api.Predictor, api_run: Path, api_store: Path, tmp_path: Path):

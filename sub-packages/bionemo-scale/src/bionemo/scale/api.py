@@ -7,7 +7,8 @@
     api.prepare(["screen.h5ad"], "store", split="split.toml")
     api.train("store", "run", size="small", max_steps=500)
     predicted = api.Predictor.from_pretrained("run").predict(controls, perturbations=["IFN-beta"])
-    scores = api.evaluate("pred.h5ad", "real.h5ad", "scores", store="store").scores
+    scores = api.evaluate(predicted, measured, "scores", store="store")
+    api.plot.delta(scores)
 
 Importing this module imports nothing heavy. Input that cannot be used raises
 :class:`~bionemo.scale.types.InputError` with the line that the command would print.
@@ -15,22 +16,24 @@ Importing this module imports nothing heavy. Input that cannot be used raises
 
 import atexit
 import os
-import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.provenance import version_of
-from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.trained_run import Run
-from bionemo.scale.megatron.ranks import RANK_VARIABLES
+from bionemo.scale.notebook.bars import notebook_stream
+from bionemo.scale.notebook.cells import CellsLike, PathLike, each_cells, forget_unfinished, given_files, is_anndata
+from bionemo.scale.notebook.process import run_command
+from bionemo.scale.notebook.refusals import names_arguments
+from bionemo.scale.notebook.scored import labels_by_name, named_predictions, read_cells, read_predictions
 from bionemo.scale.options.arguments import arguments
 from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys
 
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from bionemo.scale.eval.evaluate import Evaluation
     from bionemo.scale.infer.settings import GivenScale
     from bionemo.scale.infer.trained_model import LoadedModel
+    from bionemo.scale.notebook import plot
     from bionemo.scale.rank.rank import Ranking
 
 __all__ = (
@@ -57,6 +61,7 @@ __all__ = (
     "export",
     "features",
     "infer",
+    "plot",
     "prepare",
     "rank",
     "report",
@@ -64,20 +69,22 @@ __all__ = (
 )
 
 
-def __getattr__(name: str) -> str:
-    """Return the version as ``__version__``; ``bionemo`` and ``bionemo.scale`` are namespaces without one."""
+def __getattr__(name: str) -> Any:
+    """Return the version as ``__version__``, which namespaces have none of, and ``plot``, which imports matplotlib."""
     if name == "__version__":
         return version_of("bionemo-scale")
+    if name == "plot":
+        return import_module("bionemo.scale.notebook.plot")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-PathLike = str | os.PathLike[str]
 LabelsLike = str | os.PathLike[str] | Sequence[str]
 """Labels: a list, one text as the command takes it (commas, ``@FILE``), or the path of a file with one a line."""
 
 
+@names_arguments("data.prepare.settings.PrepareSettings")
 def prepare(
-    inputs: PathLike | Sequence[PathLike],
+    inputs: CellsLike | Sequence[CellsLike],
     out: PathLike,
     *,
     split: PathLike | None = None,
@@ -85,10 +92,10 @@ def prepare(
     controls: LabelsLike = ("control",),
     **options: Any,
 ) -> "PrepareSummary":
-    """Make a store of h5ad files.
+    """Make a store of AnnData objects or h5ad files.
 
     Args:
-        inputs: h5ad file, or several, of raw counts or log1p values.
+        inputs: AnnData object or h5ad file, or several, of raw counts or log1p values.
         out: The store, a folder that is made.
         split: Split file (TOML); without it every cell is training data.
         keys: The obs columns that label a cell.
@@ -102,11 +109,22 @@ def prepare(
     from bionemo.scale.data.prepare.preprocess import prepare as prepare_store
     from bionemo.scale.data.prepare.settings import PrepareSettings
 
-    return prepare_store(
-        PrepareSettings.make(inputs=inputs, out=out, split=split, keys=keys, controls=controls, **options)
-    )
+    given = each_cells(inputs)
+    layout = {"matrix": options.get("matrix") or "X", "gene_key": options.get("gene_key")}
+    with given_files() as files:
+        numbers = [f"-{row}" if row else "" for row in range(len(given))]
+        paths = [files.path(cells, f"adata{each}", **layout) for cells, each in zip(given, numbers, strict=True)]
+        try:
+            return prepare_store(
+                PrepareSettings.make(inputs=paths, out=out, split=split, keys=keys, controls=controls, **options)
+            )
+        except KeyboardInterrupt:
+            if not files.is_empty:
+                forget_unfinished(Path(out))
+            raise
 
 
+@names_arguments("data.features.settings.FeaturesSettings")
 def features(out: PathLike, **options: Any) -> "FeaturesSummary":
     """Make vectors of genes or drugs for ``perturbation_features``.
 
@@ -125,6 +143,7 @@ def features(out: PathLike, **options: Any) -> "FeaturesSummary":
     return make_features(FeaturesSettings.make(out=out, **options))
 
 
+@names_arguments("train.settings.TrainSettings")
 def train(
     store: PathLike,
     out: PathLike,
@@ -159,10 +178,11 @@ def train(
     chosen = train_settings(
         size, store=Path(store).resolve(), out=Path(out).resolve(), overrides=dict(model or {}), **settings
     )
-    _run_command("bionemo.scale.run.train", arguments(chosen))
+    run_command("bionemo.scale.run.train", arguments(chosen))
     return chosen.out
 
 
+@names_arguments("infer.settings.InferSettings")
 def infer(checkpoint: PathLike, out: PathLike, **options: Any) -> Path:
     """Predict as ``bionemo-scale-infer`` does, in a process of its own: a split of a store, or a whole screen.
 
@@ -172,7 +192,7 @@ def infer(checkpoint: PathLike, out: PathLike, **options: Any) -> Path:
         checkpoint: Run folder, or one of its checkpoints.
         out: h5ad to write; for a split a folder.
         **options: Other fields of :class:`bionemo.scale.infer.settings.InferSettings`: store, split, with_controls,
-            adata, perturbations, all_perturbations, output, ...
+            adata (an AnnData object or its file), perturbations, all_perturbations, output, ...
 
     Returns:
         The h5ad of predictions. The measured cells of a split are beside it, in ``adata_real.h5ad``.
@@ -183,11 +203,21 @@ def infer(checkpoint: PathLike, out: PathLike, **options: Any) -> Path:
     """
     from bionemo.scale.infer.settings import InferSettings
 
-    settings = InferSettings.make(checkpoint=checkpoint, out=out, **options)
-    _run_command("bionemo.scale.run.infer", arguments(settings))
+    with given_files() as files:
+        if is_anndata(options.get("adata")):
+            from bionemo.scale.model.checkpoint import find_checkpoint, read_config
+
+            card = read_config(find_checkpoint(Path(checkpoint)))[1]
+            options["matrix"] = options.get("matrix") or card.matrix
+            options["gene_key"] = options.get("gene_key") or card.gene_key
+            layout = {name: options[name] for name in ("matrix", "gene_key")}
+            options["adata"] = files.path(options["adata"], "adata", **layout)
+        settings = InferSettings.make(checkpoint=checkpoint, out=out, **options)
+        run_command("bionemo.scale.run.infer", arguments(settings))
     return settings.pred_path
 
 
+@names_arguments("export.settings.ExportSettings")
 def export(run: PathLike, out: PathLike, **options: Any) -> Path:
     """Write a run as a folder that can be moved and published, as ``bionemo-scale-export`` does.
 
@@ -207,15 +237,16 @@ def export(run: PathLike, out: PathLike, **options: Any) -> Path:
     from bionemo.scale.export.settings import ExportSettings
 
     settings = ExportSettings.make(run=run, out=out, **options)
-    _run_command("bionemo.scale.run.export", arguments(settings))
+    run_command("bionemo.scale.run.export", arguments(settings))
     return settings.out
 
 
-def rank(screen: PathLike, out: PathLike, **options: Any) -> "Ranking":
+@names_arguments("rank.settings.RankSettings")
+def rank(screen: CellsLike, out: PathLike, **options: Any) -> "Ranking":
     """Order the conditions of a virtual screen, or choose those to measure next, as ``bionemo-scale-rank`` does.
 
     Args:
-        screen: h5ad of predictions, one row for each condition, or cells with their controls.
+        screen: Predictions as an AnnData object or its file: one row for each condition, or cells with their controls.
         out: CSV to write.
         **options: Other fields of :class:`bionemo.scale.rank.settings.RankSettings`: by, next, signature, up, down,
             cell_types, ...
@@ -229,16 +260,18 @@ def rank(screen: PathLike, out: PathLike, **options: Any) -> "Ranking":
     from bionemo.scale.rank.rank import rank as rank_screen
     from bionemo.scale.rank.settings import RankSettings
 
-    return rank_screen(RankSettings.make(screen=screen, out=out, **options))
+    with given_files() as files:
+        return rank_screen(RankSettings.make(screen=files.path(screen, "screen", matrix=None), out=out, **options))
 
 
+@names_arguments("eval.settings.ReportSettings")
 def report(run: PathLike, **options: Any) -> Path:
     """Write the page of a run and its scores, as ``bionemo-scale-report`` does.
 
     Args:
         run: Run folder, the folder that holds it as ``run``, or a result folder of :func:`evaluate`.
-        **options: Other fields of :class:`bionemo.scale.eval.settings.ReportSettings`: scores, pred, real, out, umap,
-            ...
+        **options: Other fields of :class:`bionemo.scale.eval.settings.ReportSettings`: scores, out, umap, ...; pred
+            and real may be AnnData objects.
 
     Returns:
         The HTML file.
@@ -249,8 +282,12 @@ def report(run: PathLike, **options: Any) -> Path:
     """
     from bionemo.scale.eval.settings import ReportSettings
 
-    settings = ReportSettings.make(run=run, **options)
-    _run_command("bionemo.scale.run.report", arguments(settings))
+    with given_files() as files:
+        for name in ("pred", "real"):
+            if options.get(name) is not None:
+                options[name] = files.path(options[name], name, matrix="X")
+        settings = ReportSettings.make(run=run, **options)
+        run_command("bionemo.scale.run.report", arguments(settings))
     return settings.page_path
 
 
@@ -264,6 +301,7 @@ class Predictor:
         self._loaded = loaded
 
     @classmethod
+    @names_arguments("infer.settings.InferSettings")
     def from_pretrained(
         cls,
         path: PathLike,
@@ -328,6 +366,7 @@ class Predictor:
         """Genes, labels and scale of the training data."""
         return self._loaded.card
 
+    @names_arguments("infer.settings.InferSettings")
     def predict(
         self,
         adata: "anndata.AnnData",
@@ -405,9 +444,10 @@ class Predictor:
         )
 
 
+@names_arguments("eval.settings.EvaluateSettings")
 def evaluate(
-    pred: PathLike | Mapping[str, PathLike],
-    real: PathLike,
+    pred: CellsLike | Mapping[str, CellsLike],
+    real: CellsLike,
     out: PathLike,
     *,
     store: PathLike | None = None,
@@ -420,8 +460,8 @@ def evaluate(
     """Score predicted cells against real ones with cell-eval, next to baselines; progress goes to standard error.
 
     Args:
-        pred: h5ad of predicted cells, or several by the name they have in the tables.
-        real: h5ad of the real perturbed cells and the controls of their cell types.
+        pred: AnnData object or h5ad of predicted cells, or several by the name they have in the tables.
+        real: AnnData object or h5ad of the real perturbed cells and the controls of their cell types.
         out: Folder for the results.
         store: Training store, for the baselines that learn; without it they are left out.
         keys: obs columns of files that do not name their own; a missing default column of cell types or batches is one
@@ -434,7 +474,8 @@ def evaluate(
             ``perturbation_features``, a file of vectors for the baselines that use them.
 
     Returns:
-        ``scores`` (one row per model, cell type and perturbation), ``table`` and ``summary``.
+        ``scores``, a polars table with one row per model, cell type and perturbation; ``table``; ``summary``; and
+        ``out``, the folder.
 
     Raises:
         InputError: The files cannot be compared.
@@ -442,7 +483,6 @@ def evaluate(
     # cell-eval's tables are small; more threads only fight the other processes of a node.
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
     from bionemo.scale.data.labels.agents import read_features
-    from bionemo.scale.eval.cells.read_population import read_population
     from bionemo.scale.eval.evaluate import evaluate as evaluate_files
     from bionemo.scale.eval.evaluate import split_mismatch
     from bionemo.scale.eval.output.results import check_out
@@ -454,20 +494,20 @@ def evaluate(
     values, features = options.pop("values", None), options.pop("perturbation_features", None)
     scoring = ScoringSettings.make(**options)
     EvaluateSettings.checked(keys=keys, control=control, target_sum=target_sum)
-    named = pred if isinstance(pred, Mapping) else {Path(pred).stem: pred}
+    named = named_predictions(pred)
     labels: FileLabels | None = FileLabels(keys=keys, control=control, target_sum=target_sum, values=values)
     if labels == FileLabels():
         labels = None
-    labels_of = _labels_by_name(pred_labels, list(named), labels)
-    with ScoringProgress() as progress:
-        predictions = {name: read_population(Path(path), labels=labels_of[name]) for name, path in named.items()}
+    labels_of = labels_by_name(pred_labels, list(named), labels)
+    with given_files() as files, notebook_stream() as stream, ScoringProgress(stream) as progress:
+        predictions = read_predictions(files, named, labels_of)
         training = None
         if store is not None:
             training = training_data(store)
             problem = split_mismatch(training, predictions)
             if problem is not None:
                 raise InputError(problem)
-        measured = read_population(Path(real), labels=labels)
+        measured = read_cells(files, real, "real", labels)
         if features is not None and training is not None:
             training = training.described(partial(read_features, Path(features)), measured)
         return evaluate_files(
@@ -481,6 +521,7 @@ def evaluate(
         )
 
 
+@names_arguments("crossval.settings.CrossvalSettings")
 def crossval(
     out: PathLike,
     *,
@@ -521,17 +562,6 @@ def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def _labels_by_name(
-    given: FileLabels | Mapping[str, FileLabels] | None, names: Sequence[str], default: FileLabels | None
-) -> dict[str, FileLabels | None]:
-    if not isinstance(given, Mapping):
-        return dict.fromkeys(names, given or default)
-    for name in given:
-        if name not in names:
-            raise InputError(f"pred_labels: no prediction {name!r}; {suggest(name, names)}")
-    return {name: given.get(name, default) for name in names}
-
-
 @cache
 def _join_process_group() -> None:
     from bionemo.scale.megatron import cpu
@@ -550,38 +580,10 @@ def _read_controls(
 ) -> Any:
     """Read cells of a notebook through a file, so that they meet every check that a file meets."""
     from bionemo.scale.infer.controls.control_cells import read_controls
-    from bionemo.scale.infer.controls.notebook_cells import plain_cells
 
     keys, sizes = card.keys, (card.scale.library_size_key, given.library_size_key)
     columns = [keys.perturbation, keys.cell_type, keys.batch, *sizes]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "adata.h5ad"
-        plain_cells(adata, columns, matrix=matrix, gene_key=gene_key or card.gene_key).write_h5ad(path)
-        try:
-            cells = read_controls(path, card, given=given, matrix=matrix, gene_key=gene_key)
-            return replace(cells, notes=tuple(note.replace(str(path), "adata") for note in cells.notes))
-        except InputError as error:
-            raise InputError(str(error).replace(str(path), "adata")) from error
-
-
-def _run_command(module: str, options: Sequence[str]) -> None:
-    """Run a command in a process of its own and pass on what it shows.
-
-    Raises:
-        InputError: It refused.
-        RuntimeError: It failed.
-    """
-    environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
-    command = [sys.executable, "-m", module, *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    refusal = "it left no message"
-    with process:
-        for line in process.stderr or ():
-            # Not inherited: a notebook shows what Python writes, not what its process's descriptors receive.
-            sys.stderr.write(line)
-            if line.startswith("error: "):
-                refusal = line.removeprefix("error: ").strip()
-    if process.returncode == 2:
-        raise InputError(refusal)
-    if process.returncode:
-        raise RuntimeError(f"{module} ended with exit code {process.returncode}")
+    with given_files() as files:
+        path = files.path(adata, "adata", columns=columns, matrix=matrix, gene_key=gene_key or card.gene_key)
+        cells = read_controls(path, card, given=given, matrix=matrix, gene_key=gene_key)
+        return replace(cells, notes=tuple(files.named(note) for note in cells.notes))

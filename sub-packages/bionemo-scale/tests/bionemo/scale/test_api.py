@@ -13,23 +13,23 @@ from bionemo.scale.files.provenance import version_of
     [
         (lambda: api.prepare([], "s"), "expected files to convert, found none"),
         (lambda: api.prepare("a.h5ad", "s", num_hgv=3), "unknown setting 'num_hgv'; did you mean 'num_hvg'"),
-        (lambda: api.prepare("a.h5ad", "s", workers=0), "--workers must be at least 1, found 0"),
-        (lambda: api.prepare("a.h5ad", "s", target_sum=float("inf")), "--target-sum must be at least 1"),
-        (lambda: api.prepare("a.h5ad", "s", target_sum=1e-300), "--target-sum must be at least 1"),
-        (lambda: api.prepare("a.h5ad", "s", datasets=[""]), "--dataset must be text that is not empty, found ''"),
-        (lambda: api.prepare("a.h5ad", "s", keys=api.ObsKeys(batch="")), "--batch-key must be the name of a column"),
-        (lambda: api.prepare("a.h5ad", "s", knockdown=(0.3, -1.0)), "--knockdown must be above 0, found -1.0"),
-        (lambda: api.train("s", "r", lr=-1), "--lr must be at least 0, found -1"),
-        (lambda: api.train("s", "r", seed=-1), "--seed must be at least 0"),
-        (lambda: api.train("s", "r", max_steps="5"), "--max-steps must be a whole number, found '5'"),
-        (lambda: api.Predictor.from_checkpoint("r", num_steps=0), "--num-steps must be at least 1, found 0"),
-        (lambda: api.evaluate("p", "r", "o", seed=-3), "--seed must be at least 0"),
-        (lambda: api.evaluate("p", "r", "o", target_sum=0.0), "--target-sum must be at least 1"),
+        (lambda: api.prepare("a.h5ad", "s", workers=0), "workers must be at least 1, found 0"),
+        (lambda: api.prepare("a.h5ad", "s", target_sum=float("inf")), "target_sum must be at least 1"),
+        (lambda: api.prepare("a.h5ad", "s", target_sum=1e-300), "target_sum must be at least 1"),
+        (lambda: api.prepare("a.h5ad", "s", datasets=[""]), "datasets must be text that is not empty, found ''"),
+        (lambda: api.prepare("a.h5ad", "s", keys=api.ObsKeys(batch="")), "keys.batch must be the name of a column"),
+        (lambda: api.prepare("a.h5ad", "s", knockdown=(0.3, -1.0)), "knockdown must be above 0, found -1.0"),
+        (lambda: api.train("s", "r", lr=-1), "lr must be at least 0, found -1"),
+        (lambda: api.train("s", "r", seed=-1), "seed must be at least 0"),
+        (lambda: api.train("s", "r", max_steps="5"), "max_steps must be a whole number, found '5'"),
+        (lambda: api.Predictor.from_checkpoint("r", num_steps=0), "num_steps must be at least 1, found 0"),
+        (lambda: api.evaluate("p", "r", "o", seed=-3), "seed must be at least 0"),
+        (lambda: api.evaluate("p", "r", "o", target_sum=0.0), "target_sum must be at least 1"),
         (lambda: api.evaluate("p", "r", "o", plots=True), "unknown setting 'plots'; did you mean 'plot'"),
-        (lambda: api.rank("s", "o.csv", by="size"), "--by must be one of effect, reversal, synergy, dose"),
+        (lambda: api.rank("s", "o.csv", by="size"), "by must be one of effect, reversal, synergy, dose"),
     ],
 )
-def test_values_are_refused_with_the_line_of_the_command(call, found, tmp_path, monkeypatch):
+def test_values_are_refused_by_the_name_of_the_argument(call, found, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(api.InputError) as refused:
         call()

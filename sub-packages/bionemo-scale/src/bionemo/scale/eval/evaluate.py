@@ -90,6 +90,8 @@ class Evaluation:
     """Text for a terminal."""
     result: Summary
     """Everything but the rows."""
+    out: Path
+    """The result folder."""
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -289,7 +291,7 @@ def evaluate(
 
             plot_changes(shifts, model=prepared.task.models[0].name, path=folder.staging / "delta.png")
         folder.finish(summary.to_dict())
-    return Evaluation(scores=folder.scores(), table=tables(summary), result=summary)
+    return Evaluation(scores=folder.scores(), table=tables(summary), result=summary, out=out)
 
 
 def _inputs(real: PopulationFile, predictions: Mapping[str, PopulationFile], training: TrainingData | None) -> Inputs:

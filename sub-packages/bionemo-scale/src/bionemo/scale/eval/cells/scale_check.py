@@ -25,7 +25,7 @@ def check_scale(file: PopulationFile, *, is_measured: bool = True) -> None:
     if file.target_sum is None:
         raise InputError(
             f"{file.path}: scale unknown: no card in uns['bionemo_scale'] says which library size its counts were "
-            "scaled to before log1p; expected --target-sum, such as --target-sum 10000 (in Python target_sum=10000)"
+            "scaled to before log1p; expected --target-sum, such as 10000"
         )
     if is_measured and file.evidence is not None:
         stated = StatedScale(

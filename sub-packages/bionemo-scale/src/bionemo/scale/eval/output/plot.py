@@ -18,8 +18,8 @@ MAX_PANELS = 6
 _LABELLED = 6
 _LETTERS = 38
 """Of a line of text above a panel; longer ones would be cut off."""
-# Okabe-Ito blue and vermillion, which differ for every kind of colour vision.
-_GENE, _TOP = "#0072B2", "#D55E00"
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.55"
+"""Okabe and Ito's blue and vermillion, which differ for every kind of colour vision, and what stands behind."""
 
 
 def strongest(shifts: list[Shift], num: int = MAX_PANELS) -> list[Shift]:
@@ -42,7 +42,7 @@ def plot_changes(shifts: list[Shift], *, model: str, path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False).reshape(-1)
     for axis, shift in zip(axes, shown, strict=False):
-        _draw(axis, shift)
+        draw_change(axis, shift)
     for axis in axes[len(shown) :]:
         axis.set_visible(False)
     title = f"{model}: mean change from control, log1p expression"
@@ -50,7 +50,8 @@ def plot_changes(shifts: list[Shift], *, model: str, path: Path) -> None:
     figure.savefig(path, format="png", dpi=130)
 
 
-def _draw(axis: Axes, shift: Shift) -> None:
+def draw_change(axis: Axes, shift: Shift) -> None:
+    """Draw one pair: a point for each gene, and the names of those that changed most."""
     correlation = float(pearson_delta(shift.pred[None], shift.real[None])[0])
     top = np.argsort(-np.abs(shift.real))[:_LABELLED]
     both = np.concatenate([shift.real, shift.pred])
@@ -58,8 +59,8 @@ def _draw(axis: Axes, shift: Shift) -> None:
     margin = 0.08 * (high - low or 1.0)
     limits = (low - margin, high + margin)
     axis.plot(limits, limits, color="0.6", linewidth=1, linestyle="--", zorder=1)
-    axis.scatter(shift.real, shift.pred, s=9, color=_GENE, alpha=0.5, linewidths=0, zorder=2)
-    axis.scatter(shift.real[top], shift.pred[top], s=26, color=_TOP, marker="^", linewidths=0, zorder=3)
+    axis.scatter(shift.real, shift.pred, s=9, color=BLUE, alpha=0.5, linewidths=0, zorder=2)
+    axis.scatter(shift.real[top], shift.pred[top], s=26, color=ORANGE, marker="^", linewidths=0, zorder=3)
     _label(axis, shift, top, span=limits[1] - limits[0])
     axis.set(xlim=limits, ylim=limits, xlabel="observed", ylabel="predicted", aspect="equal")
     label = "\n".join(textwrap.wrap(f"{shift.context}, {shift.perturbation}", _LETTERS))

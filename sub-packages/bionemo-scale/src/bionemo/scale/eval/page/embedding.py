@@ -3,7 +3,7 @@
 """Cells of control, observed and predicted populations on two axes, so that eyes can compare them."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class CellFiles:
     pred: dict[str, Path]
     """By the name of the model."""
     real: Path
-    labels: dict[str, FileLabels | None]
+    labels: Mapping[str, FileLabels | None]
     """How the predicted files are read, where they do not say it themselves."""
     real_labels: FileLabels | None
 

@@ -10,9 +10,9 @@ import polars as pl
 
 from bionemo.scale.estimate.mixed_model import Z_OF_INTERVAL
 from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, METRICS, Metric
-from bionemo.scale.eval.metrics.formulas import FDR
 from bionemo.scale.eval.output.summary import Summary
 from bionemo.scale.eval.page.embedding import Clouds
+from bionemo.scale.eval.page.gene_changes import GeneChanges, changes_of, strongest_pairs
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 
 
@@ -83,35 +83,25 @@ def _genes(genes: pl.DataFrame) -> dict[str, Any]:
     """Return all genes of the pairs with the strongest observed effect, strongest first, for each model."""
     names = genes["gene"].unique(maintain_order=True).to_list()
     index = {name: row for row, name in enumerate(names)}
-    keys, models = ["context", "perturbation"], genes["model"].n_unique()
-    strongest = (
-        genes.group_by(keys, maintain_order=True)
-        .agg(effect=(pl.col("real") ** 2).sum())
-        .sort("effect", descending=True, maintain_order=True)
-        .head(max(1, min(MAX_PAIRS, MAX_VALUES // max(1, len(names) * models))))
-    )
-    by_pair = genes.partition_by([*keys, "model"], as_dict=True, maintain_order=True)
-    entries = [
-        {"model": model, "context": context, "perturbation": perturbation, **_changes(frame, index)}
-        for model in genes["model"].unique(maintain_order=True).to_list()
-        for context, perturbation in strongest.select(keys).iter_rows()
-        if (frame := by_pair.get((context, perturbation, model))) is not None
-    ]
-    return {"names": names, "entries": entries, "pairs": genes.select(keys).n_unique()}
+    models = genes["model"].unique(maintain_order=True).to_list()
+    pairs = strongest_pairs(genes)
+    shown = pairs[: max(1, min(MAX_PAIRS, MAX_VALUES // max(1, len(names) * len(models))))]
+    keys = ["context", "perturbation", "model"]
+    by_pair = genes.partition_by(keys, as_dict=True, maintain_order=True)
+    frames = [by_pair.get((*pair, model)) for model in models for pair in shown]
+    entries = [_changes(changes_of(frame), index) for frame in frames if frame is not None]
+    return {"names": names, "entries": entries, "pairs": len(pairs)}
 
 
-def _changes(frame: pl.DataFrame, index: dict[str, int]) -> dict[str, Any]:
+def _changes(found: GeneChanges, index: dict[str, int]) -> dict[str, Any]:
     """Return the arrays of one pair; ``gene`` only where its genes are not all of them in order."""
-    rows = [index[name] for name in frame["gene"].to_list()]
-    found: dict[str, Any] = {"real": encode(frame["real"].to_numpy()), "pred": encode(frame["pred"].to_numpy())}
+    rows = [index[name] for name in found.genes]
+    entry: dict[str, Any] = {name: getattr(found, name) for name in ("model", "context", "perturbation")}
     if rows != list(range(len(index))):
-        found["gene"] = rows
-    found["significant"] = np.flatnonzero(frame["fdr_real"].to_numpy() < FDR).tolist()
-    for column, name in (("sd_pred", "sd"), ("error_real", "error")):
-        # Scores of earlier releases do not have them, and models that do not say it have NaN.
-        if column in frame.columns and np.isfinite(frame[column].to_numpy()).all():
-            found[name] = encode(frame[column].to_numpy())
-    return found
+        entry["gene"] = rows
+    entry["significant"] = np.flatnonzero(found.significant).tolist()
+    arrays = {name: getattr(found, name) for name in ("real", "pred", "sd", "error")}
+    return {**entry, **{name: encode(values) for name, values in arrays.items() if values is not None}}
 
 
 def _effects(genes: pl.DataFrame) -> list[dict[str, Any]]:

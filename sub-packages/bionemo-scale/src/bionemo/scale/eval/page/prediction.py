@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bionemo.scale.eval.cells.predicted_sd import CONDITIONS, LABELS
+from bionemo.scale.eval.cells.predicted_sd import CONDITIONS, LABELS, SD
+from bionemo.scale.eval.page.gene_changes import GeneChanges
 from bionemo.scale.eval.page.page import render_template
 from bionemo.scale.eval.page.payload import MAX_PAIRS, MAX_VALUES, encode
 from bionemo.scale.eval.page.provenance import file_notes
@@ -18,8 +19,8 @@ from bionemo.scale.files.provenance import versions_of
 from bionemo.scale.types import InputError
 
 
-_ARRAYS = {"change": "pred", "change_low": "low", "change_high": "high"}
-"""Arrays of varm, by their names in the page."""
+_ARRAYS = {"change": "pred", "change_low": "low", "change_high": "high", SD: "sd"}
+"""Arrays of varm, by their names in :class:`GeneChanges`."""
 _MOST_CONDITIONS = 2000
 
 
@@ -38,6 +39,17 @@ class Prediction:
     def strongest_first(self) -> np.ndarray:
         """[conditions] int64."""
         return np.argsort(-np.linalg.norm(self.arrays["change"], axis=0), kind="stable")
+
+    def changes(self, row: int) -> GeneChanges:
+        """Return the genes of one condition."""
+        labels = self.table.iloc[row]
+        return GeneChanges(
+            model="",
+            context=str(labels["cell_type"]),
+            perturbation=str(labels["perturbation"]),
+            genes=self.genes,
+            **{_ARRAYS[name]: values[:, row] for name, values in self.arrays.items()},
+        )
 
 
 def read_prediction(path: Path) -> Prediction:
@@ -122,14 +134,12 @@ def _text(value: object) -> str:
 
 def _figures(found: Prediction, order: np.ndarray) -> dict[str, Any]:
     shown = order[: max(1, min(MAX_PAIRS, MAX_VALUES // max(1, len(found.genes))))]
-    entries = [
-        {
-            "model": "",
-            "context": str(found.table["cell_type"].iloc[row]),
-            "perturbation": str(found.table["perturbation"].iloc[row]),
-            **{_ARRAYS[name]: encode(values[:, row]) for name, values in found.arrays.items()},
-        }
-        for row in shown.tolist()
-    ]
+    entries = [_entry(found.changes(row)) for row in shown.tolist()]
     genes = {"names": list(found.genes), "entries": entries, "pairs": len(found.table)}
     return {"models": [""], "genes": genes, "clouds": [], "curves": {}}
+
+
+def _entry(changes: GeneChanges) -> dict[str, Any]:
+    labels = {name: getattr(changes, name) for name in ("model", "context", "perturbation")}
+    arrays = {name: getattr(changes, name) for name in ("pred", "low", "high")}
+    return {**labels, **{name: encode(values) for name, values in arrays.items() if values is not None}}

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bionemo.scale.infer.controls.notebook_cells import keep_obs, keep_var, matrix_of, plain_cells
+from bionemo.scale.infer.controls.notebook_cells import keep_obs, keep_var, matrix_of
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
 
 
@@ -31,28 +31,9 @@ def cells() -> ad.AnnData:
     return ad.AnnData(np.eye(3, 2, dtype=np.float32), obs=obs, var=var, layers={"counts": np.ones((3, 2))})
 
 
-def test_pandas_strings_can_be_written_and_read(cells, tmp_path):
-    small = plain_cells(cells, ["cell_type", "batch", "size", None], matrix="X", gene_key="symbol")
-    small.write_h5ad(tmp_path / "cells.h5ad")
-    found = ad.read_h5ad(tmp_path / "cells.h5ad")
-    assert found.obs["cell_type"].astype(str).tolist() == ["T", "T", "T"]
-    assert found.obs["batch"].astype(str).tolist() == ["1", "1", "2"] and found.obs["size"].tolist() == [1.5, 2.5, 3.5]
-    assert list(found.obs_names) == ["c0", "c1", "c2"] and list(found.obs.columns) == ["cell_type", "batch", "size"]
-    np.testing.assert_array_equal(found.X, cells.X)
-
-
-def test_a_missing_label_stays_missing(cells):
-    cells.obs["cell_type"] = pd.array(["T", pd.NA, "T"], dtype="string")
-    small = plain_cells(cells, ["cell_type"], matrix="X", gene_key=None)
-    assert small.obs["cell_type"].isna().tolist() == [False, True, False]
-
-
 def test_expression_is_where_the_training_data_had_it_or_in_x(cells):
     assert matrix_of(cells, CARD, None) == "layers/counts"
     assert matrix_of(cells, CARD, "X") == "X"
-    assert plain_cells(cells, [], matrix="layers/counts", gene_key=None).X is None
-    cells.raw = cells
-    assert plain_cells(cells, [], matrix="raw/X", gene_key="symbol").raw.shape == (3, 2)
     del cells.layers["counts"]
     with pytest.raises(InputError, match="adata: expected expression in layers/counts, .* found nothing in layers"):
         matrix_of(cells, CARD, None)

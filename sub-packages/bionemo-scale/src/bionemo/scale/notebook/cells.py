@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Cells of a notebook where a function takes the path of a file.
+
+They are written to a folder that goes away with the call, so that they meet every check that a file meets.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union, cast
+
+from bionemo.scale.types import InputError
+
+
+if TYPE_CHECKING:
+    import anndata
+
+PathLike = str | os.PathLike[str]
+CellsLike = Union[PathLike, "anndata.AnnData"]
+"""Cells: the path of a file, or an AnnData object."""
+
+
+class GivenFiles:
+    """The files of one call."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._names: dict[str, str] = {}
+
+    def path(self, cells: CellsLike, name: str, **kept: Any) -> Path:
+        """Return the file of some cells.
+
+        Args:
+            cells: A path, which is returned as it is, or an object.
+            name: Of the argument, which messages call the cells by.
+            **kept: What is written of an object, as :func:`bionemo.scale.files.anndata.plain_anndata.plain_anndata`
+                takes it: matrix, columns, gene_key.
+        """
+        if not is_anndata(cells):
+            return Path(cast(PathLike, cells))
+        from bionemo.scale.files.anndata.plain_anndata import plain_anndata
+
+        path = self._folder / f"{name}.h5ad"
+        plain_anndata(cast("anndata.AnnData", cells), **kept).write_h5ad(path)
+        self._names[str(path)] = name
+        return path
+
+    def named(self, text: str) -> str:
+        """Return a text with the names of arguments where it has those of files."""
+        for path, name in self._names.items():
+            text = text.replace(path, name)
+        return text
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every path was given."""
+        return not self._names
+
+
+@contextmanager
+def given_files() -> Iterator[GivenFiles]:
+    """Give the files of one call; they are removed at its end.
+
+    Raises:
+        InputError: What was refused, with the names of arguments in the place of these files.
+    """
+    with tempfile.TemporaryDirectory(prefix="bionemo-scale-") as folder:
+        files = GivenFiles(Path(folder))
+        try:
+            yield files
+        except InputError as error:
+            raise InputError(files.named(str(error))) from error
+
+
+def is_anndata(value: object) -> bool:
+    """Return whether a value is an AnnData object; nothing is imported to find out."""
+    module = sys.modules.get("anndata")
+    return module is not None and isinstance(value, module.AnnData)
+
+
+def each_cells(value: CellsLike | Sequence[CellsLike]) -> list[CellsLike]:
+    """Return a list of cells that may be given once or several times."""
+    is_one = isinstance(value, str | os.PathLike) or is_anndata(value)
+    return [cast(CellsLike, value)] if is_one else list(cast(Sequence[CellsLike], value))
+
+
+def forget_unfinished(store: Path) -> None:
+    """Remove what an interrupted conversion of cells has left: no later call has the same files."""
+    shutil.rmtree(store.with_name(f".{store.name}.partial"), ignore_errors=True)
