@@ -101,6 +101,9 @@ def test_run_folder_holds_what_is_promised(trained: Path, store: Path):
     checkpoints = list((trained / "checkpoints").iterdir())
     assert all((path / "context" / "io.json").is_file() for path in checkpoints)
     assert any(path.name.endswith("-last") for path in checkpoints)
+    # One validation loss: that of the table is in the name of the checkpoint.
+    best = min(float(row["val_loss"]) for row in rows if row["val_loss"])
+    assert any(f"val_loss={best:.4f}".rstrip("0") in path.name for path in checkpoints)
 
 
 def test_training_continues_where_it_stopped(trained: Path, store: Path, commands: Any, tmp_path: Path):

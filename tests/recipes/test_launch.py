@@ -146,6 +146,55 @@ def test_refusals_before_anything_is_submitted(changes, words, found, launch, si
     assert not (tmp_path / "jobs").exists() and not (tmp_path / "data" / "run").exists()
 
 
+def test_a_dry_run_needs_no_edited_file(launch, tmp_path):
+    code, text, error = launch(
+        "slurm", "--dryrun", "--out", tmp_path / "run", site=REPOSITORY / "recipes" / "site.yaml"
+    )
+    assert code == 0 and "a launch needs account, partition, job_dir; words in capitals stand for them" in error
+    for expected in (
+        "--account=ACCOUNT",
+        "/JOB_DIR/",
+        "# Job 1 of 4: prepare\n",
+        "when prepare has succeeded (afterok)",
+    ):
+        assert expected in text, expected
+
+
+def test_steps_without_gpus_go_elsewhere(launch, site, tmp_path):
+    steps = {
+        "cpu": {"partition": "cheap", "memory": "64G"},
+        "evaluate": {"memory": "128G", "qos": "low", "setup": ["ls"]},
+    }
+    code, text, error = launch(
+        "slurm", "--dryrun", "--out", tmp_path / "data" / "run", site=site(steps=steps, constraint="h100")
+    )
+    assert code == 0, error
+    scripts = dict(zip(("prepare", "train", "infer", "evaluate"), text.split("#!/bin/bash")[1:], strict=True))
+    for name, expected in (
+        ("prepare", ("--partition=cheap", "--mem=64G")),
+        ("train", ("--partition=gpu", "--mem=0", "--constraint=h100")),
+        ("infer", ("--partition=gpu", "--gpus-per-node=2")),
+        ("evaluate", ("--partition=cheap", "--mem=128G", "--qos=low", "\nls\n")),
+    ):
+        assert [line for line in expected if line not in scripts[name]] == [], name
+    assert "--gpus-per-node" not in scripts["evaluate"] and "--qos" not in scripts["prepare"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"steps": {"infr": {}}}, "steps: unknown step 'infr'; did you mean 'infer'"),
+        ({"steps": {"train": {"account": "x"}}}, "steps: train: unknown key 'account'"),
+        ({"steps": {"train": "gpu"}}, "steps: train: expected keys and values, found 'gpu'"),
+        ({"steps": {"train": {"partition": "a b"}}}, "partition: expected letters"),
+        ({"constraint": "a b"}, "constraint: expected features joined by"),
+    ],
+)
+def test_steps_that_cannot_be_are_refused(changes, found, launch, site, tmp_path):
+    code, out, error = launch("slurm", "--out", tmp_path / "data" / "run", site=site(**changes))
+    assert code == 2 and found in error and not out
+
+
 def test_a_site_that_is_not_there(launch, tmp_path):
     code, _, error = launch("docker", "--out", tmp_path, "--site", tmp_path / "no.yaml", site=tmp_path / "site.yaml")
     assert code == 2 and "no.yaml: expected the site's settings, found no such file" in error

@@ -32,6 +32,7 @@ from bionemo.scale.infer.trained_run import Run
 from bionemo.scale.notebook.bars import notebook_stream
 from bionemo.scale.notebook.cells import CellsLike, PathLike, each_cells, forget_unfinished, given_files, is_anndata
 from bionemo.scale.notebook.process import run_command
+from bionemo.scale.notebook.quiet import quiet_libraries
 from bionemo.scale.notebook.refusals import names_arguments
 from bionemo.scale.notebook.scored import labels_by_name, named_predictions, read_cells, read_predictions
 from bionemo.scale.options.arguments import arguments
@@ -205,7 +206,8 @@ def infer(checkpoint: PathLike, out: PathLike, **options: Any) -> Path:
 
     with given_files() as files:
         if is_anndata(options.get("adata")):
-            from bionemo.scale.model.checkpoint import find_checkpoint, read_config
+            with quiet_libraries():
+                from bionemo.scale.model.checkpoint import find_checkpoint, read_config
 
             card = read_config(find_checkpoint(Path(checkpoint)))[1]
             options["matrix"] = options.get("matrix") or card.matrix
@@ -341,20 +343,21 @@ class Predictor:
             num_steps=num_steps,
             samples=samples,
         )
-        _join_process_group()
-        from bionemo.scale.infer.trained_model import load_model
+        with quiet_libraries():
+            _join_process_group()
+            from bionemo.scale.infer.trained_model import load_model
 
-        return cls(
-            load_model(
-                checked["checkpoint"],
-                precision=checked["precision"],
-                generation=checked["generation"],
-                network_weight=checked["network_weight"],
-                additive_share=checked["additive_share"],
-                num_generation_steps=checked["num_steps"],
-                num_generation_samples=checked["samples"],
+            return cls(
+                load_model(
+                    checked["checkpoint"],
+                    precision=checked["precision"],
+                    generation=checked["generation"],
+                    network_weight=checked["network_weight"],
+                    additive_share=checked["additive_share"],
+                    num_generation_steps=checked["num_steps"],
+                    num_generation_samples=checked["samples"],
+                )
             )
-        )
 
     @classmethod
     def from_checkpoint(cls, path: PathLike, **options: Any) -> "Predictor":
@@ -433,7 +436,8 @@ class Predictor:
         predicted = predict_all(loaded, plan)
         certainty, varm = Certainty.of_cells(loaded, plan, predicted)
         for note in certainty.all_lines():
-            warnings.warn(note, stacklevel=2)
+            # Above this function and what renames options in its refusals.
+            warnings.warn(note, stacklevel=3)
         origin = {"checkpoint": self._loaded.path, "seed": seed, **certainty.notes()}
         return anndata.AnnData(
             X=predicted,

@@ -104,10 +104,13 @@ def slurm(scheduled: ScheduledStep, site: Site) -> run.SlurmExecutor:
     """
     check_slurm(site)
     _check_step(scheduled, site)
-    on_gpus, jobs = scheduled.uses_gpus and site.gpus_per_node, _jobs(site)
+    on_gpus, jobs = bool(scheduled.uses_gpus and site.gpus_per_node), _jobs(site)
+    site = site.of_step(scheduled.step.name, on_gpus=on_gpus)
     return run.SlurmExecutor(
         account=site.account,
         partition=site.partition,
+        qos=site.qos,
+        constraint=site.constraint,
         job_name_prefix="scale-",
         time=site.time,
         nodes=scheduled.nodes,

@@ -5,6 +5,7 @@
 import dataclasses
 import re
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,10 @@ class Site:
     """Slurm account; needed for Slurm."""
     partition: str | None = None
     """Slurm partition; needed for Slurm."""
+    qos: str | None = None
+    """Quality of service of Slurm."""
+    constraint: str | None = None
+    """Features that a node must have, such as h100."""
     gpus_per_node: int = 0
     """GPUs of a node; 0 trains on CPUs."""
     time: str = "04:00:00"
@@ -50,11 +55,33 @@ class Site:
     """Environment of the command."""
     shm_size: str = "16g"
     """Shared memory of a Docker container."""
+    steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What differs for one step, by its name, and under ``cpu`` for all without GPUs: keys of ``PER_STEP``."""
+
+    def of_step(self, name: str, *, on_gpus: bool) -> "Site":
+        """Return the site as one step meets it.
+
+        Args:
+            name: Of the step.
+            on_gpus: Whether it takes GPUs.
+        """
+        own = {**({} if on_gpus else self.steps.get(CPU, {})), **self.steps.get(name, {})}
+        return dataclasses.replace(self, **own)
+
+
+CPU = "cpu"
+"""In ``steps``: all that take no GPU."""
+STEPS = ("prepare", "scan", "convert", "merge", "train", "infer", "evaluate")
+"""Names of the steps."""
+PER_STEP = ("partition", "qos", "constraint", "time", "memory", "cpus_per_task", "setup")
+"""Keys that a step may have of its own."""
+_NEEDED = ("account", "partition", "job_dir")
 
 
 # What reaches a line of a batch script outside of quotes: an "#SBATCH" option, or a list that commas join.
-_PLAIN = ("job_dir", "account", "partition", "memory", "image", "shm_size", "mounts")
+_PLAIN = ("job_dir", "account", "partition", "qos", "memory", "image", "shm_size", "mounts")
 _PLAIN_TEXT = re.compile(r"[\w./:@%+=~-]+")
+_CONSTRAINT = re.compile(r"[\w./:@%+=~&|*()\[\],-]+")
 _LISTS = ("mounts", "srun_args", "setup")
 _NUMBERS = ("gpus_per_node", "signal_seconds", "requeues", "cpus_per_task")
 
@@ -69,24 +96,42 @@ def read_site(path: Path) -> Site:
         raise InputError(f"{path}: expected the site's settings, found no such file")
     values = read_yaml(path)
     known = [each.name for each in dataclasses.fields(Site) if each.name != "path"]
-    for name, value in values.items():
-        if name not in known:
-            raise InputError(f"{path}: unknown key {name!r}; {suggest(str(name), known)}")
-        _check_type(path, name, value)
-    _check_text(path, values)
-    given = {name: value for name, value in values.items() if value is not None}
-    lists: dict[str, Any] = {name: tuple(map(str, given.pop(name))) for name in _LISTS if name in given}
+    given: dict[str, Any] = _read_keys(path, values, known)
     if "job_dir" in given:
         given["job_dir"] = Path(given["job_dir"])
     if "env" in given:
         given["env"] = {name: str(value) for name, value in given["env"].items()}
-    site = Site(path=path, **lists, **given)
+    if "steps" in given:
+        given["steps"] = _read_steps(path, given["steps"])
+    site = Site(path=path, **given)
     _check_mounts(site)
     return site
 
 
+def _read_keys(path: Path, values: Mapping[str, Any], known: Sequence[str], *, where: str = "") -> dict[str, Any]:
+    """Return the keys that have a value, lists as tuples of text."""
+    for name, value in values.items():
+        if name not in known:
+            raise InputError(f"{path}: {where}unknown key {name!r}; {suggest(str(name), known)}")
+        _check_type(path, name, value)
+    _check_text(path, values)
+    given = {name: value for name, value in values.items() if value is not None}
+    return {name: tuple(map(str, value)) if name in _LISTS else value for name, value in given.items()}
+
+
+def _read_steps(path: Path, steps: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, values in steps.items():
+        if name not in (CPU, *STEPS):
+            raise InputError(f"{path}: steps: unknown step {name!r}; {suggest(str(name), (CPU, *STEPS))}")
+        if values is not None and not isinstance(values, dict):
+            raise InputError(f"{path}: steps: {name}: expected keys and values, found {values!r}")
+        found[str(name)] = _read_keys(path, values or {}, PER_STEP, where=f"steps: {name}: ")
+    return found
+
+
 def _check_type(path: Path, name: str, value: Any) -> None:
-    kinds = dict.fromkeys(_LISTS, list) | dict.fromkeys(_NUMBERS, int) | {"env": dict}
+    kinds = dict.fromkeys(_LISTS, list) | dict.fromkeys(_NUMBERS, int) | {"env": dict, "steps": dict}
     kind = kinds.get(name, str)
     if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
         hint = "; quote it" if kind is str else ""
@@ -97,8 +142,11 @@ def _check_type(path: Path, name: str, value: Any) -> None:
         raise InputError(f"{path}: time: expected [days-]hours:minutes:seconds, found {value!r}")
 
 
-def _check_text(path: Path, values: dict[str, Any]) -> None:
+def _check_text(path: Path, values: Mapping[str, Any]) -> None:
     """Refuse text that a batch script would read as more than text."""
+    features = values.get("constraint")
+    if features is not None and not _CONSTRAINT.fullmatch(features):
+        raise InputError(f"{path}: constraint: expected features joined by &, | or commas, found {features!r}")
     for name in _PLAIN:
         value = values.get(name)
         for text in value if isinstance(value, list) else [] if value is None else [value]:
@@ -135,13 +183,30 @@ def check_slurm(site: Site) -> None:
     Raises:
         InputError: Naming the missing account, partition, job folder or image.
     """
-    for name in ("account", "partition", "job_dir"):
+    for name in _NEEDED:
         if not getattr(site, name):
             raise InputError(f"{site.path}: {name}: needed for Slurm, found none")
     if site.image and site.image.startswith(("/", ".")) and not Path(site.image).is_file():
         raise InputError(
             f"{site.path}: image: {site.image}: expected a squashfs file, found none; see docs/container.md"
         )
+
+
+def with_placeholders(site: Site, where: str) -> tuple[Site, tuple[str, ...]]:
+    """Return a site for a dry run, with a word in capitals for each key that the file leaves open.
+
+    Args:
+        site: As the file has it.
+        where: "slurm" or "docker".
+
+    Returns:
+        The site, and the keys that a real launch needs.
+    """
+    missing = tuple(name for name in (_NEEDED if where == "slurm" else ("image",)) if not getattr(site, name))
+    words: dict[str, Any] = {name: name.upper() for name in missing}
+    if "job_dir" in words:
+        words["job_dir"] = Path("/JOB_DIR")
+    return dataclasses.replace(site, **words), missing
 
 
 def check_docker(site: Site) -> None:

@@ -22,6 +22,7 @@ from bionemo.scale.options.config_file import read_settings, write_settings
 from bionemo.scale.options.fields import option, path_options
 from bionemo.scale.options.parser import OptionParser, given_fields
 from bionemo.scale.options.settings import Settings
+from bionemo.scale.progress import SILENCE, Progress
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.inner.command import EXIT_REFUSED, next_step, run_command
 from bionemo.scale.run.inner.weigh import weigh_network
@@ -226,8 +227,10 @@ def _start(settings: TrainSettings, ranks: Ranks, screen: TextIO) -> None:
         if ranks.is_first:
             screen.write(f"the run has its {done} steps already; a larger --max-steps trains on\n")
         return
-    # NeMo's import takes several times as long as all that can be refused before it.
-    from bionemo.scale.train.training import train
+    with Progress(screen, silence=SILENCE, shown=ranks.is_first) as progress:
+        progress.stage("starting NeMo and Megatron")
+        # NeMo's import takes several times as long as all that can be refused before it.
+        from bionemo.scale.train.training import train
 
     train(run, screen)
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Lightning module and its optimizer."""
 
+from typing import Any
+
 from megatron.core.optimizer import OptimizerConfig
 from nemo.lightning.pytorch.optim import CosineAnnealingScheduler, MegatronOptimizerModule
 
@@ -10,9 +12,21 @@ from bionemo.scale.train.config import ScaleConfig
 from bionemo.scale.train.step import data_step, forward_step
 
 
-def scale_lightning_module(config: ScaleConfig, optimizer: MegatronOptimizerModule) -> BionemoLightningModule:
+class ScaleLightningModule(BionemoLightningModule):
+    """BioNeMo's module, with every validation step of the same weight in what is logged."""
+
+    def log(self, *args: Any, **kwargs: Any) -> None:
+        """Log a value.
+
+        Lightning would weigh a step by the length of some array of its batch, here the number of expressed genes: the
+        loss in a checkpoint's name would not be that of metrics.csv.
+        """
+        super().log(*args, **{"batch_size": 1, **kwargs})
+
+
+def scale_lightning_module(config: ScaleConfig, optimizer: MegatronOptimizerModule) -> ScaleLightningModule:
     """Return the module that trains a SCALE model end to end."""
-    return BionemoLightningModule(config=config, forward_step=forward_step, data_step=data_step, optimizer=optimizer)
+    return ScaleLightningModule(config=config, forward_step=forward_step, data_step=data_step, optimizer=optimizer)
 
 
 def adamw_with_cosine(

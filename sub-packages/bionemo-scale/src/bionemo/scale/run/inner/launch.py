@@ -113,15 +113,35 @@ def _launch(given: argparse.Namespace, site_path: Path | None) -> None:
     # First what can be wrong, then NeMo-Run, whose import takes seconds.
     steps = schedule(pipeline_of(settings, given))
     site = None if settings.on == "local" else read_site(settings.site or site_path or Path("site.yaml"))
+    if settings.dryrun:
+        _show(steps, settings.on, site)
+        return
     from bionemo.scale.recipes import executors
 
-    if settings.dryrun:
-        for scheduled in steps:
-            print(_describe(scheduled, settings.on, site), flush=True)
-    elif settings.on == "slurm" and site is not None:
+    if settings.on == "slurm" and site is not None:
         executors.submit_slurm(steps, site)
     else:
         executors.run_here(steps, site)
+
+
+def _show(steps: "Sequence[ScheduledStep]", where: Where, site: "Site | None") -> None:
+    """Print what would be run or submitted; keys that the site's file leaves open are words in capitals."""
+    if site is not None:
+        from bionemo.scale.recipes.site import with_placeholders
+
+        site, missing = with_placeholders(site, where)
+        if missing:
+            line = f"note: {site.path}: a launch needs {', '.join(missing)}; words in capitals stand for them"
+            print(line, file=sys.stderr, flush=True)
+    before = ""
+    for number, scheduled in enumerate(steps, start=1):
+        text = _describe(scheduled, where, site)
+        if where == "slurm":
+            start = f"; starts when {before} has succeeded (afterok)" if before else ""
+            shebang, rest = text.split("\n", 1)
+            text = f"{shebang}\n# Job {number} of {len(steps)}: {scheduled.step.name}{start}\n{rest}"
+        print(text, flush=True)
+        before = scheduled.step.name
 
 
 def pipeline_of(settings: LaunchSettings, given: argparse.Namespace) -> "Pipeline":

@@ -26,6 +26,8 @@ from bionemo.scale.train.finetune.transfer import count_weights
 from bionemo.scale.train.objective import TERMS
 
 
+FAR_ABOVE = 3.0
+"""A validation loss above this multiple of the training loss is pointed out."""
 EXPLODED = 1000.0
 """A loss above this multiple of the median of the last logged losses counts as exploded."""
 
@@ -145,7 +147,9 @@ class RunMonitor(pl.Callback):
         self._log_every, self._cells_per_step, self._stream = log_every, cells_per_step, stream
         self._train_terms: list[Tensor] = []
         self._val_terms: list[Tensor] = []
-        self._progress = Progress(stream, seconds=math.inf)
+        self._progress = Progress(stream)
+        self._train_loss = math.nan
+        self._is_far = False
         self._is_reporter = False
         self._lap = 0.0
         self._guard = LossGuard()
@@ -189,8 +193,13 @@ class RunMonitor(pl.Callback):
         self._lap = time.perf_counter()
         if not self._is_reporter or not terms:
             return
-        means = zip(TERMS, torch.stack(terms).mean(0).tolist(), strict=True)
-        self._store(trainer, trainer.global_step, {f"val_{name}": value for name, value in means})
+        means = dict(zip(TERMS, torch.stack(terms).mean(0).tolist(), strict=True))
+        self._store(trainer, trainer.global_step, {f"val_{name}": value for name, value in means.items()})
+        self._progress.say(f"validation loss {means['loss']:.4f} at step {trainer.global_step}", last=True)
+        warning = far_above(means["loss"], self._train_loss)
+        if warning and not self._is_far:
+            self._progress.say(warning, last=True)
+        self._is_far = self._is_far or bool(warning)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Say which sets it was where Megatron found a gradient that is no number, before the loss was looked at.
@@ -218,6 +227,7 @@ class RunMonitor(pl.Callback):
             "cells_per_second": rate,
         }
         self._store(trainer, step, row)
+        self._train_loss = means["loss"]
         self._progress.show(f"loss {means['loss']:.4f}, {rate:,.0f} cells/s")
 
     def _store(self, trainer: pl.Trainer, step: int, row: dict[str, float]) -> None:
@@ -231,6 +241,21 @@ def _is_reporter() -> bool:
         parallel_state.is_pipeline_last_stage()
         and parallel_state.get_tensor_model_parallel_rank() == 0
         and parallel_state.get_data_parallel_rank() == 0
+    )
+
+
+def far_above(validation: float, training: float) -> str | None:
+    """Return a warning where the validation loss is several times the training loss.
+
+    Args:
+        validation: Mean over the validation sets.
+        training: Mean over the last logged steps; not a number before the first of them.
+    """
+    if not 0 < FAR_ABOVE * training < validation:
+        return None
+    return (
+        f"warning: the validation loss is {validation / training:.1f} times the training loss: the network does not "
+        "carry over to the held-out groups; fewer steps, a smaller network or more data may help"
     )
 
 

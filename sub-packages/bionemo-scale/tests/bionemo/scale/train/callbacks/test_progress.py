@@ -6,7 +6,7 @@ import pytest
 
 from bionemo.scale.data.sets.sampler import SetSampler
 from bionemo.scale.data.store.groups import GroupTable
-from bionemo.scale.train.callbacks.progress import LossGuard, describe_sets
+from bionemo.scale.train.callbacks.progress import LossGuard, describe_sets, far_above
 from bionemo.scale.train.callbacks.stopping import TrainingStopped
 from bionemo.scale.types import Split
 
@@ -34,6 +34,11 @@ def test_the_first_steps_may_be_wild():
     guard = LossGuard()
     for step, loss in enumerate([1e6, 1e-3, 1e5, 1.0], start=1):
         check(guard, [loss], last_step=step)
+
+
+def test_a_validation_loss_far_above_the_training_loss_is_pointed_out():
+    assert "is 3.5 times the training loss" in far_above(7.0, 2.0)
+    assert far_above(6.0, 2.0) is None and far_above(9.0, math.nan) is None and far_above(1.0, -1.0) is None
 
 
 def test_filled_up_sets_are_told():
