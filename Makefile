@@ -13,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile
 export OMP_NUM_THREADS ?= 2
 export PYTHONNOUSERSITE := 1
 
-.PHONY: ablation demo docs test test-slurm test-unit checks format clean
+.PHONY: ablation demo docs notebooks test test-slurm test-unit checks format clean
 
 # torch goes first with its exact pin: a looser pin may bring gigabytes of CUDA wheels.
 $(STAMP): $(CONSTRAINTS) $(PACKAGE)/pyproject.toml $(PACKAGE)/VERSION
@@ -50,6 +50,13 @@ docs: $(STAMP)
 	$(VENV)-docs/bin/pip install -q --disable-pip-version-check -r requirements/docs.txt
 	$(BIN)/python docs/commands.py
 	$(VENV)-docs/bin/mkdocs build --strict --site-dir build/docs
+
+# Runs the site's notebooks, for their outputs: the kernel is one of the site's tools, the packages are the training environment's.
+notebooks: $(STAMP)
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/pip install -q --disable-pip-version-check -r requirements/docs.txt
+	PYTHONPATH="$(abspath $(PACKAGE))/src:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	    $(VENV)-docs/bin/python docs/notebooks.py
 
 checks: $(STAMP)
 	$(BIN)/ruff check .

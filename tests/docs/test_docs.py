@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages say what the code does: the tutorial runs, the command reference is complete, links lead somewhere."""
 
+import csv
+import json
 import os
 import re
 import subprocess
@@ -19,8 +21,9 @@ DOCS = REPOSITORY / "docs"
 
 def test_every_page_is_in_the_navigation():
     text = (REPOSITORY / "mkdocs.yml").read_text()
-    pages = set(re.findall(r"[\w-]+\.md", text))
-    assert pages - {"commands.md"} == {path.name for path in DOCS.glob("*.md")} - {"commands.md"}
+    pages = set(re.findall(r"[\w-]+\.(?:md|ipynb)", text))
+    there = {path.name for kind in ("md", "ipynb") for path in DOCS.glob(f"*.{kind}")}
+    assert pages - {"commands.md"} == there - {"commands.md"}
     assert yaml.safe_load(text)["strict"] is True
 
 
@@ -57,6 +60,57 @@ def test_a_new_gene_is_predicted_as_the_page_says(tmp_path: Path):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     assert "kernel_ridge" in done.stdout and "mean_of_trained" in done.stdout
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.ipynb")), ids=lambda path: path.name)
+def test_notebooks_hold_their_outputs(path: Path):
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert {output["output_type"] for output in outputs} <= {"stream", "display_data", "execute_result"}
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 5
+    # What ran on another machine would not be what the reader types.
+    assert "site-packages" not in path.read_text() and "Warning:" not in path.read_text()
+
+
+@pytest.mark.slow
+def test_the_notebook_gives_what_it_shows(tmp_path: Path):
+    """Its code as one script, beside the examples: the same genes, and the pathway's knock-outs among the first."""
+    cells = json.loads((DOCS / "screen-to-answer.ipynb").read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    shown = next(
+        "".join(output["text"]) for cell in cells for output in cell.get("outputs", ())
+        if "response = [" in "".join(cell["source"]) and output["output_type"] == "stream"
+    )  # fmt: skip
+    script = tmp_path / "docs" / "notebook.py"
+    script.parent.mkdir()
+    script.write_text("\n".join(["import matplotlib", 'matplotlib.use("Agg")', *code]))
+    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
+    done = subprocess.run(
+        [sys.executable, script], cwd=script.parent, capture_output=True, text=True, timeout=500,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert shown.strip() in done.stdout
+    with (tmp_path / "runs" / "screen-to-answer" / "reversal.csv").open() as file:
+        first = [row["perturbation"] for row in csv.DictReader(file)][:8]
+    assert {"STAT1", "JAK2", "IFNGR1", "IFNGR2"} <= set(first)
+
+
+@pytest.mark.slow
+def test_pairs_and_doses_are_predicted_as_the_page_says(tmp_path: Path):
+    (block,) = re.findall(r"```bash\n(.*?)```", (DOCS / "pairs.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
+    for line in block.replace("\\\n", " ").replace("--max-steps 200", "--max-steps 4").splitlines():
+        command, *options = line.split()
+        module = f"bionemo.scale.run.{command.removeprefix('bionemo-scale-')}"
+        done = subprocess.run(
+            [sys.executable, "-m", module, *options], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    with (tmp_path / "runs" / "pairs" / "synergy.csv").open() as file:
+        assert {row["perturbation"] for row in csv.DictReader(file)} == {"SMAD4+STAT1"}
 
 
 @pytest.mark.slow

@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.provenance import version_of
+from bionemo.scale.files.quiet import quiet_libraries
 from bionemo.scale.infer.trained_run import Run
 from bionemo.scale.notebook.bars import notebook_stream
 from bionemo.scale.notebook.cells import CellsLike, PathLike, each_cells, forget_unfinished, given_files, is_anndata
 from bionemo.scale.notebook.process import run_command
-from bionemo.scale.notebook.quiet import quiet_libraries
 from bionemo.scale.notebook.refusals import names_arguments
 from bionemo.scale.notebook.scored import labels_by_name, named_predictions, read_cells, read_predictions
 from bionemo.scale.options.arguments import arguments

@@ -83,6 +83,7 @@ ROOMS = {
         "labels": {"label_list"},
         "names": set(),
         "provenance": set(),
+        "quiet": set(),
         "scale_evidence": set(),
         "suggest": set(),
         "text": set(),

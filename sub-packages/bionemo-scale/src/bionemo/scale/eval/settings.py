@@ -13,12 +13,8 @@ from bionemo.scale.options.settings import Settings
 from bionemo.scale.types import FileLabels, InputError, ObsKeys
 
 
-_OWN = (
-    "labels of files that do not name their own; without the default column of cell types or of batches there is one"
-)
-_OTHERS = (
-    "the same of --pred files where they differ from --real, once for all of them or once for each in their order"
-)
+_OWN = "labels, for files that do not name their own; a missing default column means one cell type or one batch"
+_OTHERS = "labels of --pred files that differ from those of --real, once for all or once for each, in order"
 _COLUMNS = {name: f"{name}_key" for name in ("perturbation", "cell_type", "batch")}
 
 
@@ -63,7 +59,7 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
     """One evaluation."""
 
     no_baselines: bool = False
-    """Score the predictions only, no ceiling either."""
+    """Score the predictions alone, without baselines and ceiling."""
     write_baselines: Path | None = option(None, metavar="FOLDER")
     """Write each baseline as NAME.h5ad, as a model's prediction; works without --pred."""
     evaluator: Literal["reference", "current"] = "reference"
@@ -75,7 +71,7 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
     target_sum: float | None = option(None, limits=LIBRARY_SIZE, group=_OWN)
     """Library size that counts were scaled to before log1p, such as 10000."""
     values: Literal["log1p"] | None = option(None, group=_OWN)
-    """What the values of --real are, where they do not show it."""
+    """What the values of --real are, if this cannot be seen from them."""
     pred_perturbation_key: tuple[str, ...] = option((), metavar="COLUMN", group=_OTHERS)
     """obs column with the perturbation."""
     pred_cell_type_key: tuple[str, ...] = option((), metavar="COLUMN", group=_OTHERS)

@@ -25,7 +25,7 @@ class GivenScale(Settings):
     """What the user says of the values of control cells, beyond what they show and the model's data card knows."""
 
     values: ValueKind | None = None
-    """What the values of --adata are, where they do not show it."""
+    """What the values of --adata are, if this cannot be seen from them."""
     target_sum: float | None = option(None, limits=LIBRARY_SIZE, metavar="SUM")
     """Library size that log1p values of --adata were scaled to, where they do not show it; it must be the model's."""
     library_size_key: str | None = option(None, metavar="COLUMN")
@@ -52,9 +52,9 @@ class InferSettings(GivenScale):
     out: Path
     """h5ad to write; for a split a folder may be given."""
     store: Path | None = None
-    """Store whose split is predicted, or whose controls are carried to chosen perturbations."""
+    """Store whose split is predicted, or whose controls are the start of chosen perturbations."""
     adata: Path | None = None
-    """h5ad whose control cells are carried to the perturbations."""
+    """h5ad with the control cells from which the perturbations are predicted."""
     matrix: str | None = None
     """Expression of the h5ad: X, layers/NAME, raw/X or obsm/NAME (default: as the training data was prepared)."""
     gene_key: str | None = None
@@ -63,13 +63,13 @@ class InferSettings(GivenScale):
     split: SplitName = "test"
     """Split of the store that is predicted."""
     perturbations: tuple[str, ...] = option((), form="labels")
-    """Labels to carry controls to."""
+    """Perturbations to predict from the controls."""
     perturbation_features: Path | None = None
     """One vector per perturbation, for those the model was not trained on: .csv, .tsv or .parquet, names first."""
     allow_unknown: bool = False
     """Predict cell types and batches that were not trained, under the unknown label, instead of refusing them."""
     all_perturbations: bool = False
-    """Carry controls to every perturbation the model knows, as a file of controls does where none is named."""
+    """Predict every perturbation that the model knows. With --adata this is the default."""
     cell_types: tuple[str, ...] = option((), form="labels", metavar="X,Y")
     """Only the controls of these cell types (default: all)."""
     cells_per_condition: int | None = option(None, limits=COUNT, metavar="N")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bionemo.scale.files.quiet import quiet_libraries
 from bionemo.scale.files.text import read_yaml
 
 
@@ -42,14 +43,16 @@ class Run:
         Raises:
             InputError: None was written to its end.
         """
-        from bionemo.scale.model.checkpoint import find_checkpoint
+        with quiet_libraries():
+            from bionemo.scale.model.checkpoint import find_checkpoint
 
         return find_checkpoint(self.path)
 
     @property
     def network_weight(self) -> float | None:
         """Weight of the network's means against the classical estimate's; ``None`` where it was not measured."""
-        from bionemo.scale.infer.run_estimate import measured_weight
+        with quiet_libraries():
+            from bionemo.scale.infer.run_estimate import measured_weight
 
         found = measured_weight(self.path)
         return None if found is None else found.network_weight

@@ -51,7 +51,7 @@ class BarStream(io.TextIOBase):
             self._rest.write(f"{line}\n")
             return
         done, total = (int(found[name].replace(",", "")) for name in ("done", "total"))
-        if self._bar is None or (self._bar.desc, self._bar.total) != (found["what"] + ": ", total):
+        if self._bar is None or (self._bar.desc, self._bar.total) != (found["what"], total):
             self._end_bar()
             self._bar = _new_bar(found["what"], total, self._rest)
         self._bar.set_postfix_str(found["detail"] or "", refresh=False)

@@ -23,7 +23,7 @@ class RankSettings(Settings):
     """One question to a screen, and where the answer goes."""
 
     screen: Path = option(form="positional", metavar="SCREEN.h5ad")
-    """Predictions: one row a condition (bionemo-scale-infer --output pseudobulk), or cells with their controls."""
+    """Predictions: one row per condition (bionemo-scale-infer --output pseudobulk), or cells with their controls."""
     out: Path = option(metavar="RANKS.csv")
     """CSV to write, best first."""
     by: Order | None = None

@@ -39,7 +39,7 @@ class TrainSettings(Settings):
     out: Path
     """Run folder."""
     size: str | None = option("small", choices=SIZES, part="model")
-    """Size of the network; none is the network of the checkpoint that a run starts from."""
+    """Size of the network (with --from-checkpoint: the checkpoint's network)."""
     preset: str = option("default", choices=PRESETS, part="model")
     """Settings besides the size: paper is the paper's equations as written, default what this package adds to them.
     Any other option goes before those of a preset."""
@@ -68,7 +68,7 @@ class TrainSettings(Settings):
     keep_last: int = option(0, limits=NOT_NEGATIVE)
     """Keep this many of the newest checkpoints instead of the best; 0 keeps the best."""
     async_checkpoints: AsyncCheckpoints = "auto"
-    """Train on while a checkpoint is written: on, off, auto (on where there is a GPU)."""
+    """Continue training while a checkpoint is written: on, off, auto (on where there is a GPU)."""
     wandb: str = option("", metavar="PROJECT")
     """Weights & Biases project to log to, beside metrics.csv and TensorBoard."""
     weighting: Weighting = option("tempered", part="data")

@@ -22,7 +22,7 @@ def test_counts_become_a_bar_and_other_lines_pass():
     stream.end()
     text = screen.getvalue()
     assert text.startswith("size tiny\n") and text.endswith("no end")
-    assert "step: " in text and "4/4" in text and "loss 2.5000" in text
+    assert text.count("0/4") == 1 and "step: " in text and "4/4" in text and "loss 2.5000" in text
     assert "cells: " in text and "600/1200" in text and "step 1/4" not in text
 
 

@@ -48,7 +48,8 @@ class LabelSettings(Settings):
     keys: ObsKeys = option(ObsKeys(), group=_LABELS)
     """The obs columns that label a cell."""
     controls: tuple[str, ...] = option(("control",), flag="--control", metavar="LABEL", group=_LABELS)
-    """Perturbation label of control cells; repeat it, or give @FILE with one a line: all get the name of the first."""
+    """Perturbation label of control cells; repeat it, or give @FILE with one per line: all get the name of
+    the first."""
     datasets: tuple[str, ...] = option((), flag="--dataset", metavar="NAME", group=_LABELS)
     """Name of the data set of all files, or repeated of each in order (default: file names without ending)."""
     combination_separator: str = option("", metavar="TEXT", group=_LABELS)
@@ -57,7 +58,8 @@ class LabelSettings(Settings):
     dose_separator: str = option("", metavar="TEXT", group=_LABELS)
     """What stands before the dose of an agent, "@" in "A@0.5" or "A@500nM"."""
     whole_agents: tuple[str, ...] = option((), metavar="NAME", group=_LABELS)
-    """Agents whose names hold a separator, such as "Na+/K+ inhibitor"; repeat it, or give @FILE with one a line."""
+    """Agents whose names hold a separator, such as "Na+/K+ inhibitor"; repeat it, or give @FILE with one
+    per line."""
 
     def check(self) -> None:
         """Refuse settings that do not go together.
@@ -110,7 +112,7 @@ class PrepareSettings(LabelSettings):
     """Library size that cells are scaled to (default: 10000); for log1p values that do not show it, what they were
     scaled to."""
     values: ValueKind | None = option(None, group=_VALUES)
-    """What the values are where they do not show it: counts (fractional ones), or log1p."""
+    """What the values are, if this cannot be seen from them: counts (also fractional ones), or log1p."""
     library_size_key: str | None = option(None, metavar="COLUMN", group=_VALUES)
     """obs column with library sizes (default: the sum of a cell's counts)."""
     matrix: str = option("X", metavar="WHERE", group=_VALUES)
@@ -118,7 +120,7 @@ class PrepareSettings(LabelSettings):
     gene_key: str | None = option(None, metavar="COLUMN", group=_VALUES)
     """var column with gene names (default: the var index)."""
     join: Literal["inner", "outer"] = option("inner", group=_VALUES)
-    """Genes that all files have, or that any has; those that a file lacks are 0 in its cells."""
+    """Keep genes that all files have (inner) or that any has (outer). A gene that a file lacks is 0 in its cells."""
     least_shared_genes: float = option(0.1, limits=Limits(at_least=0, at_most=1), metavar="SHARE", group=_VALUES)
     """Share of the smaller file's genes that files must have in common by name; 0 takes any."""
     knockdown: Knockdown | None = option(None, form="words", metavar="SHARE", group=_VALUES)
@@ -129,7 +131,7 @@ class PrepareSettings(LabelSettings):
     scanned: tuple[Path, ...] = option((), form="words", metavar="SCAN", group=_WORK)
     """Choose genes by the values of these --scan-only folders, of these files and others."""
     workers: int = option(1, limits=COUNT, group=_WORK)
-    """Processes, at most one a file."""
+    """Processes, at most one per file."""
     overwrite: bool = option(False, group=_WORK)
     """Replace the store at --out."""
     bucket_entries: int = option(BUCKET_ENTRIES, form="hidden", limits=COUNT)

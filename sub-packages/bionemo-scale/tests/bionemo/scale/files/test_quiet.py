@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from bionemo.scale.notebook.quiet import quiet_libraries
+from bionemo.scale.files.quiet import quiet_libraries
 
 
 def warn() -> None:
