@@ -15,6 +15,7 @@ from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
 from bionemo.scale.megatron.roles import OF_A_LAYOUT, Role, kinds
 from bionemo.scale.model.checkpoint import check_pickles, newest_whole
 from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.model.size.arithmetic import ENDS, stage_fields
 from bionemo.scale.train.finetune.start import (
     Start,
     check_architecture,
@@ -147,7 +148,15 @@ def network_fields(
             f"--set perturbation_source={fields['perturbation_source']}: features go with --perturbation-features and "
             "with no other source than features or both"
         )
-    return fields
+    return {**_stages(fields, settings.pipeline_parallel), **fields}
+
+
+def _stages(fields: dict[str, Any], stages: int) -> dict[str, int]:
+    """Return how many blocks the first pipeline stage and the last have, where no field says it."""
+    if stages == 1 or fields.keys() & set(ENDS):
+        return {}
+    config = checked_config({**fields, "pipeline_model_parallel_size": 1})
+    return stage_fields(config, stages) if stages <= config.num_layers else {}
 
 
 def read_overrides(settings: TrainSettings, *, decided: frozenset[Role] = frozenset(Role)) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a size comes to, for a store's genes and labels or for those of the reference data: parameters and memory."""
+"""What a size comes to, for a store's genes and labels or the reference data's: parameters, memory and arithmetic."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from bionemo.scale.data.store.reader import Store
 from bionemo.scale.megatron.kernels import PRECISIONS
 from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.megatron.roles import Role
+from bionemo.scale.model.size.arithmetic import StepArithmetic, step_arithmetic
 from bionemo.scale.model.size.count import TensorCount, count_tensors
 from bionemo.scale.model.size.sizes import REFERENCE_DATA
 from bionemo.scale.train.finetune.start import check_architecture, find_start, inherited_fields
@@ -26,7 +27,7 @@ _SINGLE, _HALF, _INDEX = 4, 2, 8
 
 
 def size_table(settings: TrainSettings, *, with_store: bool) -> str:
-    """Return a table of parameter counts and of the memory that training takes, built without that memory.
+    """Return tables of parameters, of the memory that training takes and of its arithmetic, without taking any of it.
 
     Args:
         settings: Names the size, the store and fields of the model.
@@ -42,14 +43,20 @@ def size_table(settings: TrainSettings, *, with_store: bool) -> str:
         decided = frozenset(Role)
     overrides = read_overrides(settings, decided=decided)
     of_preset = PRESETS[settings.preset].fields
-    config = checked_config({**_network(settings, overrides), **of_preset, **data, **overrides})
+    length = {"set_size": settings.set_size}
+    config = checked_config({**_network(settings, overrides), **of_preset, **data, **length, **overrides})
     with model_parallel():
         count = count_tensors(config)
     memory = training_memory(
         count, precision=settings.precision, frozen=settings.freeze, keeps_average=config.ema_decay > 0
     )
     data = {name: getattr(config, name) for name in data}
-    return _table(settings.size or str(settings.from_checkpoint), data, count) + _memory_table(settings, memory)
+    name = settings.size or str(settings.from_checkpoint)
+    return (
+        _table(name, data, count)
+        + _memory_table(settings, memory)
+        + _arithmetic_table(step_arithmetic(config), stages=settings.pipeline_parallel)
+    )
 
 
 def _network(settings: TrainSettings, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -96,6 +103,21 @@ def _table(size: str, data: dict[str, int], count: TensorCount) -> str:
         *(f"{name:<20}{number:>14,}" for name, number in count.parameters.items()),
         f"{'total':<20}{sum(count.parameters.values()):>14,}",
     ]
+    return "\n".join(lines) + "\n"
+
+
+def _arithmetic_table(arithmetic: StepArithmetic, *, stages: int) -> str:
+    lines = [
+        "multiply-adds of the forward pass, in millions, for a control cell and a perturbed cell",
+        *(f"{name:<20}{share * arithmetic.total / 1e6:>14,.1f}" for name, share in arithmetic.shares.items()),
+        f"{'total':<20}{arithmetic.total / 1e6:>14,.1f}",
+    ]
+    if 1 < stages <= arithmetic.num_blocks:
+        blocks = arithmetic.best_blocks(stages)
+        lines.append(
+            f"{stages} pipeline stages of {', '.join(map(str, blocks))} transport blocks: at most "
+            f"{arithmetic.speedup(blocks):.2f} times as fast as one process"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -98,14 +98,22 @@ def test_sizes_that_megatron_derives_are_not_set(config_of):
 
 
 def test_a_layout_that_does_not_fit_names_the_field(config_of):
-    found = refusal(config_of, {"num_layers": "3"}, devices=2, pipeline_parallel=2)
-    assert found.startswith("model configuration: num_layers=3 must spread evenly over 2 pipeline stages")
-    assert (
-        config_of(
-            {"num_layers": "3", "num_layers_in_first_pipeline_stage": "1"}, devices=2, pipeline_parallel=2
-        ).num_layers_in_first_pipeline_stage
-        == 1
-    )
+    found = refusal(config_of, {"num_layers": "1"}, devices=2, pipeline_parallel=2)
+    assert found.startswith("model configuration: the pipeline parallel size must be at most num_layers=1")
+    found = refusal(config_of, {"num_layers_in_first_pipeline_stage": "3"}, devices=2, pipeline_parallel=2)
+    assert found.startswith("model configuration: num_layers=2 must spread evenly over 2 pipeline stages")
+
+
+def test_blocks_are_spread_by_the_work_of_the_stages(config_of):
+    from bionemo.scale.model.size.arithmetic import step_arithmetic
+
+    alone = config_of({"num_layers": "30"})
+    config = config_of({"num_layers": "30"}, devices=2, pipeline_parallel=2)
+    assert alone.num_layers_in_first_pipeline_stage is None and config.num_layers_in_last_pipeline_stage is None
+    assert config.num_layers_in_first_pipeline_stage == step_arithmetic(alone).best_blocks(2)[0]
+    assert 1 < config.num_layers_in_first_pipeline_stage < 15
+    chosen = {"num_layers": "30", "num_layers_in_first_pipeline_stage": "17"}
+    assert config_of(chosen, devices=2, pipeline_parallel=2).num_layers_in_first_pipeline_stage == 17
 
 
 def test_what_can_be_refused_is_refused_before_nemo_is_imported(tmp_path):

@@ -79,9 +79,17 @@ def test_the_table_counts_everything_that_training_keeps(process_groups):
     lines = table({"num_genes": "100"}).splitlines()
     assert lines[0].startswith("size tiny: 100 genes, 50 cell types")
     names = [line.split("  ")[0] for line in lines]
-    assert names[-5:] == ["weights", "running average", "gradients", "optimizer state", "total"]
-    numbers = [float(line.split()[-1]) for line in lines[-5:]]
-    assert sum(numbers[:-1]) == pytest.approx(numbers[-1], abs=0.3) and numbers[1] == numbers[0] > 0
+    memory, arithmetic = slice(-10, -5), slice(-4, None)
+    assert names[memory] == ["weights", "running average", "gradients", "optimizer state", "total"]
+    assert names[arithmetic] == ["encoder", "transport", "decoder", "total"]
+    for rows in (memory, arithmetic):
+        numbers = [float(line.split()[-1]) for line in lines[rows]]
+        assert sum(numbers[:-1]) == pytest.approx(numbers[-1], abs=0.3) and numbers[0] > 0
+
+
+def test_the_table_says_what_pipeline_stages_gain(process_groups):
+    line = table({}, devices=2, pipeline_parallel=2).splitlines()[-1]
+    assert line.startswith("2 pipeline stages of 1, 1 transport blocks: at most 1.") and line.endswith("one process")
 
 
 def test_without_an_average_none_is_counted(process_groups):
