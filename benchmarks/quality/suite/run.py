@@ -194,10 +194,15 @@ def rank_lines(role: str, found: Sequence[Pooled]) -> Iterator[str]:
     yield ""
     yield f"| | {' | '.join(BY_COLUMN[column].name for column in RANKED)} | all |"
     yield "| --- " * (len(RANKED) + 2) + "|"
-    overall = {name: np.mean([each[name] for each in ranks.values()]) for name in rows}
+    # With one perturbation in each context PDS has no ranks.
+    overall = {name: np.nanmean([each[name] for each in ranks.values()]) for name in rows}
     for name in sorted(rows, key=overall.__getitem__):
-        yield f"| {name} | {' | '.join(f'{ranks[column][name]:.1f}' for column in RANKED)} | {overall[name]:.1f} |"
+        yield f"| {name} | {' | '.join(_rank(ranks[column][name]) for column in RANKED)} | {overall[name]:.1f} |"
     yield ""
+
+
+def _rank(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.1f}"
 
 
 def mean_ranks(rows: Sequence[str], column: str, found: Sequence[Pooled]) -> dict[str, float]:
