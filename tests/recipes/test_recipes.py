@@ -46,6 +46,15 @@ def test_a_recipe_of_a_preset_trains_what_the_command_trains(tmp_path: Path):
     assert settings_from(step.arguments) == expected
 
 
+def test_the_large_sizes_train_in_bfloat16_and_have_a_recipe_in_fp8(tmp_path: Path):
+    for size in SIZES:
+        settings = train_settings(size, store=tmp_path / "store", out=tmp_path / "run")
+        assert settings.precision == ("fp32" if size in ("tiny", "small") else "bf16")
+    recipe = tasks.fp8_recipe("184m")
+    recipe.data.store, recipe.trainer.out = tmp_path / "store", tmp_path / "run"
+    assert settings_from(tasks.step_of(recipe).arguments).precision == "fp8"
+
+
 def test_a_field_of_a_preset_can_be_changed(tmp_path: Path):
     recipe = tasks.pretrain_recipe("tiny", tmp_path, tmp_path / "run", preset="paper")
     recipe.model.latent_norm, recipe.data.weighting = True, "tempered"

@@ -30,17 +30,17 @@ DEFAULTS: dict[str, SizeDefaults] = {
     "small": SizeDefaults(needs="two CPU cores, 1.2 GB of memory, three minutes for 400 steps (measured)"),
     "base": SizeDefaults(
         settings=dict(max_steps=20_000, set_size=64, micro_batch_size=16, lr=3e-4, warmup_steps=500, val_interval=1000,
-                      log_interval=50, num_workers=4),
+                      log_interval=50, num_workers=4, precision="bf16"),
         needs="one GPU of 24 GB or more, hours (estimate: not run on one)",
     ),
     "184m": SizeDefaults(
         settings=dict(max_steps=100_000, set_size=128, micro_batch_size=16, lr=2e-4, warmup_steps=1000,
-                      val_interval=2000, log_interval=50, num_workers=8, devices=8),
+                      val_interval=2000, log_interval=50, num_workers=8, devices=8, precision="bf16"),
         needs="one node of 8 GPUs of 80 GB, a day (estimate: not run on one)",
     ),
     "280m": SizeDefaults(
         settings=dict(max_steps=100_000, set_size=128, micro_batch_size=16, lr=2e-4, warmup_steps=1000,
-                      val_interval=2000, log_interval=50, num_workers=8, devices=8),
+                      val_interval=2000, log_interval=50, num_workers=8, devices=8, precision="bf16"),
         needs="one node of 8 GPUs of 80 GB, a day or two (estimate: not run on one)",
     ),
 }  # fmt: skip

@@ -168,6 +168,13 @@ def pretrain_recipe(
     )
 
 
+def fp8_recipe(size: str) -> run.Partial:
+    """Return the training of a size with FP8 in its blocks, for a GPU that has it."""
+    recipe = pretrain_recipe(size)
+    recipe.trainer.precision = "fp8"
+    return recipe
+
+
 def finetune_recipe(
     size: str = "small",
     checkpoint: Path | None = None,
@@ -226,6 +233,14 @@ def _register(size: str, preset: str) -> None:
         run.cli.factory(name=f"scale_{kind}", target=group)(part)
 
 
+def _register_fp8(size: str) -> None:
+    def in_fp8() -> run.Partial:
+        return fp8_recipe(size)
+
+    in_fp8.__doc__ = f"Train the {size} model with FP8 blocks. Needs {size_defaults(size).needs}, Ada or Hopper."
+    run.cli.factory(name=f"scale_{size}_fp8", target=pretrain)(in_fp8)
+
+
 def _register_finetuning(size: str) -> None:
     def tuned() -> run.Partial:
         return finetune_recipe(size)
@@ -238,6 +253,8 @@ for _size in SIZES:
     for _preset in PRESETS:
         _register(_size, _preset)
     _register_finetuning(_size)
+    if size_defaults(_size).settings.get("precision") == "bf16":
+        _register_fp8(_size)
 run.cli.factory(name="scale_prepare", target=prepare, is_target_default=True)(prepare_recipe)
 run.cli.factory(name="scale_infer", target=infer, is_target_default=True)(infer_recipe)
 run.cli.factory(name="scale_evaluate", target=evaluate, is_target_default=True)(evaluate_recipe)
