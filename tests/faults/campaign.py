@@ -12,6 +12,7 @@ import json
 import random
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -35,7 +36,6 @@ from inputs import make_inputs  # noqa: E402
 _STRANGE = ("Traceback", "Warning: ", "Error: ", "Exception", "error: ", "Segmentation")
 """What is in lines on the screen that no user should see, but for the last line of a refusal."""
 _WHOSE = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-_SECONDS = 60
 _LONGEST = 2000
 
 
@@ -48,8 +48,8 @@ class Finding:
     damage: str
     command: str
     verdict: str
-    """refused, equal (to the result without damage), other (the file says something else, and so does the result), or
-    fault."""
+    """refused, equal (to the result without damage), other (the file says something else, and so does the result),
+    endless (the HDF5 library does not come back), or fault."""
     why: str = ""
 
 
@@ -107,9 +107,7 @@ class Campaign:
         return folder
 
     def _start(self, command: Command, folder: Path) -> forked.Outcome:
-        return forked.run(
-            command.main, command.words, folder=folder, look=command.look, before=command.before, seconds=_SECONDS
-        )
+        return forked.run(command.main, command.words, folder=folder, look=command.look, before=command.before)
 
     def _judge(self, family: Family, command: Command, folder: Path, expected: str | None) -> tuple[str, str]:
         before = _snapshot(folder.parent)
@@ -122,10 +120,12 @@ class Campaign:
         lost = sorted(before.keys() - after.keys())
         if lost or (changed and command.out != "*"):
             return "fault", f"lost {lost}, changed {changed}"
-        new = sorted(after.keys() - before.keys())
+        new = sorted(name for name in after.keys() - before.keys() if not _is_kept(name, command))
         if done.code == 2:
             why = of_refusal(done.lines) or (f"left {new}" if new or changed else "")
             return ("fault", why) if why else ("refused", done.lines[-1])
+        if done.code == -signal.SIGXCPU and "/h5py/" in done.where.partition("\n")[2].partition("\n")[0]:
+            return "endless", done.where
         if done.code != 0:
             return "fault", f"exit code {done.code} after {done.seconds:.0f} s: {' | '.join(done.lines[-3:])[-600:]}"
         return self._judge_result(family, command, folder, expected, done, new)
@@ -166,6 +166,10 @@ def _snapshot(folder: Path) -> dict[str, tuple]:
 def _is_below(name: str, out: str) -> bool:
     path = Path("here") / out
     return bool(out) and (Path(name) == path or path in Path(name).parents)
+
+
+def _is_kept(name: str, command: Command) -> bool:
+    return any(_is_below(name, kept) or name == f"here/{command.out}" for kept in command.keeps)
 
 
 def of_refusal(lines: tuple[str, ...]) -> str:

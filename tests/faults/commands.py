@@ -161,6 +161,8 @@ class Command:
     words: tuple[str, ...]
     out: str = "out"
     """The only name in the folder that it may make."""
+    keeps: tuple[str, ...] = ()
+    """What may stay where it is refused, for the same command goes on with it."""
     look: Callable[[], str] = nothing
     before: Callable[[], None] = lambda: None
 
@@ -290,7 +292,7 @@ CELL_TYPES = holds_out("store", "--hold-out", "cell-types")
 _METHODS = ("--no-network", "--baselines", "additive")
 CROSSES = crosses(*_METHODS)
 GOES_ON = crosses(*_METHODS, out="cv")
-SHOWS_FOLDS = replace(crosses("--dryrun"), look=nothing)
+SHOWS_FOLDS = replace(crosses("--dryrun"), look=nothing, keeps=("out/store", "out/prepared.json"))
 MERGE = converts("store", "other", options=("--merge", "--split", "split.toml", "--out", "out"))
 _STATE_LABELS = ("--perturbation-key", "perturbation", "--batch-key", "batch", "--control", "control")
 FROM_STATE = converts(options=("--from-state", "state.toml", *_STATE_LABELS, "--hvg", "20", "--out", "out"))

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a command in a fork of this process, whose libraries are imported already, under limits of time and memory."""
 
+import faulthandler
 import json
 import multiprocessing.util
 import os
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 
-SECONDS = 60
+SECONDS = 120
+CPU_SECONDS = 30
+"""Much more than any of the commands takes."""
 BYTES = 2 << 30
 """More memory than the process that imports needs already."""
 
@@ -37,6 +40,8 @@ class Outcome:
     seconds: float
     left: tuple[str, ...]
     """Names in its folder of temporary files at the end."""
+    where: str = ""
+    """Of a command that took too long: what it was at, the innermost call first."""
     outlived: bool = False
     """Whether a process that it started runs on."""
 
@@ -123,6 +128,7 @@ class Child:
             result=json.loads(result.read_text()) if result.exists() else None,
             seconds=taken,
             left=tuple(sorted(path.name for path in (self.files / "tmp").iterdir())),
+            where=(self.files / "where").read_text(),
             outlived=outlived,
         )
         shutil.rmtree(self.files)
@@ -140,6 +146,7 @@ def start(
     """Start a command; see :func:`run`."""
     files = Path(tempfile.mkdtemp(prefix="fault-"))
     (files / "tmp").mkdir()
+    (files / "where").touch()
     sys.stdout.flush()
     sys.stderr.flush()
     process = os.fork()
@@ -163,6 +170,7 @@ def _be(
         )
         resource.setrlimit(resource.RLIMIT_DATA, (1024 * data + BYTES,) * 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _limit_time(files / "where")
         before()
         code = main(arguments)
         if code == 0:
@@ -177,6 +185,12 @@ def _be(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _limit_time(where: Path) -> None:
+    """End this process when it has used its seconds, also in a library that does not return, and note where."""
+    faulthandler.register(signal.SIGXCPU, file=os.open(where, os.O_WRONLY | os.O_CREAT), chain=True)
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
 
 
 def _redirect(files: Path) -> None:

@@ -356,7 +356,7 @@ def _stop(stops: Stops, name: str, asked: argparse.Namespace) -> None:
         # NeMo, which takes longer to import than all of the above.
         from bionemo.scale.train import training  # noqa: F401
 
-        stops.run(name, command, files, kills=asked.train, full=asked.train)
+        stops.run(name, command, files, kills=asked.train, full=min(asked.full, asked.train))
         stops.two(name, command, files, count=asked.pairs)
         stops.reads_while_replaced(asked.pairs)
 

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from bionemo.scale.run.main import COMMANDS
+
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 CASES = int(os.environ.get("BIONEMO_SCALE_FAULT_CASES", "1000"))
+PAIRS, TRAININGS = 1, 2
 STOPS = int(os.environ.get("BIONEMO_SCALE_FAULT_STOPS", "3"))
 
 
@@ -21,10 +24,28 @@ def test_damaged_inputs_are_refused_or_make_no_difference(script, tmp_path: Path
     found = json.loads(figures.read_text())
     assert found["faults"] == []
     assert found["total"]["tried"] >= 0.99 * CASES
+    # In the library that reads HDF5, which docs/reliability.md tells of.
+    assert found["total"].get("endless", 0) <= 0.01 * CASES
+    assert set(COMMANDS) <= set(found["commands"]["inputs"]) and set(COMMANDS) <= set(found["commands"]["options"])
     # A generator that damages nothing, or an oracle that lets all pass, would be no test.
     assert found["total"]["refused"] > 0.5 * CASES and found["total"]["equal"] > 0.1 * CASES
 
 
-def test_commands_that_are_stopped_go_on(script):
-    done = script("stops", "--kills", STOPS, "--full", STOPS, "--disks", STOPS)
+def test_commands_that_are_stopped_go_on_and_of_two_one_is_refused(script):
+    done = script("stops", "--kills", STOPS, "--full", STOPS, "--disks", STOPS, "--pairs", PAIRS)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    figures = json.loads(done.stdout)["figures"]
+    assert set(COMMANDS) - {"train"} <= set(figures)
+    assert all(each["killed"] and each["pairs"] for each in figures.values())
+
+
+def test_a_training_that_is_killed_ends_bit_equal_and_reads_one_store(script):
+    done = script("stops", "--only", "train", "--train", TRAININGS, "--full", 1, "--pairs", 1)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    figures = json.loads(done.stdout)["figures"]
+    assert figures["train"]["killed"] == TRAININGS and figures["replaced"]["tried"] == 1
+
+
+def test_memory_and_descriptors_stay_as_they_are(script):
+    done = script("flat", "--evaluations", 12, "--predictions", 12, "--steps", 0)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

@@ -10,6 +10,7 @@ from functools import partial
 from bionemo.scale.crossval.crossval import Crossval, noted_preparation
 from bionemo.scale.crossval.fold_run import Processes, run_fold
 from bionemo.scale.crossval.pooled import Pooled, pool, read_folds, write_pooled
+from bionemo.scale.data.folds.folds import named_folds
 from bionemo.scale.data.prepare.preprocess import prepare
 from bionemo.scale.recipes.arrays import TASK, ShellWord
 from bionemo.scale.recipes.pipeline import ScheduledStep
@@ -52,6 +53,9 @@ def make_store(crossval: Crossval, say: Say) -> None:
     Raises:
         InputError: Naming what is wrong.
     """
+    if crossval.settings.fold_file is not None:
+        # Whether its names are in the data is known after the preparation, which is kept then.
+        named_folds(crossval.settings.fold_file)
     if crossval.settings.store is None:
         with noted_preparation(crossval) as is_there:
             if not is_there:

@@ -85,19 +85,30 @@ def read_folds(path: Path, groups: GroupTable, rule: Rule) -> tuple[Fold, ...]:
     Raises:
         InputError: No such file, no such names, or a name that is in two folds.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: expected a file of folds, found none")
     units, folds, seen = _units(groups, rule), [], dict[Unit, str]()
-    for name, members in parse_toml(read_text(path), source=str(path)).items():
-        if not isinstance(members, list) or not members:
-            raise InputError(f"{path}: {name!r}: expected a list of what the fold leaves out, found {members!r}")
+    for name, members in named_folds(path).items():
         folds.append(Fold(name=name, units=tuple(sorted(_named(units, members, rule, source=f"{path}: {name!r}")))))
         for unit in folds[-1].units:
             if seen.setdefault(unit, name) != name:
                 raise InputError(f"{path}: {' / '.join(unit)!r} is in both {seen[unit]!r} and {name!r}; keep one")
+    return tuple(folds)
+
+
+def named_folds(path: Path) -> dict[str, list[str]]:
+    """Return the names in a file of folds, before it is known whether there are such.
+
+    Raises:
+        InputError: No such file, or something else in it than names.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: expected a file of folds, found none")
+    folds = parse_toml(read_text(path), source=str(path))
+    for name, members in folds.items():
+        if not isinstance(members, list) or not members or not all(isinstance(each, str) for each in members):
+            raise InputError(f"{path}: {name!r}: expected a list of what the fold leaves out, found {members!r}")
     if not folds:
         raise InputError(f'{path}: expected folds such as "first" = ["A", "B"], found none')
-    return tuple(folds)
+    return folds
 
 
 def _named(units: Mapping[str, Unit], names: Sequence[str], rule: Rule, *, source: str) -> list[Unit]:

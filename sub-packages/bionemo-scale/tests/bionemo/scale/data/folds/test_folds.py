@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from bionemo.scale.data.folds.folds import LABELS, fold_split, make_folds, read_folds
+from bionemo.scale.data.folds.folds import LABELS, fold_split, make_folds, named_folds, read_folds
 from bionemo.scale.data.labels.split import Condition, parse_split, resolve_split
 from bionemo.scale.types import Group, InputError, Split
 
@@ -112,3 +112,10 @@ def test_a_file_of_folds_that_cannot_be_used(text, message, groups, tmp_path):
         read_folds(tmp_path / "folds.toml", groups, "condition")
     with pytest.raises(InputError, match="none.toml: expected a file of folds, found none"):
         read_folds(tmp_path / "none.toml", groups, "condition")
+
+
+@pytest.mark.parametrize("text", ["", '"a" = []', '"a" = [1]', '"a" = "B"', '"a" = [', '"a" = [["B"]]'])
+def test_a_file_of_folds_that_names_nothing_is_refused_without_data(text, tmp_path):
+    (tmp_path / "folds.toml").write_text(text)
+    with pytest.raises(InputError, match=r"folds\.toml: "):
+        named_folds(tmp_path / "folds.toml")
