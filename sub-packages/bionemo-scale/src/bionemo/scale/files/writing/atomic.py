@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bionemo.scale.files.names import file_name
+from bionemo.scale.types import InputError
 
 
 _MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
@@ -29,8 +30,11 @@ def atomic(path: Path) -> Iterator[Path]:
     :func:`remove_leftovers` deletes those of killed processes.
 
     Raises:
+        InputError: There is something else than a file or a folder, such as a device, which would be replaced.
         OSError: It cannot be written.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path}: expected a file or a folder to write, found something else, such as a device")
     temporary = temporary_name(path)
     try:
         yield temporary

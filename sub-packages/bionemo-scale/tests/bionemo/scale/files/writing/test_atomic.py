@@ -15,6 +15,7 @@ from bionemo.scale.files.writing.atomic import (
     write_arrays,
     write_text,
 )
+from bionemo.scale.types import InputError
 
 
 def names(folder):
@@ -106,3 +107,12 @@ def test_leftovers_of_dead_processes_are_removed_and_of_others_not(tmp_path):
         path.touch()
     remove_dead(target)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([mine.name, elsewhere.name])
+
+
+def test_a_device_is_not_replaced(tmp_path):
+    """As root, --out /dev/null would be the end of it for all programs of the machine."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="pipe: expected a file or a folder to write, found something else"):
+        write_text(path, "a page")
+    assert path.is_fifo() and names(tmp_path) == ["pipe"]
