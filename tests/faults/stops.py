@@ -62,7 +62,7 @@ COMMANDS: dict[str, tuple[the.Command, tuple[str, ...]]] = {
     "crossval": (the.CROSSES, ("screen.h5ad", "folds.toml")),
     "train": (
         replace(
-            the.trains("--store", "store", *the.SMALL, "--max-steps", "12", "--val-interval", "3", "--seed", "3"),
+            the.trains("--store", "store", *the.SMALL, "--max-steps", "6", "--val-interval", "2", "--seed", "3"),
             before=lambda: None,
             look=lambda: the.of_run("out"),
         ),
@@ -151,6 +151,7 @@ class Stops:
         self.inputs, self.work, self.rng = inputs, work, random.Random(seed)
         self.figures: dict[str, Counter] = {}
         self.faults = _Said()
+        self._wholes: dict[str, Whole] = {}
 
     def run(self, name: str, command: the.Command, files: tuple[str, ...], *, kills: int, full: int) -> None:
         """Stop a command at moments drawn at random, and see how it goes on."""
@@ -268,6 +269,11 @@ class Stops:
         self.figures[what.partition(",")[0]]["equal afterwards"] += 1
 
     def _whole(self, command: the.Command, files: tuple[str, ...]) -> Whole:
+        if str(command) not in self._wholes:
+            self._wholes[str(command)] = self._run_whole(command, files)
+        return self._wholes[str(command)]
+
+    def _run_whole(self, command: the.Command, files: tuple[str, ...]) -> Whole:
         with self._folder(files) as folder:
             done = self._start(command, folder, 0, kill)
             if done.code or done.left or done.outlived:

@@ -162,8 +162,9 @@ def _trainer(settings: TrainSettings, stream: TextIO, *, has_validation: bool) -
         use_distributed_sampler=False,
         logger=TensorBoardLogger(save_dir=str(settings.out), name="tensorboard", version=""),
     )
-    # Not an argument: NeMo copies those into the checkpoint's context, and a stream cannot be copied.
-    trainer.callbacks.append(monitor)
+    # Not an argument: NeMo copies those into the checkpoint's context, and a stream cannot be copied. Before what
+    # saves checkpoints: a kill between the two would leave a step that is saved, and not in the table of losses.
+    trainer.callbacks.insert(0, monitor)
     trainer.callbacks.append(FusedOptimizer())
     trainer.callbacks.append(WeightAverage())
     if settings.wandb:
