@@ -106,8 +106,21 @@ def _read_expression(matrix: MatrixOnDisk, check: ValueCheck, in_memory: int) ->
         rows = np.arange(num_cells, dtype=np.int64)
         return StoredMatrix(path=check.path, num_stored=num_cells, num_columns=num_genes, rows=rows)
     whole = matrix.whole()
+    if sparse.issparse(whole):
+        _refuse_repeats(whole, check.path)
     check.run(whole)
     return whole.astype(np.float32) if sparse.issparse(whole) else np.ascontiguousarray(whole, dtype=np.float32)
+
+
+def _refuse_repeats(matrix: sparse.spmatrix, path: Path) -> None:
+    """Refuse entries of a cell for the same gene: there is no sum of logarithms to take for them."""
+    stored = matrix.nnz
+    matrix.sum_duplicates()
+    if matrix.nnz != stored:
+        raise InputError(
+            f"{path}: X must have each gene of a cell once, found {stored - matrix.nnz} entries of genes that their "
+            "cells have already"
+        )
 
 
 def _read_card(own: dict, path: Path) -> DataCard | None:

@@ -37,3 +37,13 @@ def test_another_logarithm_is_refused(read, kang):
         read(other)
     other.uns["log1p"] = {}
     read(other)
+
+
+def test_a_gene_that_a_cell_has_twice_is_refused(read, kang):
+    other = kang.copy()
+    matrix = type(kang.X)(kang.X.toarray())
+    first = int(np.flatnonzero(np.diff(matrix.indptr) > 1)[0])
+    matrix.indices[matrix.indptr[first] + 1] = matrix.indices[matrix.indptr[first]]
+    other.X = matrix
+    with pytest.raises(InputError, match=r"pred.h5ad: X must have each gene of a cell once, found 1 entries"):
+        read(other)
