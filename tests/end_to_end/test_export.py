@@ -5,6 +5,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,8 @@ from bionemo.scale.model.checkpoint import find_checkpoint
 
 pytestmark = pytest.mark.slow
 
-KANG = Path(__file__).parents[2] / "examples" / "data" / "kang2018_pbmc_ifnb.h5ad"
+REPOSITORY = Path(__file__).parents[2]
+KANG = REPOSITORY / "examples" / "data" / "kang2018_pbmc_ifnb.h5ad"
 CARD = ("--license", "apache-2.0", "--data-license", "CC BY 4.0", "--name", "Kang")
 WITHOUT_NEMO = """
 import sys
@@ -39,6 +41,8 @@ class Block:
             raise ImportError(f"{name} is blocked")
 
 sys.meta_path.insert(0, Block())
+"""
+PREDICT = """
 import anndata
 from bionemo.scale import api
 
@@ -100,15 +104,31 @@ def test_an_export_predicts_the_numbers_of_its_run(kind, exported, cells, expect
     check_equal(predict(commands, moved, cells, tmp_path / "out.h5ad"), expected)
 
 
+def without_nemo(code: str, *arguments: object, folder: Path) -> str:
+    """Run code in a process that cannot import NeMo, and return what it prints."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", WITHOUT_NEMO + code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.parametrize("kind", ["safetensors", "megatron"])
 def test_an_export_opens_with_torch_and_megatron_alone(kind, exported, cells, expected, tmp_path):
     arguments = [exported[kind], cells, tmp_path / "out.h5ad"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_NEMO, *map(str, arguments)], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr
+    without_nemo(PREDICT, *arguments, folder=tmp_path)
     check_equal(anndata.read_h5ad(tmp_path / "out.h5ad"), expected)
+
+
+def test_the_first_lines_of_the_readme_run(exported, tmp_path):
+    (code, *_) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
+    (tmp_path / "run").symlink_to(exported["safetensors"])
+    shown = without_nemo(code, folder=tmp_path)
+    # 1,050 controls of 8 cell types, each carried to one perturbation.
+    assert re.search(r"n_obs . n_vars = 1050 . 200", shown) and "change_low" in shown
+    assert "T activated" in shown and "cell type never trained" in shown and "[8 rows x" in shown
+    assert {path.name for path in tmp_path.iterdir()} == {"examples", "run"}
 
 
 def test_the_files(exported):
@@ -154,7 +174,7 @@ def test_the_card_is_the_hub_s(exported):
     split = json.loads((exported["safetensors"] / "data_card.json").read_text())["split_sha256"]
     assert split in text
     # What is of the exporter's machine alone is nobody's business.
-    assert str(KANG.parents[2]) not in text and str(exported["safetensors"].parent) not in text
+    assert str(REPOSITORY) not in text and str(exported["safetensors"].parent) not in text
 
 
 @pytest.fixture(scope="module")
