@@ -232,6 +232,7 @@ def test_an_export_is_replaced_when_asked_and_nothing_else_is(exported, run, com
     assert "found something else there" in commands.run("export", run, "--out", mine, "--overwrite", code=2)
     assert (mine / "thesis.txt").read_text() == "years of work"
     assert "would replace the input" in commands.run("export", out, "--out", out, "--overwrite", code=2)
+    assert "would change the export" in commands.run("export", out, "--out", out / "inside", code=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]
 
 

@@ -13,7 +13,8 @@ from bionemo.scale.export.card import Exported, model_card
 from bionemo.scale.export.scores import own_scores
 from bionemo.scale.export.settings import ExportSettings
 from bionemo.scale.export.training import training_of
-from bionemo.scale.files.writing.atomic import atomic, remove_dead
+from bionemo.scale.files.writing.atomic import atomic
+from bionemo.scale.files.writing.lock import only_writer
 from bionemo.scale.infer.run_estimate import WEIGHT_NAME, measured_weight
 from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.model.checkpoint import (
@@ -34,6 +35,7 @@ from bionemo.scale.model.export.folder import (
 )
 from bionemo.scale.model.export.tensors import write_tensors
 from bionemo.scale.model.scale_model import ScaleModel
+from bionemo.scale.options.outputs import check_not_inputs
 from bionemo.scale.types import InputError
 
 
@@ -55,12 +57,18 @@ def export(settings: ExportSettings) -> ExportSummary:
         InputError: There is no whole checkpoint, the scores are of another split, or the output is no export.
         OSError: It cannot be written.
     """
-    check_out(settings)
+    _check_inputs(settings)
+    with only_writer(settings.out):
+        # Not before: another command may have just made it, or have been killed when it had.
+        check_out(settings)
+        return _export(settings)
+
+
+def _export(settings: ExportSettings) -> ExportSummary:
     checkpoint = find_checkpoint(settings.run)
     config, card = read_config(checkpoint)
     training = training_of(checkpoint)
     scores, note = own_scores(settings, checkpoint, card)
-    weight = measured_weight(run_folder(checkpoint))
     with model_parallel():
         model = load_network(config, checkpoint)
         num_weights = sum(value.numel() for value in model.parameters())
@@ -71,10 +79,8 @@ def export(settings: ExportSettings) -> ExportSummary:
             num_weights=num_weights,
             training=training,
             scores=scores,
-            weight=weight,
+            weight=measured_weight(run_folder(checkpoint)),
         )
-        settings.out.parent.mkdir(parents=True, exist_ok=True)
-        remove_dead(settings.out)
         with atomic(settings.out) as folder:
             folder.mkdir()
             _write_weights(model, folder, settings)
@@ -83,6 +89,15 @@ def export(settings: ExportSettings) -> ExportSummary:
             (folder / README_NAME).write_text(model_card(described), encoding="utf-8")
             write_config(folder, network_fields(config), training)
     return ExportSummary(out=settings.out, checkpoint=checkpoint, num_weights=num_weights, note=note)
+
+
+def _check_inputs(settings: ExportSettings) -> None:
+    """Refuse to replace the run or its scores, or to write where it would become a part of one of them."""
+    inputs = [path for path in (settings.run, settings.scores) if path is not None]
+    check_not_inputs([settings.out], inputs)
+    for path in inputs:
+        if is_export(path) and settings.out.resolve().is_relative_to(path.resolve()):
+            raise InputError(f"{settings.out}: would change the export {path}; choose another output")
 
 
 def check_out(settings: ExportSettings) -> None:
@@ -98,9 +113,6 @@ def check_out(settings: ExportSettings) -> None:
         raise InputError(f"{out}: exists already; choose another --out or give --overwrite")
     if not out.is_dir() or not is_export(out):
         raise InputError(f"{out}: --overwrite replaces an export, found something else there; choose another --out")
-    inputs = [path.resolve() for path in (settings.run, settings.scores) if path is not None]
-    if any(path.is_relative_to(out.resolve()) for path in inputs):
-        raise InputError(f"{out}: would replace the input {settings.run}; choose another output")
 
 
 def _write_weights(model: ScaleModel, folder: Path, settings: ExportSettings) -> None:

@@ -48,7 +48,7 @@ class InferSettings(GivenScale):
     """One prediction: the held-out groups of a store, or control cells under chosen perturbations."""
 
     checkpoint: Path
-    """Run folder, or one of its checkpoints."""
+    """Run folder, one of its checkpoints, or a folder of bionemo-scale-export."""
     out: Path
     """h5ad to write; for a split a folder may be given."""
     store: Path | None = None

@@ -89,8 +89,8 @@ class TrainSettings(Settings):
     perturbation_features: Path | None = None
     """One vector per perturbation: .csv, .tsv or .parquet, names first."""
     from_checkpoint: Path | None = option(None, metavar="RUN")
-    """Fine-tune: start from the weights of this run or checkpoint; its network, with the store's genes and labels
-    matched by name."""
+    """Fine-tune: start from the weights of this run, checkpoint or export; its network, with the store's genes and
+    labels matched by name."""
     freeze: tuple[str, ...] = option((), form="commas", choices=FREEZABLE)
     """Parts of the network that keep the checkpoint's weights."""
     lora: int = option(0, limits=NOT_NEGATIVE, metavar="RANK")
