@@ -60,7 +60,7 @@ def measure_ours(
     options = dict(batch_size=SETS[num_cells], num_workers=workers, collate_fn=pack)
     batches = iter(DataLoader(dataset, sampler=range(1 << 30), **options))
     if not packed:
-        batches = (unpack(batch, torch.device("cpu")) for batch in batches)
+        batches = (unpack(batch, torch.device("cpu"))[0] for batch in batches)
     measured = count_cells(batches, lambda batch: 2 * num_cells * len(batch["seed"]), seconds)
     return {**measured, "peak_mb": peak_mb()}
 
@@ -81,7 +81,7 @@ def measure_limits(folder: Path, num_cells: int, seconds: float) -> dict:
     for first in range(0, 40 * sets, sets):
         keys = set()
         for index in range(first, first + sets):
-            plan = dataset.sampler.plan(index)
+            (plan,) = dataset.sampler.place(index)
             controls = dataset.controls.match(plan.group, num_cells, dataset.sampler.control_rng(index)).rows
             rows = np.concatenate([plan.perturbed_rows, controls])
             group = np.searchsorted(groups.first_row, rows, side="right") - 1

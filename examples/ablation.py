@@ -246,7 +246,8 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total))
     spread = []
     for step in range(total):
-        terms = forward_step(model.train(), collate(sets.__getitems__(range(step * size, (step + 1) * size))))
+        batch = collate(sets.__getitems__(range(step * size, (step + 1) * size)))
+        terms = forward_step(model.train(), [batch])
         optimizer.zero_grad()
         terms["loss"].backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)

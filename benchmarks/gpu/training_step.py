@@ -106,7 +106,7 @@ def stepper(model: ScaleModel, batch: CellBatch) -> Callable[[], None]:
         # As Megatron's schedules do: FP8 copies of the weights are made once a step.
         model.set_is_first_microbatch()
         optimizer.zero_grad()
-        forward_step(model, batch)["loss"].backward()
+        forward_step(model, [batch])["loss"].backward()
         optimizer.step()
 
     return step
@@ -117,7 +117,7 @@ def model_flops(size: str, num_sets: int, set_size: int) -> int:
     variant = "bf16-local" if torch.cuda.is_available() else "fp32-local"
     model, batch = make_model(size, variant, set_size), make_batch(num_sets, set_size)
     with FlopCounterMode(display=False) as counter:
-        forward_step(model, batch)["loss"].backward()
+        forward_step(model, [batch])["loss"].backward()
     return counter.get_total_flops()
 
 

@@ -35,6 +35,8 @@ VARIANTS = {
         "loss_space": "v",
         "num_layers": 3,
     },
+    # Sets of two sizes in a micro-batch, of several batches, with fillers.
+    "mixed": {"sets": "mixed", "set_size": 16},
 }
 LAYOUTS = {
     "tensor parallel": ["--tensor-parallel=2"],
@@ -108,7 +110,8 @@ def alone(tmp_path_factory) -> dict[str, Run]:
 @pytest.fixture(
     scope="module",
     params=[("llama", layout) for layout in LAYOUTS if not layout.startswith("uneven")]
-    + [("attention", "tensor parallel"), ("attention", "uneven pipeline parallel")],
+    + [("attention", "tensor parallel"), ("attention", "uneven pipeline parallel")]
+    + [("mixed", "tensor parallel"), ("mixed", "pipeline parallel"), ("mixed", "data parallel")],
     ids=lambda param: " ".join(param),
 )
 def pair(request, alone, tmp_path_factory) -> tuple[Run, Run]:

@@ -29,12 +29,12 @@ from megatron.core.transformer.transformer_layer import TransformerLayer
 
 from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.model.scale_model import ScaleModel, packed_length
+from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.model.weights import init_weights
 from bionemo.scale.train.averaged import AveragedModel
 from bionemo.scale.train.objective import TERMS, stack_terms
-from bionemo.scale.train.step import data_step, forward_step
+from bionemo.scale.train.step import forward_step, places_length
 from bionemo.scale.types import CellBatch
 
 
@@ -78,32 +78,52 @@ class Cells:
         }
 
 
-def micro_batches(sets: CellBatch) -> Iterator[CellBatch]:
+def micro_batches(sets: CellBatch, config: ScaleModelConfig) -> Iterator[list[CellBatch]]:
     """This data parallel rank's share of a global batch."""
     share = NUM_SETS // parallel_state.get_data_parallel_world_size()
     first = share * parallel_state.get_data_parallel_rank()
     for start in range(first, first + share, MICRO_BATCH):
-        yield {name: tensor[start : start + MICRO_BATCH] for name, tensor in sets.items()}
+        batch = {name: tensor[start : start + MICRO_BATCH] for name, tensor in sets.items()}
+        yield [batch] if config.sets == "batch" else list(of_two_sizes(batch))
 
 
-def schedule_step(iterator: Iterator[CellBatch], model: ScaleModel):
+def of_two_sizes(batch: CellBatch) -> Iterator[CellBatch]:
+    """A place with one set as it is, and one with two halves of the other, whose last cell is a filler."""
+    common = {"num_places": MICRO_BATCH, "weight": torch.tensor([0.5])}
+    of_cells = (batch["seed"][:, None] + torch.arange(NUM_CELLS)) % 2
+    yield {**{name: tensor[:1] for name, tensor in batch.items()}, "batch": of_cells[:1], **common}
+    halves = {name: batch[name][1:].unflatten(1, (2, -1))[0] for name in ("control", "perturbed")}
+    labels = {name: batch[name][1:].repeat(2) for name in ("cell_type", "perturbation")}
+    size = NUM_CELLS // 2
+    yield {
+        **common,
+        **halves,
+        **labels,
+        "batch": of_cells[1].view(2, size),
+        "seed": batch["seed"][1:] + torch.arange(2),
+        "weight": torch.tensor([0.25, 0.25]),
+        "share": (torch.arange(size) < size - 1).repeat(2, 1) / (size - 1),
+    }
+
+
+def schedule_step(iterator: Iterator[list[CellBatch]], model: ScaleModel):
     """One micro-batch as Megatron's schedules want it: (output, how the last stage reads it)."""
 
     def read(terms: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         return terms["loss"], {"terms": stack_terms(terms)}
 
-    return forward_step(model, data_step(iterator)), read
+    return forward_step(model, next(iterator)), read
 
 
 def train_step(model: ScaleModel, sets: CellBatch) -> Tensor | None:
     """Leave the gradient of the global batch on the parameters; return the mean terms where they are known."""
-    batches = list(micro_batches(sets))
+    batches = list(micro_batches(sets, model.config))
     reduced = get_forward_backward_func()(
         forward_step_func=schedule_step,
         data_iterator=iter(batches),
         model=model,
         num_microbatches=len(batches),
-        seq_length=packed_length(NUM_CELLS),
+        seq_length=places_length(model.config),
         micro_batch_size=MICRO_BATCH,
         forward_only=False,
     )
@@ -164,12 +184,11 @@ def main() -> None:
 def run(args: argparse.Namespace) -> None:
     cells = Cells(args.data)
     config = ScaleModelConfig(
-        **{**SIZES["tiny"], **args.fields},
+        **{**SIZES["tiny"], "set_size": NUM_CELLS, **args.fields},
         num_layers_in_first_pipeline_stage=args.first_stage_blocks,
         num_genes=NUM_GENES,
         num_cell_types=len(CELL_TYPES),
         num_batches=len(cells.batches),
-        set_size=NUM_CELLS,
         # What is compared here are gradients; the average follows the weights on every rank alike.
         ema_decay=0.0,
         tensor_model_parallel_size=args.tensor_parallel,

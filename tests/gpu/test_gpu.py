@@ -92,7 +92,7 @@ def test_both_specs_are_one_network(precision, tolerance):
     outcomes = []
     for spec in ("local", "te"):
         model = network("base", precision, spec)
-        loss = forward_step(model, sets(4, 31))["loss"]
+        loss = forward_step(model, [sets(4, 31)])["loss"]
         loss.backward()
         outcomes.append((loss.item(), common_names(model)))
     (expected, gradients), (found, others) = outcomes
@@ -111,12 +111,12 @@ def test_fp8_takes_sets_of_any_shape(precision, num_sets, num_cells):
     from bionemo.scale.train.step import forward_step
 
     model = network("base", precision, "te")
-    loss = forward_step(model, sets(num_sets, num_cells))["loss"]
+    loss = forward_step(model, [sets(num_sets, num_cells)])["loss"]
     loss.backward()
     assert loss.isfinite()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
     exact = network("base", "bf16", "te")
-    assert loss.item() == pytest.approx(forward_step(exact, sets(num_sets, num_cells))["loss"].item(), rel=0.05)
+    assert loss.item() == pytest.approx(forward_step(exact, [sets(num_sets, num_cells)])["loss"].item(), rel=0.05)
 
 
 @pytest.mark.parametrize("spec", ["local", pytest.param("te", marks=needs_engine)])
@@ -129,7 +129,7 @@ def test_the_papers_size_fits_and_learns(spec, record_property):
     losses = []
     for _ in range(5):
         optimizer.zero_grad()
-        loss = forward_step(model, copy.copy(batch))["loss"]
+        loss = forward_step(model, [copy.copy(batch)])["loss"]
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -220,7 +220,7 @@ def test_packed_sets_are_made_dense_on_the_device():
     rng = np.random.default_rng(0)
     expression = random_sparse(2 * 4 * 64, 2000, 0.1, "csr", dtype=np.float32, random_state=rng)
     sets = GatheredSets(expression, *(np.arange(4) for _ in range(5)))
-    found, expected = unpack(pack(sets), torch.device("cuda")), collate(sets)
+    (found,), expected = unpack(pack(sets), torch.device("cuda")), collate(sets)
     for name in ("control", "perturbed"):
         assert found[name].is_cuda
         assert torch.equal(found[name].cpu(), expected[name])

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.infer.settings import InferSettings
@@ -53,6 +54,21 @@ def test_the_large_sizes_train_in_bfloat16_and_have_a_recipe_in_fp8(tmp_path: Pa
     recipe = tasks.fp8_recipe("184m")
     recipe.data.store, recipe.trainer.out = tmp_path / "store", tmp_path / "run"
     assert settings_from(tasks.step_of(recipe).arguments).precision == "fp8"
+
+
+def test_a_run_that_is_there_keeps_its_own_way_of_forming_sets(tmp_path: Path):
+    """Also a run of a version that had one way, whatever a preset or a newer default says."""
+    place = {"store": tmp_path / "store", "out": tmp_path / "run"}
+    place["out"].mkdir()
+    kept = {None: "batch", "batch": "batch", "mixed": "mixed"}
+    for written, expected in kept.items():
+        run = {"size": "tiny", "set_size": 16, **({} if written is None else {"sets": written})}
+        (place["out"] / "config.yaml").write_text(yaml.safe_dump({"run": run}))
+        assert train_settings("tiny", **place, preset="paper").sets == expected
+        # What is asked for goes first, and is refused later where the run is another.
+        assert train_settings("tiny", **place, sets="mixed").sets == "mixed"
+        tuned = train_settings(None, store=tmp_path, out=tmp_path / "new", from_checkpoint=place["out"])
+        assert (tuned.sets, tuned.set_size) == (expected, 16)
 
 
 def test_a_field_of_a_preset_can_be_changed(tmp_path: Path):

@@ -431,8 +431,8 @@ class Predictor:
         loaded = self._loaded
         if allow_unknown:
             loaded = with_unknown_contexts(loaded, cell_types=cells.cell_type, batches=cells.batch)
-        set_size = set_size or loaded.model.config.set_size
-        plan = ControlsPlan(cells, loaded.card, names, source=Path("adata"), set_size=set_size, seed=seed)
+        options = {"set_size": set_size or loaded.model.config.set_size, "sets": loaded.model.config.sets}
+        plan = ControlsPlan(cells, loaded.card, names, source=Path("adata"), seed=seed, **options)
         predicted = predict_all(loaded, plan)
         certainty, varm = Certainty.of_cells(loaded, plan, predicted)
         for note in certainty.all_lines():

@@ -28,6 +28,7 @@ from typing import (
     Any,
     Literal,
     NamedTuple,
+    NotRequired,
     TypedDict,
     Union,
     get_args,
@@ -57,6 +58,11 @@ ValueKind = Literal["counts", "log1p"]
 """What expression values are."""
 
 
+SetKind = Literal["batch", "mixed"]
+"""Which cells share a set: ``batch``, those that share every label; ``mixed``, those of all batches of a (data set,
+cell type, perturbation)."""
+
+
 class Split(StrEnum):
     """The part of the data a group of cells belongs to."""
 
@@ -66,7 +72,7 @@ class Split(StrEnum):
 
 
 class Group(NamedTuple):
-    """The cells that share every label; sets are drawn within one group."""
+    """The cells that share every label."""
 
     dataset: str
     cell_type: str
@@ -258,12 +264,18 @@ class CellBatch(TypedDict):
     control: Tensor
     """[B, N, G] float32, matched control cells."""
     perturbed: Tensor
-    """[B, N, G] float32, cells of one group; other control cells where the group is a control group."""
+    """[B, N, G] float32, cells of one cell type and perturbation; other control cells under the control label."""
     cell_type: Tensor
     """[B] int64, row in ``DataCard.cell_types``."""
     perturbation: Tensor
     """[B] int64, row in ``DataCard.perturbations``; their number stands for control."""
     batch: Tensor
-    """[B] int64, row in ``DataCard.batches``."""
+    """[B] int64, row in ``DataCard.batches``; [B, N], one a cell, where a set has cells of several batches."""
     seed: Tensor
     """[B] int64."""
+    num_places: NotRequired[int]
+    """Places of the micro-batch that the sets are of; without it there are as many as sets."""
+    weight: NotRequired[Tensor]
+    """[B] float32, share of each set in the loss of its micro-batch; without it all sets count alike."""
+    share: NotRequired[Tensor]
+    """[B, N] float32, share of each cell in the loss of its set, 0 of a filler; without it all cells count alike."""

@@ -66,7 +66,7 @@ def on_device(request, make_model, batch):
 def test_a_training_step_stays_on_the_device(on_device):
     model, batch = on_device
     with OneDevice():
-        terms = forward_step(model.train(), batch)
+        terms = forward_step(model.train(), [batch])
         terms["loss"].backward()
         model.update_average(step=3)
     assert all(value.device.type == "meta" for value in terms.values())

@@ -10,7 +10,7 @@ from bionemo.scale.model.checkpoint import run_folder
 from bionemo.scale.model.export.folder import is_export, read_training
 
 
-SETTINGS = ("size", "preset", "max_steps", "seed", "set_size")
+SETTINGS = ("size", "preset", "max_steps", "seed", "set_size", "sets")
 """Those that an export names."""
 
 

@@ -50,6 +50,7 @@ def flow_loss(
     target: Float[Tensor, "B N D"],
     loss_space: LossSpace,
     t: Float[Tensor, " B"] | None = None,
+    weight: Float[Tensor, "B N"] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean squared error of the endpoint (equation 25), of the displacement (equation 26) or of JiT's velocity.
 
@@ -66,6 +67,7 @@ def flow_loss(
         target: Z_1.
         loss_space: Which of the three.
         t: Time of each set, for "jit-v".
+        weight: Of each cell in the average, in place of equal ones.
 
     Raises:
         ValueError: If "jit-v" is not told the times.
@@ -78,7 +80,8 @@ def flow_loss(
         if t is None:
             raise ValueError('loss_space="jit-v" needs the time of each set, found none')
         error = error / (1 - t).clamp_min(LEAST_TIME_LEFT)[:, None, None]
-    return error.float().square().mean()
+    squared = error.float().square()
+    return squared.mean() if weight is None else (squared.mean(dim=-1) * weight).sum()
 
 
 def velocity(

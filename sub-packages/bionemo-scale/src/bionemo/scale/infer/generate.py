@@ -3,6 +3,7 @@
 """From control cells and labels to a predicted population (paper, section 3.5, equation 37)."""
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -28,7 +29,8 @@ class EncodedControls:
     expression: Float[Tensor, "B N G"]
     """log1p."""
     cell_type: Int64[Tensor, " B"]
-    batch: Int64[Tensor, " B"]
+    batch: Int64[Tensor, "B ..."]
+    """One a set, or one a cell where a set has cells of several batches."""
     seed: Int64[Tensor, " B"]
     """On the host: seeds are read as numbers."""
     own_mean: Float[Tensor, "B G"]
@@ -53,7 +55,7 @@ def encode_controls(
     expression: Float[Tensor, "B N G"],
     *,
     cell_type: Int64[Tensor, " B"],
-    batch: Int64[Tensor, " B"],
+    batch: Int64[Tensor, "B ..."],
     seed: Int64[Tensor, " B"],
     population_mean: Float[Tensor, "B G"] | None = None,
 ) -> EncodedControls:
@@ -63,7 +65,7 @@ def encode_controls(
         model: A trained network in evaluation mode, on one pipeline stage.
         expression: log1p expression of control cells.
         cell_type: Rows of the table of cell types.
-        batch: Rows of the table of batches.
+        batch: Rows of the table of batches, one a set or one a cell.
         seed: Randomness of each set, for stochastic priors; on the host.
         population_mean: Mean of all control cells that each set's were drawn from, where the set should stand for
             them; ``None`` lets every set stand for its own cells.
@@ -86,6 +88,15 @@ def encode_controls(
         z_0=z_0,
         reference=reference,
     )
+
+
+class Moved(NamedTuple):
+    """Sets of control cells after a perturbation, as the network moved them."""
+
+    cells: Float[Tensor, "B N G"]
+    """log1p."""
+    change: Float[Tensor, "B G"] | None
+    """Mean change of each set, for "contrast"; ``None`` where the cells are what is predicted."""
 
 
 @torch.no_grad()
@@ -118,6 +129,16 @@ def perturb(
           mean is the network's, with a change of which ``additive_share`` is the perturbation's mean effect in
           training.
     """
+    moved = move(model, controls, perturbation)
+    if moved.change is None:
+        return moved.cells
+    told = {} if estimate is None else {"estimate": estimate, "network_weight": network_weight}
+    return with_predicted_mean(model, moved, perturbation, population_mean=controls.population_mean, **told)
+
+
+@torch.no_grad()
+def move(model: ScaleModel, controls: EncodedControls, perturbation: Int64[Tensor, " B"]) -> Moved:
+    """Do the part of :func:`perturb` that a population goes through as a whole."""
     decoder, divisor = held(model.expression_decoder), model.config.expression_divisor
     start = model.anchor(controls.expression, perturbation)
     # Without an anchor the start is the controls themselves: they are encoded once, and reconstructions cancel.
@@ -125,18 +146,41 @@ def perturb(
     condition = model.condition(controls.cell_type, perturbation, controls.batch)
     features = _endpoint_features(model, z_start, condition, seed=controls.seed)
     if model.config.generation == "decode":
-        return (decoder.read_out(features).float() * divisor).clamp_min(0.0)
+        return Moved((decoder.read_out(features).float() * divisor).clamp_min(0.0), None)
     features = features - controls.reference
     if start is not controls.expression:
         features = features - decoder.features(z_start) + decoder.features(controls.z_0)
     moved = start + decoder.change(features).float() * divisor
     if model.config.generation == "displace":
-        return moved.clamp_min(0.0)
-    change = moved.mean(dim=1) - controls.own_mean
+        return Moved(moved.clamp_min(0.0), None)
+    return Moved(moved, moved.mean(dim=1) - controls.own_mean)
+
+
+@torch.no_grad()
+def with_predicted_mean(
+    model: ScaleModel,
+    moved: Moved,
+    perturbation: Int64[Tensor, " B"],
+    *,
+    population_mean: Float[Tensor, "B G"],
+    estimate: Float[Tensor, "B G"] | None = None,
+    network_weight: float = 1.0,
+) -> Float[Tensor, "B N G"]:
+    """Give cells that were moved for "contrast" the mean that is predicted for them.
+
+    Args:
+        model: The network.
+        moved: From :func:`move`, or cells of it with the change of the set that they are of.
+        perturbation: Rows of the embedding table.
+        population_mean: Mean of the controls that the cells stand for.
+        estimate: As of :func:`perturb`.
+        network_weight: As of :func:`perturb`.
+    """
+    change = moved.change
     if estimate is None:
-        return with_mean(moved, controls.population_mean + _shrunk(model, change, perturbation))
+        return with_mean(moved.cells, population_mean + _shrunk(model, change, perturbation))
     estimate = estimate.to(change)
-    return with_mean(moved, estimate + network_weight * (controls.population_mean + change - estimate))
+    return with_mean(moved.cells, estimate + network_weight * (population_mean + change - estimate))
 
 
 def has_counted_zeros(config: ScaleModelConfig) -> bool:

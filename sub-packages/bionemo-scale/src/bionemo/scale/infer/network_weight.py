@@ -36,7 +36,8 @@ def errors_of_pairs(checkpoint: Path, store_path: Path, *, blind: Fold | None) -
         estimate = read_estimate(loaded.path, loaded.model.config, loaded.card, network_weight=0.0)
         if estimate is None:
             raise InputError(f"{checkpoint}: expected a run with an estimate, found none")
-        plan = SplitPlan(store, Split.VAL, set_size=loaded.model.config.set_size, seed=0)
+        config = loaded.model.config
+        plan = SplitPlan(store, Split.VAL, set_size=config.set_size, seed=0, sets=config.sets)
         chosen = store.groups.perturbed_in(Split.VAL)
         truth = store.pseudobulks(chosen)
         network = _network_means(loaded, plan, truth.groups)

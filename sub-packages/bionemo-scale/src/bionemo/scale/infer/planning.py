@@ -29,7 +29,8 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
     if store is not None:
         _check_same_data(store, loaded, settings.checkpoint, split_matters=not settings.is_screen)
         if not settings.is_screen:
-            return loaded, SplitPlan(store, Split(settings.split), set_size=set_size, seed=settings.seed)
+            sets = loaded.model.config.sets
+            return loaded, SplitPlan(store, Split(settings.split), set_size=set_size, seed=settings.seed, sets=sets)
         limit = settings.cells_per_condition or SCREEN_CELLS
         cells = controls_of_store(store, settings.cell_types, limit=limit, seed=settings.seed)
     else:
@@ -56,6 +57,7 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
         set_size=set_size,
         seed=settings.seed,
         are_trained=store is not None,
+        sets=loaded.model.config.sets,
     )
     return loaded, plan
 

@@ -10,7 +10,15 @@ import numpy as np
 import torch
 from scipy.sparse import vstack
 
-from bionemo.scale.infer.generate import EncodedControls, encode_controls, has_counted_zeros, perturb, with_zeros
+from bionemo.scale.infer.generate import (
+    EncodedControls,
+    Moved,
+    encode_controls,
+    has_counted_zeros,
+    move,
+    with_predicted_mean,
+    with_zeros,
+)
 from bionemo.scale.infer.labels import ModelRows, model_rows
 from bionemo.scale.infer.plans.parts import Part, cut
 from bionemo.scale.infer.plans.plan import ControlSet, Plan
@@ -93,25 +101,78 @@ def _predicted_sets(
     """Yield each set of a part once."""
     device = loaded.device
     rows = model_rows(loaded.card, loaded.model.config)
-    for batch in part.batches(plan.control_set, CELLS_AT_ONCE[device.type]):
+    carried = torch.from_numpy(rows.perturbation[plan.perturbation[part.sets]]).to(device)
+    shared = {"control_sizes": plan.control_sizes, "perturbation": plan.perturbation}
+    for batch in part.batches(plan.control_set, CELLS_AT_ONCE[device.type], **shared):
         control_sets = list(plan.controls(batch.controls.tolist()))
         with _autocast(device, loaded.precision):
             controls = _encode(loaded, control_sets, rows)
         counts = one_count(controls.expression).cpu().numpy()
-        for positions, begins in zip(batch.sets, batch.begins, strict=True):
-            perturbation = torch.from_numpy(rows.perturbation[plan.perturbation[part.sets[positions]]]).to(device)
-            given = _given_means(means, part.sets[positions])
+        for positions, begins, calls in zip(batch.sets, batch.begins, batch.calls, strict=True):
+            of_call = np.unique(calls, return_index=True)[1]
             with _autocast(device, loaded.precision):
-                cells = perturb(loaded.model, controls.take(torch.from_numpy(begins)), perturbation, **given)
-            expression = cells.float().cpu().numpy()
-            for position, begin, predicted in zip(positions.tolist(), begins.tolist(), expression, strict=True):
-                yield _PredictedSet(position, control_sets[begin], predicted, counts[begin])
+                taken = controls.take(torch.from_numpy(begins[of_call]))
+                moved = move(loaded.model, taken, carried[positions[of_call]])
+            for pieces in _of_one_size(plan, part, positions, begins=begins, calls=calls):
+                cells, change = _cut_out(moved, pieces)
+                if change is not None:
+                    told = _told_means(plan, part.sets[pieces.positions], means, controls=controls, pieces=pieces)
+                    with _autocast(device, loaded.precision):
+                        cells = with_predicted_mean(
+                            loaded.model, Moved(cells, change), carried[pieces.positions], **told
+                        )
+                expression = cells.float().cpu().numpy()
+                yield from _as_sets(pieces, expression, control_sets=control_sets, counts=counts)
 
 
-def _given_means(means: PlannedMeans | None, sets: np.ndarray) -> dict[str, Any]:
-    if means is None:
-        return {}
-    return {"estimate": torch.from_numpy(means.of_sets(sets.tolist())), "network_weight": means.network_weight}
+class _Pieces(NamedTuple):
+    """Sets of one size, each some neighbouring cells of a population that was moved as a whole."""
+
+    positions: np.ndarray
+    """[P] in the part."""
+    begins: np.ndarray
+    """[P] which of the encoded control sets each begins as a part of."""
+    calls: np.ndarray
+    """[P] which of the moved populations it is of."""
+    places: np.ndarray
+    """[P, n] where its cells are in both."""
+
+
+def _of_one_size(
+    plan: Plan, part: Part, positions: np.ndarray, *, begins: np.ndarray, calls: np.ndarray
+) -> Iterator[_Pieces]:
+    sizes, first = part.sizes[positions], plan.first[part.sets[positions]]
+    for size in np.unique(sizes).tolist():
+        same = np.flatnonzero(sizes == size)
+        yield _Pieces(positions[same], begins[same], calls[same], first[same, None] + np.arange(size))
+
+
+def _cut_out(moved: Moved, pieces: _Pieces) -> Moved:
+    cells = moved.cells[pieces.calls[:, None], pieces.places]
+    return Moved(cells, None if moved.change is None else moved.change[pieces.calls])
+
+
+def _told_means(
+    plan: Plan, sets: np.ndarray, means: PlannedMeans | None, *, controls: EncodedControls, pieces: _Pieces
+) -> dict[str, Any]:
+    """Return what says which mean some sets get."""
+    known = [plan.population_mean(number) for number in sets.tolist()]
+    own = controls.expression[pieces.begins[:, None], pieces.places].mean(dim=1)
+    of_all = [mine if mean is None else torch.from_numpy(mean).to(mine) for mean, mine in zip(known, own, strict=True)]
+    told = {} if means is None else {"estimate": torch.from_numpy(means.of_sets(sets.tolist()))}
+    weight = {} if means is None else {"network_weight": means.network_weight}
+    return {"population_mean": torch.stack(of_all), **told, **weight}
+
+
+def _as_sets(
+    pieces: _Pieces, cells: np.ndarray, *, control_sets: Sequence[ControlSet], counts: np.ndarray
+) -> Iterator[_PredictedSet]:
+    for position, begin, places, predicted in zip(
+        pieces.positions.tolist(), pieces.begins.tolist(), pieces.places, cells, strict=True
+    ):
+        yield _PredictedSet(
+            position, control_sets[begin].part(int(places[0]), len(places)), predicted, counts[begin][places]
+        )
 
 
 def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
@@ -123,15 +184,10 @@ def _encode(loaded: LoadedModel, control_sets: Sequence[ControlSet], rows: Model
     device = loaded.device
     cells = torch.from_numpy(vstack([item.expression for item in control_sets]).toarray()).to(device)
     cells = cells.view(len(control_sets), -1, cells.shape[1])
-    means = [
-        own if item.population_mean is None else torch.from_numpy(item.population_mean).to(own)
-        for item, own in zip(control_sets, cells.mean(dim=1), strict=True)
-    ]
     return encode_controls(
         loaded.model,
         cells,
         cell_type=torch.from_numpy(rows.cell_type[[item.cell_type for item in control_sets]]).to(device),
-        batch=torch.from_numpy(rows.batch[[item.batch for item in control_sets]]).to(device),
+        batch=torch.from_numpy(rows.batch[np.stack([item.batch for item in control_sets])]).to(device),
         seed=torch.tensor([item.seed for item in control_sets]),
-        population_mean=torch.stack(means),
     )

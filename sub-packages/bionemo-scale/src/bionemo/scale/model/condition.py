@@ -31,10 +31,20 @@ class ConditionEncoder(nn.Module):
         self.pool = POOLINGS[config.condition_pooling](config)
 
     def forward(
-        self, cell_type: Int64[Tensor, " B"], perturbation: Int64[Tensor, " B"], batch: Int64[Tensor, " B"]
+        self, cell_type: Int64[Tensor, " B"], perturbation: Int64[Tensor, " B"], batch: Int64[Tensor, "B ..."]
     ) -> Float[Tensor, "B D"]:
-        """Return the condition token of each set."""
-        labels = (self.cell_type(cell_type), self.perturbation(perturbation), self.batch(batch))
+        """Return the condition token of each set.
+
+        Args:
+            cell_type: Label of each set.
+            perturbation: Label of each set.
+            batch: Label of each set, or of each cell of sets that mix batches: the mean of its cells' rows then stands
+                for the set's batch.
+        """
+        of_batch = self.batch(batch)
+        if batch.dim() > 1:
+            of_batch = of_batch.mean(dim=1)
+        labels = (self.cell_type(cell_type), self.perturbation(perturbation), of_batch)
         return self.pool(self.projection(self.label_scale * torch.stack(labels, dim=1)))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bionemo.scale.megatron import roles
 from bionemo.scale.megatron.kernels import LayerSpec, fp8_multiple
+from bionemo.scale.types import SetKind
 
 
 def leave_as_is(tensor: Tensor) -> Tensor:
@@ -58,6 +59,9 @@ class ScaleModelConfig(TransformerConfig):
     """As num_cell_types."""
     set_size: int = roles.data(32, decided_by="--set-size")
     """Cells of a training set, N; a network takes sets of any size, this one it was trained on."""
+    sets: SetKind = roles.data("batch", decided_by="--sets")
+    """What shared a training set: cells of one batch, always N of them, or of several, N or a half, a quarter and so
+    on. Prediction forms its sets in the same way."""
     expression_divisor: float = roles.architecture(10.0)
     """log1p expression is divided by this inside the model, and only there."""
 

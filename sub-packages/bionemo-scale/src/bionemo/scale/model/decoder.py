@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.model.layers import Mlp
+from bionemo.scale.model.layers import Mlp, mean_of_cells
 
 
 class Decoder(nn.Module):
@@ -20,9 +20,14 @@ class Decoder(nn.Module):
         """Decode every cell, times a number."""
         return self.mlp.read_out(self.mlp.hidden(z), scale)
 
-    def mean(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B G"]:
-        """Decode every cell and return their mean; the last map, by far the widest, is linear and reads one mean."""
-        return self.mlp.read_out(self.mlp.hidden(z).mean(dim=1, keepdim=True))[:, 0]
+    def mean(self, z: Float[Tensor, "B N D"], share: Float[Tensor, "B N"] | None = None) -> Float[Tensor, "B G"]:
+        """Decode every cell and return their mean; the last map, by far the widest, is linear and reads one mean.
+
+        Args:
+            z: Latent cells.
+            share: Of each cell in the mean of its set, in place of equal ones.
+        """
+        return self.mlp.read_out(mean_of_cells(self.mlp.hidden(z), share)[:, None])[:, 0]
 
     def features(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B N H"]:
         """Return what the last map reads, float32; linear combinations of it decode to those of expression."""

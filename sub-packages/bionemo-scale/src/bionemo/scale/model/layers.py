@@ -157,6 +157,11 @@ def swiglu(x: Float[Tensor, "*axes D"]) -> Float[Tensor, "*axes E"]:
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
+def mean_of_cells(cells: Float[Tensor, "B N F"], share: Float[Tensor, "B N"] | None = None) -> Float[Tensor, "B F"]:
+    """Return the mean over the cells of each set, by their shares where they have any."""
+    return cells.mean(dim=1) if share is None else torch.bmm(share[:, None].to(cells.dtype), cells)[:, 0]
+
+
 def shallow_copy(module: _Module) -> _Module:
     """Return a module with the same parts and tensors, which can be replaced without changing the original."""
     copied = copy.copy(module)

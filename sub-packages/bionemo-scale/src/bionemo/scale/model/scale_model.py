@@ -7,7 +7,7 @@ runs its share of the transport blocks; the last has the head and the decoder. W
 tensor [Z_0; Z_1; H; c], stacked along the sequence axis: 3 N + 1 rows of B sets.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -106,6 +106,11 @@ class ScaleModel(MegatronModule):
         """Take what the previous pipeline stage sent."""
         self._input = input_tensor[0] if isinstance(input_tensor, list) else input_tensor
 
+    @property
+    def received(self) -> Tensor | None:
+        """What :meth:`set_input_tensor` took, ``None`` on the first stage."""
+        return self._input
+
     def anchor(self, x: Float[Tensor, "B N G"], perturbation: Int64[Tensor, " B"]) -> Float[Tensor, "B N G"]:
         """Return where the controls start: themselves, or moved by their perturbation's mean effect."""
         if self.config.anchor == "none":
@@ -120,14 +125,16 @@ class ScaleModel(MegatronModule):
         """Decode latent cells to log1p expression (equation 12)."""
         return held(self.expression_decoder)(z, self.config.expression_divisor).float()
 
-    def decode_mean(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B G"]:
-        """Return the mean over the cells of :meth:`decode`, for less."""
-        return held(self.expression_decoder).mean(z).float() * self.config.expression_divisor
+    def decode_mean(
+        self, z: Float[Tensor, "B N D"], share: Float[Tensor, "B N"] | None = None
+    ) -> Float[Tensor, "B G"]:
+        """Return the mean over the cells of :meth:`decode`, by their shares where they have any, for less."""
+        return held(self.expression_decoder).mean(z, share).float() * self.config.expression_divisor
 
     def condition(
-        self, cell_type: Int64[Tensor, " B"], perturbation: Int64[Tensor, " B"], batch: Int64[Tensor, " B"]
+        self, cell_type: Int64[Tensor, " B"], perturbation: Int64[Tensor, " B"], batch: Int64[Tensor, "B ..."]
     ) -> Float[Tensor, "B D"]:
-        """Return the condition token of each set (equation 33)."""
+        """Return the condition token of each set (equation 33); the batch may be given for every cell."""
         return held(self.condition_encoder)(cell_type, perturbation, batch)
 
     def transport(
@@ -204,6 +211,37 @@ def _unpack(packed: Float[Tensor, "P B D"], num_cells: int) -> tuple[Tensor, Ten
     return z_0.transpose(0, 1), z_1.transpose(0, 1), joint
 
 
-def packed_length(set_size: int) -> int:
-    """Rows of the tensor that travels between stages."""
-    return 3 * set_size + 1
+def join_batches(parts: Sequence[Float[Tensor, "S B D"]], *, length: int, places: int) -> Float[Tensor, "L P D"]:
+    """Put what several batches send to the next stage into one tensor, whose shape does not depend on them.
+
+    Args:
+        parts: What each batch sends, sets of different sizes.
+        length: Rows that a place has room for, :func:`packed_length`.
+        places: Places of the micro-batch.
+    """
+    rows = torch.cat([part.flatten(0, 1) for part in parts])
+    room = nn.functional.pad(rows, (0, 0, 0, length * places - len(rows)))
+    # A copy: Megatron frees what was sent, which it cannot do to a view.
+    return room.view(length, places, -1).clone()
+
+
+def split_batches(joined: Float[Tensor, "L P D"], shapes: Sequence[tuple[int, int]]) -> list[Float[Tensor, "S B D"]]:
+    """Take apart what :func:`join_batches` put together.
+
+    Args:
+        joined: What was received.
+        shapes: Sets, and cells of each, of every batch.
+    """
+    lengths = [packed_length(num_cells) * num_sets for num_sets, num_cells in shapes]
+    parts = joined.flatten(0, 1)[: sum(lengths)].split(lengths)
+    return [part.view(-1, num_sets, part.shape[1]) for part, (num_sets, _) in zip(parts, shapes, strict=True)]
+
+
+def packed_length(set_size: int, sets_a_place: int = 1) -> int:
+    """Rows of the tensor that travels between stages, for each place of a micro-batch.
+
+    Args:
+        set_size: N, most cells of a set.
+        sets_a_place: Most sets of a place; all of them have no more than N cells together, and a condition token each.
+    """
+    return 3 * set_size + sets_a_place

@@ -71,8 +71,9 @@ def train_settings(size: str | None, *, store: Path, out: Path, **chosen: Any) -
     places = [out] if start is None else [out, Path(start)]
     known = size_defaults(size).settings if size else next(filter(None, map(_settings_of_run, places)), {})
     named = TrainSettings.checked(preset=chosen.get("preset", TrainSettings.preset))
+    sets = _sets_of_run(out) or ({} if start is None else _sets_of_run(*_folders_of_run(Path(start))))
     return TrainSettings.make(
-        store=store, out=out, size=size, **{**known, **PRESETS[named["preset"]].settings, **chosen}
+        store=store, out=out, size=size, **{**known, **PRESETS[named["preset"]].settings, **sets, **chosen}
     )
 
 
@@ -82,13 +83,29 @@ def _settings_of_run(path: Path) -> dict[str, Any]:
         training = read_training(path)
         own = {name: training[name] for name in ("set_size",) if name in training}
         return {**size_defaults(training.get("size")).settings, **own}
-    for folder in (path, path.parent.parent):
-        if (folder / "config.yaml").is_file():
-            run = read_yaml(folder / "config.yaml").get("run")
-            if not isinstance(run, dict) or not {"size", "set_size"} <= run.keys():
-                raise InputError(f"{folder / 'config.yaml'}: expected the settings of a run, found none")
-            defaults = (
-                size_defaults(run["size"]).settings if run["size"] else _settings_of_run(Path(run["from_checkpoint"]))
-            )
-            return {**defaults, "set_size": run["set_size"]}
-    return {}
+    file = _config_in(*_folders_of_run(path))
+    if file is None:
+        return {}
+    run = read_yaml(file).get("run")
+    if not isinstance(run, dict) or not {"size", "set_size"} <= run.keys():
+        raise InputError(f"{file}: expected the settings of a run, found none")
+    defaults = size_defaults(run["size"]).settings if run["size"] else _settings_of_run(Path(run["from_checkpoint"]))
+    return {**defaults, "set_size": run["set_size"]}
+
+
+def _sets_of_run(*folders: Path) -> dict[str, Any]:
+    """Return how a run that is there forms its sets, which it keeps; of one batch each where it says nothing."""
+    if is_export(folders[0]):
+        return {"sets": read_training(folders[0]).get("sets", "batch")}
+    file = _config_in(*folders)
+    run = None if file is None else read_yaml(file).get("run")
+    return {"sets": run.get("sets", "batch")} if isinstance(run, dict) else {}
+
+
+def _folders_of_run(path: Path) -> tuple[Path, Path]:
+    """Return where a run's files are, if a path is a run folder or one of its checkpoints."""
+    return path, path.parent.parent
+
+
+def _config_in(*folders: Path) -> Path | None:
+    return next((file for folder in folders if (file := folder / "config.yaml").is_file()), None)

@@ -6,7 +6,7 @@ This is where flow and model meet. Norms are means over coordinates, so that wei
 errors are taken in log1p space.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int64
@@ -19,6 +19,7 @@ from bionemo.scale.flow.path import sample_path, sample_times
 from bionemo.scale.flow.prior import PRIORS
 from bionemo.scale.flow.random import SetGenerator
 from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.model.layers import mean_of_cells
 from bionemo.scale.model.scale_model import PlaceOnPath, ScaleOutput
 from bionemo.scale.types import CellBatch
 
@@ -27,6 +28,7 @@ TERMS = ("loss", "flow", "mse", "mmd", "endpoint", "latent_variance")
 """What :func:`objective` reports; the first is what is minimised."""
 
 Decode = Callable[[Float[Tensor, "B N D"]], Tensor]
+DecodeMean = Callable[[Float[Tensor, "B N D"], Float[Tensor, "B N"] | None], Float[Tensor, "B G"]]
 
 
 def path_placement(config: ScaleModelConfig, batch: CellBatch) -> PlaceOnPath:
@@ -50,28 +52,31 @@ def pair_cells(config: ScaleModelConfig, batch: CellBatch) -> CellBatch:
     """Put the control cells of each set in the order of the perturbed cells they are paired with."""
     if config.coupling == "random":
         return batch
-    order = optimal_pairs(batch["control"], batch["perturbed"])
+    labels = batch["batch"]
+    # Each cell of a set of several batches came with a control of its own batch, at the same place.
+    order = optimal_pairs(batch["control"], batch["perturbed"], kinds=labels if labels.dim() > 1 else None)
     return {**batch, "control": torch.take_along_dim(batch["control"], order[:, :, None], dim=1)}
 
 
 def hide_labels(
-    labels: Int64[Tensor, " B"], seeds: Int64[Tensor, " B"], *, kind: str, prob: float, unknown: int
-) -> Int64[Tensor, " B"]:
+    labels: Int64[Tensor, "B ..."], seeds: Int64[Tensor, " B"], *, kind: str, prob: float, unknown: int
+) -> Int64[Tensor, "B ..."]:
     """Replace the label of some sets by the unknown one; which sets is up to their seeds.
 
     Args:
-        labels: Rows of an embedding table.
+        labels: Rows of an embedding table, one a set or one a cell.
         seeds: The sets' seeds.
         kind: What the labels are, so that two kinds are not hidden together.
         prob: Share of the sets whose label is hidden.
         unknown: Row of the unknown label.
     """
     hidden = [SetGenerator(seed, kind).random() < prob for seed in seeds.tolist()]
-    return labels.masked_fill(torch.tensor(hidden, device=labels.device), unknown)
+    of_sets = torch.tensor(hidden, device=labels.device)
+    return labels.masked_fill(of_sets.view(-1, *[1] * (labels.dim() - 1)), unknown)
 
 
 def objective(
-    output: ScaleOutput, batch: CellBatch, config: ScaleModelConfig, *, decode: Decode, decode_mean: Decode
+    output: ScaleOutput, batch: CellBatch, config: ScaleModelConfig, *, decode: Decode, decode_mean: DecodeMean
 ) -> dict[str, Tensor]:
     """Return every term of the loss, and the latent variance that shows whether the encoder collapsed.
 
@@ -80,17 +85,21 @@ def objective(
         batch: The sets it was computed from.
         config: Weights and variants.
         decode: The network's decoder, for the endpoint.
-        decode_mean: The mean of what it decodes, ``[B, N, D] -> [B, G]``, at less cost.
+        decode_mean: The mean of what it decodes, ``[B, N, D] -> [B, G]``, at less cost; also told the cells' shares.
 
     Returns:
-        Scalars by the names in :data:`TERMS`; "loss" carries the gradient.
+        Scalars by the names in :data:`TERMS`; "loss" carries the gradient. Sets count by their ``weight`` and cells by
+        their ``share``, where the batch has them.
     """
     prediction, flow = _flow_term(output, batch, config)
-    compared = compare(output.decoded, output.observed, estimator=config.mmd_estimator)
-    # Of controls and of perturbed cells, in log1p space; MMD has no scale.
-    mse = 2 * config.expression_divisor**2 * compared.squared_error.mean()
-    mmd = 2 * compared.mmd_squared.mean()
-    endpoint = _endpoint_term(prediction, batch["perturbed"], config, decode=decode, decode_mean=decode_mean)
+    share, weight = batch.get("share"), batch.get("weight")
+    # Of controls and of perturbed cells.
+    both = None if share is None else torch.cat([share, share])
+    compared = compare(output.decoded, output.observed, estimator=config.mmd_estimator, share=both)
+    # In log1p space; MMD has no scale.
+    mse = 2 * config.expression_divisor**2 * _over_sets(compared.squared_error, weight)
+    mmd = 2 * _over_sets(compared.mmd_squared, weight)
+    endpoint = _endpoint_term(prediction, batch, config, decode=decode, decode_mean=decode_mean)
     loss = flow + config.autoencoder_weight * (mse + config.mmd_weight * mmd) + endpoint
     return {
         "loss": loss,
@@ -98,8 +107,31 @@ def objective(
         "mse": mse.detach(),
         "mmd": mmd.detach(),
         "endpoint": endpoint.detach(),
-        "latent_variance": latent_variance(output.z_1.detach()),
+        "latent_variance": _over_sets(latent_variance(output.z_1.detach(), share), weight),
     }
+
+
+def add_up(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the terms of a micro-batch whose sets are several batches, each of one size."""
+    return parts[0] if len(parts) == 1 else {name: torch.stack([part[name] for part in parts]).sum() for name in TERMS}
+
+
+def _over_sets(values: Float[Tensor, " S"], weight: Float[Tensor, " B"] | None) -> Float[Tensor, ""]:
+    """Average over sets, or over the controls and the perturbed cells of sets."""
+    if weight is None:
+        return values.mean()
+    return (values.view(-1, len(weight)).mean(dim=0) * weight).sum()
+
+
+def _of_cells(batch: CellBatch) -> Float[Tensor, "B N"] | None:
+    """Return the weight of each cell in an average over sets and cells, ``None`` where all are alike."""
+    share, weight = batch.get("share"), batch.get("weight")
+    if share is None and weight is None:
+        return None
+    num_sets, num_cells = batch["control"].shape[:2]
+    of_sets = 1 / num_sets if weight is None else weight[:, None]
+    of_cells = torch.full((1, num_cells), 1 / num_cells, device=batch["control"].device) if share is None else share
+    return of_sets * of_cells
 
 
 def _flow_term(
@@ -110,35 +142,42 @@ def _flow_term(
     target = output.z_1.detach() if config.stop_gradient_target else output.z_1
     prediction = interpret(output.head, start=start, parameterization=config.parameterization)
     t = _times(batch, config, start) if config.loss_space == "jit-v" else None
-    return prediction, flow_loss(prediction, start=start, target=target, loss_space=config.loss_space, t=t)
+    loss = flow_loss(
+        prediction, start=start, target=target, loss_space=config.loss_space, t=t, weight=_of_cells(batch)
+    )
+    return prediction, loss
 
 
 def _endpoint_term(
     prediction: Prediction,
-    perturbed: Float[Tensor, "B N G"],
+    batch: CellBatch,
     config: ScaleModelConfig,
     *,
     decode: Decode,
-    decode_mean: Decode,
+    decode_mean: DecodeMean,
 ) -> Float[Tensor, ""]:
     """Compare the decoded endpoint with the measured cells: the means of the populations, and their distributions."""
+    perturbed, share, weight = batch["perturbed"], batch.get("share"), batch.get("weight")
     term = perturbed.new_zeros(())
     if config.endpoint_weight:
-        mean = decode_mean(prediction.endpoint)
-        term = config.endpoint_weight * (mean - perturbed.mean(dim=1)).square().mean()
+        error = decode_mean(prediction.endpoint, share) - mean_of_cells(perturbed, share)
+        term = config.endpoint_weight * _over_sets(error.square().mean(dim=1), weight)
     if config.endpoint_mmd_weight:
         decoded = decode(prediction.endpoint)
-        mmd = mmd_squared(decoded, perturbed, estimator=config.mmd_estimator).mean()
-        term = term + config.endpoint_mmd_weight * mmd
+        mmd = mmd_squared(decoded, perturbed, estimator=config.mmd_estimator, share=share)
+        term = term + config.endpoint_mmd_weight * _over_sets(mmd, weight)
     return term
 
 
-def latent_variance(z: Float[Tensor, "B N D"]) -> Float[Tensor, ""]:
-    """Return the variance of a latent coordinate among the cells of a set; near zero the encoder has collapsed.
+def latent_variance(z: Float[Tensor, "B N D"], share: Float[Tensor, "B N"] | None = None) -> Float[Tensor, " B"]:
+    """Return the variance of a latent coordinate among the cells of each set; near zero the encoder has collapsed.
 
     Sets of different cell types may still lie apart then: that alone carries no cell.
     """
-    return z.float().var(dim=1, unbiased=False).mean()
+    if share is None:
+        return z.float().var(dim=1, unbiased=False).mean(dim=1)
+    centred = z.float() - mean_of_cells(z.float(), share)[:, None]
+    return mean_of_cells(centred.square(), share).mean(dim=1)
 
 
 def stack_terms(terms: dict[str, Tensor]) -> Float[Tensor, " K"]:

@@ -26,7 +26,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "default": Preset(),
         "paper": Preset(
-            settings={"weighting": "proportional", "control_share": 0.0, "blind_share": 0.0},
+            settings={"sets": "mixed", "weighting": "proportional", "control_share": 0.0, "blind_share": 0.0},
             fields={
                 "label_scale": 1.0,
                 "condition_bias": False,

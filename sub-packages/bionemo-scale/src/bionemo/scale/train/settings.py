@@ -13,7 +13,7 @@ from bionemo.scale.options.fields import option
 from bionemo.scale.options.limits import COUNT, NOT_NEGATIVE, SEED, SHARE, Limits
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.train.presets import PRESETS
-from bionemo.scale.types import InputError
+from bionemo.scale.types import InputError, SetKind
 
 
 Weighting = Literal["proportional", "uniform", "tempered"]
@@ -49,8 +49,11 @@ class TrainSettings(Settings):
     """Seed of weights and of the order of sets."""
     set_size: int = option(32, limits=COUNT, part="data")
     """Cells of a set."""
+    sets: SetKind = option("batch", part="data")
+    """Which cells share a set: those of one batch, or mixed, of all batches of a perturbation, each matched with a
+    control of its own batch. Mixed sets are smaller where too few cells are left; fillers count in no loss."""
     micro_batch_size: int = option(8, limits=COUNT, part="data")
-    """Sets that one process takes at once."""
+    """Sets that one process takes at once; as many more where mixed sets are smaller."""
     accumulate: int = option(1, limits=COUNT, part="data")
     """Micro-batches of an optimizer step."""
     lr: float = option(1e-3, limits=Limits(at_least=0), part="optim")

@@ -21,7 +21,6 @@ from bionemo.scale.data.sets.sampler import Sampling
 from bionemo.scale.estimate.storage import ESTIMATE_NAME
 from bionemo.scale.megatron import writers
 from bionemo.scale.megatron.kernels import PRECISIONS
-from bionemo.scale.model.scale_model import packed_length
 from bionemo.scale.train.callbacks.average import WeightAverage
 from bionemo.scale.train.callbacks.dropout import DropoutSeed
 from bionemo.scale.train.callbacks.optimizer import FusedOptimizer
@@ -34,6 +33,7 @@ from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.resolve import ResolvedRun
 from bionemo.scale.train.setup.run_folder import write_estimate, write_run_folder
+from bionemo.scale.train.step import places_length
 
 
 def train(run: ResolvedRun, stream: TextIO) -> Path:
@@ -106,10 +106,15 @@ def _data(settings: TrainSettings) -> ScaleDataModule:
         set_size=settings.set_size,
         micro_batch_size=settings.micro_batch_size,
         global_batch_size=settings.global_batch_size,
-        seq_length=packed_length(settings.set_size),
+        seq_length=places_length(settings),
         seed=settings.seed,
         num_workers=settings.num_workers,
-        sampling=Sampling(weighting=settings.weighting, control_share=settings.control_share, blind=settings.left_out),
+        sampling=Sampling(
+            sets=settings.sets,
+            weighting=settings.weighting,
+            control_share=settings.control_share,
+            blind=settings.left_out,
+        ),
     )
 
 

@@ -20,3 +20,17 @@ def test_a_shuffled_copy_is_put_back():
     shuffle = torch.tensor([4, 2, 0, 5, 1, 3])
     order = optimal_pairs(target[:, shuffle], target)[0]
     assert torch.equal(target[:, shuffle][:, order], target)
+
+
+def test_cells_of_two_kinds_are_never_paired():
+    generator = torch.Generator().manual_seed(0)
+    start, target = torch.randn(3, 12, 4, generator=generator), torch.randn(3, 12, 4, generator=generator)
+    kinds = torch.randint(3, (3, 12), generator=generator)
+    order = optimal_pairs(start, target, kinds=kinds)
+    assert torch.equal(kinds.gather(1, order), kinds)
+    # Within a kind it is the best order, as if the others were not there.
+    for number in range(3):
+        for kind in range(3):
+            own = torch.nonzero(kinds[number] == kind)[:, 0]
+            (alone,) = optimal_pairs(start[number, own][None], target[number, own][None])
+            assert torch.equal(own[alone], order[number, own])

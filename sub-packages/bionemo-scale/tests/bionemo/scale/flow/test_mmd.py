@@ -180,3 +180,28 @@ def test_a_long_cell_never_meets_another_gene_by_gene():
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         mmd_squared(a, b).sum().backward()
     assert largest <= 2 * 32 * 500
+
+
+@pytest.mark.parametrize("estimator", ["biased", "unbiased"])
+def test_cells_without_a_share_are_not_there(estimator):
+    """The value and the gradient are those of the other cells alone."""
+    a, b = cells(2, 7, 5).requires_grad_(), cells(2, 7, 5, seed=1, shift=0.7)
+    counted = [4, 7]
+    share = torch.stack([(torch.arange(7) < number) / number for number in counted])
+    found = compare(a, b, estimator=estimator, share=share)
+    (found.mmd_squared.sum() + 3 * found.squared_error.sum()).backward()
+    for row, number in enumerate(counted):
+        alone = a.detach()[row : row + 1, :number].clone().requires_grad_()
+        expected = compare(alone, b[row : row + 1, :number], estimator=estimator)
+        (expected.mmd_squared + 3 * expected.squared_error).sum().backward()
+        torch.testing.assert_close(found.mmd_squared[row : row + 1], expected.mmd_squared, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found.squared_error[row : row + 1], expected.squared_error)
+        torch.testing.assert_close(a.grad[row, :number], alone.grad[0], rtol=1e-4, atol=1e-6)
+        assert not a.grad[row, number:].any()
+
+
+@pytest.mark.parametrize("estimator", ["biased", "unbiased"])
+def test_one_cell_that_counts_has_a_finite_gradient(estimator):
+    a, share = cells(1, 4, 3).requires_grad_(), torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    mmd_squared(a, cells(1, 4, 3, seed=1), estimator=estimator, share=share).sum().backward()
+    assert a.grad.isfinite().all() and a.grad[0, 0].any()

@@ -197,3 +197,21 @@ def test_the_last_row_is_the_unknown_label(label, model, config):
     labels[label] = labels[label] + 1
     with pytest.raises(IndexError):
         model.condition_encoder(*labels)
+
+
+def test_the_batches_of_a_sets_cells_count_by_their_share(model, batch):
+    """With one batch it is that batch, and the condition token has no other input than the mean of the rows."""
+    of_cells = batch["batch"][:, None].expand(-1, 6)
+    labels = batch["cell_type"], batch["perturbation"]
+    torch.testing.assert_close(model.condition(*labels, of_cells), model.condition(*labels, batch["batch"]))
+    mixed = of_cells.clone()
+    mixed[:, :2] = 1 - mixed[:, :2]
+    table = model.condition_encoder.batch
+    before = table.weight.detach().clone()
+    found = model.condition(*labels, mixed)
+    with torch.no_grad():
+        table.weight[0] = before[mixed[0]].mean(dim=0)
+    expected = model.condition(labels[0][:1], labels[1][:1], torch.zeros(1, dtype=torch.int64))
+    with torch.no_grad():
+        table.weight.copy_(before)
+    torch.testing.assert_close(found[:1], expected)

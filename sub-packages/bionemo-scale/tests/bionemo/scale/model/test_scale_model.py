@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bionemo.scale.model.scale_model import ScaleOutput, _pack, _unpack, packed_length
+from bionemo.scale.model.scale_model import ScaleOutput, _pack, _unpack, join_batches, packed_length, split_batches
 from bionemo.scale.train.objective import objective, path_placement
 
 
@@ -192,3 +192,23 @@ def test_effects_travel_with_the_weights_and_are_not_trained(anchored, make_mode
     other.load_state_dict(anchored.state_dict())
     assert torch.equal(other.effects, anchored.effects)
     assert "effects" not in dict(anchored.named_parameters())
+
+
+def test_batches_of_several_sizes_travel_in_one_tensor():
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(2, 16), (3, 8)]
+    parts = [torch.randn(packed_length(cells), sets, 5, generator=generator) for sets, cells in shapes]
+    parts[0].requires_grad_()
+    joined = join_batches(parts, length=packed_length(16, 2), places=4)
+    assert joined.shape == (packed_length(16, 2), 4, 5) and joined._base is None
+    for found, sent in zip(split_batches(joined, shapes), parts, strict=True):
+        assert torch.equal(found, sent)
+    split_batches(joined, shapes)[0].sum().backward()
+    assert torch.equal(parts[0].grad, torch.ones_like(parts[0]))
+
+
+def test_a_place_has_room_for_any_sets():
+    """As many cells as N, and a condition token for each of the smallest sets."""
+    for size in (16, 8, 4):
+        assert packed_length(size) * (16 // size) <= packed_length(16, 4)
+    assert packed_length(4) * 4 == packed_length(16, 4)

@@ -15,6 +15,7 @@ from bionemo.scale.infer.generate import encode_controls, perturb
 from bionemo.scale.model.scale_model import ScaleOutput
 from bionemo.scale.train.objective import (
     TERMS,
+    add_up,
     hide_labels,
     latent_variance,
     objective,
@@ -44,7 +45,7 @@ def decode(z: Tensor) -> Tensor:
     return 2 * z[..., :24]
 
 
-def decode_mean(z: Tensor) -> Tensor:
+def decode_mean(z: Tensor, share: Tensor | None = None) -> Tensor:
     """The mean of what it decodes."""
     return decode(z).mean(dim=1)
 
@@ -111,7 +112,7 @@ def test_stop_gradient_target_spares_z_1_of_the_flow_loss(stop, reaches, make_co
 def test_perfect_output_costs_nothing(config, output, batch):
     perfect = replace(output, head=output.z_1, decoded=output.observed)
     cells = batch["perturbed"]
-    terms = objective(perfect, batch, config, decode=lambda z: cells, decode_mean=lambda z: cells.mean(dim=1))
+    terms = objective(perfect, batch, config, decode=lambda z: cells, decode_mean=lambda z, share: cells.mean(dim=1))
     assert abs(terms["loss"].item()) < 1e-6
 
 
@@ -158,10 +159,12 @@ def test_optimal_pairs_leave_random_pairing_alone_and_move_controls_only(make_co
 
 def test_latent_variance():
     spread = torch.randn(4, 500, 8, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 9)
-    assert float(latent_variance(spread)) == pytest.approx(sum(i * i for i in range(1, 9)) / 8, rel=0.1)
-    assert float(latent_variance(torch.full((4, 5, 8), 3.0))) == 0
+    assert float(latent_variance(spread).mean()) == pytest.approx(sum(i * i for i in range(1, 9)) / 8, rel=0.1)
+    assert float(latent_variance(torch.full((4, 5, 8), 3.0)).mean()) == 0
     # The same cells in every set count once: it is the variance over all of them.
-    assert float(latent_variance(spread.repeat(2, 1, 1))) == pytest.approx(float(latent_variance(spread)))
+    assert float(latent_variance(spread.repeat(2, 1, 1)).mean()) == pytest.approx(
+        float(latent_variance(spread).mean())
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,3 +281,64 @@ def test_without_the_autoencoder_the_latent_space_collapses(make_model):
     collapsed = spread_within_sets(autoencoder_weight=0.0, endpoint_weight=0.0)
     assert collapsed < 1e-3
     assert spread_within_sets(endpoint_weight=0.0) > 10 * collapsed
+
+
+@pytest.mark.parametrize("estimator", ["biased", "unbiased"])
+@pytest.mark.parametrize("loss_space", ["x", "jit-v"])
+def test_fillers_count_in_no_term(estimator, loss_space, make_config, output, batch):
+    """Terms and gradients are those of the sets without their fillers, whatever the fillers are."""
+    config = make_config(
+        mmd_estimator=estimator, loss_space=loss_space, start_share=0.0, endpoint_weight=1.1, endpoint_mmd_weight=0.6
+    )
+    of_set, counted = torch.tensor([0.5, 0.3, 0.2]), [6, 4, 2]
+    share = torch.stack([(torch.arange(6) < number) / number for number in counted])
+    told = {**batch, "share": share, "weight": of_set}
+
+    def mean(z: Tensor, share: Tensor | None = None) -> Tensor:
+        return decode(z).mean(dim=1) if share is None else (share[:, :, None] * decode(z)).sum(dim=1)
+
+    def terms_of(output, batch):
+        return objective(output, batch, config, decode=decode, decode_mean=mean)
+
+    found = terms_of(output, told)
+    found["loss"].backward()
+    expected = dict.fromkeys(TERMS, 0.0)
+    for row, number in enumerate(counted):
+        one = slice(row, row + 1)
+        rows = [row, 3 + row]
+        cut = ScaleOutput(
+            **{name: getattr(output, name)[one, :number] for name in ("z_0", "z_1", "head")},
+            observed=output.observed[rows, :number],
+            decoded=output.decoded[rows, :number],
+        )
+        cells = {name: batch[name][one, :number] for name in ("control", "perturbed")}
+        alone = terms_of(cut, {**{name: batch[name][one] for name in batch}, **cells})
+        expected = {name: expected[name] + of_set[row] * alone[name].detach() for name in TERMS}
+    for name in TERMS:
+        torch.testing.assert_close(found[name].detach(), expected[name], rtol=1e-4, atol=1e-6)
+    for leaf in (output.z_1, output.head):
+        assert not leaf.grad[share == 0].any() and leaf.grad[share > 0].any()
+    assert not output.decoded.grad[torch.cat([share, share]) == 0].any()
+
+
+def test_equal_weights_and_shares_change_nothing(make_config, output, batch):
+    config = make_config(endpoint_mmd_weight=0.6)
+    told = {**batch, "share": torch.full((3, 6), 1 / 6), "weight": torch.full((3,), 1 / 3)}
+    found, expected = compute(output, told, config), compute(output, batch, config)
+    for name in TERMS:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_batches_of_several_sizes_add_up(make_config, output, batch):
+    terms = compute(output, batch, make_config())
+    assert add_up([terms]) is terms
+    assert add_up([terms, terms])["loss"] == 2 * terms["loss"]
+
+
+def test_optimal_pairs_keep_controls_beside_cells_of_their_batch(make_config, batch):
+    labels = torch.tensor([[0, 1, 0, 1, 2, 2]] * 3)
+    paired = pair_cells(make_config(coupling="ot"), {**batch, "batch": labels})
+    for before, after in zip(batch["control"], paired["control"], strict=True):
+        for kind in range(3):
+            own = labels[0] == kind
+            assert sorted(map(tuple, after[own].tolist())) == sorted(map(tuple, before[own].tolist()))

@@ -141,7 +141,7 @@ def test_training_minimises_the_papers_loss(network, paper, batch):
     latent, genes = config.hidden_size, config.num_genes
     weights = dict(weight=config.autoencoder_weight * latent / genes, mmd_weight=config.mmd_weight * genes)
     expected = paper.loss(batch, sample_times(batch["seed"]), **weights) / latent
-    found = forward_step(network.train(), batch)["loss"]
+    found = forward_step(network.train(), [batch])["loss"]
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
     found.backward()
     expected.backward()

@@ -21,7 +21,7 @@ def reference(model, batch) -> dict[str, Tensor]:
 
 def test_a_step_is_the_objective_of_the_models_output(make_model, batch):
     model = make_model(prior="gaussian_mix").eval()
-    terms, expected = forward_step(model, batch), reference(model, batch)
+    terms, expected = forward_step(model, [batch]), reference(model, batch)
     assert tuple(terms) == TERMS
     for name in TERMS:
         assert torch.equal(terms[name], expected[name]), name
@@ -35,15 +35,15 @@ def test_training_hides_labels_and_evaluation_does_not(kind, unknown, make_model
     assert 0 < (labels == unknown).sum() < 16
     hidden, shown = reference(model, {**batch, kind: labels}), reference(model, batch)
     assert hidden["flow"] != shown["flow"]
-    assert forward_step(model.train(), batch)["flow"] == hidden["flow"]
-    assert forward_step(model.eval(), batch)["flow"] == shown["flow"]
+    assert forward_step(model.train(), [batch])["flow"] == hidden["flow"]
+    assert forward_step(model.eval(), [batch])["flow"] == shown["flow"]
 
 
 def test_anchored_controls_are_encoded_and_are_the_decoders_target(make_model, batch):
     model = make_model(anchor="additive").eval()
     model.effects[:4] = torch.randn(4, 24, generator=torch.Generator().manual_seed(0))
     before = batch["control"].clone()
-    terms = forward_step(model, batch)
+    terms = forward_step(model, [batch])
     expected = reference(model, {**batch, "control": model.anchor(batch["control"], batch["perturbation"])})
     assert terms["loss"] == expected["loss"] != reference(model, batch)["loss"]
     # The loader's batch stays as it was: another step may read it.
@@ -60,12 +60,12 @@ def test_the_network_is_found_inside_its_wrappers(make_model, batch):
             return self.module(*args)
 
     model = make_model().eval()
-    assert forward_step(Wrapper(Wrapper(model)), batch)["loss"] == forward_step(model, batch)["loss"]
+    assert forward_step(Wrapper(Wrapper(model)), [batch])["loss"] == forward_step(model, [batch])["loss"]
 
 
 @pytest.mark.parametrize("wrap", [lambda batch: batch, lambda batch: (batch, 0, 0)], ids=["plain", "as NeMo hands it"])
 def test_a_batch_is_taken_from_either_loader(wrap, batch):
-    taken = data_step(iter([wrap(batch)]))
+    (taken,) = data_step(iter([wrap(batch)]))
     assert set(taken) == set(batch)
     assert all(torch.equal(taken[name].cpu(), batch[name]) for name in batch)
     assert taken["seed"].device.type == "cpu"
@@ -77,7 +77,7 @@ def test_packed_sets_become_dense(batch):
     labels = {name: batch[name] for name in batch if name not in ("control", "perturbed")}
     arrays = {"values": csr.data, "indices": csr.indices, "pointers": csr.indptr}
     packed = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    taken = data_step(iter([{**packed, "num_genes": cells.shape[-1], **labels}]))
+    (taken,) = data_step(iter([{**packed, "num_genes": cells.shape[-1], **labels}]))
     assert set(taken) == set(batch)
     assert all(torch.equal(taken[name].cpu(), batch[name]) for name in batch)
 
@@ -85,3 +85,33 @@ def test_packed_sets_become_dense(batch):
 def test_an_exhausted_loader_says_so():
     with pytest.raises(StopIteration):
         data_step(iter([]))
+
+
+def several_sizes(make_batch):
+    """A micro-batch of two places: one set of 8 cells, and two of 4 from several batches, with a filler."""
+    generator = torch.Generator().manual_seed(3)
+
+    def of(num_sets, num_cells, weight, **more):
+        labels = torch.randint(2, (num_sets, num_cells), generator=generator)
+        weights = torch.full((num_sets,), weight)
+        return {**make_batch(num_sets, num_cells), "batch": labels, "weight": weights, "num_places": 2, **more}
+
+    share = torch.tensor([[1 / 4] * 4, [1 / 3] * 3 + [0.0]])
+    return [of(1, 8, 0.5), of(2, 4, 0.25, share=share)]
+
+
+def test_sets_of_several_sizes_count_by_their_weights(make_model, make_batch):
+    model = make_model(sets="mixed", set_size=16).eval()
+    batches = several_sizes(make_batch)
+    terms, parts = forward_step(model, batches), [reference(model, batch) for batch in batches]
+    for name in TERMS:
+        torch.testing.assert_close(terms[name], parts[0][name] + parts[1][name])
+
+
+def test_a_batch_label_of_every_cell_is_hidden_with_its_set():
+    labels, seeds = torch.arange(600).view(200, 3) % 5, torch.arange(200)
+    hidden = hide_labels(labels, seeds, kind="batch", prob=0.5, unknown=9)
+    assert torch.equal((hidden == 9).all(dim=1), (hidden == 9).any(dim=1))
+    assert 0.3 < (hidden == 9).float().mean() < 0.7
+    of_sets = hide_labels(labels[:, 0], seeds, kind="batch", prob=0.5, unknown=9)
+    assert torch.equal(of_sets, hidden[:, 0])

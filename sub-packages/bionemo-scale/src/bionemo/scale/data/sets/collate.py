@@ -4,7 +4,7 @@
 
 import shutil
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -18,21 +18,31 @@ from bionemo.scale.types import CellBatch, InputError
 
 
 class PackedSets(TypedDict):
-    """B sets of N cells, expression in CSR: about a tenth of the dense bytes go from worker processes and to a GPU."""
+    """B sets of cells, expression in CSR: about a tenth of the dense bytes go from worker processes and to a GPU."""
 
     values: Tensor
     """[nnz] float32, log1p expression; rows are the controls of all sets, then the perturbed cells."""
     indices: Tensor
     """[nnz] int32, gene of each value."""
     pointers: Tensor
-    """[2 * B * N + 1] int32 or int64, first value of each row."""
+    """[rows + 1] int32 or int64, first value of each row; rows are 2 * B * N where all sets have N cells."""
     num_genes: int
     """G."""
     cell_type: Tensor
     """[B] int64, as all below."""
     perturbation: Tensor
     batch: Tensor
+    """[B] or, of sets of several batches, [cells of all sets]."""
     seed: Tensor
+    size: NotRequired[Tensor]
+    """[B], as all below; of sets of several batches, those of one size after the other. There
+    are then 2 * sum(size) rows."""
+    num_places: NotRequired[int]
+    """Places of the micro-batch, which some sets share."""
+    num_cells: NotRequired[Tensor]
+    """Cells that are no fillers."""
+    weight: NotRequired[Tensor]
+    """float32, share in the loss of the micro-batch."""
 
 
 def pack(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
@@ -42,8 +52,8 @@ def pack(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
         sets: What ``CellSetDataset.__getitems__`` returned, or several single items.
     """
     gathered = sets if isinstance(sets, GatheredSets) else _merge(sets)
-    cells = gathered.expression
-    return PackedSets(
+    cells, mixture = gathered.expression, gathered.mixture
+    packed = PackedSets(
         values=torch.from_numpy(cells.data),
         indices=torch.from_numpy(cells.indices),
         pointers=torch.from_numpy(cells.indptr),
@@ -53,6 +63,12 @@ def pack(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
         batch=torch.from_numpy(gathered.batch),
         seed=torch.from_numpy(gathered.seed),
     )
+    if mixture is not None:
+        packed["size"] = torch.from_numpy(mixture.size)
+        packed["num_places"] = mixture.num_places
+        packed["num_cells"] = torch.from_numpy(mixture.num_cells)
+        packed["weight"] = torch.from_numpy(mixture.weight)
+    return packed
 
 
 def pack_in_worker(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
@@ -86,35 +102,67 @@ def _free_mib(folder: str) -> int:
         return 0
 
 
-def unpack(packed: PackedSets, device: torch.device) -> CellBatch:
-    """Make the batch that models read; expression becomes dense here, once, on the device it is used on.
+def unpack(packed: PackedSets, device: torch.device) -> list[CellBatch]:
+    """Make the batches that models read; expression becomes dense here, once, on the device it is used on.
 
     Args:
         packed: From :func:`pack`.
         device: Where ``control`` and ``perturbed`` go; the labels stay where they are.
 
     Returns:
-        ``control`` and ``perturbed`` [B, N, G] float32, the labels and ``seed`` [B] int64.
+        One batch of all sets or, where batches are mixed, one for each size of sets: ``control`` and ``perturbed``
+        [B, N, G] float32, the labels and ``seed`` [B] int64.
     """
     dense = _dense_on_host(packed) if device.type == "cpu" else dense_on_device(packed, device)
-    control, perturbed = dense.view(2, len(packed["seed"]), -1, packed["num_genes"]).unbind(0)
-    return CellBatch(
-        control=control,
-        perturbed=perturbed,
-        cell_type=packed["cell_type"],
-        perturbation=packed["perturbation"],
-        batch=packed["batch"],
-        seed=packed["seed"],
+    control, perturbed = dense.view(2, -1, packed["num_genes"]).unbind(0)
+    if "size" not in packed:
+        shape = len(packed["seed"]), -1, packed["num_genes"]
+        labels = {name: packed[name] for name in ("cell_type", "perturbation", "batch", "seed")}
+        return [CellBatch(control=control.view(shape), perturbed=perturbed.view(shape), **labels)]
+    sizes, counts = packed["size"].unique_consecutive(return_counts=True)
+    batches, first_set, first_cell = [], 0, 0
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        sets, rows = slice(first_set, first_set + count), slice(first_cell, first_cell + size * count)
+        batches.append(
+            _of_one_size(
+                packed, sets, control=control[rows], perturbed=perturbed[rows], of_cells=packed["batch"][rows]
+            )
+        )
+        first_set, first_cell = sets.stop, rows.stop
+    return batches
+
+
+def _of_one_size(
+    packed: PackedSets, sets: slice, *, control: Tensor, perturbed: Tensor, of_cells: Tensor
+) -> CellBatch:
+    num_cells = packed["num_cells"][sets]
+    shape = len(num_cells), len(control) // len(num_cells)
+    batch = CellBatch(
+        control=control.view(*shape, -1),
+        perturbed=perturbed.view(*shape, -1),
+        cell_type=packed["cell_type"][sets],
+        perturbation=packed["perturbation"][sets],
+        batch=of_cells.view(shape),
+        seed=packed["seed"][sets],
+        num_places=packed["num_places"],
+        weight=packed["weight"][sets],
     )
+    if (num_cells < shape[1]).any():
+        batch["share"] = (torch.arange(shape[1]) < num_cells[:, None]) / num_cells[:, None].float()
+    return batch
 
 
 def collate(sets: GatheredSets | Sequence[GatheredSets]) -> CellBatch:
-    """Pack and unpack in this process's memory.
+    """Pack and unpack in this process's memory, where all sets have one size.
 
     Args:
         sets: What ``CellSetDataset.__getitems__`` returned, or several single items.
+
+    Raises:
+        ValueError: Sets differ in size.
     """
-    return unpack(pack(sets), torch.device("cpu"))
+    (batch,) = unpack(pack(sets), torch.device("cpu"))
+    return batch
 
 
 def dense_on_device(packed: PackedSets, device: torch.device) -> Tensor:
@@ -143,5 +191,7 @@ def _merge(sets: Sequence[GatheredSets]) -> GatheredSets:
     halves = [item.expression.shape[0] // 2 for item in sets]
     controls = [item.expression[:half] for item, half in zip(sets, halves, strict=True)]
     perturbed = [item.expression[half:] for item, half in zip(sets, halves, strict=True)]
-    labels = [np.concatenate(column) for column in zip(*(item[1:] for item in sets), strict=True)]
+    if any(item.mixture is not None for item in sets):
+        raise ValueError("sets of several batches are gathered together, expected one item of them")
+    labels = [np.concatenate(column) for column in zip(*(item[1:5] for item in sets), strict=True)]
     return GatheredSets(vstack([*controls, *perturbed], format="csr"), *labels)

@@ -101,6 +101,23 @@ class ControlMatcher:
         level: MatchLevel = "cell_type" if self._is_fallback[group] else "batch"
         return MatchedControls(rows=pool.rows_at(np.concatenate(positions)), level=level)
 
+    def match_each(self, cell_groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw one control for each of some cells, each of the cell's own batch where that has any.
+
+        Args:
+            cell_groups: [n] rows of the group table, of the cells.
+            rng: Source of the draw.
+
+        Returns:
+            [n] int64 store rows. Cells that share a pool of controls get each of it once if there are enough.
+        """
+        pools = self._pool_of_group[cell_groups]
+        rows = np.empty(len(pools), dtype=np.int64)
+        for pool in np.unique(pools).tolist():
+            places = np.flatnonzero(pools == pool)
+            rows[places] = self.match(cell_groups[places[0]], len(places), rng).rows
+        return rows
+
     def _add_pool(self, groups: GroupTable, members: list[int]) -> int:
         self._pools.append(_Pool(groups.first_row[members], np.cumsum(groups.num_cells[members])))
         return len(self._pools) - 1

@@ -21,19 +21,19 @@ from bionemo.scale.types import Split
 class ScaleDataModule(MegatronDataModule):
     """Train and validation sets of a store, dealt to data-parallel ranks by Megatron's sequential sampler.
 
-    Set ``i`` of training is the same whatever the number of processes, and a resumed run goes on with the set after
-    the last one it used. Validation is one pass over the validation split, the same every time, filled up to whole
-    global batches by starting over. A store without validation cells gives no validation loader; run the trainer with
-    ``limit_val_batches=0`` then.
+    Place ``i`` of training holds the same sets whatever the number of processes, and a resumed run goes on with the
+    place after the last one it used. Validation is one pass over the validation split, the same every time, filled up
+    to whole global batches by starting over. A store without validation cells gives no validation loader; run the
+    trainer with ``limit_val_batches=0`` then.
 
     Args:
         store: Folder of the store.
-        set_size: N, cells a set.
-        micro_batch_size: Sets a process reads at once.
-        global_batch_size: Sets of an optimizer step over all processes.
+        set_size: N, most cells of a set.
+        micro_batch_size: Places that a process reads at once, of one set of N cells or of several smaller ones.
+        global_batch_size: Places of an optimizer step over all processes.
         seq_length: What Megatron is told of the sequence length; the model knows what a set becomes.
         seed: Order of cells and sets.
-        sampling: How often groups are drawn; validation takes every perturbed cell once.
+        sampling: What shares a set, and how often it is drawn; validation takes every perturbed cell once.
         num_workers: Processes that read ahead; 0 reads in the training process.
     """
 
@@ -122,10 +122,12 @@ class ScaleDataModule(MegatronDataModule):
         return [] if self._val is None else self._loader(self._val, "validation")
 
     def _validation(self) -> CellSetDataset:
-        once = CellSetDataset(self.store, Split.VAL, self.set_size, seed=self.seed)
+        every_cell = Sampling(sets=self.sampling.sets)
+        options = {"seed": self.seed, "sampling": every_cell}
+        once = CellSetDataset(self.store, Split.VAL, self.set_size, **options)
         whole = -(-len(once) // self.global_batch_size) * self.global_batch_size
         return CellSetDataset(
-            self.store, Split.VAL, self.set_size, seed=self.seed, num_samples=whole, repeat_first_epoch=True
+            self.store, Split.VAL, self.set_size, **options, num_samples=whole, repeat_first_epoch=True
         )
 
     def _loader(self, dataset: CellSetDataset | None, mode: Literal["train", "validation"]) -> WrappedDataLoader:

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from torch.utils.data import Dataset
 
 from bionemo.scale.data.sets.controls import ControlMatcher, MatchLevel
-from bionemo.scale.data.sets.sampler import PROPORTIONAL, Sampling, SetSampler
+from bionemo.scale.data.sets.sampler import PROPORTIONAL, Sampling, SetPlan, SetSampler
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.types import Split
@@ -29,18 +29,35 @@ class GatheredSets(NamedTuple):
     """[B] int64."""
     seed: np.ndarray
     """[B] int64."""
+    mixture: "Mixture | None" = None
+    """What else is known of sets of several batches, which differ in size; ``batch`` is then of their cells."""
+
+
+class Mixture(NamedTuple):
+    """Sets of one size after the other, the largest first."""
+
+    size: np.ndarray
+    """[B] int64, cells of each set."""
+    num_cells: np.ndarray
+    """[B] int64, how many of them are no fillers; they come first."""
+    weight: np.ndarray
+    """[B] float32, share in the loss of the micro-batch: each place has the same, each set of a place."""
+    num_places: int
+    """Places of the micro-batch."""
 
 
 class CellSetDataset(Dataset[GatheredSets]):
-    """Sets of a split, matched with controls; set ``i`` is a function of the arguments and ``i`` alone.
+    """Sets of a split, matched with controls; place ``i`` is a function of the arguments and ``i`` alone.
+
+    A place of a batch is one set of N cells or, where batches are mixed, also several smaller ones.
 
     Args:
         store: The store.
         split: Split to draw from.
-        set_size: N, cells a set.
+        set_size: N, most cells of a set.
         seed: Order of cells and sets, and the draw of controls.
-        sampling: How often groups are drawn.
-        num_samples: Sets of the data set, over as many epochs as it takes; ``None`` is one epoch.
+        sampling: What shares a set, and how often it is drawn.
+        num_samples: Places of the data set, over as many epochs as it takes; ``None`` is one epoch.
         repeat_first_epoch: Every epoch is the first again, for a validation that is always the same.
 
     Raises:
@@ -61,38 +78,58 @@ class CellSetDataset(Dataset[GatheredSets]):
         self.store = store
         self.sampler = SetSampler(store.groups, split, set_size, seed=seed, sampling=sampling)
         self.controls = ControlMatcher(store.groups)
-        self._num_samples = self.sampler.num_sets if num_samples is None else num_samples
+        self._num_samples = self.sampler.num_places if num_samples is None else num_samples
         self._repeat_first_epoch = repeat_first_epoch
 
     def __len__(self) -> int:
         return self._num_samples
 
     def __getitem__(self, index: int) -> GatheredSets:
-        """Return one set, B = 1."""
+        """Return the sets of one place."""
         return self.__getitems__([index])
 
     def __getitems__(self, indices: Sequence[int]) -> GatheredSets:
         """Return the sets of a micro-batch in one read; torch's loader calls this."""
         for index in indices:
             if not 0 <= index < len(self):
-                raise IndexError(f"expected a set in 0..{len(self) - 1}, got {index}")
+                raise IndexError(f"expected a place in 0..{len(self) - 1}, got {index}")
         if self._repeat_first_epoch:
-            indices = [index % self.sampler.num_sets for index in indices]
-        plans = [self.sampler.plan(index) for index in indices]
-        size = self.sampler.set_size
-        controls = [
-            self.controls.match(plan.group, size, self.sampler.control_rng(index)).rows
-            for plan, index in zip(plans, indices, strict=True)
+            indices = [index % self.sampler.num_places for index in indices]
+        places = [self.sampler.place(index) for index in indices]
+        sets = [
+            (plan, self.sampler.control_rng(index, turn), 1 / (len(places) * len(place)))
+            for index, place in zip(indices, places, strict=True)
+            for turn, plan in enumerate(place)
         ]
-        groups = self.store.groups
-        group = np.array([plan.group for plan in plans])
+        # Stable: sets of one size stay in the order of their places.
+        sets.sort(key=lambda each: -len(each[0].perturbed_rows))
+        plans = [plan for plan, _, _ in sets]
+        controls = [self._controls_of(plan, rng) for plan, rng, _ in sets]
+        groups, group = self.store.groups, np.array([plan.group for plan in plans])
+        of_cells = np.concatenate([plan.groups for plan in plans]) if self.sampler.is_mixed else group
+        weights = np.array([weight for _, _, weight in sets], dtype=np.float32)
         return GatheredSets(
             expression=self.store.read(np.concatenate([*controls, *(plan.perturbed_rows for plan in plans)])),
             cell_type=groups.cell_type[group].astype(np.int64),
             perturbation=_perturbation_ids(groups, group),
-            batch=groups.batch[group].astype(np.int64),
+            batch=groups.batch[of_cells].astype(np.int64),
             seed=np.array([plan.seed for plan in plans], dtype=np.int64),
+            mixture=_mixture(plans, weights, len(places)) if self.sampler.is_mixed else None,
         )
+
+    def _controls_of(self, plan: SetPlan, rng: np.random.Generator) -> np.ndarray:
+        if self.sampler.is_mixed:
+            return self.controls.match_each(plan.groups, rng)
+        return self.controls.match(plan.group, len(plan.perturbed_rows), rng).rows
+
+
+def _mixture(plans: Sequence[SetPlan], weights: np.ndarray, num_places: int) -> Mixture:
+    return Mixture(
+        size=np.array([len(plan.perturbed_rows) for plan in plans]),
+        num_cells=np.array([plan.num_cells for plan in plans]),
+        weight=weights,
+        num_places=num_places,
+    )
 
 
 def _perturbation_ids(groups: GroupTable, chosen: np.ndarray) -> np.ndarray:

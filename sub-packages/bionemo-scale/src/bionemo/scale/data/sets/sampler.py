@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which cells make the sets of an epoch: plans, as a pure function of (seed, index).
 
-A plan says what to read and opens no file. Sets are numbered over all epochs; ``index // num_sets`` is the epoch.
+A plan says what to read and opens no file. What is numbered are the places of batches, over all epochs: ``index //
+num_places`` is the epoch. A place holds one set of N cells, or several smaller sets of one size that have as many.
 """
 
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from bionemo.scale.data.sets.populations import Populations, cut_sizes, set_sizes
 from bionemo.scale.data.store.blind import Fold
 from bionemo.scale.data.store.groups import GroupTable
-from bionemo.scale.types import InputError, Split
+from bionemo.scale.types import InputError, SetKind, Split
 
 
 Weighting = Literal["proportional", "uniform", "tempered"]
@@ -22,18 +24,23 @@ Weighting = Literal["proportional", "uniform", "tempered"]
 _ORDER, _GROUPS, _CELLS, _SET, _CONTROLS, _CONTROL_GROUPS = range(6)
 _CACHED_PERMUTATIONS = 64
 _SPLIT_NUMBER = {split: number for number, split in enumerate(Split)}
+RUN_PLACES = 16
+"""Places of sets of one size that follow one another, so that few micro-batches hold sets of several sizes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How often groups are drawn."""
+    """What shares a set, and how often it is drawn."""
 
+    sets: SetKind = "batch"
+    """``mixed`` also has sets of less than N cells, for what is left of a population; see
+    :func:`bionemo.scale.data.sets.populations.cut_sizes`."""
     weighting: Weighting = "proportional"
     """``uniform`` is ``tempered`` with exponent 0."""
     exponent: float = 0.5
-    """Exponent of ``tempered`` weighting: 1 follows the cells, 0 treats groups alike."""
+    """Exponent of ``tempered`` weighting: 1 follows the cells, 0 treats populations alike."""
     control_share: float = 0.0
-    """Share of an epoch's sets that are of control groups, in [0, 1)."""
+    """Share of an epoch's sets that are of controls, in [0, 1)."""
     blind: Fold | None = None
     """Training groups that are left out, to validate with; see :mod:`bionemo.scale.data.store.blind`."""
 
@@ -49,44 +56,65 @@ class SetPlan(NamedTuple):
     """One set, not yet read."""
 
     group: int
-    """Row of the group table."""
+    """Row of the group table; of the first cell, where they differ in their batch."""
     perturbed_rows: np.ndarray
-    """[N] int64 store rows."""
+    """[n] int64 store rows; n is N or, where batches are mixed, one of the smaller sizes."""
+    groups: np.ndarray
+    """[n] int64, rows of the group table that the cells belong to."""
     num_cells: int
-    """The first ``num_cells`` rows are the set's share of its group; the others fill the set up.
+    """The first ``num_cells`` rows are the set's share of its population; the others fill the set up.
 
-    Fillers are other cells of the group where it has that many, and repeat its cells as evenly as possible otherwise.
+    Fillers are other cells of the population where it has that many, and repeat its cells as evenly as possible
+    otherwise.
     """
     seed: int
     """In [0, 2**31), for whatever is random in the set."""
 
 
+class _Cuts(NamedTuple):
+    """Populations cut into sets: a row for each population and size of which it has sets."""
+
+    population: np.ndarray
+    level: np.ndarray
+    """[cuts] which of the sizes."""
+    pieces: np.ndarray
+    """[cuts] sets of that size."""
+    first: np.ndarray
+    """[cuts] position among the population's permuted cells that the first of them begins at."""
+    own: np.ndarray
+    """[cuts] cells of the population in these sets, fillers aside."""
+
+
 class _EpochPlan(NamedTuple):
-    group: np.ndarray
-    """[num_sets] position among the split's groups."""
+    cut: np.ndarray
+    """[sets] row of the cuts."""
     cycle: np.ndarray
-    """[num_sets] how often the group's cells have been used up before."""
+    """[sets] how often the population's cells of that size have been used up before."""
     piece: np.ndarray
-    """[num_sets] which cut of the group's permuted cells."""
+    """[sets] which of the cut's sets."""
+    starts: np.ndarray
+    """[num_places + 1] first set of each place."""
 
 
 class SetSampler:
     """Plans the sets of a split.
 
-    With ``proportional`` weighting an epoch uses every cell: each group's cells are permuted and cut into sets, and
-    the sets of all groups are shuffled. Otherwise as many sets are drawn, each from a group chosen with probability
-    proportional to ``num_cells ** exponent``, and a group's cells are used up before they come again.
+    Cells that share every label are a population or, where batches are mixed, those that share all labels but the
+    batch. With ``proportional`` weighting an epoch uses every cell: each population's cells are permuted and cut into
+    sets, and the sets of all populations are shuffled. Otherwise as many sets are drawn, each from a population chosen
+    with probability proportional to ``num_cells ** exponent``, and a population's cells are used up before they come
+    again.
 
-    A share of the sets can be of control groups, so that a model learns what its contexts look like when nothing is
-    done to them, held-out ones too. They come on top of an epoch's perturbed sets, from groups drawn in proportion to
+    A share of the sets can be of controls, so that a model learns what its contexts look like when nothing is done to
+    them, held-out ones too. They come on top of an epoch's perturbed sets, from populations drawn in proportion to
     their cells.
 
     Args:
         groups: Groups of the store.
         split: The split whose perturbed groups are sampled; controls belong to every split.
-        set_size: N, cells a set.
-        seed: Every plan is a function of it and of the set's index.
-        sampling: How often groups are drawn.
+        set_size: N, most cells of a set.
+        seed: Every plan is a function of it and of the index of the place.
+        sampling: What shares a set, and how often it is drawn.
 
     Raises:
         InputError: The split has no perturbed cells.
@@ -104,23 +132,24 @@ class SetSampler:
         if set_size < 1:
             raise ValueError(f"set_size must be at least 1, got {set_size}")
         self.set_size = set_size
+        self.sizes = set_sizes(set_size, sampling.sets)
+        self.is_mixed = sampling.sets == "mixed"
         self.seed = seed
         self._split = _SPLIT_NUMBER[split]
         self._weighting = sampling.weighting
         self._exponent = 0.0 if sampling.weighting == "uniform" else sampling.exponent
-        control_share = sampling.control_share
         perturbed = groups.perturbed_in(split)
         if not len(perturbed):
             raise InputError(f"the store has no perturbed cells in the {split.value} split")
-        controls = np.flatnonzero(groups.is_control) if control_share else np.empty(0, dtype=np.int64)
-        # Members are the perturbed groups, then the control groups.
-        self._num_perturbed = len(perturbed)
-        self._group = np.concatenate([perturbed, controls])
-        self._first_row = groups.first_row[self._group]
-        self._size = groups.num_cells[self._group]
-        self._pieces = -(-self._size // set_size)
-        self._num_perturbed_sets = int(self._pieces[: self._num_perturbed].sum())
-        self._num_control_sets = round(self._num_perturbed_sets * control_share / (1 - control_share))
+        controls = np.flatnonzero(groups.is_control) if sampling.control_share else np.empty(0, dtype=np.int64)
+        # Perturbed populations have other labels than those of controls, and come first.
+        parts = [Populations(groups, chosen, sampling.sets) for chosen in (perturbed, controls)]
+        self._parts = parts
+        self._num_perturbed = len(parts[0])
+        self._cells = np.concatenate([part.size for part in parts])
+        self._cuts = self._cut_all()
+        self._num_perturbed_cuts = int((self._cuts.population < self._num_perturbed).sum())
+        self._draws = self._plan_draws(sampling.control_share)
         # Per instance, so that a forgotten sampler takes its plans with it; workers rebuild them.
         self._epoch_plan = lru_cache(maxsize=2)(self._plan_epoch)
         self._permutation = lru_cache(maxsize=_CACHED_PERMUTATIONS)(self._permute)
@@ -136,71 +165,149 @@ class SetSampler:
     @property
     def num_sets(self) -> int:
         """Sets an epoch."""
-        return self._num_perturbed_sets + self._num_control_sets
+        return int(self._draws.sum())
+
+    @property
+    def num_places(self) -> int:
+        """Places of batches an epoch; as many as sets, unless some are of less than N cells."""
+        return int((-(-self._draws.sum(axis=0) // self._sets_a_place)).sum())
 
     def padding_share(self) -> float:
         """Return the expected share of rows that fill perturbed sets up, in [0, 1)."""
-        pieces = self._pieces[: self._num_perturbed]
-        own = self._size[: self._num_perturbed] / pieces
-        weights = pieces if self._weighting == "proportional" else self._probabilities()
-        return 1.0 - float(np.average(own, weights=weights)) / self.set_size
+        perturbed = slice(0, self._num_perturbed_cuts)
+        level, pieces = self._cuts.level[perturbed], self._cuts.pieces[perturbed]
+        sets = pieces.astype(np.float64)
+        if self._weighting != "proportional":
+            weights = self._weights(perturbed, self._exponent)
+            sets = self._draws[0][level] * weights / np.bincount(level, weights)[level]
+        rows = sets * np.array(self.sizes)[level]
+        return 1.0 - float((sets * self._cuts.own[perturbed] / pieces).sum() / rows.sum())
 
-    def plan(self, index: int) -> SetPlan:
-        """Return a set; the answer depends on the arguments of the sampler and ``index`` alone.
+    def place(self, index: int) -> tuple[SetPlan, ...]:
+        """Return the sets of a place; the answer depends on the arguments of the sampler and ``index`` alone.
 
         Args:
-            index: Number of the set, counted over all epochs.
+            index: Number of the place, counted over all epochs.
         """
-        epoch, slot = divmod(index, self.num_sets)
+        epoch, place = divmod(index, self.num_places)
         order = self._epoch_plan(epoch)
-        member = int(order.group[slot])
-        rows = self._cut(epoch, member, int(order.cycle[slot]), piece=int(order.piece[slot]))
-        own = min(self.set_size, int(self._size[member]) - int(order.piece[slot]) * self.set_size)
-        return SetPlan(group=int(self._group[member]), perturbed_rows=rows, num_cells=own, seed=self._set_seed(index))
+        sets = range(int(order.starts[place]), int(order.starts[place + 1]))
+        return tuple(self._set(epoch, order, number, key=self._key(index, turn)) for turn, number in enumerate(sets))
 
-    def control_rng(self, index: int) -> np.random.Generator:
-        """Return the stream that draws the controls of a set."""
-        return np.random.default_rng([_CONTROLS, self._split, self.seed, index])
+    def control_rng(self, index: int, turn: int = 0) -> np.random.Generator:
+        """Return the stream that draws the controls of a set, by its place and its number there."""
+        return np.random.default_rng([_CONTROLS, self._split, self.seed, *self._key(index, turn)])
 
-    def _set_seed(self, index: int) -> int:
-        return int(np.random.SeedSequence([_SET, self._split, self.seed, index]).generate_state(1)[0]) >> 1
+    def _key(self, index: int, turn: int) -> tuple[int, ...]:
+        # Sets of one batch were numbered by their place before there were others.
+        return (index, turn) if self.is_mixed else (index,)
 
-    def _probabilities(self) -> np.ndarray:
-        weights = self._size[: self._num_perturbed].astype(np.float64) ** self._exponent
-        return weights / weights.sum()
+    def _set(self, epoch: int, order: _EpochPlan, number: int, *, key: tuple[int, ...]) -> SetPlan:
+        cut = int(order.cut[number])
+        population, size = int(self._cuts.population[cut]), self.sizes[self._cuts.level[cut]]
+        cells = self._permutation(epoch, population, int(order.cycle[number]))
+        first = int(self._cuts.first[cut]) + int(order.piece[number]) * size
+        # Continuing at the start of the permutation fills with other cells first, then repeats all evenly.
+        positions = cells[np.arange(first, first + size) % len(cells)]
+        is_control = population >= self._num_perturbed
+        part = self._parts[is_control]
+        rows, groups = part.place(population - self._num_perturbed * is_control, positions)
+        seed = int(np.random.SeedSequence([_SET, self._split, self.seed, *key]).generate_state(1)[0]) >> 1
+        return SetPlan(int(groups[0]), rows, groups, min(size, len(cells) - first), seed)
+
+    @property
+    def _sets_a_place(self) -> np.ndarray:
+        return self.set_size // np.array(self.sizes)
+
+    def _cut_all(self) -> _Cuts:
+        sizes = np.array(self.sizes)
+        counts = cut_sizes(self._cells, self.sizes)
+        first = np.cumsum(counts * sizes, axis=1) - counts * sizes
+        own = np.minimum(first + counts * sizes, self._cells[:, None]) - first
+        population, level = np.nonzero(counts)
+        return _Cuts(population, level, *(table[population, level] for table in (counts, first, own)))
+
+    def _plan_draws(self, control_share: float) -> np.ndarray:
+        """Return [2, sizes] int64, the sets of each size in an epoch, perturbed and of controls."""
+        perturbed, controls = slice(0, self._num_perturbed_cuts), slice(self._num_perturbed_cuts, None)
+        whole = np.bincount(self._cuts.level[perturbed], self._cuts.pieces[perturbed], minlength=len(self.sizes))
+        rows = float((whole * self.sizes).sum())
+        draws = np.zeros((2, len(self.sizes)), dtype=np.int64)
+        draws[0] = whole
+        if self._weighting != "proportional":
+            draws[0] = np.maximum(self._share_out(perturbed, self._exponent, rows), np.minimum(whole, 1))
+        if control_share:
+            draws[1] = self._share_out(controls, 1.0, rows * control_share / (1 - control_share))
+        return draws
+
+    def _share_out(self, cuts: slice, exponent: float, rows: float) -> np.ndarray:
+        """Return [sizes] how many sets of each size have these rows together."""
+        weights = self._weights(cuts, exponent)
+        of_level = np.bincount(self._cuts.level[cuts], weights, minlength=len(self.sizes)) / weights.sum()
+        return np.array([round(rows / size * share) for size, share in zip(self.sizes, of_level, strict=True)])
+
+    def _weights(self, cuts: slice, exponent: float) -> np.ndarray:
+        """Return how often each cut is drawn: its population's weight, by the share of its cells that it has."""
+        cells = self._cells[self._cuts.population[cuts]].astype(np.float64)
+        return cells**exponent * (self._cuts.own[cuts] / cells)
 
     def _plan_epoch(self, epoch: int) -> _EpochPlan:
-        group = np.concatenate([self._perturbed_members(epoch), self._control_members(epoch)])
-        use = _count_before(group)
-        order = self._rng(_ORDER, epoch).permutation(len(group))
-        group, use = group[order], use[order]
-        cycle, piece = np.divmod(use, self._pieces[group])
-        return _EpochPlan(group.astype(np.int32), cycle.astype(np.int32), piece.astype(np.int32))
+        cut = np.concatenate([self._perturbed_cuts(epoch), self._control_cuts(epoch)])
+        use = _count_before(cut)
+        rng = self._rng(_ORDER, epoch)
+        order = rng.permutation(len(cut))
+        starts = np.arange(len(cut) + 1)
+        if self.is_mixed:
+            arranged, starts = self._into_places(self._cuts.level[cut[order]], rng)
+            order = order[arranged]
+        cut, use = cut[order], use[order]
+        cycle, piece = np.divmod(use, self._cuts.pieces[cut])
+        return _EpochPlan(cut.astype(np.int32), cycle.astype(np.int32), piece.astype(np.int32), starts)
 
-    def _perturbed_members(self, epoch: int) -> np.ndarray:
+    def _into_places(self, level: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Arrange sets so that those of a place have one size, and so have most neighbours.
+
+        Args:
+            level: [sets] which size each has.
+            rng: Source of the order of the runs.
+
+        Returns:
+            [sets] the order of the sets, and [places + 1] the first set of each place.
+        """
+        place = _count_before(level) // self._sets_a_place[level]
+        run = place // RUN_PLACES
+        runs = np.array([run[level == number].max(initial=-1) + 1 for number in range(len(self.sizes))])
+        turn = rng.permutation(int(runs.sum()))[(np.cumsum(runs) - runs)[level] + run]
+        order = np.argsort(turn, kind="stable")
+        # Sorted stably, the sets of a run stay in the order of their places.
+        begins = np.flatnonzero((np.diff(turn[order], prepend=-1) != 0) | (np.diff(place[order], prepend=-1) != 0))
+        return order, np.append(begins, len(level))
+
+    def _perturbed_cuts(self, epoch: int) -> np.ndarray:
+        cuts = slice(0, self._num_perturbed_cuts)
         if self._weighting == "proportional":
-            return np.repeat(np.arange(self._num_perturbed), self._pieces[: self._num_perturbed])
-        rng = self._rng(_GROUPS, epoch)
-        return rng.choice(self._num_perturbed, size=self._num_perturbed_sets, p=self._probabilities())
+            return np.repeat(np.arange(self._num_perturbed_cuts), self._cuts.pieces[cuts])
+        return self._draw(cuts, self._exponent, self._draws[0], rng=self._rng(_GROUPS, epoch))
 
-    def _control_members(self, epoch: int) -> np.ndarray:
-        if not self._num_control_sets:
+    def _control_cuts(self, epoch: int) -> np.ndarray:
+        if not self._draws[1].any():
             return np.empty(0, dtype=np.int64)
-        cells = self._size[self._num_perturbed :]
-        drawn = self._rng(_CONTROL_GROUPS, epoch).choice(
-            len(cells), size=self._num_control_sets, p=cells / cells.sum()
-        )
-        return self._num_perturbed + drawn
+        controls = slice(self._num_perturbed_cuts, None)
+        drawn = self._draw(controls, 1.0, self._draws[1], rng=self._rng(_CONTROL_GROUPS, epoch))
+        return self._num_perturbed_cuts + drawn
 
-    def _permute(self, epoch: int, member: int, cycle: int) -> np.ndarray:
-        return self._rng(_CELLS, epoch, member, cycle).permutation(int(self._size[member]))
+    def _draw(self, cuts: slice, exponent: float, draws: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
+        """Return as many cuts of each size as are asked for, counted from the first of ``cuts``."""
+        weights, level = self._weights(cuts, exponent), self._cuts.level[cuts]
+        drawn = []
+        for number in np.flatnonzero(draws).tolist():
+            members = np.flatnonzero(level == number)
+            chances = weights[members] / weights[members].sum()
+            drawn.append(rng.choice(members, size=int(draws[number]), p=chances))
+        return np.concatenate(drawn)
 
-    def _cut(self, epoch: int, member: int, cycle: int, *, piece: int) -> np.ndarray:
-        cells = self._permutation(epoch, member, cycle)
-        first = piece * self.set_size
-        # Continuing at the start of the permutation fills with other cells first, then repeats all evenly.
-        positions = np.arange(first, first + self.set_size) % len(cells)
-        return self._first_row[member] + cells[positions]
+    def _permute(self, epoch: int, population: int, cycle: int) -> np.ndarray:
+        return self._rng(_CELLS, epoch, population, cycle).permutation(int(self._cells[population]))
 
     def _rng(self, stream: int, *key: int) -> np.random.Generator:
         return np.random.default_rng([stream, self._split, self.seed, *key])

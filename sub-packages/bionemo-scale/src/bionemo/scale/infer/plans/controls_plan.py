@@ -5,10 +5,12 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from bionemo.scale.data.sets.populations import cut_sizes, set_sizes
 from bionemo.scale.infer.controls.control_cells import ControlCells
 from bionemo.scale.infer.plans.parts import cut
 from bionemo.scale.infer.plans.plan import (
@@ -20,12 +22,30 @@ from bionemo.scale.infer.plans.plan import (
     number_populations,
     number_runs,
 )
-from bionemo.scale.types import DataCard, Group, GroupMeans
+from bionemo.scale.types import DataCard, Group, GroupMeans, SetKind
 
 
 SHARED_CELLS = 1024
 """Control cells that go through all perturbations together: a part of a prediction encodes each of its controls
 once."""
+
+
+class _Pieces(NamedTuple):
+    """Neighbouring cells of one context in a control set, for every perturbation alike; those of a block together."""
+
+    control_set: np.ndarray
+    first: np.ndarray
+    size: np.ndarray
+    population: np.ndarray
+    """[pieces] int64, never falling; as :attr:`bionemo.scale.infer.plans.plan.Plan.population`."""
+    block: np.ndarray
+    """[pieces] int64, never falling: which go through all perturbations before the next."""
+
+
+def _blocks(sizes: np.ndarray, population: np.ndarray) -> np.ndarray:
+    """Number the blocks of sets that go through all perturbations together."""
+    parts = cut(sizes, population, SHARED_CELLS)
+    return np.repeat(np.arange(len(parts)), [len(part.sets) for part in parts])
 
 
 class ControlsPlan:
@@ -45,6 +65,7 @@ class ControlsPlan:
         set_size: int,
         seed: int,
         are_trained: bool = False,
+        sets: SetKind = "batch",
     ):
         """Plan the perturbations of some cells.
 
@@ -56,6 +77,7 @@ class ControlsPlan:
             set_size: Cells that go through the network together.
             seed: Of random numbers.
             are_trained: Whether the cells are controls of the training data.
+            sets: What shared a set when the network was trained.
 
         Raises:
             InputError: If a label is not one the model was trained on.
@@ -69,18 +91,17 @@ class ControlsPlan:
         check_labels(sorted(set(cells.batch)), card.batches, kind="batch", source=str(source), hint=hint)
         self._cell_types = np.array([card.cell_types.index(name) for name in cells.cell_type])
         self._batches = np.array([card.batches.index(name) for name in cells.batch])
-        self._pieces = list(self._cut())
-        lengths = np.array([len(piece) for piece in self._pieces])
-        first = np.array([piece[0] for piece in self._pieces])
-        context = self._cell_types[first] * len(card.batches) + self._batches[first]
-        together = number_populations(context, lengths)
-        blocks = [part.sets for part in cut(lengths, together, SHARED_CELLS)]
+        self._context = self._cell_types * len(card.batches) + self._batches
+        self._is_mixed = sets == "mixed"
+        pieces = self._cut_mixed() if self._is_mixed else self._cut()
         asked = np.array([card.perturbations.index(name) for name in perturbations])
-        self.control_set = np.concatenate([np.tile(block, len(asked)) for block in blocks])
+        blocks = np.split(np.arange(len(pieces.size)), np.flatnonzero(np.diff(pieces.block)) + 1)
+        piece = np.concatenate([np.tile(block, len(asked)) for block in blocks])
         turn = np.concatenate([np.repeat(np.arange(len(asked)), len(block)) for block in blocks])
+        self.control_sizes = np.array([len(members) for members in self._members])
+        self.control_set, self.first, self.sizes = pieces.control_set[piece], pieces.first[piece], pieces.size[piece]
         self.perturbation = asked[turn]
-        self.sizes = lengths[self.control_set]
-        self.population = number_runs(together[self.control_set] * len(asked) + turn)
+        self.population = number_runs(pieces.population[piece] * len(asked) + turn)
         self.obs = self._labels(card)
         few = note_few(Counter(zip(cells.cell_type.tolist(), cells.batch.tolist(), strict=True)))
         self.notes = (*cells.notes, *few)
@@ -88,17 +109,17 @@ class ControlsPlan:
     def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
         """Yield some of the control sets."""
         for number in numbers:
-            members = self._pieces[number]
+            members = self._members[number]
             yield ControlSet(
                 expression=self._cells.expression[members],
                 cell_type=int(self._cell_types[members[0]]),
-                batch=int(self._batches[members[0]]),
+                batch=self._batches[members] if self._is_mixed else int(self._batches[members[0]]),
                 seed=int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0]) >> 1,
             )
 
     def group(self, number: int) -> Group:
         """Return the labels of a set's population, without a data set."""
-        first, card = self._pieces[self.control_set[number]][0], self._card
+        first, card = self._own_cells(number)[0], self._card
         return Group(
             dataset="",
             cell_type=card.cell_types[self._cell_types[first]],
@@ -108,13 +129,15 @@ class ControlsPlan:
 
     def control_pool(self, number: int) -> ControlPool:
         """Return the controls that the change of a set's population is counted from: those of its labels."""
-        first = self._pieces[self.control_set[number]][0]
-        context = int(self._cell_types[first] * len(self._card.batches) + self._batches[first])
+        context = int(self._context[self._own_cells(number)[0]])
         if context not in self._pools:
-            here = (self._cell_types == self._cell_types[first]) & (self._batches == self._batches[first])
+            here = self._context == context
             mean = np.asarray(self._cells.expression[np.flatnonzero(here)].mean(axis=0, dtype=np.float64)).ravel()
             self._pools[context] = ControlPool(number=context, mean=mean.astype(np.float32), num_cells=int(here.sum()))
         return self._pools[context]
+
+    def population_mean(self, number: int) -> None:
+        """Return nothing: each set stands for its own cells."""
 
     def control_groups(self) -> GroupMeans | None:
         """Return the pseudobulks of the cells by cell type and batch, without a data set."""
@@ -130,17 +153,52 @@ class ControlsPlan:
             counts=np.array([len(rows) for rows in members], dtype=np.int64),
         )
 
-    def _cut(self) -> Iterator[np.ndarray]:
-        """Yield the members of each control set."""
-        contexts = sorted(set(zip(self._cell_types.tolist(), self._batches.tolist(), strict=True)))
-        for cell_type, batch in contexts:
-            members = np.flatnonzero((self._cell_types == cell_type) & (self._batches == batch))
-            for first in range(0, len(members), self._set_size):
-                yield members[first : first + self._set_size]
+    def _own_cells(self, number: int) -> np.ndarray:
+        """Return the control cells that a set of the plan takes."""
+        first = self.first[number]
+        return self._members[self.control_set[number]][first : first + self.sizes[number]]
+
+    def _cut(self) -> "_Pieces":
+        """Make control sets of one batch each, and every one a piece."""
+        self._members = []
+        for context in np.unique(self._context).tolist():
+            members = np.flatnonzero(self._context == context)
+            self._members += [
+                members[first : first + self._set_size] for first in range(0, len(members), self._set_size)
+            ]
+        sizes = np.array([len(members) for members in self._members])
+        population = number_populations(np.array([self._context[members[0]] for members in self._members]), sizes)
+        number = np.arange(len(sizes))
+        return _Pieces(number, np.zeros_like(number), sizes, population, _blocks(sizes, population))
+
+    def _cut_mixed(self) -> "_Pieces":
+        """Make control sets of all batches of a cell type, of the sizes that training has, and pieces of one batch."""
+        self._members, found = [], []
+        sizes = set_sizes(self._set_size, "mixed")
+        for cell_type in np.unique(self._cell_types).tolist():
+            cells = np.flatnonzero(self._cell_types == cell_type)
+            cells = np.random.default_rng([self._seed, cell_type]).permutation(cells)
+            first = 0
+            for size in np.repeat(sizes, cut_sizes(np.array([len(cells)]), sizes)[0]).tolist():
+                members = cells[np.arange(first, first + size) % len(cells)]
+                own = members[: min(size, len(cells) - first)]
+                own[:] = own[np.argsort(self._context[own], kind="stable")]
+                begins = np.flatnonzero(np.diff(self._context[own], prepend=-1))
+                lengths = np.diff(begins, append=len(own))
+                number = np.full(len(begins), len(self._members))
+                found.append(np.stack([number, begins, lengths, self._context[own[begins]]]))
+                self._members.append(members)
+                first += size
+        number, begins, lengths, context = np.concatenate(found, axis=1)
+        of_sets = np.array([len(members) for members in self._members])
+        block = _blocks(of_sets, np.arange(len(of_sets)))[number]
+        order = np.lexsort((number, context, block))
+        population = number_populations((block * (1 + context.max()) + context)[order], lengths[order])
+        return _Pieces(number[order], begins[order], lengths[order], population, block[order])
 
     def _labels(self, card: DataCard) -> pd.DataFrame:
         """Return the labels as codes: a screen has millions of rows and few labels."""
-        everyone = np.concatenate([self._pieces[number] for number in self.control_set.tolist()])
+        everyone = np.concatenate([self._own_cells(number) for number in range(len(self.sizes))])
         codes = {
             "cell_type": (self._cell_types[everyone], card.cell_types),
             "perturbation": (np.repeat(self.perturbation, self.sizes), card.perturbations),

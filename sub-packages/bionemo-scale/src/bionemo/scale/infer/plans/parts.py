@@ -45,24 +45,38 @@ class Part:
         for first_set, begin, end in zip(firsts.tolist(), bounds, bounds[1:], strict=False):
             yield Population(first_set=first_set, rows=slice(begin, end))
 
-    def batches(self, control_set: np.ndarray, cells_at_once: int) -> Iterator["SharedBatch"]:
-        """Yield sets of one size that begin as the same few control sets; none is padded.
+    def batches(
+        self,
+        control_set: np.ndarray,
+        cells_at_once: int,
+        *,
+        control_sizes: np.ndarray | None = None,
+        perturbation: np.ndarray | None = None,
+    ) -> Iterator["SharedBatch"]:
+        """Yield sets that begin as the same few control sets of one size; none is padded.
 
         Args:
             control_set: [sets] int64 of the plan, what each set begins as.
             cells_at_once: Most cells that go through the network together; a larger set goes alone.
+            control_sizes: [control sets] int64, cells of each; without it sets begin as the whole of one.
+            perturbation: [sets] int64 of the plan. Sets that begin as parts of one control set and share it go through
+                the network once; without it each does.
         """
         begins = control_set[self.sets]
         controls, first = np.unique(begins, return_index=True)
-        for size in np.unique(self.sizes).tolist():
-            same = controls[self.sizes[first] == size]
+        sizes = self.sizes[first] if control_sizes is None else control_sizes[controls]
+        carried = np.arange(len(begins)) if perturbation is None else perturbation[self.sets]
+        for size in np.unique(sizes).tolist():
             step = max(1, cells_at_once // size)
-            for together in _slices(same, step):
+            for together in _slices(controls[sizes == size], step):
                 members = np.flatnonzero(np.isin(begins, together))
+                call = _number_in_order(np.stack([begins[members], carried[members]], axis=1))
+                inside = [np.flatnonzero(call // step == turn) for turn in range(int(call.max()) // step + 1)]
                 yield SharedBatch(
                     controls=together,
-                    sets=list(_slices(members, step)),
-                    begins=list(_slices(np.searchsorted(together, begins[members]), step)),
+                    sets=[members[each] for each in inside],
+                    begins=[np.searchsorted(together, begins[members[each]]) for each in inside],
+                    calls=[call[each] % step for each in inside],
                 )
 
 
@@ -86,11 +100,19 @@ class SharedBatch:
     """Positions in the part of sets that go through the network together."""
     begins: list[np.ndarray]
     """Where in ``controls`` the beginning of each is."""
+    calls: list[np.ndarray]
+    """Which of the populations that go through the network together each is a part of, from 0 on."""
 
 
 def _slices(values: np.ndarray, length: int) -> Iterator[np.ndarray]:
     for first in range(0, len(values), length):
         yield values[first : first + length]
+
+
+def _number_in_order(keys: np.ndarray) -> np.ndarray:
+    """Number rows from 0 on as they first appear; equal rows share a number."""
+    _, first, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[which.reshape(-1)]
 
 
 def cut(sizes: np.ndarray, population: np.ndarray, part_cells: int = PART_CELLS) -> list[Part]:

@@ -3,7 +3,7 @@
 """What a prediction is made of: sets of control cells, each under a perturbation."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -28,10 +28,16 @@ class ControlSet:
     expression: csr_matrix
     """[n, G] log1p."""
     cell_type: int
-    batch: int
+    batch: int | np.ndarray
+    """[n] int64, one a cell, where the cells are of several batches."""
     seed: int
-    population_mean: np.ndarray | None = None
-    """[G] mean of all cells that the set's were drawn from; ``None`` where the set stands for its own cells."""
+
+    def part(self, first: int, size: int) -> "ControlSet":
+        """Return some neighbouring cells."""
+        if size == self.expression.shape[0]:
+            return self
+        of_cells = self.batch if isinstance(self.batch, int) else self.batch[first : first + size]
+        return replace(self, expression=self.expression[first : first + size], batch=of_cells)
 
 
 class ControlPool(NamedTuple):
@@ -53,7 +59,11 @@ class Plan(Protocol):
     sizes: np.ndarray
     """[sets] int64, cells of each set."""
     control_set: np.ndarray
-    """[sets] int64, the number of the control set that each begins as."""
+    """[sets] int64, the number of the control set that each begins as a part of."""
+    first: np.ndarray
+    """[sets] int64, where in its control set that part begins."""
+    control_sizes: np.ndarray
+    """[control sets] int64, cells of each, fillers that no set takes included."""
     perturbation: np.ndarray
     """[sets] int64, rows of the data card's perturbations."""
     notes: tuple[str, ...]
@@ -70,6 +80,9 @@ class Plan(Protocol):
 
     def control_pool(self, number: int) -> ControlPool:
         """Return the controls that the change of a set's population is counted from."""
+
+    def population_mean(self, number: int) -> np.ndarray | None:
+        """Return [G] the mean of all controls that a set's were drawn from, ``None`` where it stands for its own."""
 
     def control_groups(self) -> GroupMeans | None:
         """Return the pseudobulks of the controls at hand, ``None`` where they are those of the training data."""

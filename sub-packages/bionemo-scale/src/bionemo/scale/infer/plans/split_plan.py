@@ -3,21 +3,70 @@
 """Predicts a split of a store: as many cells of every held-out group as were measured, from matched controls."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from bionemo.scale.data.sets.controls import ControlMatcher
 from bionemo.scale.data.sets.dataset import PredictionSet, prediction_sets
+from bionemo.scale.data.sets.mixed_prediction import MixedPredictionSet, mixed_prediction_sets
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.infer.plans.plan import READ_ROWS, ControlPool, ControlSet, named_obs, note_few, number_populations
-from bionemo.scale.types import Group, InputError, Split
+from bionemo.scale.types import Group, InputError, SetKind, Split
+
+
+class _Begin(NamedTuple):
+    """Control cells that go through the network together."""
+
+    rows: np.ndarray
+    """[n] int64 store rows."""
+    groups: np.ndarray
+    """[n] int64, row of the group table that each stands for."""
+    num_cells: int
+    """Cells that are no fillers; they come first, those of a group together."""
+    is_mixed: bool
+    seed: int
+
+
+def _of_one(item: PredictionSet) -> _Begin:
+    size = len(item.control_rows)
+    return _Begin(item.control_rows, np.full(size, item.group), size, False, item.seed)
+
+
+def _of_several(item: MixedPredictionSet) -> _Begin:
+    return _Begin(item.control_rows, item.groups, item.num_cells, True, item.seed)
+
+
+def _pieces(begins: Sequence[_Begin]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Cut control sets by the groups that their cells stand for, without fillers.
+
+    Returns:
+        [sets] int64 each, the sets of a group one after the other: row of the group table, number of the control set,
+        first cell in it, number of cells.
+    """
+    found: list[np.ndarray] = []
+    for number, begin in enumerate(begins):
+        own = begin.groups[: begin.num_cells]
+        first = np.flatnonzero(np.diff(own, prepend=-1))
+        sizes = np.diff(first, append=len(own))
+        found.append(np.stack([own[first], np.full(len(first), number), first, sizes]))
+    group, control_set, first, sizes = np.concatenate(found, axis=1)
+    order = np.argsort(group, kind="stable")
+    return group[order], control_set[order], first[order], sizes[order]
 
 
 class SplitPlan:
     """As many cells of every held-out group as were measured, from matched controls."""
 
-    def __init__(self, store: Store, split: Split, *, set_size: int, seed: int):
+    def __init__(self, store: Store, split: Split, *, set_size: int, seed: int, sets: SetKind = "batch"):
         """Plan a split.
+
+        Args:
+            store: The store.
+            split: What is predicted.
+            set_size: Most cells that go through the network together.
+            seed: Of the draw of controls.
+            sets: What shared a set when the network was trained.
 
         Raises:
             InputError: If the split has no cells.
@@ -25,18 +74,23 @@ class SplitPlan:
         self.store = store
         self._matcher = ControlMatcher(store.groups)
         self._control_means: dict[int, np.ndarray] = {}
-        self._sets: list[PredictionSet] = list(prediction_sets(store, split, set_size, seed=seed))
-        if not self._sets:
+        chosen = store.groups.perturbed_in(split)
+        if not len(chosen):
             raise InputError(f"{store.path}: expected cells in the split {split!r}, found none")
-        self.sizes = np.array([len(item.control_rows) for item in self._sets])
-        # Controls are drawn for every group anew: no two sets begin as the same cells.
-        self.control_set = np.arange(len(self._sets))
-        group = np.array([item.group for item in self._sets])
+        if sets == "mixed":
+            mixed = mixed_prediction_sets(store.groups, chosen, set_size, seed=seed, matcher=self._matcher)
+            self._begins = [_of_several(item) for item in mixed]
+        else:
+            self._begins = [_of_one(item) for item in prediction_sets(store, split, set_size, seed=seed)]
+        self.control_sizes = np.array([len(item.rows) for item in self._begins])
+        group, self.control_set, self.first, self.sizes = _pieces(self._begins)
+        self._group = group
         self.perturbation = store.groups.perturbation[group]
         self.population = number_populations(group, self.sizes)
-        self.rows = np.concatenate([item.perturbed_rows for item in self._sets])
+        # A group's cells are all in its sets, which are neighbours.
+        self.rows = np.concatenate([store.groups.rows(index) for index in np.unique(group)])
         """[cells] store rows of the measured cells, in the order of the predicted ones."""
-        controls = store.obs(np.concatenate([item.control_rows for item in self._sets]))
+        controls = store.obs(np.concatenate([self._control_rows(number) for number in range(len(group))]))
         self.obs = named_obs(store.obs(self.rows), store.card)
         self.obs.index = [f"predicted-{i}" for i in range(len(self.obs))]
         self.obs["control_cell"] = controls["cell"].to_numpy()
@@ -45,31 +99,39 @@ class SplitPlan:
     def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
         """Yield some of the control sets, reading their cells as they are needed."""
         groups = self.store.groups
-        for item in (self._sets[number] for number in numbers):
+        for item in (self._begins[number] for number in numbers):
+            of_cells = groups.batch[item.groups].astype(np.int64)
             yield ControlSet(
-                expression=self.store.read(item.control_rows),
-                cell_type=int(groups.cell_type[item.group]),
-                batch=int(groups.batch[item.group]),
+                expression=self.store.read(item.rows),
+                cell_type=int(groups.cell_type[item.groups[0]]),
+                batch=of_cells if item.is_mixed else int(of_cells[0]),
                 seed=item.seed,
-                population_mean=self._control_mean(self._matcher.pool(item.group)),
             )
 
     def group(self, number: int) -> Group:
         """Return the labels of a set's population."""
-        return self.store.groups.label(self._sets[number].group)
+        return self.store.groups.label(self._group[number])
 
     def control_pool(self, number: int) -> ControlPool:
         """Return the controls that the change of a set's population is counted from."""
-        pool = self._matcher.pool(self._sets[number].group)
+        pool = self._matcher.pool(self._group[number])
         return ControlPool(number=pool, mean=self._control_mean(pool), num_cells=len(self._matcher.pool_rows(pool)))
+
+    def population_mean(self, number: int) -> np.ndarray:
+        """Return [G] the mean of all controls that a set's were drawn from."""
+        return self._control_mean(self._matcher.pool(self._group[number]))
 
     def control_groups(self) -> None:
         """Return nothing: the controls of a store are those of the training data."""
 
+    def _control_rows(self, number: int) -> np.ndarray:
+        first = self.first[number]
+        return self._begins[self.control_set[number]].rows[first : first + self.sizes[number]]
+
     def _num_controls(self) -> dict[tuple[str, str], int]:
         """Return how many control cells the mean of each predicted (cell type, batch) is of."""
         counts = {}
-        for group in sorted({item.group for item in self._sets}):
+        for group in np.unique(self._group).tolist():
             label = self.store.groups.label(group)
             counts[label.cell_type, label.batch] = len(self._matcher.pool_rows(self._matcher.pool(group)))
         return counts
@@ -90,7 +152,7 @@ class SplitPlan:
         donor's controls, if it has any of the cell type.
         """
         groups = self.store.groups
-        predicted = sorted({item.group for item in self._sets})
+        predicted = np.unique(self._group).tolist()
         if self.store.is_split_by_batch:
             pools = sorted({self._matcher.pool(group) for group in predicted})
             return np.unique(np.concatenate([self._matcher.pool_rows(pool) for pool in pools]))

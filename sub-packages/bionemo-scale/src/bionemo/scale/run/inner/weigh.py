@@ -105,7 +105,7 @@ def _measure_fold(settings: TrainSettings, argv: Sequence[str], fold: Fold, *, w
         f"measuring the network on training groups it has not seen: part {fold.number} of {fold.of}, {steps} steps",
         flush=True,
     )
-    part = ("--blind", "--folds", str(fold.of), "--fold", str(fold.number))
+    part = ("--blind", "--folds", str(fold.of), "--fold", str(fold.number), "--sets", settings.sets)
     _run("bionemo.scale.run.train", *argv, "--out", str(blind), "--max-steps", str(steps), *part)
     _measure(blind, settings.store, target, fold=fold)
     shutil.rmtree(blind)

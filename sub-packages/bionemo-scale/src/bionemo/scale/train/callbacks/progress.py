@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from megatron.core import parallel_state
 from torch import Tensor
@@ -64,7 +65,8 @@ def sets_of_step(trainer: pl.Trainer, step: int) -> str:
     """Describe the sets of an optimizer step, over all processes: which set is read when is a function of the seed."""
     sampler, size = trainer.datamodule.train_sampler, trainer.datamodule.global_batch_size
     groups = trainer.datamodule.store.groups
-    labels = [groups.label(sampler.plan(index).group) for index in range((step - 1) * size, step * size)]
+    plans = [plan for index in range((step - 1) * size, step * size) for plan in sampler.place(index)]
+    labels = [groups.label(group) for plan in plans for group in np.unique(plan.groups).tolist()]
     counts = Counter(f"{label.dataset}/{label.cell_type}/{label.perturbation}/{label.batch}" for label in labels)
     shown = [f"{count} of {name}" for name, count in counts.most_common(8)]
     return ", ".join(shown) + (f" and {len(counts) - 8} other groups" if len(counts) > 8 else "")
@@ -72,9 +74,10 @@ def sets_of_step(trainer: pl.Trainer, step: int) -> str:
 
 def describe_sets(sampler: SetSampler) -> str:
     """Return a line on an epoch's sets, and how many of their cells only fill them up."""
+    most, whose = ("up to ", "population") if sampler.is_mixed else ("", "group")
     return (
-        f"sets      {sampler.num_sets} of {sampler.set_size} cells per epoch; "
-        f"{sampler.padding_share():.1%} of cells are repeated to fill the last set of a group"
+        f"sets      {sampler.num_sets} of {most}{sampler.set_size} cells per epoch; "
+        f"{sampler.padding_share():.1%} of cells are repeated to fill the last set of a {whose}"
     )
 
 

@@ -132,6 +132,7 @@ def network_fields(
         "num_perturbations": len(card.perturbations),
         "num_batches": len(card.batches),
         "set_size": settings.set_size,
+        "sets": settings.sets,
         "seed": settings.seed,
         "tensor_model_parallel_size": settings.tensor_parallel,
         "pipeline_model_parallel_size": settings.pipeline_parallel,

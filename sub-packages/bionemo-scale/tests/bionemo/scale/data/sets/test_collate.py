@@ -19,7 +19,7 @@ def gathered(num_sets, num_cells=3, seed=0):
 def test_sets_become_tensors():
     sets = gathered(4)
     batch = collate(sets)
-    assert set(batch) == set(CellBatch.__annotations__)
+    assert set(batch) == set(CellBatch.__annotations__) - {"num_places", "weight", "share"}
     dense = sets.expression.toarray().reshape(2, 4, 3, 5)
     np.testing.assert_array_equal(batch["control"], dense[0])
     np.testing.assert_array_equal(batch["perturbed"], dense[1])
@@ -43,7 +43,7 @@ def test_packed_sets_are_dense_in_the_end():
     sets = gathered(4)
     packed = pack(sets)
     assert packed["values"].shape == packed["indices"].shape == (sets.expression.nnz,)
-    expected, found = collate(sets), unpack(packed, torch.device("cpu"))
+    (found,), expected = unpack(packed, torch.device("cpu")), collate(sets)
     assert expected.keys() == found.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 

@@ -33,7 +33,7 @@ def seeds(loader, *, rank=0, ranks=1, consumed=0):
 def test_training_has_a_global_batch_for_every_step(kang_store):
     loader = make_module(kang_store).train_dataloader()
     assert len(loader.dataset) == 48 and loader.mode == "train" and not loader.pin_memory
-    batch = unpack(next(iter(loader)), torch.device("cpu"))
+    (batch,) = unpack(next(iter(loader)), torch.device("cpu"))
     assert batch["control"].shape == batch["perturbed"].shape == (2, 8, 2000)
 
 

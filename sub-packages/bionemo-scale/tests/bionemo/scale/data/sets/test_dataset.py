@@ -26,7 +26,7 @@ def test_sets_are_cells_of_their_group_with_matched_controls(kang_store, weighti
     groups = kang_store.groups
     for index in range(0, 40, 7):
         item = dataset[index]
-        plan = dataset.sampler.plan(index)
+        (plan,) = dataset.sampler.place(index)
         assert item.expression.shape == (32, 2000)
         expected = kang_store.read(plan.perturbed_rows)
         assert (item.expression[16:] != expected).nnz == 0
@@ -64,7 +64,7 @@ def test_length_and_bounds(kang_store):
     dataset = CellSetDataset(kang_store, Split.VAL, 16, seed=0)
     assert len(dataset) == dataset.sampler.num_sets
     for index in (-1, len(dataset)):
-        with pytest.raises(IndexError, match="expected a set in 0"):
+        with pytest.raises(IndexError, match="expected a place in 0"):
             dataset[index]
 
 

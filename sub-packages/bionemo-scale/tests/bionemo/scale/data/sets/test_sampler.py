@@ -36,6 +36,12 @@ def table(sizes, held_out=()):
     )
 
 
+def only(sampler, index):
+    """The set of a place that holds one."""
+    (plan,) = sampler.place(index)
+    return plan
+
+
 def same(first, second):
     return (first.group, first.num_cells, first.seed, first.perturbed_rows.tolist()) == (
         second.group,
@@ -54,7 +60,7 @@ def test_an_epoch_covers_every_cell_once(sizes, set_size, seed, epoch):
     groups = table(sizes)
     sampler = SetSampler(groups, Split.TRAIN, set_size, seed=seed)
     assert sampler.num_sets == sum(-(-size // set_size) for size in sizes)
-    plans = [sampler.plan(epoch * sampler.num_sets + slot) for slot in range(sampler.num_sets)]
+    plans = [only(sampler, epoch * sampler.num_sets + slot) for slot in range(sampler.num_sets)]
     own = Counter(row for plan in plans for row in plan.perturbed_rows[: plan.num_cells].tolist())
     assert own == Counter(range(sum(sizes)))
     padding = 1 - sum(plan.num_cells for plan in plans) / (set_size * len(plans))
@@ -64,7 +70,7 @@ def test_an_epoch_covers_every_cell_once(sizes, set_size, seed, epoch):
 @given(sizes=SIZES, set_size=st.integers(1, 16), weighting=WEIGHTINGS, index=st.integers(0, 200))
 def test_sets_stay_in_their_group_and_repeat_as_little_as_possible(sizes, set_size, weighting, index):
     groups = table(sizes)
-    plan = SetSampler(groups, Split.TRAIN, set_size, seed=3, sampling=Sampling(weighting=weighting)).plan(index)
+    plan = only(SetSampler(groups, Split.TRAIN, set_size, seed=3, sampling=Sampling(weighting=weighting)), index)
     assert plan.perturbed_rows.shape == (set_size,)
     assert 0 <= plan.seed < 2**31
     assert 1 <= plan.num_cells <= min(set_size, sizes[plan.group])
@@ -79,12 +85,12 @@ def test_plans_depend_on_the_index_alone(sizes, weighting, indices):
     """Not on what was asked before, nor on the process that asks."""
     groups = table(sizes)
     used = SetSampler(groups, Split.TRAIN, 4, seed=11, sampling=Sampling(weighting=weighting))
-    plans = [used.plan(index) for index in indices]
+    plans = [only(used, index) for index in indices]
     for index, plan in zip(indices, plans, strict=True):
         assert same(
-            plan, SetSampler(groups, Split.TRAIN, 4, seed=11, sampling=Sampling(weighting=weighting)).plan(index)
+            plan, only(SetSampler(groups, Split.TRAIN, 4, seed=11, sampling=Sampling(weighting=weighting)), index)
         )
-        assert same(plan, pickle.loads(pickle.dumps(used)).plan(index))
+        assert same(plan, only(pickle.loads(pickle.dumps(used)), index))
         np.testing.assert_array_equal(
             used.control_rng(index).integers(1 << 30, size=4),
             SetSampler(groups, Split.TRAIN, 4, seed=11).control_rng(index).integers(1 << 30, size=4),
@@ -96,14 +102,14 @@ def test_epochs_seeds_and_splits_differ(weighting):
     groups = table([30, 30, 30], held_out=(1,))
     sampler = SetSampler(groups, Split.TRAIN, 8, seed=0, sampling=Sampling(weighting=weighting))
     first, second = (
-        [sampler.plan(epoch * sampler.num_sets + slot) for slot in range(sampler.num_sets)] for epoch in (0, 1)
+        [only(sampler, epoch * sampler.num_sets + slot) for slot in range(sampler.num_sets)] for epoch in (0, 1)
     )
     assert [plan.perturbed_rows.tolist() for plan in first] != [plan.perturbed_rows.tolist() for plan in second]
     assert len({plan.seed for plan in first + second}) == len(first + second)
     assert not same(
-        sampler.plan(0), SetSampler(groups, Split.TRAIN, 8, seed=1, sampling=Sampling(weighting=weighting)).plan(0)
+        only(sampler, 0), only(SetSampler(groups, Split.TRAIN, 8, seed=1, sampling=Sampling(weighting=weighting)), 0)
     )
-    assert SetSampler(groups, Split.TEST, 8, seed=0).plan(0).seed != first[0].seed
+    assert only(SetSampler(groups, Split.TEST, 8, seed=0), 0).seed != first[0].seed
     assert {plan.group for plan in first} == {0, 2}
 
 
@@ -126,7 +132,7 @@ def test_ranks_share_each_step_and_resume_goes_on(ranks, micro, accumulate, step
 
     sampler = SetSampler(table([13, 29, 4]), Split.TRAIN, 5, seed=1)
     total = steps * micro * ranks * accumulate
-    whole = [sampler.plan(index) for index in range(total)]
+    whole = [only(sampler, index) for index in range(total)]
     per_rank = [ranks_from(0, rank) for rank in range(ranks)]
     assert len({len(batches) for batches in per_rank}) == 1
     assert sorted(index for batches in per_rank for batch in batches for index in batch) == list(range(total))
@@ -134,7 +140,7 @@ def test_ranks_share_each_step_and_resume_goes_on(ranks, micro, accumulate, step
     again = SetSampler(table([13, 29, 4]), Split.TRAIN, 5, seed=1)
     resumed = sorted(index for rank in range(ranks) for batch in ranks_from(done, rank) for index in batch)
     assert resumed == list(range(done, total))
-    assert all(same(again.plan(index), whole[index]) for index in resumed)
+    assert all(same(only(again, index), whole[index]) for index in resumed)
 
 
 @settings(max_examples=50)
@@ -155,14 +161,14 @@ def test_ranks_of_any_world_share_an_epoch(sizes, set_size, ranks, seed, epoch, 
     start = epoch * sampler.num_sets
     steps = sampler.num_sets // ranks
     per_rank = [[start + step * ranks + rank for step in range(steps)] for rank in range(ranks)]
-    seeds = [[sampler.plan(index).seed for index in indices] for indices in per_rank]
+    seeds = [[only(sampler, index).seed for index in indices] for indices in per_rank]
     assert len({len(part) for part in seeds}) == 1
     flat = [number for part in per_rank for number in part]
     assert len(set(flat)) == len(flat) == steps * ranks
     again = SetSampler(groups, Split.TRAIN, set_size, seed=seed, sampling=options)
-    assert all(same(sampler.plan(index), again.plan(index)) for index in flat)
-    here = [sampler.plan(start + slot) for slot in range(sampler.num_sets)]
-    after = [sampler.plan(start + sampler.num_sets + slot) for slot in range(sampler.num_sets)]
+    assert all(same(only(sampler, index), only(again, index)) for index in flat)
+    here = [only(sampler, start + slot) for slot in range(sampler.num_sets)]
+    after = [only(sampler, start + sampler.num_sets + slot) for slot in range(sampler.num_sets)]
     assert [plan.seed for plan in here] != [plan.seed for plan in after]
     if weighting == "proportional":
         perturbed = [plan for plan in here if not groups.is_control[plan.group]]
@@ -175,7 +181,7 @@ def test_weighting_sets_how_often_groups_come():
 
     def shares(**options):
         sampler = SetSampler(groups, Split.TRAIN, 10, seed=0, sampling=Sampling(**options))
-        draws = [sampler.plan(index).group for index in range(20 * sampler.num_sets)]
+        draws = [only(sampler, index).group for index in range(20 * sampler.num_sets)]
         return np.bincount(draws) / len(draws)
 
     np.testing.assert_allclose(shares(), np.array([90, 10, 1]) / 101)
@@ -190,7 +196,7 @@ def test_drawn_groups_use_up_their_cells_before_they_repeat(sizes, set_size):
     uses = Counter()
     sets = Counter()
     for index in range(sampler.num_sets):
-        plan = sampler.plan(index)
+        plan = only(sampler, index)
         sets[plan.group] += 1
         uses.update(plan.perturbed_rows[: plan.num_cells].tolist())
     groups = table(sizes)
@@ -210,7 +216,7 @@ def test_control_sets_come_on_top_of_every_perturbed_cell():
     groups = table([40, 25])
     sampler = SetSampler(groups, Split.TRAIN, 5, seed=0, sampling=Sampling(control_share=0.5))
     for epoch in range(3):
-        plans = [sampler.plan(epoch * sampler.num_sets + slot) for slot in range(sampler.num_sets)]
+        plans = [only(sampler, epoch * sampler.num_sets + slot) for slot in range(sampler.num_sets)]
         is_control = [bool(groups.is_control[plan.group]) for plan in plans]
         assert sum(is_control) == len(plans) / 2
         covered = np.concatenate(

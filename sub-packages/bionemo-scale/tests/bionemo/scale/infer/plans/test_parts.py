@@ -50,3 +50,29 @@ def test_short_sets_of_different_groups_go_together():
     (part,) = cut(np.array([32, 7, 32, 7, 32, 7]), np.arange(6), 10_000)
     batches = part.batches(np.arange(6), 512)
     assert [[positions.tolist() for positions in batch.sets] for batch in batches] == [[[1, 3, 5]], [[0, 2, 4]]]
+
+
+@given(
+    sizes=SIZES,
+    pieces=st.lists(st.tuples(st.integers(0, 59), st.integers(0, 3)), min_size=1, max_size=80),
+    cells_at_once=st.integers(1, 100),
+)
+def test_parts_of_a_control_set_that_share_a_perturbation_go_through_once(sizes, pieces, cells_at_once):
+    control_set, perturbation = np.array(pieces).T
+    control_set = control_set % len(sizes)
+    (part,) = cut(np.ones(len(pieces), dtype=np.int64), np.arange(len(pieces)), 10_000)
+    seen, calls = [], 0
+    batches = part.batches(control_set, cells_at_once, control_sizes=sizes, perturbation=perturbation)
+    for batch in batches:
+        assert len(set(sizes[batch.controls])) == 1
+        for positions, begins, call in zip(batch.sets, batch.begins, batch.calls, strict=True):
+            seen += positions.tolist()
+            np.testing.assert_array_equal(batch.controls[begins], control_set[positions])
+            keys = set(
+                zip(call.tolist(), control_set[positions].tolist(), perturbation[positions].tolist(), strict=True)
+            )
+            assert {key[0] for key in keys} == set(range(len(keys)))
+            assert len(keys) == 1 or len(keys) * sizes[batch.controls[0]] <= cells_at_once
+            calls += len(keys)
+    assert sorted(seen) == list(range(len(pieces)))
+    assert calls == len(set(zip(control_set.tolist(), perturbation.tolist(), strict=True)))

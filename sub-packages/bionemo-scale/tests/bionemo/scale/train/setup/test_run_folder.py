@@ -49,6 +49,20 @@ def test_a_fused_adam_is_known_by_what_megatron_took(monkeypatch, process_groups
     assert run_folder._has_fused_adam()
 
 
+@pytest.mark.parametrize(("earlier", "now"), [({}, "mixed"), ({"sets": "mixed"}, "batch")])
+def test_a_run_goes_on_with_its_own_sets_alone(earlier, now, tmp_path, process_groups):
+    from bionemo.scale.train.setup import run_folder
+
+    def described(**options):
+        common = {"store": "/s", "seed": 0, "set_size": 8, "from_checkpoint": None, "freeze": [], "lora": 0}
+        return {"run": {**common, **options}, "model": {}, "store": "a" * 64}
+
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(described(**earlier)))
+    run_folder.check_same_run(tmp_path, described(sets=earlier.get("sets", "batch")))
+    with pytest.raises(InputError, match=f"expected --sets {earlier.get('sets', 'batch')}, found {now}"):
+        run_folder.check_same_run(tmp_path, described(sets=now))
+
+
 class TestStoreOfARun:
     """A run is on the content of its store, wherever that is."""
 
