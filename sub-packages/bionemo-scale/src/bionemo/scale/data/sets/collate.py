@@ -117,8 +117,16 @@ def unpack(packed: PackedSets, device: torch.device) -> list[CellBatch]:
     control, perturbed = dense.view(2, -1, packed["num_genes"]).unbind(0)
     if "size" not in packed:
         shape = len(packed["seed"]), -1, packed["num_genes"]
-        labels = {name: packed[name] for name in ("cell_type", "perturbation", "batch", "seed")}
-        return [CellBatch(control=control.view(shape), perturbed=perturbed.view(shape), **labels)]
+        return [
+            CellBatch(
+                control=control.view(shape),
+                perturbed=perturbed.view(shape),
+                cell_type=packed["cell_type"],
+                perturbation=packed["perturbation"],
+                batch=packed["batch"],
+                seed=packed["seed"],
+            )
+        ]
     sizes, counts = packed["size"].unique_consecutive(return_counts=True)
     batches, first_set, first_cell = [], 0, 0
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
@@ -193,5 +201,10 @@ def _merge(sets: Sequence[GatheredSets]) -> GatheredSets:
     perturbed = [item.expression[half:] for item, half in zip(sets, halves, strict=True)]
     if any(item.mixture is not None for item in sets):
         raise ValueError("sets of several batches are gathered together, expected one item of them")
-    labels = [np.concatenate(column) for column in zip(*(item[1:5] for item in sets), strict=True)]
-    return GatheredSets(vstack([*controls, *perturbed], format="csr"), *labels)
+    return GatheredSets(
+        expression=vstack([*controls, *perturbed], format="csr"),
+        cell_type=np.concatenate([item.cell_type for item in sets]),
+        perturbation=np.concatenate([item.perturbation for item in sets]),
+        batch=np.concatenate([item.batch for item in sets]),
+        seed=np.concatenate([item.seed for item in sets]),
+    )

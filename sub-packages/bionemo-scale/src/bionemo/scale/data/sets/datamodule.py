@@ -123,11 +123,16 @@ class ScaleDataModule(MegatronDataModule):
 
     def _validation(self) -> CellSetDataset:
         every_cell = Sampling(sets=self.sampling.sets)
-        options = {"seed": self.seed, "sampling": every_cell}
-        once = CellSetDataset(self.store, Split.VAL, self.set_size, **options)
+        once = CellSetDataset(self.store, Split.VAL, self.set_size, seed=self.seed, sampling=every_cell)
         whole = -(-len(once) // self.global_batch_size) * self.global_batch_size
         return CellSetDataset(
-            self.store, Split.VAL, self.set_size, **options, num_samples=whole, repeat_first_epoch=True
+            self.store,
+            Split.VAL,
+            self.set_size,
+            seed=self.seed,
+            sampling=every_cell,
+            num_samples=whole,
+            repeat_first_epoch=True,
         )
 
     def _loader(self, dataset: CellSetDataset | None, mode: Literal["train", "validation"]) -> WrappedDataLoader:
