@@ -6,9 +6,10 @@ STAMP := $(VENV)/.installed
 CONSTRAINTS ?= requirements/cpu.txt
 PACKAGE := sub-packages/bionemo-scale
 
-# Processes that share the tests; a file's tests stay in one of them. JOBS=0 runs all in this process.
+# Processes that share the tests; a file's tests stay in one of them, and conftest.py says which files begin. JOBS=0 runs all in
+# this process.
 JOBS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 export OMP_NUM_THREADS ?= 2
 export PYTHONNOUSERSITE := 1
