@@ -16,6 +16,7 @@ from bionemo.scale.crossval.settings import CrossvalSettings
 from bionemo.scale.data.features.settings import FeaturesSettings
 from bionemo.scale.data.folds.split_settings import SplitSettings
 from bionemo.scale.data.prepare.settings import PrepareSettings
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN
 from bionemo.scale.eval.settings import EvaluateSettings, ReportSettings
 from bionemo.scale.export.settings import ExportSettings
 from bionemo.scale.infer.settings import InferSettings
@@ -173,7 +174,10 @@ def _words() -> frozenset[str]:
 def _gone_names(text: str) -> Iterator[str]:
     """Yield names like those of functions, fields and classes that no file of the code has."""
     for span in _spans(text):
-        if re.fullmatch(r"[a-z]+\w*_\w+|(?:[A-Z][a-z]+){2,}", span) and span not in _words() | FOREIGN_WORDS:
+        if (
+            re.fullmatch(r"[a-z]+\w*_\w+|(?:[A-Z][a-z]+){2,}", span)
+            and span not in _words() | FOREIGN_WORDS | BY_COLUMN.keys()
+        ):
             yield span
 
 

@@ -57,8 +57,10 @@ def import_all() -> None:
     """Import what the commands import late."""
     package = Path(types_of_package.__file__).parent
     files = [path.relative_to(package) for folder in LATE for path in sorted((package / folder).rglob("*.py"))]
-    # The worker is for another environment.
-    own = [".".join(("bionemo.scale", *file.with_suffix("").parts)) for file in files if file.stem != "newest_worker"]
+    # The workers are for another environment.
+    own = [
+        ".".join(("bionemo.scale", *file.with_suffix("").parts)) for file in files if not file.stem.endswith("_worker")
+    ]
     for name in (*own, *LATE_LIBRARIES):
         importlib.import_module(name)
     gc.collect()

@@ -21,8 +21,10 @@ from bionemo.scale.eval.baselines.estimators import (
 )
 from bionemo.scale.eval.baselines.training_means import TrainingMeans, fit
 from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
+from bionemo.scale.eval.cell_eval.second import SECOND, CellEval2
 from bionemo.scale.eval.cells.alignment import align
 from bionemo.scale.eval.cells.control_policy import ControlPolicy, check_controls, choose_controls
+from bionemo.scale.eval.cells.library_size import HOW_TO
 from bionemo.scale.eval.cells.population_file import PopulationFile
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.cells.scale_check import check_scale
@@ -32,7 +34,7 @@ from bionemo.scale.eval.metrics.intervals import (
     batch_weights,
 )
 from bionemo.scale.eval.output.results import ResultFolder, check_out
-from bionemo.scale.eval.output.summarise import input_file, make_summary
+from bionemo.scale.eval.output.summarise import input_file, make_summary, with_second
 from bionemo.scale.eval.output.summary import Inputs, InputStore, Summary
 from bionemo.scale.eval.output.table import tables
 from bionemo.scale.eval.scores.scoring import Shift, score_contexts
@@ -119,7 +121,7 @@ def prepare(
     predictions: Mapping[str, PopulationFile],
     training: TrainingData | None = None,
     options: ScoringSettings | None = None,
-    current: CurrentCellEval | None = None,
+    other: CurrentCellEval | CellEval2 | None = None,
 ) -> Prepared:
     """Check the files against one another and put them side by side.
 
@@ -128,10 +130,10 @@ def prepare(
         predictions: Name to prediction; the first is the one whose own cell-eval files are kept.
         training: For the baselines that learn.
         options: How to evaluate; ``None`` takes the defaults.
-        current: Another cell-eval that is to score everything too.
+        other: Another evaluator that is to score everything too.
 
     Raises:
-        InputError: Something cannot be compared.
+        InputError: Something cannot be compared, or is no counts where counts are to be scored.
     """
     options = options or ScoringSettings()
     named = _named_baselines(options, training)
@@ -173,10 +175,24 @@ def prepare(
         ceiling=options.ceiling,
         engine=options.engine,
         seed=options.seed,
-        current=current,
+        current=other if isinstance(other, CurrentCellEval) else None,
+        second=other if isinstance(other, CellEval2) else None,
         batch_weights=_batch_weights(real),
     )
+    if task.second is not None:
+        check_counts(real, predictions)
     return Prepared(task=task, notes=tuple(notes))
+
+
+def check_counts(real: PopulationFile, predictions: Mapping[str, PopulationFile]) -> None:
+    """Refuse files that were not read as counts.
+
+    Raises:
+        InputError: Naming the file.
+    """
+    for file in (*predictions.values(), real):
+        if file.population.unit is None:
+            raise InputError(f"{file.path}: --evaluator {SECOND.option} scores counts, found log1p values; {HOW_TO}")
 
 
 def _named_baselines(options: ScoringSettings, training: TrainingData | None) -> tuple[str, ...]:
@@ -242,7 +258,7 @@ def evaluate(
     out: Path,
     training: TrainingData | None = None,
     options: ScoringSettings | None = None,
-    current: CurrentCellEval | None = None,
+    other: CurrentCellEval | CellEval2 | None = None,
     announce: Callable[[Prepared], None] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -254,7 +270,7 @@ def evaluate(
         out: Result folder; replaced file by file, on success only.
         training: For the baselines that learn.
         options: How to evaluate; ``None`` takes the defaults.
-        current: Another cell-eval that is to score everything too.
+        other: Another evaluator that is to score everything too.
         announce: Called once, when everything has been checked and nothing scored.
         progress: Called with ``context / model`` after each is done.
 
@@ -264,7 +280,7 @@ def evaluate(
     """
     options = options or ScoringSettings()
     check_out(out)
-    prepared = prepare(real=real, predictions=predictions, training=training, options=options, current=current)
+    prepared = prepare(real=real, predictions=predictions, training=training, options=options, other=other)
     if announce is not None:
         announce(prepared)
     fallbacks = dict.fromkeys(("matching", *prepared.task.baselines), 0)
@@ -286,6 +302,7 @@ def evaluate(
             contexts=folder.prefixes,
             inputs=_inputs(real, predictions, training),
         )
+        summary = with_second(summary, prepared.task, folder.second())
         if options.plot:
             from bionemo.scale.eval.output.plot import plot_changes
 

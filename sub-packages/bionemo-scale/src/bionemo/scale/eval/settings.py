@@ -62,8 +62,10 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
     """Score the predictions alone, without baselines and ceiling."""
     write_baselines: Path | None = option(None, metavar="FOLDER")
     """Write each baseline as NAME.h5ad, as a model's prediction; works without --pred."""
-    evaluator: Literal["reference", "current"] = "reference"
-    """cell-eval 0.6.6 alone, or the newest cell-eval beside it, in an environment of its own that is made once."""
+    evaluator: Literal["reference", "current", "cell-eval2"] = "reference"
+    """cell-eval 0.6.6 alone, or beside it the newest cell-eval, or cell-eval2 (2026) on files of counts."""
+    evaluator_environment: Path | None = option(None, metavar="FOLDER")
+    """Environment of the other evaluator, made there once (default: the user's cache; cell-eval2 may be here)."""
     keys: ObsKeys | None = option(None, group=_OWN)
     """The obs columns that label a cell."""
     control: str | None = option(None, metavar="LABEL", group=_OWN)

@@ -22,6 +22,7 @@ from bionemo.scale.types import FileLabels, InputError
 
 if TYPE_CHECKING:
     from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
+    from bionemo.scale.eval.cell_eval.second import CellEval2
     from bionemo.scale.eval.cells.population_file import PopulationFile
     from bionemo.scale.eval.evaluate import Prepared, TrainingData
     from bionemo.scale.eval.output.summary import Summary
@@ -100,34 +101,42 @@ def _score(
     options: ScoringSettings,
     progress: "ScoringProgress",
 ) -> None:
-    from bionemo.scale.eval.evaluate import evaluate
+    from bionemo.scale.eval.evaluate import check_counts, evaluate
 
     assert args.out is not None, "checked by the settings"
-    with _current(args.evaluator) as current:
+    if args.evaluator == "cell-eval2":
+        # Before an environment is made for nothing.
+        check_counts(real, predictions)
+    with _evaluator(args) as evaluator:
         evaluation = evaluate(
             real=real,
             predictions=predictions,
             out=args.out,
             training=training,
             options=options,
-            current=current,
+            other=evaluator,
             announce=partial(_announce, progress),
             progress=progress.step,
         )
     _show(evaluation.result, evaluation.table, args.out)
 
 
-def _current(evaluator: str) -> "contextlib.AbstractContextManager[CurrentCellEval | None]":
-    if evaluator == "reference":
-        return contextlib.nullcontext()
-    from bionemo.scale.eval.cell_eval.newest import CurrentCellEval, cache_folder, ensure_environment
+def _evaluator(args: EvaluateSettings) -> "contextlib.AbstractContextManager[CurrentCellEval | CellEval2 | None]":
+    """Return the running evaluator that is to score beside cell-eval 0.6.6."""
+    from bionemo.scale.eval.cell_eval.environment import ensure_environment
+    from bionemo.scale.eval.cell_eval.newest import NEWEST, CurrentCellEval
+    from bionemo.scale.eval.cell_eval.second import SECOND, CellEval2, own_environment
 
-    folder = cache_folder()
-    if not folder.exists():
-        print(f"note: making an environment for the newest cell-eval in {folder}, once", flush=True)
-    environment = ensure_environment(folder)
+    tools = {NEWEST.option: (NEWEST, CurrentCellEval), SECOND.option: (SECOND, CellEval2)}
+    if args.evaluator not in tools:
+        return contextlib.nullcontext()
+    tool, worker = tools[args.evaluator]
+    folder = args.evaluator_environment
+    environment = own_environment() if tool is SECOND and folder is None else None
+    if environment is None:
+        environment = ensure_environment(tool, folder, announce=partial(print, flush=True))
     print("note: beside cell-eval 0.6.6: " + ", ".join(f"{name} {at}" for name, at in environment.versions.items()))
-    return CurrentCellEval(environment)
+    return worker(environment)
 
 
 def _baselines(args: EvaluateSettings) -> tuple[str, ...]:

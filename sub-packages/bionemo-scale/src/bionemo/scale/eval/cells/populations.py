@@ -34,6 +34,8 @@ class Population:
     """[cells] str, the context of a cell."""
     batch: np.ndarray
     """[cells] str."""
+    unit: np.ndarray | None = None
+    """[cells] float64, what one count of a cell is worth before log1p, of cells that were read as counts."""
 
     def __len__(self) -> int:
         """Return the number of cells."""
@@ -48,6 +50,7 @@ class Population:
             perturbation=self.perturbation[rows],
             cell_type=self.cell_type[rows],
             batch=self.batch[rows],
+            unit=None if self.unit is None else self.unit[rows],
         )
 
     def with_genes(self, genes: tuple[str, ...]) -> "Population":

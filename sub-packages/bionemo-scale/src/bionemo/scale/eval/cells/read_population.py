@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the cells of an h5ad file or zarr store for scoring, and refuses what is no log1p expression with labels."""
+"""Reads the cells of an h5ad file or zarr store for scoring: log1p expression or counts, with labels."""
 
 import difflib
 from dataclasses import replace
@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from bionemo.scale.eval.cells.library_size import read_library_sizes, scaled
 from bionemo.scale.eval.cells.population_file import PopulationFile
 from bionemo.scale.eval.cells.populations import Expression, Population
 from bionemo.scale.eval.cells.predicted_sd import read_predicted_sd
-from bionemo.scale.eval.cells.stored import StoredMatrix
+from bionemo.scale.eval.cells.stored import BLOCK_VALUES, StoredMatrix
 from bionemo.scale.eval.cells.value_check import ValueCheck
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
 from bionemo.scale.files.anndata.label_column import Labels, columns_of, look_alikes, read_label_columns
@@ -35,7 +36,9 @@ ONE_BATCH = "one batch"
 
 
 def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: int = IN_MEMORY) -> PopulationFile:
-    """Read an h5ad file or zarr store whose X is log1p expression; what is large stays in the file until it is needed.
+    """Read an h5ad file or zarr store; what is large stays in the file until it is needed.
+
+    X is log1p expression, or counts beside ``obs["library_size"]``, which are scaled and become log1p expression.
 
     Args:
         path: The file. ``uns["bionemo_scale"]["card"]``, where present, names the obs columns and the control label.
@@ -44,7 +47,7 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
 
     Raises:
         InputError: The file is no AnnData or damaged, has no cells or genes, lacks a column, or holds no log1p
-            expression.
+            expression; or it holds counts and nobody says to which library size they are to be scaled.
     """
     with CheckedAnnData(path) as file:
         own = file.element("uns/bionemo_scale") or {}
@@ -53,8 +56,11 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
         matrix = file.matrix("X")
         genes = _gene_names(file)
         predicted_sd = read_predicted_sd(file, genes)
-        check = ValueCheck(matrix.shape[0], path, read_base(file.element("uns/log1p/base")))
+        sizes = read_library_sizes(file)
+        check = ValueCheck(matrix.shape[0], path, read_base(file.element("uns/log1p/base")), library_size=sizes)
         expression = _read_expression(matrix, check, in_memory)
+        unit = _unit(sizes, _target_sum(card, used), path) if check.are_counts and sizes is not None else None
+        expression = expression if unit is None else _scaled(expression, unit)
         batch, batch_notes = _batches(file, used.keys.batch, required=used.keys.batch != ObsKeys().batch)
         has_cell_types = card is not None or _names_cell_types(file, used.keys.cell_type)
         perturbation = read_label_columns(file, used.keys.perturbation, named=(used.control,))
@@ -74,13 +80,14 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
             perturbation=perturbation.of_cells(),
             cell_type=cell_type.of_cells(),
             batch=batch.of_cells(),
+            unit=unit,
         ),
         labels=used,
         card=card,
         store=_text(own.get("store")),
         sha256=hash_file(path),
-        row_sums=check.sums,
-        evidence=check.evidence,
+        row_sums=check.sums if unit is None else _row_sums(expression),
+        evidence=check.evidence if unit is None else None,
         predicted_sd=predicted_sd,
         has_cell_types=has_cell_types,
         origin=_text(own.get("checkpoint", own.get("baseline"))),
@@ -121,6 +128,38 @@ def _refuse_repeats(matrix: sparse.spmatrix, path: Path) -> None:
             f"{path}: X must have each gene of a cell once, found {stored - matrix.nnz} entries of genes that their "
             "cells have already"
         )
+
+
+def _target_sum(card: DataCard | None, labels: FileLabels) -> float | None:
+    return labels.target_sum if card is None else card.scale.target_sum
+
+
+def _unit(sizes: np.ndarray, target_sum: float | None, path: Path) -> np.ndarray:
+    """Return what one count is worth in each cell, before the logarithm."""
+    if target_sum is None:
+        raise InputError(
+            f"{path}: found counts; expected --target-sum, such as --target-sum 10000, the library size that they are "
+            "to be scaled to before log1p"
+        )
+    return target_sum / sizes
+
+
+def _scaled(counts: Expression, unit: np.ndarray) -> Expression:
+    return replace(counts, unit=unit) if isinstance(counts, StoredMatrix) else scaled(counts, unit)
+
+
+def _row_sums(expression: Expression) -> np.ndarray:
+    """Return the sum of each cell, [cells] float64."""
+    if not isinstance(expression, StoredMatrix):
+        return np.asarray(expression.sum(axis=1, dtype=np.float64)).reshape(-1)
+    num, step = expression.shape[0], max(1, BLOCK_VALUES // max(1, expression.shape[1]))
+    sums = np.empty(num)
+    for start in range(0, num, step):
+        rows = np.arange(start, min(start + step, num))
+        block = np.empty((len(rows), expression.shape[1]), dtype=np.float32)
+        expression.select(rows).copy_to(block)
+        sums[rows] = block.sum(axis=1, dtype=np.float64)
+    return sums
 
 
 def _read_card(own: dict, path: Path) -> DataCard | None:

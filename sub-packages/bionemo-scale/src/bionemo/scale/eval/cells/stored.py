@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from bionemo.scale.eval.cells.library_size import scaled
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
 from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk
 
@@ -31,6 +32,8 @@ class StoredMatrix:
     """[cells] int64, rows of the file, in the order wanted."""
     columns: np.ndarray | None = None
     """[G] int64, columns of the file; ``None`` for all as they are."""
+    unit: np.ndarray | None = None
+    """[rows of the file] float64, what a count is worth, of a file of counts; ``None`` where it has log1p values."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -55,6 +58,8 @@ class StoredMatrix:
             for start, stop in self._blocks(wanted):
                 first, last = np.searchsorted(wanted, [start, stop])
                 block = _dense(matrix.rows(start, stop))[wanted[first:last] - start]
+                if self.unit is not None:
+                    block = scaled(block, self.unit[wanted[first:last]])
                 out[order[first:last]] = block if self.columns is None else block[:, self.columns]
 
     def _blocks(self, wanted: np.ndarray) -> Iterator[tuple[int, int]]:

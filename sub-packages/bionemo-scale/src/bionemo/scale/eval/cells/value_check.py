@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Refuses values that plainly are no log1p of scaled counts."""
+"""Tells counts from log1p of scaled counts, and refuses values that plainly are neither."""
 
 from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
+from bionemo.scale.eval.cells.library_size import HOW_TO
 from bionemo.scale.eval.cells.stored import value_blocks
 from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.expression_scale import StatedScale, base_refusal, check_range, check_transformation
@@ -21,9 +22,14 @@ _MIN_FRACTION = 1e-3
 class ValueCheck:
     """One pass over all values of a file; it also collects the sums of cells and evidence of the scale."""
 
-    def __init__(self, num_cells: int, path: Path, base: float | None) -> None:
+    def __init__(
+        self, num_cells: int, path: Path, base: float | None, *, library_size: np.ndarray | None = None
+    ) -> None:
         self.sums = np.zeros(num_cells)
         """[cells] float64, the sum of each cell's values."""
+        self.are_counts = False
+        """Whether all values are whole numbers, in a file that says how large each cell's library is."""
+        self._library_size = library_size
         self.evidence = ScaleEvidence(num_cells)
         self.path, self._where, self._base = path, str(path), base
 
@@ -31,7 +37,8 @@ class ValueCheck:
         """Check every value.
 
         Raises:
-            InputError: NaN or infinite, negative, too large, whole numbers only, or another transformation.
+            InputError: NaN or infinite, negative, too large, whole numbers only without library sizes, or another
+                transformation.
         """
         lowest, bad, fractions = np.inf, 0, False
         for block in value_blocks(x, x.shape[1]):
@@ -56,8 +63,13 @@ class ValueCheck:
     def _check(self, expected: str, fractions: bool) -> None:
         if self.evidence.highest == 0:
             raise InputError(f"{expected}, every value is 0")
+        if not fractions and self._library_size is not None:
+            self.are_counts = True
+            return
         if not fractions:
-            raise InputError(f"{expected}, found whole numbers only (up to {self.evidence.highest:g}): raw counts")
+            raise InputError(
+                f"{expected}, found whole numbers only (up to {self.evidence.highest:g}): raw counts; {HOW_TO}"
+            )
         stated = StatedScale(takes_counts=False, base=self._base)
         check_range(self.evidence, self._where, stated)
         if self._base is not None:

@@ -13,11 +13,12 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from bionemo.scale.eval.cell_eval.second import DIRECTION, PREFIX, REACH
 from bionemo.scale.eval.metrics import spread
 
 
 Best = Literal["high", "low", "one", "none"]
-Source = Literal["cell-eval", "paper", "ours"]
+Source = Literal["cell-eval", "cell-eval2", "paper", "ours"]
 Reads = Literal["means", "tests", "cells", "training"]
 
 
@@ -56,7 +57,7 @@ class Metric:
     best: Best
     """Which value is best: the highest, the lowest, the one nearest to 1; ``none`` for what is not ranked."""
     source: Source
-    """Whose formula it is: cell-eval computes it, appendix A writes it, or neither."""
+    """Whose formula it is: cell-eval or cell-eval2 computes it, appendix A writes it, or none of them."""
     reads: Reads
     """What of the predicted side it reads: mean expression, tests between cells, cells themselves, or mean expression
     beside the training data's. A constant prediction is not ranked in tests and cells."""
@@ -227,6 +228,14 @@ def _ours(column: str, formula: str, best: Best = "high", **fields: Any) -> Metr
     return Metric(source="ours", column=column, formula=formula, best=best, **fields)
 
 
+def _second(column: str, formula: str, best: Best = "high", **fields: Any) -> Metric:
+    return Metric(source="cell-eval2", column=PREFIX + column, formula=formula, best=best, **fields)
+
+
+def _scaled(column: str, title: str, formula: str) -> Metric:
+    return Metric(source="cell-eval2", column=column, title=title, formula=formula, best="high", reads="means")
+
+
 def _at_k(kind: str) -> tuple[Metric, ...]:
     columns = ((f"{kind}_at_{k}", f"the same as {kind}_at_N with k = {k}") for k in (50, 100, 200, 500))
     return tuple(_theirs(column, formula, reads="tests") for column, formula in columns)
@@ -338,7 +347,55 @@ METRICS = [
 ]  # fmt: skip
 """Every metric column, in the order of the results."""
 
-BY_COLUMN = {metric.column: metric for metric in METRICS}
+SCALED = (
+    _scaled("pds_cosine", "PDScos", "rank of the own real change among all, cosine, all target genes left out"),
+    _scaled(
+        "expr_mse_unbiased_capped_norm", "MSEnorm", "squared error by squared real effect, sampling error removed"
+    ),
+    _scaled(DIRECTION, "DirYield", "genes of the right direction among those significant on the larger side"),
+    _scaled(REACH, "DirReach", "share of real genes down to which 9 of 10 predicted directions are right"),
+    _scaled("de_wilcoxon_sig_jaccard", "Jaccard", "Jaccard index of significant genes"),
+    _scaled(
+        "de_wilcoxon_lfc_nmae", "LFCnmae", "absolute error of fold changes of significant real genes by their size"
+    ),
+    _scaled("score", "score", "mean of the six"),
+)
+"""cell-eval2's metrics of the challenge, between mean response, 0, and replicate, 1."""
+
+SECOND = (
+    _second("pds_cosine", "1 - rank / (M - 1) of the own real change, cosine, ties share, all target genes left out",
+            title="PDScos", reads="means"),
+    _second("expr_mse_unbiased", "squared error of summed expression, sampling error of both sides removed", "low",
+            reads="means"),
+    _second("expr_mse_unbiased_capped", "the same, at most as much removed from the prediction as from the real cells",
+            "low", reads="means"),
+    _second("expr_distance_unbiased", "squared distance of real perturbed and control expression, sampling error "
+            "removed", "none", reads="means"),
+    _second(DIRECTION, "genes of the right direction / the larger number of significant genes of both sides",
+            title="DirYield", reads="tests"),
+    _second(REACH, "share of the significant real genes down to which 9 of 10 predicted directions are right",
+            title="DirReach", reads="tests"),
+    _second("de_wilcoxon_sig_jaccard", "Jaccard index of significant genes, 1 where both sides have none",
+            title="Jaccard", reads="tests"),
+    _second("de_wilcoxon_lfc_nmae", "mean |error of the fold change| / mean |fold change| of significant real genes",
+            "low", title="LFCnmae", reads="tests"),
+    _second("de_wilcoxon_sig_mcc", "Matthews correlation of real and predicted significant genes", title="MCC",
+            reads="tests"),
+    _second("de_wilcoxon_overlap_adjusted", "the same with as many predicted genes as are significant in real cells",
+            title="DEOver adj.", reads="tests"),
+    _second("de_wilcoxon_precision_adjusted", "how much likelier predicted genes are significant than others",
+            reads="tests"),
+    _second("de_wilcoxon_sig_recall_adjusted", "how much likelier a significant real gene is predicted than others",
+            reads="tests"),
+    _second("cell_cov_corr", "correlation of real and predicted gene-gene correlations of the 100 most changed genes",
+            title="CovCorr", reads="cells"),
+    _second("cell_cov_eig_ratio", "leading eigenvalue of the predicted by that of the real gene-gene correlations",
+            "one", title="CovEig", reads="cells"),
+)  # fmt: skip
+"""cell-eval2's metrics of each pair, where it was asked; chance is 0 in the four that are corrected for it."""
+SECOND_TABLE = tuple(metric for metric in SECOND if metric.title)
+"""Columns of their table."""
+BY_COLUMN = {metric.column: metric for metric in (*METRICS, *SECOND)}
 
 
 def add_metric(metric: Metric) -> None:

@@ -5,9 +5,10 @@
 import re
 from collections.abc import Iterable
 
-from bionemo.scale.eval.metrics.catalogue import METRICS, PAPER_METRICS, Metric, PaperMetric
+from bionemo.scale.eval.metrics.catalogue import METRICS, PAPER_METRICS, SCALED, SECOND, Metric, PaperMetric
 
 
+HEADS = ("column", "in tables", "formula", "best", "reads")
 _FIXED_K = re.compile(r"_at_\d+$")
 
 
@@ -19,6 +20,8 @@ def metric_tables() -> dict[str, str]:
         ),
         "cell-eval metrics": _metrics("cell-eval"),
         "own metrics": _metrics("ours"),
+        "cell-eval2 metrics": _table(HEADS, map(_row, SECOND)),
+        "challenge metrics": _table(("column", "in tables", "formula"), (_row(metric)[:3] for metric in SCALED)),
     }
 
 
@@ -39,7 +42,7 @@ def with_metric_tables(page: str) -> str:
 
 def _metrics(source: str) -> str:
     shown = (metric for metric in METRICS if metric.source == source and not _FIXED_K.search(metric.column))
-    return _table(("column", "in tables", "formula", "best", "reads"), map(_row, shown))
+    return _table(HEADS, map(_row, shown))
 
 
 def _row(metric: Metric) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ UNSEEN = "no training data, or none of the perturbation"
 FEW_CELLS = "under 2 cells, or no expressed gene"
 NO_INTERVAL = "no interval in the prediction's file, or one real cell"
 FEW_CONTROLS = "under 2 controls"
+FEW_GENES = "too few significant genes"
+FEW_CELLS_OR_GENES = "under 50 cells, or under 20 responding genes that vary"
 OTHER = "no value"
 
 
@@ -110,6 +112,9 @@ def _residual_both(pair: Pair) -> str:
 
 
 _RULES = (
+    ("ce2_de_wilcoxon", lambda pair: FEW_GENES),
+    ("ce2_cell_cov", lambda pair: FEW_CELLS_OR_GENES),
+    ("ce2_pds", _rank),
     ("discrimination_score", _rank),
     ("paper_pds", _rank),
     ("pearson_delta_split", lambda pair: FEW_CONTROLS if pair.moved else NO_CHANGE),

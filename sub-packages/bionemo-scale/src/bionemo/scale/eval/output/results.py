@@ -31,6 +31,8 @@ from bionemo.scale.types import InputError
 SUMMARY = "summary.json"
 GENES = "genes.parquet"
 """Predicted and observed change, how sure both are, and adjusted p-values, of every gene, pair and model."""
+CELL_EVAL2 = "cell_eval2.csv"
+"""cell-eval2's value of each model, context and metric over all perturbations, and its place on the scale."""
 
 
 def aggregate(scores: pl.DataFrame) -> pl.DataFrame:
@@ -52,6 +54,7 @@ class ResultFolder:
     def __init__(self, out: Path):
         self.out = out
         self._scores: list[pl.DataFrame] = []
+        self._second: list[pl.DataFrame] = []
         self._genes: list[pl.DataFrame] = []
         self._prefixes: dict[str, str] = {}
         check_out(out)
@@ -86,6 +89,7 @@ class ResultFolder:
         ):
             self._write(f"{prefix}_{name}.csv", frame.write_csv)
         self._scores.append(scores.scores)
+        self._second += [] if scores.second is None else [scores.second]
         self._genes += [_gene_frame(shift) for shift in scores.shifts]
 
     def _write(self, name: str, write: Callable[[io.BytesIO], object]) -> None:
@@ -108,11 +112,18 @@ class ResultFolder:
         order = {name: index for index, name in enumerate(table["model"].unique(maintain_order=True))}
         return table.sort(pl.col("model").replace_strict(order), "context", "perturbation", maintain_order=True)
 
+    def second(self) -> pl.DataFrame | None:
+        """Return what cell-eval2 says of each model and context; ``None`` where it was not asked."""
+        return pl.concat(self._second) if self._second else None
+
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the tables of all contexts and the summary, and move everything to ``out``."""
         scores = self.scores()
         self._write("results.csv", scores.write_csv)
         self._write("agg_results.csv", aggregate(scores).write_csv)
+        second = self.second()
+        if second is not None:
+            self._write(CELL_EVAL2, second.write_csv)
         if self._genes:
             self._write(GENES, pl.concat(self._genes).write_parquet)
         files = sorted([*(path.name for path in self.staging.iterdir()), SUMMARY])

@@ -2,13 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the table of pairs to the summary: means, intervals, differences from baselines, and conventions."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import polars as pl
 
 from bionemo.scale.estimate.mixed_model import INTERVAL_LEVEL, Z_OF_INTERVAL
 from bionemo.scale.eval.cell_eval.adapter import SKIPPED, versions
 from bionemo.scale.eval.cell_eval.newest import CONVENTIONS, PREFIX
+from bionemo.scale.eval.cell_eval.second import CHALLENGE, CellEval2
+from bionemo.scale.eval.cell_eval.second import CONVENTIONS as SECOND_CONVENTIONS
+from bionemo.scale.eval.cell_eval.second import PREFIX as SECOND_PREFIX
 from bionemo.scale.eval.cells.population_file import PopulationFile
 from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, PAPER_METRICS, PAPER_NAMES, PaperMetric
 from bionemo.scale.eval.metrics.formulas import MIN_EFFECT
@@ -34,10 +39,16 @@ from bionemo.scale.eval.output.summary import (
     MetricSummary,
     Names,
     OtherEvaluator,
+    SecondEvaluator,
     Summary,
     only_fallbacks,
 )
-from bionemo.scale.eval.scores.task import KEYS, Task
+from bionemo.scale.eval.scores.task import CEILING, KEYS, Task
+
+
+OVERALL = "score"
+"""The mean of the six scaled metrics of the challenge."""
+NO_SCALE = "mean response and replicate span no scale"
 
 
 def make_summary(
@@ -96,6 +107,65 @@ def make_summary(
         notes=list(notes),
         contexts=contexts,
         inputs=inputs,
+    )
+
+
+def with_second(summary: Summary, task: Task, values: pl.DataFrame | None) -> Summary:
+    """Return a summary with what cell-eval2 says of each model and context, where it was asked."""
+    if values is None or task.second is None:
+        return summary
+    return replace(summary, second_evaluator=_second_evaluator(task.second, values))
+
+
+def _second_evaluator(second: CellEval2, values: pl.DataFrame) -> SecondEvaluator:
+    scales = {key.removeprefix("real "): scale for key, scale in second.scales().items()}
+    ends = {
+        context: {name: vars(end) for name, end in sorted(scale.items())} for context, scale in sorted(scales.items())
+    }
+    return SecondEvaluator(
+        columns=f"{SECOND_PREFIX}*",
+        versions=second.versions,
+        conventions=SECOND_CONVENTIONS,
+        scales=ends,
+        scaled=scaled_scores(
+            values, {context: {n: end["why"] for n, end in of.items()} for context, of in ends.items()}
+        ),
+    )
+
+
+def scaled_scores(values: pl.DataFrame, why: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, MetricSummary]]:
+    """Return model to metric of the challenge to its mean over contexts, and :data:`OVERALL`, the mean of all six.
+
+    Args:
+        values: ``model``, ``context``, ``metric`` and ``scaled``.
+        why: Context to metric to the reason why it has no scale, empty where it has one.
+    """
+    found: dict[str, dict[str, MetricSummary]] = {}
+    for (model,), frame in values.filter(pl.col("model") != CEILING).group_by("model", maintain_order=True):
+        by_metric = {
+            name: {row["context"]: row["scaled"] for row in frame.filter(pl.col("metric") == name).to_dicts()}
+            for name in CHALLENGE
+        }
+        overall = {
+            context: None
+            if None in (each := [by_metric[name][context] for name in CHALLENGE])
+            else sum(each) / len(each)
+            for context in by_metric[CHALLENGE[0]]
+        }
+        whys = {name: [why.get(context, {}).get(name, "") for context in overall] for name in CHALLENGE}
+        found[str(model)] = {name: _over_contexts(by_metric[name], whys[name]) for name in CHALLENGE}
+        found[str(model)][OVERALL] = _over_contexts(overall, ["not all six metrics have a scale"] * len(overall))
+    return found
+
+
+def _over_contexts(values: Mapping[str, float | None], why: Sequence[str]) -> MetricSummary:
+    known = [value for value in values.values() if value is not None]
+    reasons = Counter(reason or NO_SCALE for value, reason in zip(values.values(), why, strict=True) if value is None)
+    return MetricSummary(
+        mean=sum(known) / len(known) if known else None,
+        n=len(known),
+        undefined=len(values) - len(known),
+        why=dict(reasons),
     )
 
 

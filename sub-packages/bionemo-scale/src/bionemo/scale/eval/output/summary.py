@@ -70,6 +70,19 @@ class OtherEvaluator:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SecondEvaluator:
+    """cell-eval2, which scored the counts of the same cells."""
+
+    columns: str
+    versions: dict[str, str]
+    conventions: dict[str, str]
+    scales: dict[str, dict[str, dict[str, float | str | None]]]
+    """Context to metric to both ends of its scale, and why it has none."""
+    scaled: dict[str, dict[str, MetricSummary]]
+    """Model to metric of the challenge, and ``score``, their mean, to its summary over contexts."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class InputFile:
     """A file that was read."""
 
@@ -120,6 +133,7 @@ class Summary:
     contexts: dict[str, str]
     """Context to the beginning of the names of its own files."""
     inputs: Inputs
+    second_evaluator: SecondEvaluator | None = None
 
     @property
     def means(self) -> dict[str, dict[str, float | None]]:

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from bionemo.scale.eval.cell_eval.newest import PREFIX
-from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, Metric
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, SCALED, SECOND_TABLE, Metric
 from bionemo.scale.eval.metrics.intervals import Difference
 from bionemo.scale.eval.metrics.ranking import BEST, BEYOND, CONSTANT, is_constant, marks
-from bionemo.scale.eval.output.summary import MetricSummary, Summary, why_unranked
+from bionemo.scale.eval.output.summary import MetricSummary, SecondEvaluator, Summary, why_unranked
 from bionemo.scale.eval.scores.task import CEILING
 
 
@@ -23,11 +23,24 @@ def tables(summary: Summary) -> str:
     """Return the table of headline metrics, and a second one where another cell-eval scored the cells too."""
     fallbacks = summary.unranked_baselines
     first = render_table(summary.models, headline_of(summary), ceiling=CEILING, fallbacks=fallbacks)
-    if summary.current_evaluator is None:
-        return first
-    version = summary.current_evaluator.versions["cell-eval"]
-    second = render_table(summary.models, newest_columns(), ceiling=CEILING, fallbacks=fallbacks)
-    return f"{first}\n\nthe same cells scored by cell-eval {version}\n{second}"
+    if summary.current_evaluator is not None:
+        version = summary.current_evaluator.versions["cell-eval"]
+        newest = render_table(summary.models, newest_columns(), ceiling=CEILING, fallbacks=fallbacks)
+        first += f"\n\nthe same cells scored by cell-eval {version}\n{newest}"
+    second = summary.second_evaluator
+    return first if second is None else f"{first}\n\n{_second_tables(summary, second)}"
+
+
+def _second_tables(summary: Summary, second: SecondEvaluator) -> str:
+    """Return the challenge's metrics on their scale, and those that each pair has."""
+    fallbacks = summary.unranked_baselines
+    version = second.versions["cell-eval2"]
+    challenge = render_table(second.scaled, SCALED, ceiling=CEILING, fallbacks=fallbacks, over="cell types")
+    pairs = render_table(summary.models, SECOND_TABLE, ceiling=CEILING, fallbacks=fallbacks)
+    return (
+        f"their counts scored by cell-eval2 {version}: metrics of the challenge, 0 the mean response, 1 a replicate\n"
+        f"{challenge}\n\nthe same metrics and others, not scaled\n{pairs}"
+    )
 
 
 def headline_of(summary: Summary) -> tuple[Metric, ...]:

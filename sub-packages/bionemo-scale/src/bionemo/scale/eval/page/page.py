@@ -4,7 +4,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
 from plotly.offline import get_plotlyjs
 
-from bionemo.scale.eval.metrics.catalogue import FURTHER, HEADLINE, PAPER_METRICS
+from bionemo.scale.eval.metrics.catalogue import FURTHER, HEADLINE, PAPER_METRICS, SCALED, SECOND_TABLE
 from bionemo.scale.eval.output.summary import Summary
 from bionemo.scale.eval.output.table import headline_of, newest_columns
 from bionemo.scale.eval.page.cautions import cautions
@@ -81,6 +81,7 @@ def render(page: Page) -> str:
         further=score_table(summary, further),
         against=against_table(summary),
         newest=None if current is None else score_table(summary, newest_columns()),
+        second=_second_tables(summary),
         explained=[*HEADLINE, *FURTHER],
         split=None if run is None else run.split,
         most_conditions=_MOST_CONDITIONS,
@@ -88,6 +89,14 @@ def render(page: Page) -> str:
         provenance=_provenance(page),
         commands=page.commands,
     )
+
+
+def _second_tables(summary: Summary) -> list[Any]:
+    """Return the tables of cell-eval2: on the scale of the challenge, and as they are; none where it was not asked."""
+    if summary.second_evaluator is None:
+        return []
+    scaled = replace(summary, models=summary.second_evaluator.scaled)
+    return [score_table(scaled, SCALED), score_table(summary, SECOND_TABLE)]
 
 
 def _coverage() -> Any:

@@ -11,6 +11,7 @@ import polars as pl
 from bionemo.scale.eval.baselines.estimators import named_rng
 from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError, run_cell_eval
 from bionemo.scale.eval.cell_eval.newest import PREFIX
+from bionemo.scale.eval.cell_eval.second import CellEval2, SecondScores
 from bionemo.scale.eval.metrics import formulas as metrics
 from bionemo.scale.eval.metrics import intervals, spread
 from bionemo.scale.eval.metrics.catalogue import METRICS, extra_metrics
@@ -61,6 +62,8 @@ class Scored:
     fallbacks: int
     sd: Mapping[str, np.ndarray]
     """Of the prediction."""
+    second: SecondScores | None = None
+    """Of cell-eval2, where it was asked for."""
 
 
 def make_truth(context: str, side: Side, *, control_halves: np.ndarray, seed: int) -> Truth:
@@ -93,6 +96,9 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
             control=task.control,
         )
         table = _join_newest(task, prediction, results)
+        second = None if task.second is None else _score_counts(task.second, prediction, control=task.control)
+        if second is not None:
+            table = table.join(second.rows, on="perturbation", how="left", maintain_order="left")
     except MetricError as error:
         raise MetricError(f"{error} (model {prediction.name!r}, context {truth.context!r})") from error
     trained = None if task.training is None else task.training.changes
@@ -113,6 +119,7 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
         draws=_batch_draws(prediction, task.batch_weights, control=task.control),
         fallbacks=prediction.fallbacks,
         sd=prediction.sd,
+        second=second,
     )
 
 
@@ -139,6 +146,18 @@ def _join_newest(task: Task, prediction: Prediction, results: pl.DataFrame) -> p
         control=task.control,
     )
     return results.join(newest, on="perturbation", how="left", maintain_order="left")
+
+
+def _score_counts(second: CellEval2, prediction: Prediction, *, control: str) -> SecondScores:
+    """Have cell-eval2 score the counts; real cells that predict one another are its replicate, and have no scale."""
+    truth, is_ceiling = prediction.truth, prediction.name == CEILING
+    return second.score(
+        pred=prediction.side.counts,
+        real=truth.side.counts,
+        real_key=f"{CEILING if is_ceiling else 'real'} {truth.context}",
+        control=control,
+        scaled=not is_ceiling,
+    )
 
 
 def _paper_metrics(pred: Side, real: Side) -> dict[str, np.ndarray]:

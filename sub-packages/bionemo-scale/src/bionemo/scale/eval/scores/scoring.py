@@ -13,7 +13,9 @@ from functools import partial
 import numpy as np
 import polars as pl
 
+from bionemo.scale.eval.baselines.counted import as_counts
 from bionemo.scale.eval.baselines.estimators import BASELINES, Matches, Targets, match_controls, named_rng
+from bionemo.scale.eval.cell_eval.second import SecondScores
 from bionemo.scale.eval.cells.halves import Halves, half_means, split_halves
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.metrics.intervals import BatchDraws
@@ -64,6 +66,8 @@ class ContextScores:
     fallbacks: dict[str, int]
     """Name to the cells for which a baseline's fallback was used; ``matching`` counts cells without a control of
     their batch."""
+    second: pl.DataFrame | None = None
+    """Of cell-eval2 over all perturbations: ``model``, ``context``, ``metric``, ``value`` and ``scaled``."""
 
 
 def score_contexts(task: Task, progress: Callable[[str], None] | None = None) -> Iterator[ContextScores]:
@@ -102,6 +106,7 @@ def _score_context(task: Task, context: str, progress: Callable[[str], None]) ->
         scored[name] = _score_one(task, predict)
         progress(f"{context} / {name}")
     first, truth = next(iter(scored.values())), real.truth
+    tables = [_overall(name, context, item.second) for name, item in scored.items() if item.second is not None]
     models = {model.name: scored[model.name] for model in task.models}
     return ContextScores(
         context=context,
@@ -113,7 +118,21 @@ def _score_context(task: Task, context: str, progress: Callable[[str], None]) ->
             shift for name, item in models.items() for shift in _shifts(name, truth, item, genes=real.cells.genes)
         ),
         batch_draws=tuple(item.draws for item in scored.values() if item.draws is not None),
+        second=pl.concat(tables) if tables else None,
         fallbacks={"matching": real.matches.fallbacks} | {name: item.fallbacks for name, item in scored.items()},
+    )
+
+
+def _overall(model: str, context: str, scores: SecondScores) -> pl.DataFrame:
+    names = list(scores.values)
+    return pl.DataFrame(
+        {
+            "model": [model] * len(names),
+            "context": [context] * len(names),
+            "metric": names,
+            "value": pl.Series([scores.values[name] for name in names], dtype=pl.Float64),
+            "scaled": pl.Series([scores.scaled.get(name) for name in names], dtype=pl.Float64),
+        }
     )
 
 
@@ -158,7 +177,11 @@ def _of_baseline(task: Task, name: str, real: _Context) -> Prediction:
         task, real.truth.context, real.cells, controls=real.control_expression, matches=real.matches
     )
     predicted = BASELINES[name](targets)
-    side = _side(task, replace(real.cells, expression=predicted.expression), real.controls)
+    expression, unit = predicted.expression, None
+    if task.in_counts and real.controls.unit is not None:
+        unit = real.controls.unit[real.matches.rows]
+        expression = as_counts(predicted, targets, unit)
+    side = _side(task, replace(real.cells, expression=expression, unit=unit), real.controls)
     return Prediction(name=name, side=side, truth=real.truth, fallbacks=predicted.fallbacks)
 
 

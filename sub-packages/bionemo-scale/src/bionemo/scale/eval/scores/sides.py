@@ -8,6 +8,7 @@ import anndata as ad
 import numpy as np
 import polars as pl
 
+from bionemo.scale.eval.cells.library_size import counts_again
 from bionemo.scale.eval.cells.populations import Population, group_means, rows_by_label, to_anndata
 from bionemo.scale.eval.metrics.differential import DEEngine, differential_expression
 from bionemo.scale.eval.metrics.formulas import Genes, log_fold_change
@@ -36,6 +37,14 @@ class Side:
     bulks: dict[str, BatchBulk] | None
     """Perturbation to its pseudobulks batch by batch, the controls' under their label; ``None`` where not asked
     for."""
+    unit: np.ndarray | None = None
+    """What one count of each cell of ``adata`` is worth before log1p; ``None`` where cells were not read as counts."""
+
+    @property
+    def counts(self) -> ad.AnnData:
+        """Cells and controls as counts; for sides whose cells were read as such."""
+        assert self.unit is not None, "the cells were read as counts"
+        return ad.AnnData(X=counts_again(self.adata.X, self.unit), obs=self.adata.obs.copy(), var=self.adata.var)
 
     @property
     def changes(self) -> np.ndarray:
@@ -93,6 +102,7 @@ def make_side(cells: Population, controls: Population, *, control: str, engine: 
         control_mean=unperturbed.mean(axis=0, dtype=np.float64),
         de=differential_expression(adata, control=control, engine=engine),
         bulks=bulks,
+        unit=None if cells.unit is None or controls.unit is None else np.concatenate([cells.unit, controls.unit]),
     )
 
 

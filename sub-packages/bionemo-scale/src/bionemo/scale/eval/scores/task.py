@@ -9,6 +9,7 @@ import numpy as np
 
 from bionemo.scale.eval.baselines.training_means import TrainingMeans
 from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
+from bionemo.scale.eval.cell_eval.second import CellEval2
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.metrics.differential import DEEngine
 
@@ -52,8 +53,16 @@ class Task:
     seed: int = 0
     current: CurrentCellEval | None = None
     """Another cell-eval that scores everything too."""
+    second: CellEval2 | None = None
+    """Scores counts too."""
     batch_weights: dict[str, np.ndarray] | None = None
     """Of :func:`bionemo.scale.eval.metrics.intervals.batch_weights`; ``None`` where there are too few batches."""
+
+    @property
+    def in_counts(self) -> bool:
+        """Whether everything was read as counts; baselines are drawn as counts then."""
+        sides = (self.cells, self.controls, *(side for model in self.models for side in (model.cells, model.controls)))
+        return all(side.unit is not None for side in sides)
 
     def contexts(self) -> list[str]:
         """Return the cell types, sorted."""

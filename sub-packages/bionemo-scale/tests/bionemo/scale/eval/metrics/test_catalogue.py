@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from bionemo.scale.eval.cell_eval.adapter import metric_columns
+from bionemo.scale.eval.cell_eval.second import CHALLENGE, PER_PERTURBATION, PREFIX
 from bionemo.scale.eval.metrics.catalogue import (
     BY_COLUMN,
     FURTHER,
     HEADLINE,
     METRICS,
     PAPER_METRICS,
+    SCALED,
+    SECOND,
     Metric,
     add_metric,
     extra_metrics,
@@ -83,3 +86,8 @@ def test_a_metric_must_be_new_and_computed():
     ):
         with pytest.raises(ValueError, match="expected a new column and what computes it"):
             add_metric(metric)
+
+
+def test_cell_eval2s_metrics_are_those_that_it_is_asked_for():
+    assert [metric.column for metric in SECOND] == [PREFIX + name for name in PER_PERTURBATION]
+    assert [metric.column for metric in SCALED] == [*CHALLENGE, "score"]
