@@ -41,6 +41,7 @@ from bionemo.scale.eval.scores.scoring import Shift, score_contexts
 from bionemo.scale.eval.scores.task import CEILING, Model, Task
 from bionemo.scale.eval.settings import ScoringSettings
 from bionemo.scale.files.labels.grammar import Grammar, agent_names, grammar_of
+from bionemo.scale.files.suggest import some
 from bionemo.scale.population import note_few_controls
 from bionemo.scale.types import DataCard, GroupMeans, InputError
 
@@ -141,6 +142,10 @@ def prepare(
     real, predictions, training = _spell(real, predictions, training, grammar=grammar)
     check_controls(real)
     check_scale(real)
+    target_names = _target_names(real, grammar)
+    if options.leave_out_targets:
+        # Alignment compares genes, so the predictions leave out the same ones.
+        real, predictions = _without_targets(real, predictions, target_names)
     notes, models = list(real.notes), []
     for name, file in predictions.items():
         if name in (*BASELINES, CEILING):
@@ -177,11 +182,36 @@ def prepare(
         seed=options.seed,
         current=other if isinstance(other, CurrentCellEval) else None,
         second=other if isinstance(other, CellEval2) else None,
+        target_names=target_names,
         batch_weights=_batch_weights(real),
     )
     if task.second is not None:
         check_counts(real, predictions)
     return Prepared(task=task, notes=tuple(notes))
+
+
+def _target_names(real: PopulationFile, grammar: Grammar) -> frozenset[str]:
+    """Return the agents of the perturbations that are scored, the genes that they are named after among them."""
+    labels = dict.fromkeys(real.population.perturbation[~real.is_control].astype(str).tolist())
+    return frozenset(agent_names(labels, replace(grammar, controls=(real.labels.control,))))
+
+
+def _without_targets(
+    real: PopulationFile, predictions: Mapping[str, PopulationFile], names: frozenset[str]
+) -> tuple[PopulationFile, dict[str, PopulationFile]]:
+    """Leave out the genes that perturbations are named after, of every file."""
+    out = [gene for gene in real.population.genes if gene in names]
+    if len(out) == len(real.population.genes):
+        raise InputError(f"{real.path}: --leave-out-targets leaves no gene; all are named like perturbations")
+    line = f"--leave-out-targets: {len(out)} genes are left out of every metric{': ' + some(out) if out else ''}"
+    note = line if out else f"warning: {line}; no perturbation is named like a gene"
+    cut = {name: _of_genes(file, names) for name, file in predictions.items()}
+    return replace(_of_genes(real, names), notes=(*real.notes, note)), cut
+
+
+def _of_genes(file: PopulationFile, names: frozenset[str]) -> PopulationFile:
+    kept = tuple(gene for gene in file.population.genes if gene not in names)
+    return replace(file, population=file.population.with_genes(kept), predicted_sd=file.predicted_sd.with_genes(kept))
 
 
 def check_counts(real: PopulationFile, predictions: Mapping[str, PopulationFile]) -> None:

@@ -30,6 +30,8 @@ class ScoringSettings(Settings):
     """Score one half of the real cells as a prediction of the other half."""
     engine: Literal["fast", "pdex"] = option("fast", flag="--de-engine")
     """Differential expression: ours, or pdex itself; same numbers."""
+    leave_out_targets: bool = False
+    """Leave genes that perturbations are named after out of every metric, those of all perturbations."""
     seed: int = option(0, limits=SEED)
     """Seed of what is sampled."""
     plot: bool = False

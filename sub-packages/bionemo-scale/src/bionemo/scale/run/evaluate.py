@@ -82,6 +82,7 @@ def _read_and_score(args: EvaluateSettings, progress: "ScoringProgress") -> None
         baselines=baselines,
         ceiling=args.ceiling and not args.no_baselines,
         engine=args.engine,
+        leave_out_targets=args.leave_out_targets,
         seed=args.seed,
         plot=args.plot,
     )

@@ -289,6 +289,26 @@ def test_other_refusals(evaluate, folder, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_target_genes_are_left_out_of_every_metric(evaluate, folder, tmp_path):
+    """A gene that is predicted all wrong counts for nothing where a perturbation has its name."""
+
+    def named(adata):
+        adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace("IFN-beta", adata.var_names[7])
+
+    def spoilt(adata):
+        named(adata)
+        adata.X = np.asarray(adata.X)
+        adata.X[:, 7] += 3
+
+    real, scores = changed(folder, tmp_path, named, "real.h5ad"), []
+    for change in (named, spoilt):
+        pred = changed(folder, tmp_path, change)
+        code, out, _ = evaluate("--no-baselines", "--leave-out-targets", pred=pred, real=real)
+        assert code == 0 and "--leave-out-targets: 1 genes are left out of every metric" in out
+        scores.append(pl.read_csv(tmp_path / "out" / "results.csv"))
+    assert scores[0].equals(scores[1])
+
+
 def test_a_refusal_keeps_the_earlier_results(evaluate, tmp_path):
     evaluate("--no-baselines")
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from bionemo.scale.eval.cell_eval.second import DIRECTION, PREFIX, REACH
-from bionemo.scale.eval.metrics import spread
+from bionemo.scale.eval.metrics import spread, unseen
 
 
 Best = Literal["high", "low", "one", "none"]
@@ -45,6 +45,14 @@ class Side(Protocol):
     @property
     def changes(self) -> np.ndarray:
         """[P, G] float64, mean expression minus that of the controls."""
+
+    @property
+    def weights(self) -> np.ndarray:
+        """[P, G] float64 of :func:`bionemo.scale.eval.metrics.unseen.gene_weights`."""
+
+    @property
+    def targets(self) -> np.ndarray:
+        """[G] bool, genes that a perturbation of the context targets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +266,11 @@ def _sd_ratio(pred: Side, real: Side) -> np.ndarray:
     return np.array([spread.sd_ratio(predicted, observed) for predicted, observed in cells])
 
 
+def _centroid(side: Side) -> np.ndarray:
+    """Return the mean of all perturbed cells, [G]."""
+    return side.cells.mean(axis=0, dtype=np.float64)
+
+
 METRICS = [
     _theirs(
         "pearson_delta",
@@ -313,6 +326,32 @@ METRICS = [
         reads="training", title="residual (perturbation)",
     ),
     _ours("residual_both", "PDCorr after removing both means", reads="training"),
+    _ours(
+        "centroid_delta",
+        "Pearson correlation of predicted and real mean, both less one centroid, that of all real means",
+        reads="means", title="Systema", compute=lambda pred, real: unseen.centroid_delta(pred.means, real.means),
+    ),
+    _ours(
+        "centroid_accuracy",
+        "share of other perturbations whose real mean is farther from the prediction than its own",
+        reads="means", title="centroid accuracy",
+        compute=lambda pred, real: unseen.centroid_accuracy(pred.means, real.means),
+    ),
+    _ours(
+        "pds_panel", "1 - mid-rank / (M - 1) of the own real change, L1, genes that any perturbation targets left out",
+        reads="means", title="PDS (no targets)",
+        compute=lambda pred, real: unseen.panel_discrimination(pred.changes, real.changes, real.targets),
+    ),
+    _ours(
+        "weighted_mse", "squared error weighted by how much a gene sets the perturbation apart from the others", "low",
+        reads="means", title="weighted MSE", digits=4,
+        compute=lambda pred, real: unseen.weighted_mse(pred.means, real.means, real.weights),
+    ),
+    _ours(
+        "weighted_r2", "R2 of changes from the mean of all perturbed cells, with those weights",
+        reads="means", title="weighted R2",
+        compute=lambda pred, real: unseen.weighted_r2(pred.means, real.means, real.weights, _centroid(real)),
+    ),
     _ours(
         "sd_ratio", "median over genes of predicted by observed standard deviation", "one",
         reads="cells", compute=_sd_ratio,
@@ -430,7 +469,8 @@ FURTHER = tuple(
     BY_COLUMN[column]
     for column in (
         "pearson_delta_split", "residual_context", "residual_perturbation", "r2", "roc_auc", "pr_auc", "edistance",
-        "mmd", "calibration_error", "coverage",
+        "mmd", "calibration_error", "coverage", "centroid_delta", "centroid_accuracy", "pds_panel", "weighted_mse",
+        "weighted_r2",
     )
 )  # fmt: skip
 """Columns of the report's second table."""

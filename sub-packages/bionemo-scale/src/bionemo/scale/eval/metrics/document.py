@@ -5,7 +5,17 @@
 import re
 from collections.abc import Iterable
 
-from bionemo.scale.eval.metrics.catalogue import METRICS, PAPER_METRICS, SCALED, SECOND, Metric, PaperMetric
+from bionemo.scale.eval.metrics.catalogue import (
+    FURTHER,
+    HEADLINE,
+    METRICS,
+    PAPER_METRICS,
+    SCALED,
+    SECOND,
+    SECOND_TABLE,
+    Metric,
+    PaperMetric,
+)
 
 
 HEADS = ("column", "in tables", "formula", "best", "reads")
@@ -46,7 +56,15 @@ def _metrics(source: str) -> str:
 
 
 def _row(metric: Metric) -> tuple[str, ...]:
-    return f"`{metric.column}`", metric.title, metric.formula, metric.best, metric.reads
+    shown = f"{metric.title or metric.column} ({_where(metric)})" if _where(metric) else ""
+    return f"`{metric.column}`", shown, metric.formula, metric.best, metric.reads
+
+
+def _where(metric: Metric) -> str:
+    """Say in which table a metric is shown: that of the screen and the report, or the report's second one."""
+    if metric in HEADLINE:
+        return "first"
+    return "further" if metric in FURTHER else "own" if metric in (*SCALED, *SECOND_TABLE) else ""
 
 
 def _paper_row(metric: PaperMetric) -> tuple[str, ...]:

@@ -139,5 +139,9 @@ _RULES = (
     ("coverage", lambda pair: NO_INTERVAL),
     ("edistance", lambda pair: FEW_CELLS),
     ("mmd", lambda pair: FEW_CELLS),
+    ("centroid_delta", _residual_context),
+    ("centroid_accuracy", _rank),
+    ("pds_panel", _rank),
+    ("weighted_", lambda pair: ONE_PERTURBATION if pair.perturbations < 2 else FEW_CELLS),
     ("r2", lambda pair: CONSTANT),
 )

@@ -196,7 +196,14 @@ def _half_of_the_other(task: Task, real: _Context, halves: Halves) -> Prediction
 
 def _side(task: Task, cells: Population, controls: Population) -> Side:
     by_batch = task.batch_weights is not None
-    return make_side(cells, controls, control=task.control, engine=task.engine, by_batch=by_batch)
+    return make_side(
+        cells,
+        controls,
+        control=task.control,
+        engine=task.engine,
+        by_batch=by_batch,
+        target_names=task.target_names,
+    )
 
 
 def baseline_targets(

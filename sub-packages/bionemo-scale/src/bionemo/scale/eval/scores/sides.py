@@ -3,6 +3,7 @@
 """One side of a comparison in one context, and everything that is derived from it once."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import anndata as ad
 import numpy as np
@@ -13,6 +14,7 @@ from bionemo.scale.eval.cells.populations import Population, group_means, rows_b
 from bionemo.scale.eval.metrics.differential import DEEngine, differential_expression
 from bionemo.scale.eval.metrics.formulas import Genes, log_fold_change
 from bionemo.scale.eval.metrics.intervals import BatchBulk, bulk_by_batch
+from bionemo.scale.eval.metrics.unseen import gene_weights
 
 
 WHOLE_VALUES = 1 << 27
@@ -39,6 +41,18 @@ class Side:
     for."""
     unit: np.ndarray | None = None
     """What one count of each cell of ``adata`` is worth before log1p; ``None`` where cells were not read as counts."""
+    target_names: frozenset[str] = frozenset()
+    """Names of the agents of the perturbations, genes among them."""
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """[P, G] float64, how much each gene sets a perturbation apart from the others."""
+        return gene_weights(self.cells, self.rows)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """[G] bool, genes that a perturbation of the context targets."""
+        return np.isin(np.asarray(self.adata.var_names, dtype=str), sorted(self.target_names))
 
     @property
     def counts(self) -> ad.AnnData:
@@ -73,7 +87,15 @@ class Side:
         return to_anndata(expression=bulk, perturbation=labels, genes=tuple(self.adata.var_names))
 
 
-def make_side(cells: Population, controls: Population, *, control: str, engine: DEEngine, by_batch: bool) -> Side:
+def make_side(
+    cells: Population,
+    controls: Population,
+    *,
+    control: str,
+    engine: DEEngine,
+    by_batch: bool,
+    target_names: frozenset[str] = frozenset(),
+) -> Side:
     """Put cells and controls of one context together.
 
     Args:
@@ -82,6 +104,7 @@ def make_side(cells: Population, controls: Population, *, control: str, engine: 
         control: Label of the controls.
         engine: Who tests for differential expression.
         by_batch: Whether to keep the pseudobulks of batches.
+        target_names: Names of the agents of the perturbations.
     """
     expression = np.empty((len(cells) + len(controls), len(cells.genes)), dtype=np.float32)
     perturbed, unperturbed = expression[: len(cells)], expression[len(cells) :]
@@ -102,6 +125,7 @@ def make_side(cells: Population, controls: Population, *, control: str, engine: 
         control_mean=unperturbed.mean(axis=0, dtype=np.float64),
         de=differential_expression(adata, control=control, engine=engine),
         bulks=bulks,
+        target_names=target_names,
         unit=None if cells.unit is None or controls.unit is None else np.concatenate([cells.unit, controls.unit]),
     )
 

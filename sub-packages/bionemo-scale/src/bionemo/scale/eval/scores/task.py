@@ -58,6 +58,9 @@ class Task:
     batch_weights: dict[str, np.ndarray] | None = None
     """Of :func:`bionemo.scale.eval.metrics.intervals.batch_weights`; ``None`` where there are too few batches."""
 
+    target_names: frozenset[str] = frozenset()
+    """Names of the agents of all perturbations, genes among them."""
+
     @property
     def in_counts(self) -> bool:
         """Whether everything was read as counts; baselines are drawn as counts then."""

@@ -1,0 +1,130 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Metrics that tell a prediction of one perturbation from a prediction of "some perturbation".
+
+Most of a change from control is shared by all perturbations of a context. Here means are compared with those of other
+perturbations instead: from their shared centroid (Systema, Nature Biotechnology 2025), with weights of the genes that
+set a perturbation apart (arXiv 2506.22641), or in rank. P perturbations, G genes; NaN where there is no value.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.spatial import distance
+
+from bionemo.scale.eval.metrics.formulas import MIN_EFFECT, pearson_delta
+from bionemo.scale.eval.metrics.residuals import MIN_PERTURBATIONS
+
+
+def centroid_delta(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
+    """Correlate predicted and real means after removing one centroid, the mean of the real means of all perturbations.
+
+    Args:
+        pred: Predicted means.
+        real: Real means.
+
+    Returns:
+        NaN with fewer than three perturbations, or where a prediction is the centroid.
+    """
+    if len(real) < MIN_PERTURBATIONS:
+        return np.full(len(real), np.nan)
+    centroid = real.mean(axis=0)
+    moved = np.abs(pred - centroid).max(axis=1) >= MIN_EFFECT
+    return np.where(moved, pearson_delta(pred - centroid, real - centroid), np.nan)
+
+
+def centroid_accuracy(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
+    """Return the share of other perturbations whose real mean is farther from a prediction than the own one.
+
+    Distances are Euclidean; one at the same distance counts one half. NaN for P = 1.
+    """
+    return _share_farther(distance.cdist(pred, real))
+
+
+def panel_discrimination(
+    pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"], targets: Bool[np.ndarray, " G"]
+) -> Float[np.ndarray, " P"]:
+    """Return ``1 - r / (P - 1)``, r the mid-rank of the own real change in L1 once no target gene is left (PDS).
+
+    A knock-down shows in the gene itself. With only a row's own gene left out, a prediction that lowers the target of
+    another perturbation is told from it without any biology.
+
+    Args:
+        pred: Predicted changes.
+        real: Real changes.
+        targets: Genes that any perturbation of the context targets.
+    """
+    kept = ~targets
+    return _share_farther(distance.cdist(pred[:, kept], real[:, kept], metric="cityblock"))
+
+
+def _share_farther(distances: Float[np.ndarray, "P P"]) -> Float[np.ndarray, " P"]:
+    num, own = len(distances), np.diagonal(distances)[:, None]
+    if num < 2:
+        return np.full(num, np.nan)
+    nearer = (distances < own).sum(axis=1) + ((distances == own).sum(axis=1) - 1) / 2
+    return 1 - nearer / (num - 1)
+
+
+def gene_weights(cells: Float[np.ndarray, "cells G"], rows: dict[str, np.ndarray]) -> Float[np.ndarray, "P G"]:
+    """Return how much each gene sets a perturbation apart from the other perturbations, summing to 1 over genes.
+
+    ``|t|`` of Welch's test of a perturbation's cells against all other perturbed cells, scaled to 0 to 1 over genes,
+    squared, and divided by its sum.
+
+    Args:
+        cells: Real perturbed cells, log1p.
+        rows: The P perturbations with their rows in ``cells``.
+
+    Returns:
+        NaN rows where one side of the test has fewer than two cells, or no gene differs.
+    """
+    groups = [cells[members].astype(np.float64) for members in rows.values()]
+    sums, squares = (np.stack([power(group).sum(axis=0) for group in groups]) for power in (np.asarray, np.square))
+    counts = np.array([len(group) for group in groups], dtype=np.float64)[:, None]
+    mean, variance = _moments(sums, squares, counts)
+    rest, rest_variance = _moments(sums.sum(axis=0) - sums, squares.sum(axis=0) - squares, counts.sum() - counts)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = np.abs(mean - rest) / np.sqrt(variance + rest_variance)
+        score = np.where(mean == rest, 0.0, score)
+        # A gene that is constant on both sides, and differs, sets the perturbation apart as far as any other does.
+        largest = np.where(np.isinf(score), 0.0, score).max(axis=1, keepdims=True)
+        score = np.where(np.isinf(score), np.where(largest > 0, largest, 1.0), score)
+        low = score.min(axis=1, keepdims=True)
+        weights = ((score - low) / (score.max(axis=1, keepdims=True) - low)) ** 2
+        return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _moments(sums: np.ndarray, squares: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return means and the sampling variance of each; NaN of too few cells."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = sums / counts
+        # Rounding may leave a variance of almost nothing below zero.
+        return mean, np.maximum(squares - counts * mean**2, 0.0) / (counts - 1) / counts
+
+
+def weighted_mse(
+    pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"], weights: Float[np.ndarray, "P G"]
+) -> Float[np.ndarray, " P"]:
+    """Return the squared error of mean expression, weighted by :func:`gene_weights`."""
+    return (weights * (pred - real) ** 2).sum(axis=1)
+
+
+def weighted_r2(
+    pred: Float[np.ndarray, "P G"],
+    real: Float[np.ndarray, "P G"],
+    weights: Float[np.ndarray, "P G"],
+    reference: Float[np.ndarray, " G"],
+) -> Float[np.ndarray, " P"]:
+    """Return R2 over genes of predicted and real changes from the mean of all perturbed cells, weighted.
+
+    Args:
+        pred: Predicted means.
+        real: Real means.
+        weights: Of :func:`gene_weights`.
+        reference: Mean of all real perturbed cells of the context.
+    """
+    change = real - reference
+    residual = weighted_mse(pred, real, weights)
+    total = (weights * (change - (weights * change).sum(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(total > 0, 1 - residual / total, np.nan)
