@@ -33,6 +33,7 @@ from bionemo.scale.eval.metrics.intervals import (
     BatchDraws,
     batch_weights,
 )
+from bionemo.scale.eval.metrics.replicates import check_pydeseq2, check_replicates
 from bionemo.scale.eval.output.results import ResultFolder, check_out
 from bionemo.scale.eval.output.summarise import input_file, make_summary, with_second
 from bionemo.scale.eval.output.summary import Inputs, InputStore, Summary
@@ -187,6 +188,8 @@ def prepare(
     )
     if task.second is not None:
         check_counts(real, predictions)
+    if task.by_replicate:
+        notes += _check_replicates(real, predictions, task)
     return Prepared(task=task, notes=tuple(notes))
 
 
@@ -214,7 +217,31 @@ def _of_genes(file: PopulationFile, names: frozenset[str]) -> PopulationFile:
     return replace(file, population=file.population.with_genes(kept), predicted_sd=file.predicted_sd.with_genes(kept))
 
 
-def check_counts(real: PopulationFile, predictions: Mapping[str, PopulationFile]) -> None:
+def _check_replicates(real: PopulationFile, predictions: Mapping[str, PopulationFile], task: Task) -> list[str]:
+    """Return warnings of contexts with few replicates."""
+    check_pydeseq2()
+    check_counts(real, predictions, option="--de pydeseq2")
+    warnings = []
+    for name, cells, controls in (
+        ("the real cells", task.cells, task.controls),
+        *((model.name, model.cells, model.controls) for model in task.models),
+    ):
+        for context in task.contexts():
+            parts = [side.select(side.cell_type == context) for side in (cells, controls)]
+            labels = [
+                np.concatenate([getattr(part, column) for part in parts]) for column in ("perturbation", "replicate")
+            ]
+            warning = check_replicates(labels[0], labels[1], where=f"{name}, {context}")
+            warnings += [] if warning is None else [f"warning: {warning}"]
+    return warnings
+
+
+def check_counts(
+    real: PopulationFile,
+    predictions: Mapping[str, PopulationFile],
+    *,
+    option: str = f"--evaluator {SECOND.option}",
+) -> None:
     """Refuse files that were not read as counts.
 
     Raises:
@@ -222,7 +249,7 @@ def check_counts(real: PopulationFile, predictions: Mapping[str, PopulationFile]
     """
     for file in (*predictions.values(), real):
         if file.population.unit is None:
-            raise InputError(f"{file.path}: --evaluator {SECOND.option} scores counts, found log1p values; {HOW_TO}")
+            raise InputError(f"{file.path}: {option} scores counts, found log1p values; {HOW_TO}")
 
 
 def _named_baselines(options: ScoringSettings, training: TrainingData | None) -> tuple[str, ...]:

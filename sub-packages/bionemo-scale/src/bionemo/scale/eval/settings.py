@@ -68,6 +68,10 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
     """cell-eval 0.6.6 alone, or beside it the newest cell-eval, or cell-eval2 (2026) on files of counts."""
     evaluator_environment: Path | None = option(None, metavar="FOLDER")
     """Environment of the other evaluator, made there once (default: the user's cache; cell-eval2 may be here)."""
+    de: Literal["wilcoxon", "pydeseq2"] = "wilcoxon"
+    """Tests of differential expression: between cells alone, or of replicates by DESeq2 beside them (on counts)."""
+    replicate_key: str | None = option(None, metavar="COLUMN")
+    """obs column with the replicate (donor, plate, culture) of a cell, in every file; for --de pydeseq2."""
     keys: ObsKeys | None = option(None, group=_OWN)
     """The obs columns that label a cell."""
     control: str | None = option(None, metavar="LABEL", group=_OWN)
@@ -97,6 +101,8 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
             raise InputError("the following arguments are required: --pred (or --write-baselines)")
         if self.pred and self.out is None:
             raise InputError("the following arguments are required: --out")
+        if (self.de == "pydeseq2") != (self.replicate_key is not None):
+            raise InputError("--de pydeseq2 and --replicate-key go together: the second names their column")
         if self.no_baselines and (self.baselines or self.write_baselines):
             raise InputError("--no-baselines: cannot be combined with --baselines or --write-baselines")
         model_names(self.pred, self.name)

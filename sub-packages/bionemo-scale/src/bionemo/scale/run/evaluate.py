@@ -66,7 +66,7 @@ def _read_and_score(args: EvaluateSettings, progress: "ScoringProgress") -> None
 
     def read(path: Path, labels: FileLabels | None) -> "PopulationFile":
         progress.stage(f"reading {path}")
-        return read_population(path, labels=labels)
+        return read_population(path, labels=labels, replicate_key=args.replicate_key)
 
     real = read(args.real, args.labels)
     predictions = {

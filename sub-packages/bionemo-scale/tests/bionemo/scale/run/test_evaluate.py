@@ -282,6 +282,10 @@ def test_other_refusals(evaluate, folder, tmp_path):
     refuse(evaluate("--seed", -1), "--seed must be at least 0 and below 4294967296, found -1")
     refuse(evaluate("--out", folder / "pred.h5ad"), "expected a folder for the results")
     refuse(evaluate("--baselines", "additive,magic"), "expected names of control, perturbation_mean", "found 'magic'")
+    refuse(evaluate("--de", "pydeseq2"), "--de pydeseq2 and --replicate-key go together")
+    refuse(evaluate("--de", "pydeseq2", "--replicate-key", "donor"), "obs has no column 'donor'")
+    expected = "pred.h5ad: --de pydeseq2 scores counts, found log1p values"
+    refuse(evaluate("--de", "pydeseq2", "--replicate-key", "batch", "--no-baselines"), expected)
     expected = "pred.h5ad: --evaluator cell-eval2 scores counts, found log1p values; counts are scored where"
     refuse(evaluate("--evaluator", "cell-eval2", "--no-baselines"), expected)
     refuse(evaluate("--no-baselines", "--write-baselines", tmp_path / "b"), "--no-baselines: cannot be combined")

@@ -36,6 +36,8 @@ class Population:
     """[cells] str."""
     unit: np.ndarray | None = None
     """[cells] float64, what one count of a cell is worth before log1p, of cells that were read as counts."""
+    replicate: np.ndarray | None = None
+    """[cells] str, donor, plate or culture, where a column was named."""
 
     def __len__(self) -> int:
         """Return the number of cells."""
@@ -51,6 +53,7 @@ class Population:
             cell_type=self.cell_type[rows],
             batch=self.batch[rows],
             unit=None if self.unit is None else self.unit[rows],
+            replicate=None if self.replicate is None else self.replicate[rows],
         )
 
     def with_genes(self, genes: tuple[str, ...]) -> "Population":

@@ -35,7 +35,13 @@ ONE_BATCH = "one batch"
 """Batch of files that name none."""
 
 
-def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: int = IN_MEMORY) -> PopulationFile:
+def read_population(
+    path: Path,
+    *,
+    labels: FileLabels | None = None,
+    replicate_key: str | None = None,
+    in_memory: int = IN_MEMORY,
+) -> PopulationFile:
     """Read an h5ad file or zarr store; what is large stays in the file until it is needed.
 
     X is log1p expression, or counts beside ``obs["library_size"]``, which are scaled and become log1p expression.
@@ -43,6 +49,7 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
     Args:
         path: The file. ``uns["bionemo_scale"]["card"]``, where present, names the obs columns and the control label.
         labels: Columns, control label and scale of files without a card; ``None`` takes the defaults.
+        replicate_key: obs column with the replicate of a cell; ``None`` reads none.
         in_memory: Bytes of dense float32 up to which X is read now.
 
     Raises:
@@ -62,6 +69,7 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
         unit = _unit(sizes, _target_sum(card, used), path) if check.are_counts and sizes is not None else None
         expression = expression if unit is None else _scaled(expression, unit)
         batch, batch_notes = _batches(file, used.keys.batch, required=used.keys.batch != ObsKeys().batch)
+        replicate = None if replicate_key is None else read_label_columns(file, replicate_key)
         has_cell_types = card is not None or _names_cell_types(file, used.keys.cell_type)
         perturbation = read_label_columns(file, used.keys.perturbation, named=(used.control,))
         cell_type = (
@@ -81,6 +89,7 @@ def read_population(path: Path, *, labels: FileLabels | None = None, in_memory: 
             cell_type=cell_type.of_cells(),
             batch=batch.of_cells(),
             unit=unit,
+            replicate=None if replicate is None else replicate.of_cells(),
         ),
         labels=used,
         card=card,

@@ -434,7 +434,22 @@ SECOND = (
 """cell-eval2's metrics of each pair, where it was asked; chance is 0 in the four that are corrected for it."""
 SECOND_TABLE = tuple(metric for metric in SECOND if metric.title)
 """Columns of their table."""
-BY_COLUMN = {metric.column: metric for metric in (*METRICS, *SECOND)}
+REPLICATES = (
+    _ours("deseq2_nsig_real", "genes that DESeq2 finds in real replicates", "none", reads="tests", title="nReal",
+          digits=1),
+    _ours("deseq2_nsig_pred", "genes that it finds in predicted replicates", "none", reads="tests", title="nPred",
+          digits=1),
+    _ours("deseq2_recall", "share of the real ones that are found in the prediction", reads="tests", title="Recall"),
+    _ours("deseq2_precision", "share of the predicted ones that are found in real replicates", reads="tests",
+          title="Precision"),
+    _ours("deseq2_direction", "share of the real ones predicted in that direction", reads="means", title="DirAgr"),
+    _ours("deseq2_lfc_spearman", "Spearman of DESeq2's fold changes of the real ones", reads="means",
+          title="LFCspear"),
+    _ours("deseq2_confirms", "share of the real genes of the tests between cells that replicates confirm", "none",
+          reads="tests", title="confirmed"),
+)  # fmt: skip
+"""Of tests on pseudobulks of replicates, where they were asked for; columns of a table of their own."""
+BY_COLUMN = {metric.column: metric for metric in (*METRICS, *SECOND, *REPLICATES)}
 
 
 def add_metric(metric: Metric) -> None:

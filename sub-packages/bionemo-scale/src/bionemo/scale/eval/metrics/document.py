@@ -10,6 +10,7 @@ from bionemo.scale.eval.metrics.catalogue import (
     HEADLINE,
     METRICS,
     PAPER_METRICS,
+    REPLICATES,
     SCALED,
     SECOND,
     SECOND_TABLE,
@@ -30,6 +31,7 @@ def metric_tables() -> dict[str, str]:
         ),
         "cell-eval metrics": _metrics("cell-eval"),
         "own metrics": _metrics("ours"),
+        "replicate metrics": _table(HEADS, map(_row, REPLICATES)),
         "cell-eval2 metrics": _table(HEADS, map(_row, SECOND)),
         "challenge metrics": _table(("column", "in tables", "formula"), (_row(metric)[:3] for metric in SCALED)),
     }
@@ -64,7 +66,7 @@ def _where(metric: Metric) -> str:
     """Say in which table a metric is shown: that of the screen and the report, or the report's second one."""
     if metric in HEADLINE:
         return "first"
-    return "further" if metric in FURTHER else "own" if metric in (*SCALED, *SECOND_TABLE) else ""
+    return "further" if metric in FURTHER else "own" if metric in (*SCALED, *SECOND_TABLE, *REPLICATES) else ""
 
 
 def _paper_row(metric: PaperMetric) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ NO_INTERVAL = "no interval in the prediction's file, or one real cell"
 FEW_CONTROLS = "under 2 controls"
 FEW_GENES = "too few significant genes"
 FEW_CELLS_OR_GENES = "under 50 cells, or under 20 responding genes that vary"
+NO_REPLICATE_GENE = "no gene found in replicates, or not a model"
 OTHER = "no value"
 
 
@@ -112,6 +113,7 @@ def _residual_both(pair: Pair) -> str:
 
 
 _RULES = (
+    ("deseq2_", lambda pair: NO_REPLICATE_GENE),
     ("ce2_de_wilcoxon", lambda pair: FEW_GENES),
     ("ce2_cell_cov", lambda pair: FEW_CELLS_OR_GENES),
     ("ce2_pds", _rank),

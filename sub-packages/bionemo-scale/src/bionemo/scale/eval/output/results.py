@@ -88,6 +88,8 @@ class ResultFolder:
             ("pred_de", scores.de_pred),
         ):
             self._write(f"{prefix}_{name}.csv", frame.write_csv)
+        if scores.replicates is not None:
+            self._write(f"{prefix}_real_deseq2.csv", scores.replicates.write_csv)
         self._scores.append(scores.scores)
         self._second += [] if scores.second is None else [scores.second]
         self._genes += [_gene_frame(shift) for shift in scores.shifts]

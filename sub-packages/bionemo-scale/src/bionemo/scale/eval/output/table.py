@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from bionemo.scale.eval.cell_eval.newest import PREFIX
-from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, SCALED, SECOND_TABLE, Metric
+from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, REPLICATES, SCALED, SECOND_TABLE, Metric
 from bionemo.scale.eval.metrics.intervals import Difference
 from bionemo.scale.eval.metrics.ranking import BEST, BEYOND, CONSTANT, is_constant, marks
 from bionemo.scale.eval.output.summary import MetricSummary, SecondEvaluator, Summary, why_unranked
@@ -27,6 +27,9 @@ def tables(summary: Summary) -> str:
         version = summary.current_evaluator.versions["cell-eval"]
         newest = render_table(summary.models, newest_columns(), ceiling=CEILING, fallbacks=fallbacks)
         first += f"\n\nthe same cells scored by cell-eval {version}\n{newest}"
+    if any(REPLICATES[0].column in row for row in summary.models.values()):
+        models = {name: row for name, row in summary.models.items() if name in summary.names.models}
+        first += f"\n\ntests of replicates, by DESeq2 on summed counts\n{render_table(models, REPLICATES)}"
     second = summary.second_evaluator
     return first if second is None else f"{first}\n\n{_second_tables(summary, second)}"
 

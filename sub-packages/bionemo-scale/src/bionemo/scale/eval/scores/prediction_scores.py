@@ -14,7 +14,8 @@ from bionemo.scale.eval.cell_eval.newest import PREFIX
 from bionemo.scale.eval.cell_eval.second import CellEval2, SecondScores
 from bionemo.scale.eval.metrics import formulas as metrics
 from bionemo.scale.eval.metrics import intervals, spread
-from bionemo.scale.eval.metrics.catalogue import METRICS, extra_metrics
+from bionemo.scale.eval.metrics.catalogue import METRICS, REPLICATES, extra_metrics
+from bionemo.scale.eval.metrics.replicates import compare_tests
 from bionemo.scale.eval.metrics.residuals import residual_correlations
 from bionemo.scale.eval.scores.sides import Side, share_batches
 from bionemo.scale.eval.scores.task import CEILING, KEYS, Task
@@ -97,6 +98,8 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
         )
         table = _join_newest(task, prediction, results)
         second = None if task.second is None else _score_counts(task.second, prediction, control=task.control)
+        if task.by_replicate:
+            table = table.with_columns(_replicate_columns(task, prediction))
         if second is not None:
             table = table.join(second.rows, on="perturbation", how="left", maintain_order="left")
     except MetricError as error:
@@ -146,6 +149,17 @@ def _join_newest(task: Task, prediction: Prediction, results: pl.DataFrame) -> p
         control=task.control,
     )
     return results.join(newest, on="perturbation", how="left", maintain_order="left")
+
+
+def _replicate_columns(task: Task, prediction: Prediction) -> list[pl.Series]:
+    """Compare tests of replicates; of models alone, for a fit takes longer than all other metrics together."""
+    real = prediction.truth.side
+    found: Mapping[str, np.ndarray] = {}
+    if prediction.name in [model.name for model in task.models]:
+        by_cells = real.genes(real.control_mean).fdr
+        found = compare_tests(prediction.side.replicate_tests, real.replicate_tests, cell_fdr=by_cells)
+    nothing = np.full(len(real.rows), np.nan)
+    return [pl.Series(metric.column, found.get(metric.column, nothing), dtype=pl.Float64) for metric in REPLICATES]
 
 
 def _score_counts(second: CellEval2, prediction: Prediction, *, control: str) -> SecondScores:

@@ -66,6 +66,8 @@ class ContextScores:
     fallbacks: dict[str, int]
     """Name to the cells for which a baseline's fallback was used; ``matching`` counts cells without a control of
     their batch."""
+    replicates: pl.DataFrame | None = None
+    """DESeq2 on the replicates of the real cells."""
     second: pl.DataFrame | None = None
     """Of cell-eval2 over all perturbations: ``model``, ``context``, ``metric``, ``value`` and ``scaled``."""
 
@@ -118,6 +120,7 @@ def _score_context(task: Task, context: str, progress: Callable[[str], None]) ->
             shift for name, item in models.items() for shift in _shifts(name, truth, item, genes=real.cells.genes)
         ),
         batch_draws=tuple(item.draws for item in scored.values() if item.draws is not None),
+        replicates=truth.side.replicate_tests.frame(truth.side.rows, real.cells.genes) if task.by_replicate else None,
         second=pl.concat(tables) if tables else None,
         fallbacks={"matching": real.matches.fallbacks} | {name: item.fallbacks for name, item in scored.items()},
     )

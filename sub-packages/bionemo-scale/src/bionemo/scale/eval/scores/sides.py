@@ -10,10 +10,11 @@ import numpy as np
 import polars as pl
 
 from bionemo.scale.eval.cells.library_size import counts_again
-from bionemo.scale.eval.cells.populations import Population, group_means, rows_by_label, to_anndata
+from bionemo.scale.eval.cells.populations import PERTURBATION, Population, group_means, rows_by_label, to_anndata
 from bionemo.scale.eval.metrics.differential import DEEngine, differential_expression
 from bionemo.scale.eval.metrics.formulas import Genes, log_fold_change
 from bionemo.scale.eval.metrics.intervals import BatchBulk, bulk_by_batch
+from bionemo.scale.eval.metrics.replicates import ReplicateTests, replicate_tests
 from bionemo.scale.eval.metrics.unseen import gene_weights
 
 
@@ -43,6 +44,16 @@ class Side:
     """What one count of each cell of ``adata`` is worth before log1p; ``None`` where cells were not read as counts."""
     target_names: frozenset[str] = frozenset()
     """Names of the agents of the perturbations, genes among them."""
+    replicate: np.ndarray | None = None
+    """[cells + controls] str, as in ``adata``; ``None`` where replicates were not asked for."""
+
+    @cached_property
+    def replicate_tests(self) -> ReplicateTests:
+        """DESeq2 on the sums of replicates; for sides that were read as counts, with replicates."""
+        assert self.replicate is not None, "replicates were read"
+        labels = self.adata.obs[PERTURBATION].to_numpy(object)
+        counts = self.counts.X
+        return replicate_tests(counts, labels, self.replicate, names=list(self.rows), control=str(labels[-1]))
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -126,6 +137,9 @@ def make_side(
         de=differential_expression(adata, control=control, engine=engine),
         bulks=bulks,
         target_names=target_names,
+        replicate=None
+        if cells.replicate is None or controls.replicate is None
+        else np.concatenate([cells.replicate, controls.replicate]),
         unit=None if cells.unit is None or controls.unit is None else np.concatenate([cells.unit, controls.unit]),
     )
 

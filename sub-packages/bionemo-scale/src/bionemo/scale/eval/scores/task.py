@@ -67,6 +67,11 @@ class Task:
         sides = (self.cells, self.controls, *(side for model in self.models for side in (model.cells, model.controls)))
         return all(side.unit is not None for side in sides)
 
+    @property
+    def by_replicate(self) -> bool:
+        """Whether to test pseudobulks of replicates too."""
+        return self.cells.replicate is not None
+
     def contexts(self) -> list[str]:
         """Return the cell types, sorted."""
         return sorted(set(self.cells.cell_type.tolist()))
