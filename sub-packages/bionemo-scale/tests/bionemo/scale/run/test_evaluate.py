@@ -414,7 +414,7 @@ def test_files_of_another_tool(evaluate, folder, tmp_path, capfd):
     assert scored.scores["pearson_delta"].to_list() == pytest.approx(expected["pearson_delta"].to_list())
     with pytest.raises(InputError, match="pred_labels: no prediction 'x'; did you mean|found 'm'"):
         api.evaluate({"m": pred}, real, tmp_path / "no", pred_labels={"x": FileLabels()})
-    with pytest.raises(InputError, match=r"in Python target_sum=10000"):
+    with pytest.raises(InputError, match="expected target_sum, such as 10000"):
         api.evaluate(
             theirs["pred"],
             theirs["real"],
