@@ -5,6 +5,7 @@
 import csv
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -103,7 +104,8 @@ def test_run_folder_holds_what_is_promised(trained: Path, store: Path):
     assert any(path.name.endswith("-last") for path in checkpoints)
     # One validation loss: that of the table is in the name of the checkpoint.
     best = min(float(row["val_loss"]) for row in rows if row["val_loss"])
-    assert any(f"val_loss={best:.4f}".rstrip("0") in path.name for path in checkpoints)
+    named = [re.search(r"val_loss=([\d.]+)", path.name) for path in checkpoints]
+    assert any(float(found[1].rstrip(".")) == pytest.approx(best, rel=1e-4) for found in named if found)
 
 
 def test_training_continues_where_it_stopped(trained: Path, store: Path, commands: Any, tmp_path: Path):
