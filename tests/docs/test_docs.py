@@ -87,7 +87,7 @@ def test_the_notebook_gives_what_it_shows(tmp_path: Path):
     script.write_text("\n".join(["import matplotlib", 'matplotlib.use("Agg")', *code]))
     (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
     done = subprocess.run(
-        [sys.executable, script], cwd=script.parent, capture_output=True, text=True, timeout=500,
+        [sys.executable, script], cwd=script.parent, capture_output=True, text=True, timeout=900,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -228,7 +228,7 @@ def _start(settings: TrainSettings, ranks: Ranks, screen: TextIO) -> None:
             screen.write(f"the run has its {done} steps already; a larger --max-steps trains on\n")
         return
     with Progress(screen, silence=SILENCE, shown=ranks.is_first) as progress:
-        progress.stage("starting NeMo and Megatron")
+        progress.stage("starting the trainer")
         # NeMo's import takes several times as long as all that can be refused before it.
         from bionemo.scale.train.training import train
 
