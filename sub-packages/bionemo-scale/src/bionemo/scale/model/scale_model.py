@@ -211,13 +211,16 @@ def _unpack(packed: Float[Tensor, "P B D"], num_cells: int) -> tuple[Tensor, Ten
     return z_0.transpose(0, 1), z_1.transpose(0, 1), joint
 
 
-def join_batches(parts: Sequence[Float[Tensor, "S B D"]], *, length: int, places: int) -> Float[Tensor, "L P D"]:
+def join_batches(parts: Sequence[Tensor], *, length: int, places: int) -> Tensor:
     """Put what several batches send to the next stage into one tensor, whose shape does not depend on them.
 
     Args:
-        parts: What each batch sends, sets of different sizes.
+        parts: [S, B, D] each, what each batch sends; S and B differ.
         length: Rows that a place has room for, :func:`packed_length`.
         places: Places of the micro-batch.
+
+    Returns:
+        [length, places, D].
     """
     rows = torch.cat([part.flatten(0, 1) for part in parts])
     room = nn.functional.pad(rows, (0, 0, 0, length * places - len(rows)))
@@ -225,12 +228,15 @@ def join_batches(parts: Sequence[Float[Tensor, "S B D"]], *, length: int, places
     return room.view(length, places, -1).clone()
 
 
-def split_batches(joined: Float[Tensor, "L P D"], shapes: Sequence[tuple[int, int]]) -> list[Float[Tensor, "S B D"]]:
+def split_batches(joined: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
     """Take apart what :func:`join_batches` put together.
 
     Args:
-        joined: What was received.
+        joined: [length, places, D], what was received.
         shapes: Sets, and cells of each, of every batch.
+
+    Returns:
+        [S, B, D] of each batch.
     """
     lengths = [packed_length(num_cells) * num_sets for num_sets, num_cells in shapes]
     parts = joined.flatten(0, 1)[: sum(lengths)].split(lengths)
