@@ -158,7 +158,7 @@ class TestDerivedNames:
     def test_what_follows_from_the_data_and_the_settings(self):
         assert names_of(ScaleModelConfig, Role.DATA) == {
             "feature_size", "max_agents", "num_agents", "num_batches", "num_cell_types", "num_genes",
-            "num_perturbations", "seed", "set_size",
+            "num_perturbations", "seed", "set_size", "sets",
         }  # fmt: skip
 
     def test_what_fine_tuning_may_change(self):
@@ -191,6 +191,7 @@ class TestDerivedNames:
             "pipeline_model_parallel_size": "--pipeline-parallel",
             "seed": "--seed",
             "set_size": "--set-size",
+            "sets": "--sets",
             "tables_file": "the run folder",
             "tensor_model_parallel_size": "--tensor-parallel",
             "use_cpu_initialization": "this machine",
