@@ -13,7 +13,7 @@ from bionemo.scale.run.main import COMMANDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 CASES = int(os.environ.get("BIONEMO_SCALE_FAULT_CASES", "1000"))
-PAIRS = 1
+PAIRS, TRAININGS = 1, 2
 STOPS = int(os.environ.get("BIONEMO_SCALE_FAULT_STOPS", "3"))
 
 
@@ -37,3 +37,15 @@ def test_commands_that_are_stopped_go_on_and_of_two_one_is_refused(script):
     figures = json.loads(done.stdout)["figures"]
     assert set(COMMANDS) - {"train"} <= set(figures)
     assert all(each["killed"] and each["pairs"] for each in figures.values())
+
+
+def test_a_training_that_is_killed_ends_bit_equal_and_reads_one_store(script):
+    done = script("stops", "--only", "train", "--train", TRAININGS, "--full", 1, "--pairs", 1)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    figures = json.loads(done.stdout)["figures"]
+    assert figures["train"]["killed"] == TRAININGS and figures["replaced"]["tried"] == 1
+
+
+def test_memory_and_descriptors_stay_as_they_are(script):
+    done = script("flat", "--evaluations", 12, "--predictions", 12, "--steps", 0)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

@@ -215,8 +215,15 @@ class DataCard:
 
     @classmethod
     def from_json(cls, text: str) -> DataCard:
-        """Read a card written by :meth:`to_json`."""
-        return cls.from_dict(json.loads(text))
+        """Read a card written by :meth:`to_json`.
+
+        Raises:
+            ValueError: It is no such text.
+        """
+        fields = json.loads(text)
+        if not isinstance(fields, dict):
+            raise ValueError(f"expected fields with names, found {type(fields).__name__}")
+        return cls.from_dict(fields)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> DataCard:

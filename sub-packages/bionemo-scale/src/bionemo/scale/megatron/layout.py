@@ -25,10 +25,23 @@ def model_parallel(*, tensor_parallel: int = 1, pipeline_parallel: int = 1, seed
         if not torch.distributed.is_initialized():
             stack.enter_context(_world("gloo" if on_cpu else "nccl"))
         if not parallel_state.model_parallel_is_initialized():
-            stack.callback(parallel_state.destroy_model_parallel)
+            stack.callback(_forget_groups)
             parallel_state.initialize_model_parallel(tensor_parallel, pipeline_parallel)
             model_parallel_cuda_manual_seed(seed)
         yield
+
+
+def _forget_groups() -> None:
+    """Take down Megatron's groups, those too that it forgets: the sockets of each stay open while something has it."""
+    # Late, for the CPU's kernels must be there before it is imported.
+    from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
+
+    parallel_state.destroy_model_parallel()
+    # Its cache of angles keeps the modules that asked, and they their group.
+    RotaryEmbedding.forward.cache_clear()
+    for name, value in vars(parallel_state).items():
+        if isinstance(value, torch.distributed.ProcessGroup):
+            setattr(parallel_state, name, None)
 
 
 @contextlib.contextmanager

@@ -1,14 +1,19 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
 from megatron.core import parallel_state
+from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
 
+from bionemo.scale.megatron import layout
 from bionemo.scale.megatron.layout import model_parallel
 
 
@@ -17,6 +22,7 @@ import json, os, torch
 from bionemo.scale.megatron import cpu
 cpu.install()
 from megatron.core import parallel_state
+from bionemo.scale.megatron import layout
 from bionemo.scale.megatron.layout import model_parallel
 
 def state():
@@ -84,3 +90,14 @@ def test_groups_of_others_are_used_and_left():
     with model_parallel():
         assert parallel_state.get_tensor_model_parallel_group() is group
     assert torch.distributed.is_initialized() and parallel_state.model_parallel_is_initialized()
+
+
+def test_nothing_keeps_the_groups_that_were_taken_down(monkeypatch):
+    """Megatron forgets some of its groups, and its cache of angles keeps modules, and they theirs."""
+    groups = SimpleNamespace(destroy_model_parallel=lambda: None, forgotten=torch.distributed.ProcessGroup(0, 1))
+    monkeypatch.setattr(layout, "parallel_state", groups)
+    RotaryEmbedding(8, rotary_percent=1.0, use_cpu_initialization=True, cp_group=groups.forgotten).forward(4)
+    kept = weakref.ref(groups.forgotten)
+    layout._forget_groups()
+    gc.collect()
+    assert groups.forgotten is None and kept() is None

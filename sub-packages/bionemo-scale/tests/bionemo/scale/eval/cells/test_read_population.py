@@ -152,3 +152,11 @@ def test_blanks_in_labels_are_left_out_and_said(read, kang):
     file = read(other, labels=FileLabels(control="control ", target_sum=1e4))
     assert set(file.population.perturbation) == set(kang.obs["perturbation"]) and file.is_control.any()
     assert any("blanks at the ends of 2 labels" in note for note in file.notes)
+
+
+@pytest.mark.parametrize("text", ["5", "[]", "null", '"card"'])
+def test_a_card_without_fields_is_refused(read, kang, text):
+    other = kang.copy()
+    other.uns["bionemo_scale"] = {"card": text}
+    with pytest.raises(InputError, match=r"card'\] is no data card .*expected fields with names"):
+        read(other)
