@@ -45,5 +45,5 @@ def test_the_decoders_bias_begins_at_zero_and_the_network_decodes(
 
 
 def test_a_run_does_not_go_on_with_another_preset(run: Path, api_store: Path):
-    with pytest.raises(InputError, match="holds another run: expected --preset paper, found default"):
+    with pytest.raises(InputError, match="holds another run: expected preset paper, found default"):
         api.train(api_store, run, size="tiny", max_steps=4)
