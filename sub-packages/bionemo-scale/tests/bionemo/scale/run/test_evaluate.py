@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from bionemo.scale import api
+from bionemo.scale.counts.counted import whole_counts
 from bionemo.scale.data.prepare.preprocess import prepare
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.reader import Store
@@ -311,6 +312,54 @@ def test_target_genes_are_left_out_of_every_metric(evaluate, folder, tmp_path):
         assert code == 0 and "--leave-out-targets: 1 genes are left out of every metric" in out
         scores.append(pl.read_csv(tmp_path / "out" / "results.csv"))
     assert scores[0].equals(scores[1])
+
+
+@pytest.fixture
+def counts(folder, tmp_path) -> Path:
+    """The real cells and a prediction of them, half of the molecules, as counts."""
+    adata = ad.read_h5ad(folder / "real.h5ad")
+    matrix, sizes = whole_counts(adata.X.tocsr(), 1e4)
+    adata.X, adata.obs["library_size"] = matrix, sizes
+    adata.write_h5ad(tmp_path / "real.h5ad")
+    pred = adata[adata.obs["perturbation"] != "control"].copy()
+    pred.X = pred.X.copy()
+    pred.X.data = np.random.default_rng(0).binomial(pred.X.data.astype(int), 0.5).astype(np.float32)
+    pred.X.eliminate_zeros()
+    pred.write_h5ad(tmp_path / "pred.h5ad")
+    return tmp_path
+
+
+def test_counts_are_scored_as_their_log1p_values_are(evaluate, counts, folder):
+    options = ("--baselines", "additive", "--store", folder / "store")
+    assert evaluate(*options, pred=counts / "pred.h5ad", real=counts / "real.h5ad")[0] == 0
+    found = pl.read_csv(counts / "out" / "results.csv")
+    adata = ad.read_h5ad(counts / "pred.h5ad")
+    log1p = np.log1p(adata.X.toarray() / adata.obs["library_size"].to_numpy()[:, None] * 1e4)
+    adata.X = log1p.astype(np.float32)
+    adata.write_h5ad(counts / "log1p.h5ad")
+    assert evaluate(*options, pred=counts / "log1p.h5ad", real=folder / "real.h5ad")[0] == 0
+    expected = pl.read_csv(counts / "out" / "results.csv")
+    for name in ("pearson_delta", "mse", "overlap_at_N", "sd_ratio"):
+        assert found[name][0] == pytest.approx(expected[name][0], rel=1e-4), name
+    # A baseline of counts has its mean but for sampling, and the spread of cells.
+    additive = [table.filter(pl.col("model") == "additive") for table in (found, expected)]
+    assert additive[0]["pearson_delta"][0] == pytest.approx(additive[1]["pearson_delta"][0], abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_counts_by_cell_eval2_and_by_replicates(evaluate, counts):
+    options = ("--no-baselines", "--evaluator", "cell-eval2", "--de", "pydeseq2", "--replicate-key", "batch")
+    code, out, err = evaluate(*options, pred=counts / "pred.h5ad", real=counts / "real.h5ad")
+    assert code == 0, err
+    assert "their counts scored by cell-eval2 0.20.0" in out and "tests of replicates" in out
+    results = pl.read_csv(counts / "out" / "results.csv")
+    assert 0 <= results["ce2_de_wilcoxon_sig_jaccard"][0] <= 1
+    assert results["deseq2_nsig_real"][0] > 0 and results["deseq2_confirms"][0] > 0
+    assert (counts / "out" / "cell_eval2.csv").is_file() and (counts / "out" / "CD8 T_real_deseq2.csv").is_file()
+    assert report([str(counts / "out"), "--out", str(counts / "page.html")]) == 0
+    page = (counts / "page.html").read_text()
+    assert "Their counts, cell-eval2 0.20.0" in page and "Conventions of cell-eval2" in page
 
 
 def test_a_refusal_keeps_the_earlier_results(evaluate, tmp_path):
