@@ -118,17 +118,14 @@ def with_second(summary: Summary, task: Task, values: pl.DataFrame | None) -> Su
 
 
 def _second_evaluator(second: CellEval2, values: pl.DataFrame) -> SecondEvaluator:
-    scales = {key.removeprefix("real "): scale for key, scale in second.scales().items()}
-    ends = {
-        context: {name: vars(end) for name, end in sorted(scale.items())} for context, scale in sorted(scales.items())
-    }
+    scales = {key.removeprefix("real "): scale for key, scale in sorted(second.scales().items())}
     return SecondEvaluator(
         columns=f"{SECOND_PREFIX}*",
         versions=second.versions,
         conventions=SECOND_CONVENTIONS,
-        scales=ends,
+        scales=scales,
         scaled=scaled_scores(
-            values, {context: {n: end["why"] for n, end in of.items()} for context, of in ends.items()}
+            values, {context: {name: end.why for name, end in scale.items()} for context, scale in scales.items()}
         ),
     )
 

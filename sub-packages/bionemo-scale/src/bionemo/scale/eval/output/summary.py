@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, get_type_hints
 
+from bionemo.scale.eval.cell_eval.second import Scale
 from bionemo.scale.eval.metrics.intervals import Difference, Interval
 from bionemo.scale.types import FileLabels, from_plain
 
@@ -76,7 +77,7 @@ class SecondEvaluator:
     columns: str
     versions: dict[str, str]
     conventions: dict[str, str]
-    scales: dict[str, dict[str, dict[str, float | str | None]]]
+    scales: dict[str, dict[str, Scale]]
     """Context to metric to both ends of its scale, and why it has none."""
     scaled: dict[str, dict[str, MetricSummary]]
     """Model to metric of the challenge, and ``score``, their mean, to its summary over contexts."""
