@@ -175,7 +175,7 @@ def test_controls_that_are_no_counts_have_no_counts_predicted(api_run: Path, api
     controls.X = np.log1p(values * (1e4 / values.sum(axis=1))[:, None]).astype(np.float32)
     controls.write_h5ad(tmp_path / "smooth.h5ad")
     chosen = dict(checkpoint=api_run, adata=tmp_path / "smooth.h5ad", out=tmp_path / "out.h5ad", output="counts")
-    with pytest.raises(InputError, match="output counts: expected control cells of scaled counts"):
+    with pytest.raises(InputError, match="--output counts: expected control cells of scaled counts"):
         infer(**chosen, values="log1p", sum_as_library_size=True, target_sum=1e4)
     assert not (tmp_path / "out.h5ad").exists()
 
