@@ -174,7 +174,7 @@ class Crossval:
         """Refuse a folder that holds a fold of other settings."""
         path, now = self.folders[number] / NOTE, self.description(self.folds[number])
         before = read_note(path)
-        trained, start = before.get("training"), self.train.get("from_checkpoint")
+        trained, start = before.get("training"), self._train.get("from_checkpoint")
         if isinstance(trained, dict) and start is not None and trained.get("from_checkpoint") == str(start):
             # Earlier versions noted the path.
             trained["from_checkpoint"] = self._start
