@@ -511,7 +511,7 @@ def evaluate(
             problem = split_mismatch(training, predictions)
             if problem is not None:
                 raise InputError(problem)
-        measured = read_cells(files, real, "real", labels)
+        measured = read_cells(files, real, "real", labels=labels)
         if features is not None and training is not None:
             training = training.described(partial(read_features, Path(features)), measured)
         return evaluate_files(

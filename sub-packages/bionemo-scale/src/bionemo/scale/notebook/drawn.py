@@ -51,13 +51,15 @@ def changes(found: "Drawn", *, model: str | None, context: str | None, perturbat
     if is_anndata(found):
         with given_files() as files:
             path = files.path(cast(CellsLike, found), "prediction", matrix="", columns=())
-            return _of_prediction(read_prediction(path), model, context, perturbation)
+            return _of_prediction(read_prediction(path), model, context, perturbation=perturbation)
     if not isinstance(found, Evaluation) and Path(cast(PathLike, found)).is_file():
-        return _of_prediction(read_prediction(Path(cast(PathLike, found))), model, context, perturbation)
-    return _of_scores(scores_of(found).genes, model, context, perturbation)
+        return _of_prediction(read_prediction(Path(cast(PathLike, found))), model, context, perturbation=perturbation)
+    return _of_scores(scores_of(found).genes, model, context, perturbation=perturbation)
 
 
-def _of_scores(genes: pl.DataFrame, model: str | None, context: str | None, perturbation: str | None) -> GeneChanges:
+def _of_scores(
+    genes: pl.DataFrame, model: str | None, context: str | None, *, perturbation: str | None
+) -> GeneChanges:
     models = genes["model"].unique(maintain_order=True).to_list()
     chosen = models[0] if model is None else _known(model, models, "model")
     own = genes.filter(pl.col("model") == chosen)
@@ -65,7 +67,9 @@ def _of_scores(genes: pl.DataFrame, model: str | None, context: str | None, pert
     return changes_of(own.filter((pl.col("context") == pair[0]) & (pl.col("perturbation") == pair[1])))
 
 
-def _of_prediction(found: Prediction, model: str | None, context: str | None, perturbation: str | None) -> GeneChanges:
+def _of_prediction(
+    found: Prediction, model: str | None, context: str | None, *, perturbation: str | None
+) -> GeneChanges:
     if model is not None:
         raise InputError(f"model {model!r}: a prediction is of one model; scores may be of several")
     labels = found.table[["cell_type", "perturbation"]].astype(str)

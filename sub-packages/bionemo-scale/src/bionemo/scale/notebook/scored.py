@@ -44,7 +44,7 @@ def labels_by_name(
     return {name: given.get(name, default) for name in names}
 
 
-def read_cells(files: GivenFiles, cells: CellsLike, name: str, labels: FileLabels | None) -> "PopulationFile":
+def read_cells(files: GivenFiles, cells: CellsLike, name: str, *, labels: FileLabels | None) -> "PopulationFile":
     """Return cells as they are scored; those of a notebook are called by the argument, for their file goes away.
 
     Raises:
@@ -62,5 +62,5 @@ def read_predictions(
     """Return predictions by name, as :func:`read_cells` reads them."""
     found = {}
     for row, (name, cells) in enumerate(named.items()):
-        found[name] = read_cells(files, cells, f"pred-{row}" if row else "pred", labels[name])
+        found[name] = read_cells(files, cells, f"pred-{row}" if row else "pred", labels=labels[name])
     return found
