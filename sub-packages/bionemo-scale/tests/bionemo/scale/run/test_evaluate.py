@@ -4,9 +4,9 @@
 
 import json
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import anndata as ad
@@ -482,13 +482,19 @@ def test_model_names():
         model_names(paths, ["x", "x"])
 
 
+def seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_is_quick_and_imports_nothing_heavy():
     code = (
         "import sys\nfrom bionemo.scale.run.evaluate import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
         "assert not {'torch', 'anndata', 'scanpy', 'polars', 'numpy'} & set(sys.modules)\n"
     )
-    begin = time.perf_counter()
+    # Of a processor: others may be at work on the machine.
+    begin = seconds_of_children()
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert time.perf_counter() - begin < 2
+    assert seconds_of_children() - begin < 2
     assert "--control-policy" in done.stdout
