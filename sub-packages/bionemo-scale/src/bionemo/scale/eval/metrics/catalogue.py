@@ -350,7 +350,7 @@ METRICS = [
     _ours(
         "weighted_r2", "R2 of changes from the mean of all perturbed cells, with those weights",
         reads="means", title="weighted R2",
-        compute=lambda pred, real: unseen.weighted_r2(pred.means, real.means, real.weights, _centroid(real)),
+        compute=lambda pred, real: unseen.weighted_r2(pred.means, real.means, real.weights, reference=_centroid(real)),
     ),
     _ours(
         "sd_ratio", "median over genes of predicted by observed standard deviation", "one",

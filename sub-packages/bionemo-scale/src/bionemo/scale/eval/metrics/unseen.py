@@ -113,6 +113,7 @@ def weighted_r2(
     pred: Float[np.ndarray, "P G"],
     real: Float[np.ndarray, "P G"],
     weights: Float[np.ndarray, "P G"],
+    *,
     reference: Float[np.ndarray, " G"],
 ) -> Float[np.ndarray, " P"]:
     """Return R2 over genes of predicted and real changes from the mean of all perturbed cells, weighted.

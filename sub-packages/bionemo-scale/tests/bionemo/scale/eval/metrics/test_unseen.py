@@ -108,6 +108,8 @@ def test_weighted_errors_by_hand(cells):
         expected = 1 - np.average(error**2, weights=w) / np.average(
             (change - np.average(change, weights=w)) ** 2, weights=w
         )
-        assert weighted_r2(pred, real, weights, reference)[index] == pytest.approx(expected)
-    np.testing.assert_allclose(weighted_r2(real, real, weights, reference), 1)
-    np.testing.assert_array_less(weighted_r2(np.tile(reference, (len(real), 1)), real, weights, reference), 1e-9)
+        assert weighted_r2(pred, real, weights, reference=reference)[index] == pytest.approx(expected)
+    np.testing.assert_allclose(weighted_r2(real, real, weights, reference=reference), 1)
+    np.testing.assert_array_less(
+        weighted_r2(np.tile(reference, (len(real), 1)), real, weights, reference=reference), 1e-9
+    )
