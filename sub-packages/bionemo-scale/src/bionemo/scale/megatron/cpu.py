@@ -16,6 +16,8 @@ What is replaced, and why:
     Tensor.type()                                     clip_grads compares it with "torch.cuda.FloatTensor"
     torch.compile, while Megatron is imported         its kernels are not used, and the compiler takes seconds to load
     torch's load_inline, meanwhile too                Megatron builds a CUDA extension, which fails without a device
+    wandb, TensorBoard, multistorageclient            cannot be imported meanwhile: Megatron can log and store by
+                                                      them, is never asked to, and they take a second to load
     transformer_engine, apex                          cannot be imported: Megatron takes their kernels where it can
 """
 
@@ -98,7 +100,7 @@ def install() -> bool:
     if _mode is None:
         _replace_device_calls()
         _hide_kernels()
-        with _without_compiling():
+        with _without_compiling(), _without(*_UNUSED_BY_MEGATRON):
             _replace_random_state()
         _mode = _CudaOnCpu()
         _mode.__enter__()
@@ -115,6 +117,22 @@ def _hide_kernels() -> None:
     for package in ("transformer_engine", "apex"):
         # Python's own way to say that there is no such module.
         cast(dict[str, Any], sys.modules).setdefault(package, None)
+
+
+_UNUSED_BY_MEGATRON = ("wandb", "torch.utils.tensorboard", "multistorageclient")
+
+
+@contextlib.contextmanager
+def _without(*packages: str) -> Iterator[None]:
+    """Let packages seem to be missing that nobody has imported yet; later they can be imported as ever."""
+    modules = cast(dict[str, Any], sys.modules)
+    hidden = [package for package in packages if package not in modules]
+    modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for package in hidden:
+            modules.pop(package)
 
 
 @contextlib.contextmanager

@@ -70,15 +70,41 @@ from megatron.core.optimizer.clip_grads import multi_tensor_scale_impl
 assert multi_tensor_scale_impl.__module__.startswith("megatron.core")
 """
 
+OPTIONAL_PACKAGES_LATER = """
+import importlib.util, sys
+from bionemo.scale.megatron import cpu
+assert cpu.install() is True
+import megatron.core.timers
+assert not {"wandb", "torch.utils.tensorboard", "multistorageclient"} & sys.modules.keys()
+from torch.utils.tensorboard import SummaryWriter
+assert importlib.util.find_spec("multistorageclient")
+"""
+
+OPTIONAL_PACKAGES_BEFORE = """
+import sys, torch.utils.tensorboard
+from bionemo.scale.megatron import cpu
+assert cpu.install() is True
+assert sys.modules["torch.utils.tensorboard"] is torch.utils.tensorboard
+"""
+
 
 @pytest.mark.parametrize(
     "script",
-    [WITH_CUDA, TWICE, TOOLKIT_WITHOUT_DEVICE, KERNELS_WITHOUT_DEVICE],
+    [
+        WITH_CUDA,
+        TWICE,
+        TOOLKIT_WITHOUT_DEVICE,
+        KERNELS_WITHOUT_DEVICE,
+        OPTIONAL_PACKAGES_LATER,
+        OPTIONAL_PACKAGES_BEFORE,
+    ],
     ids=[
         "nothing where CUDA is",
         "once where it is not",
         "a CUDA toolkit and no device",
         "CUDA kernels and no device",
+        "optional packages can be imported later",
+        "and stay where they were before",
     ],
 )
 def test_install(script):
