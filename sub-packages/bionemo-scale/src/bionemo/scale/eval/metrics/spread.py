@@ -19,6 +19,8 @@ MAX_GENES = 256
 """Genes, the most expressed ones, whose quantiles are compared."""
 LEVELS = np.linspace(0.1, 0.9, 9)
 """Quantile levels of :func:`calibration_error`."""
+_FEW_CELLS = 512
+"""Most cells of both sides of which :func:`calibration_error` searches all genes at once."""
 BANDWIDTHS = (0.5, 1.0, 2.0)
 """Kernel widths of the MMD, in median distances between observed cells."""
 
@@ -53,16 +55,24 @@ def calibration_error(pred: Float[np.ndarray, "cells G"], real: Float[np.ndarray
     if not expressed.size:
         return float("nan")
     genes = expressed[np.argsort(-real[:, expressed].mean(axis=0), kind="stable")[:MAX_GENES]]
-    errors = [_quantile_error(np.sort(pred[:, gene]), real[:, gene]) for gene in genes.tolist()]
-    return float(np.mean(errors))
+    # One search for all genes spares calls, and sorts more: of many cells each gene is searched by itself.
+    parts = [genes] if len(pred) + len(real) <= _FEW_CELLS else genes[:, None]
+    return float(np.mean([_quantile_errors(pred[:, part], real[:, part]) for part in parts]))
 
 
-def _quantile_error(ordered: np.ndarray, observed: np.ndarray) -> float:
-    below = np.searchsorted(ordered, observed, side="left") / ordered.size
-    up_to = np.searchsorted(ordered, observed, side="right") / ordered.size
-    width = np.maximum(up_to - below, 1 / ordered.size)
-    share = np.clip((LEVELS[:, None] - below) / width, 0, 1).mean(axis=1)
-    return float(np.abs(share - LEVELS).mean())
+def _quantile_errors(pred: Float[np.ndarray, "cells G"], real: Float[np.ndarray, "others G"]) -> np.ndarray:
+    """Return [G] the mean error of the levels of each gene, of all genes by one search."""
+    num, numbers = len(pred), np.arange(pred.shape[1])
+    if numbers.size > 1:
+        values, codes = np.unique(np.concatenate([pred, real]), return_inverse=True)
+        # Values as whole numbers in their order, those of a gene above those of the gene before.
+        codes = codes.reshape(-1, numbers.size) + values.size * numbers
+        pred, real = codes[:num], codes[num:]
+    ordered, observed = np.sort(pred, axis=0).ravel(order="F"), real
+    below, up_to = (np.searchsorted(ordered, observed, side=side) / num - numbers for side in ("left", "right"))
+    width = np.maximum(up_to - below, 1 / num)
+    shares = [np.clip((level - below) / width, 0, 1).mean(axis=0) for level in LEVELS]
+    return np.abs(np.stack(shares) - LEVELS[:, None]).mean(axis=0)
 
 
 @dataclass(frozen=True, kw_only=True)

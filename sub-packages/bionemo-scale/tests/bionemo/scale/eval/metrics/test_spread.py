@@ -81,6 +81,13 @@ def test_distances_tell_a_copied_mean_from_a_population(kang):
     assert spread.calibration_error(copies, real.cells) > 3 * spread.calibration_error(half.cells, real.cells)
 
 
+def test_genes_are_calibrated_alike_together_and_one_by_one(papalexi_population, monkeypatch):
+    cells = papalexi_population.dense()
+    together = spread.calibration_error(cells[:40], cells[40:100])
+    monkeypatch.setattr(spread, "_FEW_CELLS", 0)
+    assert 0.01 < together == pytest.approx(spread.calibration_error(cells[:40], cells[40:100]), abs=1e-12)
+
+
 def test_calibration():
     rng = np.random.default_rng(0)
     real = rng.normal(5, 1, (4000, 3))
