@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bionemo.scale.files.names import file_name
 from bionemo.scale.types import InputError
 
@@ -83,6 +81,9 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     It is put together in memory: on a full disk numpy would leave an open archive behind, which complains on the
     screen when it is let go.
     """
+    # Late, so that --help, which locks nothing yet, answers at once.
+    import numpy as np
+
     archive = io.BytesIO()
     np.savez(archive, **arrays)
     with atomic(path) as temporary:
