@@ -26,8 +26,6 @@ class Precision:
     """How FP8 tensors are scaled, as Megatron calls it."""
     capability: tuple[int, int] = (0, 0)
     """Least compute capability of a CUDA device."""
-    rounded_products: bool = False
-    """Whether a processor rounds the factors of matrix products to bfloat16, and nothing else."""
 
     def config_fields(self) -> dict[str, Any]:
         """Return the fields of Megatron's configuration, by the names NeMo's precision plugin has for them too."""
@@ -48,7 +46,6 @@ _ADA, _BLACKWELL = (8, 9), (10, 0)
 PRECISIONS = {
     "fp32": Precision(dtype=torch.float32),
     "bf16": Precision(dtype=torch.bfloat16, capability=(8, 0)),
-    "bf16-products": Precision(dtype=torch.float32, rounded_products=True),
     "fp8": Precision(dtype=torch.bfloat16, fp8="hybrid", recipe="delayed", capability=_ADA),
     "fp8-current": Precision(dtype=torch.bfloat16, fp8="hybrid", recipe="tensorwise", capability=_ADA),
     "mxfp8": Precision(dtype=torch.bfloat16, fp8="e4m3", recipe="mxfp8", capability=_BLACKWELL),
@@ -89,9 +86,6 @@ def choose_layer_spec(name: str, precision: str) -> LayerSpec:
 
 def _check_device(precision: str) -> None:
     wanted = PRECISIONS[precision]
-    if wanted.rounded_products:
-        _check_processor(precision)
-        return
     needs = (
         f"--precision {precision} needs a CUDA device of compute capability {'.'.join(map(str, wanted.capability))}"
     )
@@ -102,22 +96,6 @@ def _check_device(precision: str) -> None:
     found = torch.cuda.get_device_capability()
     if found < wanted.capability:
         raise InputError(f"{needs} or more, found {torch.cuda.get_device_name()} with {found[0]}.{found[1]}")
-
-
-def _check_processor(precision: str) -> None:
-    if torch.cuda.is_available():
-        raise InputError(f"--precision {precision} is for processors; with a CUDA device take bf16")
-    if not multiplies_bfloat16():
-        raise InputError(
-            f"--precision {precision} needs a processor that multiplies bfloat16 (AVX512-BF16 or AMX), found none; "
-            "take fp32"
-        )
-
-
-def multiplies_bfloat16() -> bool:
-    """Return whether this machine's processor has instructions for products of bfloat16; others emulate them."""
-    found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def _lacking_for_te() -> str:

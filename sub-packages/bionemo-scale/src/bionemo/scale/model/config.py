@@ -179,8 +179,6 @@ class ScaleModelConfig(TransformerConfig):
 
     layer_spec: LayerSpec = roles.layout("local", decided_by="--spec")
     """Modules of a block: torch's, for CPU and GPU, or Transformer Engine's."""
-    rounded_products: bool = roles.layout(False, decided_by="--precision")
-    """Whether the factors of matrix products are rounded to bfloat16 (:mod:`bionemo.scale.model.products`)."""
     ema_decay: float = roles.objective(0.98)
     """Share that the running average of the weights keeps at each step; the average is what predicts. 0 keeps none.
     Beyond the paper."""

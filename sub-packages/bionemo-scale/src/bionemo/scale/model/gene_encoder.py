@@ -27,9 +27,6 @@ class GeneEncoder(nn.Module):
         self.blocks = TransformerBlock(
             block_config, block_submodules(block_config, EncoderLayer, layer_spec=config.layer_spec)
         )
-        for layer in self.blocks.layers:
-            # The blocks have a configuration of Megatron's, which has no such field.
-            layer.rounded_products = config.rounded_products
         # "attention" knows its tokens by their learned embedding alone; "llama" also by rotary position.
         self.rotary = (
             RotaryEmbedding(block_config.kv_channels, rotary_percent=1.0, use_cpu_initialization=True)

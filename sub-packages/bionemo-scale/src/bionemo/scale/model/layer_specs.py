@@ -31,7 +31,6 @@ from megatron.core.transformer.transformer_layer import (
 from torch import Tensor, nn
 
 from bionemo.scale.model.layers import root_mean_square, swiglu
-from bionemo.scale.model.products import add_product, linear, product
 
 
 class TorchAttention(nn.Module):
@@ -164,9 +163,6 @@ class EncoderLayer(TransformerLayer):
     runs where anything else is asked for: several ranks, adapters, dropout, biases, a GPU.
     """
 
-    rounded_products = False
-    """Whether the factors of matrix products are rounded to bfloat16, in this class's own forward."""
-
     def forward(
         self,
         hidden_states: Float[Tensor, "T C H"],
@@ -196,18 +192,18 @@ class EncoderLayer(TransformerLayer):
         )
 
     def _attend(self, tokens: Float[Tensor, "T C H"], rotary: Tensor | None) -> Float[Tensor, "T C H"]:
-        attention, norm, rounded = self.self_attention, self.input_layernorm, self.rounded_products
+        attention, norm = self.self_attention, self.input_layernorm
         normed = root_mean_square(tokens, norm.eps)
         size, heads = attention.hidden_size_per_attention_head, attention.num_attention_heads_per_partition
         weight = attention.linear_qkv.weight * norm.weight
         if rotary is None:
-            mixed = linear(normed, weight, None, rounded=rounded)
+            mixed = normed @ weight.T
         else:
             turned = self._rotation(rotary)[:, None] @ weight.view(heads, 3 * size, -1)
-            mixed = product(normed, turned.flatten(1, 2).transpose(1, 2), rounded=rounded)
+            mixed = torch.bmm(normed, turned.flatten(1, 2).transpose(1, 2))
         query, key, value = mixed.unflatten(2, (heads, 3 * size)).split(size, dim=-1)
         context = attention.core_attention(query, key, value)
-        return _add_product(tokens, context, attention.linear_proj.weight, rounded=rounded)
+        return _add_product(tokens, context, attention.linear_proj.weight)
 
     def _rotation(self, rotary: Float[Tensor, "T 1 1 K"]) -> Float[Tensor, "T R R"]:
         """Return what turns query and key weights of a head to the place of each token, and leaves values alone."""
@@ -223,16 +219,16 @@ class EncoderLayer(TransformerLayer):
     _rotations: tuple[Tensor, Tensor] | None = None
 
     def _transform(self, tokens: Float[Tensor, "T C H"]) -> Float[Tensor, "T C H"]:
-        norm, rounded = self.pre_mlp_layernorm, self.rounded_products
+        norm = self.pre_mlp_layernorm
         normed = root_mean_square(tokens, norm.eps)
-        hidden = swiglu(linear(normed, self.mlp.linear_fc1.weight * norm.weight, None, rounded=rounded))
-        return _add_product(tokens, hidden, self.mlp.linear_fc2.weight, rounded=rounded)
+        hidden = swiglu(normed @ (self.mlp.linear_fc1.weight * norm.weight).T)
+        return _add_product(tokens, hidden, self.mlp.linear_fc2.weight)
 
 
 def _add_product(
-    x: Float[Tensor, "T C H"], inputs: Float[Tensor, "T C I"], weight: Float[Tensor, "H I"], *, rounded: bool
+    x: Float[Tensor, "T C H"], inputs: Float[Tensor, "T C I"], weight: Float[Tensor, "H I"]
 ) -> Float[Tensor, "T C H"]:
-    return add_product(x.flatten(0, 1), inputs.flatten(0, 1), weight.T, rounded=rounded).view_as(x)
+    return torch.addmm(x.flatten(0, 1), inputs.flatten(0, 1), weight.T).view_as(x)
 
 
 def _with_bias(x: Tensor, bias: Tensor | None) -> Tensor:

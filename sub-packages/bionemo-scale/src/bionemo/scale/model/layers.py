@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from bionemo.scale.megatron.kernels import fp8_multiple
-from bionemo.scale.model import products
 
 
 class Linear(nn.Module):
@@ -83,24 +82,18 @@ class Mlp(nn.Module):
             return _apply(linear, hidden)
         if _is_whole(linear):
             # There are fewer hidden features than outputs.
-            return _whole(linear, hidden * scale, bias=linear.bias * scale)
+            return nn.functional.linear(hidden * scale, linear.weight, linear.bias * scale)
         return linear(hidden)[0] * scale
 
     def read_out_difference(self, hidden: Float[Tensor, "*axes H"]) -> Float[Tensor, "*axes O"]:
         """Map a difference of hidden features, in which the bias cancels; rounded in bfloat16 it would not."""
         linear = self.linear_fc2
-        return _whole(linear, hidden, bias=None) if _is_whole(linear) else linear(hidden)[0] - linear.bias
+        return nn.functional.linear(hidden, linear.weight) if _is_whole(linear) else linear(hidden)[0] - linear.bias
 
 
 def _apply(linear: ColumnParallelLinear | RowParallelLinear, x: Float[Tensor, "*axes I"]) -> Float[Tensor, "*axes O"]:
     """Map the last axis; a whole map by torch's kernel, which adds the bias as it multiplies."""
-    return _whole(linear, x, bias=linear.bias) if _is_whole(linear) else linear(x)[0]
-
-
-def _whole(
-    linear: ColumnParallelLinear | RowParallelLinear, x: Float[Tensor, "*axes I"], *, bias: Tensor | None
-) -> Float[Tensor, "*axes O"]:
-    return products.linear(x, linear.weight, bias, rounded=linear.config.rounded_products)
+    return nn.functional.linear(x, linear.weight, linear.bias) if _is_whole(linear) else linear(x)[0]
 
 
 def _is_whole(linear: ColumnParallelLinear | RowParallelLinear) -> bool:

@@ -17,7 +17,7 @@ from bionemo.scale.types import InputError, SetKind
 
 
 Weighting = Literal["proportional", "uniform", "tempered"]
-PrecisionName = Literal["fp32", "bf16", "bf16-products", "fp8", "fp8-current", "mxfp8"]
+PrecisionName = Literal["fp32", "bf16", "fp8", "fp8-current", "mxfp8"]
 AsyncCheckpoints = Literal["auto", "on", "off"]
 SpecName = Literal["auto", "local", "te"]
 
@@ -109,8 +109,7 @@ class TrainSettings(Settings):
     pipeline_parallel: int = option(1, limits=COUNT)
     """Processes that share the stack of blocks."""
     precision: PrecisionName = "fp32"
-    """How numbers are kept and multiplied; bf16-products rounds factors only, on processors that multiply bfloat16;
-    fp8, fp8-current and mxfp8 on GPUs that have it."""
+    """How numbers are kept and multiplied; fp8, fp8-current and mxfp8 on GPUs that have it."""
     spec: SpecName = "auto"
     """Layers of the blocks: local (torch), te (Transformer Engine), auto (te where it runs)."""
     overrides: dict[str, Any] = option({}, flag="--set", part="model")

@@ -82,16 +82,6 @@ def test_bfloat16_needs_a_gpu_that_has_it(machine):
     assert "found A GPU with 7.5" in refusal("local", "bf16")
 
 
-def test_rounded_products_need_a_processor_that_has_them(machine, monkeypatch):
-    machine(capability=None)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
-    assert choose_layer_spec("auto", "bf16-products") == "local"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False}, raising=False)
-    assert refusal("auto", "bf16-products").endswith("(AVX512-BF16 or AMX), found none; take fp32")
-    machine(capability=(9, 0))
-    assert "with a CUDA device take bf16" in refusal("local", "bf16-products")
-
-
 def test_shapes_are_multiples_of_what_a_scale_covers():
     assert {name: fp8_multiple(each.recipe) for name, each in PRECISIONS.items() if each.fp8} == {
         "fp8": 16,

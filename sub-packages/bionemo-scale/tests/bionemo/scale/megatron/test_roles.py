@@ -151,7 +151,7 @@ class TestDerivedNames:
             "fp8_amax_history_len", "fp8_recipe", "additive_share", "counted_zeros", "generation", "layer_spec",
             "num_generation_samples", "num_generation_steps", "num_layers_in_first_pipeline_stage",
             "num_layers_in_last_pipeline_stage", "params_dtype", "pipeline_dtype", "pipeline_model_parallel_size",
-            "rounded_products", "sequence_parallel", "solver", "tensor_model_parallel_size", "use_cpu_initialization",
+            "sequence_parallel", "solver", "tensor_model_parallel_size", "use_cpu_initialization",
             "virtual_pipeline_model_parallel_size",
         }  # fmt: skip
 
@@ -187,7 +187,6 @@ class TestDerivedNames:
             **dict.fromkeys(("init_method", "output_layer_init_method"), "the model"),
             **dict.fromkeys(("autocast_dtype", "bf16", "params_dtype", "pipeline_dtype"), "--precision"),
             **dict.fromkeys(("fp8", "fp8_amax_compute_algo", "fp8_amax_history_len", "fp8_recipe"), "--precision"),
-            "rounded_products": "--precision",
             "layer_spec": "--spec",
             "pipeline_model_parallel_size": "--pipeline-parallel",
             "seed": "--seed",

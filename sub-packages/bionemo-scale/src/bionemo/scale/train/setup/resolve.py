@@ -138,7 +138,6 @@ def network_fields(
         "pipeline_model_parallel_size": settings.pipeline_parallel,
         "layer_spec": choose_layer_spec(settings.spec, settings.precision),
         **PRECISIONS[settings.precision].config_fields(),
-        "rounded_products": PRECISIONS[settings.precision].rounded_products,
         "tables_file": str(settings.out / TABLES_NAME),
         "num_agents": len(agents.names),
         "max_agents": agents.members.shape[1],
