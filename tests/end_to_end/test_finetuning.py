@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 PAPALEXI = Path(__file__).parents[2] / "examples" / "data" / "papalexi2021_thp1_eccite.h5ad"
 KEYS = api.ObsKeys(cell_type="batch", batch="batch")
-FIRST, SECOND = ("STAT1", "JAK2", "IFNGR1", "CD86"), ("JAK2", "STAT1", "IRF1", "SPI1")
+FIRST, CELL_EVAL2 = ("STAT1", "JAK2", "IFNGR1", "CD86"), ("JAK2", "STAT1", "IRF1", "SPI1")
 SHARED_GENES, NEW_GENES, LEFT_OUT_GENES = 140, 99, 60
 TOKENS, LABELS = "gene_encoder.projection.linear.weight", "condition_encoder.perturbation.embedding.weight"
 HEAD = "expression_decoder.mlp.linear_fc2"
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     order = np.random.default_rng(1).permutation(299)
     store_of(made, "first", FIRST, order[: SHARED_GENES + LEFT_OUT_GENES])
     shared = order[:SHARED_GENES]
-    store_of(made, "second", SECOND, np.random.default_rng(2).permutation([*shared, *order[-NEW_GENES:]]))
+    store_of(made, "second", CELL_EVAL2, np.random.default_rng(2).permutation([*shared, *order[-NEW_GENES:]]))
     api.train(made / "store-first", made / "first", size="tiny", max_steps=6, val_interval=6, set_size=24)
     return made
 
@@ -229,7 +229,7 @@ def refused(folder: Path) -> Callable[..., str]:
 @pytest.mark.parametrize("name", REFUSALS)
 def test_refusals(name: str, folder: Path, refused: Callable[..., str]):
     features = folder / "features.csv"
-    features.write_text("gene,a,b\n" + "".join(f"{label},1,2\n" for label in SECOND))
+    features.write_text("gene,a,b\n" + "".join(f"{label},1,2\n" for label in CELL_EVAL2))
     words, expected = REFUSALS[name]
     words = [str(word).format(features=features) for word in words]
     found = refused("--from-checkpoint", folder / "first", *words)

@@ -36,7 +36,7 @@ ELSEWHERE = {
     "estimate/labels.py": ("estimate/test_mixed_model.py", "label matrices are tested by the model they make"),
     "estimate/storage.py": ("estimate/test_mixed_model.py", "what was saved is compared with what is loaded"),
     "eval/cell_eval/newest_worker.py": ("eval/cell_eval/test_newest.py", "it runs in another environment"),
-    "eval/cell_eval/second_worker.py": ("eval/cell_eval/test_second.py", "it runs in another interpreter"),
+    "eval/cell_eval/challenge_worker.py": ("eval/cell_eval/test_challenge.py", "it runs in another interpreter"),
     "eval/cells/population_file.py": ("eval/cells/test_read_population.py", "it is what reading returns"),
     "eval/metrics/document.py": ("eval/metrics/test_catalogue.py", "it prints the catalogue"),
     "eval/output/summarise.py": ("eval/output/test_results.py", "it needs a table of results"),

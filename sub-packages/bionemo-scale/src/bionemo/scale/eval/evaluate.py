@@ -20,8 +20,8 @@ from bionemo.scale.eval.baselines.estimators import (
     default_baselines,
 )
 from bionemo.scale.eval.baselines.training_means import TrainingMeans, fit
+from bionemo.scale.eval.cell_eval.challenge import CELL_EVAL2, CellEval2
 from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
-from bionemo.scale.eval.cell_eval.second import SECOND, CellEval2
 from bionemo.scale.eval.cells.alignment import align
 from bionemo.scale.eval.cells.control_policy import ControlPolicy, check_controls, choose_controls
 from bionemo.scale.eval.cells.library_size import HOW_TO
@@ -240,7 +240,7 @@ def check_counts(
     real: PopulationFile,
     predictions: Mapping[str, PopulationFile],
     *,
-    option: str = f"--evaluator {SECOND.option}",
+    option: str = f"--evaluator {CELL_EVAL2.option}",
 ) -> None:
     """Refuse files that were not read as counts.
 

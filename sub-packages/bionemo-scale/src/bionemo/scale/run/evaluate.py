@@ -21,8 +21,8 @@ from bionemo.scale.types import FileLabels, InputError
 
 
 if TYPE_CHECKING:
+    from bionemo.scale.eval.cell_eval.challenge import CellEval2
     from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
-    from bionemo.scale.eval.cell_eval.second import CellEval2
     from bionemo.scale.eval.cells.population_file import PopulationFile
     from bionemo.scale.eval.evaluate import Prepared, TrainingData
     from bionemo.scale.eval.output.summary import Summary
@@ -124,16 +124,16 @@ def _score(
 
 def _evaluator(args: EvaluateSettings) -> "contextlib.AbstractContextManager[CurrentCellEval | CellEval2 | None]":
     """Return the running evaluator that is to score beside cell-eval 0.6.6."""
+    from bionemo.scale.eval.cell_eval.challenge import CELL_EVAL2, CellEval2, own_environment
     from bionemo.scale.eval.cell_eval.environment import ensure_environment
     from bionemo.scale.eval.cell_eval.newest import NEWEST, CurrentCellEval
-    from bionemo.scale.eval.cell_eval.second import SECOND, CellEval2, own_environment
 
-    tools = {NEWEST.option: (NEWEST, CurrentCellEval), SECOND.option: (SECOND, CellEval2)}
+    tools = {NEWEST.option: (NEWEST, CurrentCellEval), CELL_EVAL2.option: (CELL_EVAL2, CellEval2)}
     if args.evaluator not in tools:
         return contextlib.nullcontext()
     tool, worker = tools[args.evaluator]
     folder = args.evaluator_environment
-    environment = own_environment() if tool is SECOND and folder is None else None
+    environment = own_environment() if tool is CELL_EVAL2 and folder is None else None
     if environment is None:
         environment = ensure_environment(tool, folder, announce=partial(print, flush=True))
     print("note: beside cell-eval 0.6.6: " + ", ".join(f"{name} {at}" for name, at in environment.versions.items()))

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from bionemo.scale.eval.cell_eval.second import DIRECTION, PREFIX, REACH
+from bionemo.scale.eval.cell_eval.challenge import DIRECTION, PREFIX, REACH
 from bionemo.scale.eval.metrics import spread, unseen
 
 
@@ -401,7 +401,7 @@ SCALED = (
 )
 """cell-eval2's metrics of the challenge, between mean response, 0, and replicate, 1."""
 
-SECOND = (
+CELL_EVAL2 = (
     _second("pds_cosine", "1 - rank / (M - 1) of the own real change, cosine, ties share, all target genes left out",
             title="PDScos", reads="means"),
     _second("expr_mse_unbiased", "squared error of summed expression, sampling error of both sides removed", "low",
@@ -432,7 +432,7 @@ SECOND = (
             "one", title="CovEig", reads="cells"),
 )  # fmt: skip
 """cell-eval2's metrics of each pair, where it was asked; chance is 0 in the four that are corrected for it."""
-SECOND_TABLE = tuple(metric for metric in SECOND if metric.title)
+SECOND_TABLE = tuple(metric for metric in CELL_EVAL2 if metric.title)
 """Columns of their table."""
 REPLICATES = (
     _ours("deseq2_nsig_real", "genes that DESeq2 finds in real replicates", "none", reads="tests", title="nReal",
@@ -449,7 +449,7 @@ REPLICATES = (
           reads="tests", title="confirmed"),
 )  # fmt: skip
 """Of tests on pseudobulks of replicates, where they were asked for; columns of a table of their own."""
-BY_COLUMN = {metric.column: metric for metric in (*METRICS, *SECOND, *REPLICATES)}
+BY_COLUMN = {metric.column: metric for metric in (*METRICS, *CELL_EVAL2, *REPLICATES)}
 
 
 def add_metric(metric: Metric) -> None:

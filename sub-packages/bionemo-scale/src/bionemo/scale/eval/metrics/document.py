@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable
 
 from bionemo.scale.eval.metrics.catalogue import (
+    CELL_EVAL2,
     FURTHER,
     HEADLINE,
     METRICS,
     PAPER_METRICS,
     REPLICATES,
     SCALED,
-    SECOND,
     SECOND_TABLE,
     Metric,
     PaperMetric,
@@ -32,7 +32,7 @@ def metric_tables() -> dict[str, str]:
         "cell-eval metrics": _metrics("cell-eval"),
         "own metrics": _metrics("ours"),
         "replicate metrics": _table(HEADS, map(_row, REPLICATES)),
-        "cell-eval2 metrics": _table(HEADS, map(_row, SECOND)),
+        "cell-eval2 metrics": _table(HEADS, map(_row, CELL_EVAL2)),
         "challenge metrics": _table(("column", "in tables", "formula"), (_row(metric)[:3] for metric in SCALED)),
     }
 

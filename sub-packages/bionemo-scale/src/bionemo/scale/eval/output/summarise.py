@@ -10,10 +10,10 @@ import polars as pl
 
 from bionemo.scale.estimate.mixed_model import INTERVAL_LEVEL, Z_OF_INTERVAL
 from bionemo.scale.eval.cell_eval.adapter import SKIPPED, versions
+from bionemo.scale.eval.cell_eval.challenge import CHALLENGE, CellEval2
+from bionemo.scale.eval.cell_eval.challenge import CONVENTIONS as CELL_EVAL2_CONVENTIONS
+from bionemo.scale.eval.cell_eval.challenge import PREFIX as CELL_EVAL2_PREFIX
 from bionemo.scale.eval.cell_eval.newest import CONVENTIONS, PREFIX
-from bionemo.scale.eval.cell_eval.second import CHALLENGE, CellEval2
-from bionemo.scale.eval.cell_eval.second import CONVENTIONS as SECOND_CONVENTIONS
-from bionemo.scale.eval.cell_eval.second import PREFIX as SECOND_PREFIX
 from bionemo.scale.eval.cells.population_file import PopulationFile
 from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, PAPER_METRICS, PAPER_NAMES, PaperMetric
 from bionemo.scale.eval.metrics.formulas import MIN_EFFECT
@@ -120,9 +120,9 @@ def with_second(summary: Summary, task: Task, values: pl.DataFrame | None) -> Su
 def _second_evaluator(second: CellEval2, values: pl.DataFrame) -> SecondEvaluator:
     scales = {key.removeprefix("real "): scale for key, scale in sorted(second.scales().items())}
     return SecondEvaluator(
-        columns=f"{SECOND_PREFIX}*",
+        columns=f"{CELL_EVAL2_PREFIX}*",
         versions=second.versions,
-        conventions=SECOND_CONVENTIONS,
+        conventions=CELL_EVAL2_CONVENTIONS,
         scales=scales,
         scaled=scaled_scores(
             values, {context: {name: end.why for name, end in scale.items()} for context, scale in scales.items()}

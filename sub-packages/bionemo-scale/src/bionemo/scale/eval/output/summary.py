@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, get_type_hints
 
-from bionemo.scale.eval.cell_eval.second import Scale
+from bionemo.scale.eval.cell_eval.challenge import Scale
 from bionemo.scale.eval.metrics.intervals import Difference, Interval
 from bionemo.scale.types import FileLabels, from_plain
 

@@ -10,8 +10,8 @@ import polars as pl
 
 from bionemo.scale.eval.baselines.estimators import named_rng
 from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError, run_cell_eval
+from bionemo.scale.eval.cell_eval.challenge import CellEval2, CellEval2Scores
 from bionemo.scale.eval.cell_eval.newest import PREFIX
-from bionemo.scale.eval.cell_eval.second import CellEval2, SecondScores
 from bionemo.scale.eval.metrics import formulas as metrics
 from bionemo.scale.eval.metrics import intervals, spread
 from bionemo.scale.eval.metrics.catalogue import METRICS, REPLICATES, extra_metrics
@@ -63,7 +63,7 @@ class Scored:
     fallbacks: int
     sd: Mapping[str, np.ndarray]
     """Of the prediction."""
-    second: SecondScores | None = None
+    second: CellEval2Scores | None = None
     """Of cell-eval2, where it was asked for."""
 
 
@@ -162,7 +162,7 @@ def _replicate_columns(task: Task, prediction: Prediction) -> list[pl.Series]:
     return [pl.Series(metric.column, found.get(metric.column, nothing), dtype=pl.Float64) for metric in REPLICATES]
 
 
-def _score_counts(second: CellEval2, prediction: Prediction, *, control: str) -> SecondScores:
+def _score_counts(second: CellEval2, prediction: Prediction, *, control: str) -> CellEval2Scores:
     """Have cell-eval2 score the counts; real cells that predict one another are its replicate, and have no scale."""
     truth, is_ceiling = prediction.truth, prediction.name == CEILING
     return second.score(

@@ -15,7 +15,7 @@ import polars as pl
 
 from bionemo.scale.eval.baselines.counted import as_counts
 from bionemo.scale.eval.baselines.estimators import BASELINES, Matches, Targets, match_controls, named_rng
-from bionemo.scale.eval.cell_eval.second import SecondScores
+from bionemo.scale.eval.cell_eval.challenge import CellEval2Scores
 from bionemo.scale.eval.cells.halves import Halves, half_means, split_halves
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.metrics.intervals import BatchDraws
@@ -126,7 +126,7 @@ def _score_context(task: Task, context: str, progress: Callable[[str], None]) ->
     )
 
 
-def _overall(model: str, context: str, scores: SecondScores) -> pl.DataFrame:
+def _overall(model: str, context: str, scores: CellEval2Scores) -> pl.DataFrame:
     names = list(scores.values)
     return pl.DataFrame(
         {

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bionemo.scale.eval.baselines.training_means import TrainingMeans
+from bionemo.scale.eval.cell_eval.challenge import CellEval2
 from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
-from bionemo.scale.eval.cell_eval.second import CellEval2
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.metrics.differential import DEEngine
 

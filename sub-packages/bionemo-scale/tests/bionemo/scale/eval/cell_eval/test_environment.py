@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bionemo.scale.eval.cell_eval import environment
+from bionemo.scale.eval.cell_eval.challenge import CELL_EVAL2
 from bionemo.scale.eval.cell_eval.environment import cache_folder, ensure_environment
 from bionemo.scale.eval.cell_eval.newest import NEWEST
-from bionemo.scale.eval.cell_eval.second import SECOND
 from bionemo.scale.types import InputError
 
 
@@ -24,7 +24,7 @@ def make(answer: str):
     return create
 
 
-@pytest.mark.parametrize("tool", [NEWEST, SECOND])
+@pytest.mark.parametrize("tool", [NEWEST, CELL_EVAL2])
 def test_an_environment_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch, tool):
     monkeypatch.setattr(environment.venv, "create", make("echo ERROR: No matching distribution found >&2; exit 1"))
     folder, said = tmp_path / "cache" / "environment", []
@@ -39,7 +39,7 @@ def test_an_environment_is_made_once(tmp_path, monkeypatch):
     monkeypatch.setattr(environment.venv, "create", make("""echo '{"cell-eval2": "0.20.0"}'"""))
     said: list[str] = []
     for _ in range(2):
-        found = ensure_environment(SECOND, tmp_path / "environment", announce=said.append)
+        found = ensure_environment(CELL_EVAL2, tmp_path / "environment", announce=said.append)
         assert found.versions == {"cell-eval2": "0.20.0"}
     assert len(said) == 1
 
@@ -49,10 +49,10 @@ def test_a_folder_that_is_no_environment(tmp_path, has_python):
     if has_python:
         make("exit 1")(tmp_path, with_pip=False)
     with pytest.raises(InputError, match="has no cell-eval2; remove the folder"):
-        ensure_environment(SECOND, tmp_path)
+        ensure_environment(CELL_EVAL2, tmp_path)
 
 
 def test_every_evaluator_has_a_folder_of_its_own(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert len({cache_folder(NEWEST), cache_folder(SECOND)}) == 2
-    assert cache_folder(SECOND).parent == Path("/cache/bionemo-scale")
+    assert len({cache_folder(NEWEST), cache_folder(CELL_EVAL2)}) == 2
+    assert cache_folder(CELL_EVAL2).parent == Path("/cache/bionemo-scale")

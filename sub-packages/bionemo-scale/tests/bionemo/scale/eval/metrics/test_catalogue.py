@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from bionemo.scale.eval.cell_eval.adapter import metric_columns
-from bionemo.scale.eval.cell_eval.second import CHALLENGE, PER_PERTURBATION, PREFIX
+from bionemo.scale.eval.cell_eval.challenge import CHALLENGE, PER_PERTURBATION, PREFIX
 from bionemo.scale.eval.metrics.catalogue import (
     BY_COLUMN,
+    CELL_EVAL2,
     FURTHER,
     HEADLINE,
     METRICS,
     PAPER_METRICS,
     SCALED,
-    SECOND,
     Metric,
     add_metric,
     extra_metrics,
@@ -89,5 +89,5 @@ def test_a_metric_must_be_new_and_computed():
 
 
 def test_cell_eval2s_metrics_are_those_that_it_is_asked_for():
-    assert [metric.column for metric in SECOND] == [PREFIX + name for name in PER_PERTURBATION]
+    assert [metric.column for metric in CELL_EVAL2] == [PREFIX + name for name in PER_PERTURBATION]
     assert [metric.column for metric in SCALED] == [*CHALLENGE, "score"]

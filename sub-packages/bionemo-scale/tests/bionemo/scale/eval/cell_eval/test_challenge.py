@@ -9,8 +9,8 @@ import anndata as ad
 import numpy as np
 import pytest
 
-from bionemo.scale.eval.cell_eval import second, second_worker
-from bionemo.scale.eval.cell_eval.second import CHALLENGE, ONE, PER_PERTURBATION, PREFIX, CellEval2, own_environment
+from bionemo.scale.eval.cell_eval import challenge, challenge_worker
+from bionemo.scale.eval.cell_eval.challenge import CHALLENGE, ONE, PER_PERTURBATION, PREFIX, CellEval2, own_environment
 
 
 needs_cell_eval2 = pytest.mark.skipif(own_environment() is None, reason="the pinned cell-eval2 is not installed here")
@@ -86,7 +86,7 @@ def test_the_scale_runs_from_mean_response_to_replicate():
         "de_wilcoxon_sig_jaccard": {"mean_response": 0.4, "replicate": 0.4},
     }
     values = {"pds_cosine": 0.7, "de_wilcoxon_lfc_nmae": 0.9, "de_wilcoxon_sig_jaccard": 0.3}
-    scaled = second_worker._scaled(values, ends)
+    scaled = challenge_worker._scaled(values, ends)
     assert scaled == {
         "pds_cosine": pytest.approx(0.5),
         "de_wilcoxon_lfc_nmae": pytest.approx(0.25),
@@ -95,11 +95,11 @@ def test_the_scale_runs_from_mean_response_to_replicate():
 
 
 def test_the_worker_needs_nothing_of_this_package():
-    text = Path(second_worker.__file__).read_text()
+    text = Path(challenge_worker.__file__).read_text()
     assert "bionemo" not in text.partition("import contextlib")[2]
 
 
 def test_another_version_is_not_taken_for_the_pinned_one(monkeypatch):
-    monkeypatch.setattr(second.importlib.metadata, "version", lambda name: "0.1")
+    monkeypatch.setattr(challenge.importlib.metadata, "version", lambda name: "0.1")
     assert own_environment() is None
     assert importlib.util.find_spec("scanpy") is not None

@@ -21,7 +21,7 @@ from bionemo.scale.eval.cells.populations import PERTURBATION
 
 PREFIX = "ce2_"
 """What the columns of cell-eval2 begin with."""
-SECOND = Tool(
+CELL_EVAL2 = Tool(
     option="cell-eval2",
     name="cell-eval2",
     packages=("cell-eval2==0.20.0",),
@@ -75,7 +75,7 @@ CONVENTIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecondScores:
+class CellEval2Scores:
     """What cell-eval2 says of one prediction in one context."""
 
     rows: pl.DataFrame
@@ -99,10 +99,10 @@ class Scale:
 def own_environment() -> Environment | None:
     """Return this interpreter where it has the pinned cell-eval2."""
     try:
-        found = {name: importlib.metadata.version(name) for name in SECOND.listed}
+        found = {name: importlib.metadata.version(name) for name in CELL_EVAL2.listed}
     except importlib.metadata.PackageNotFoundError:
         return None
-    pinned = SECOND.packages[0] == f"{SECOND.name}=={found[SECOND.name]}"
+    pinned = CELL_EVAL2.packages[0] == f"{CELL_EVAL2.name}=={found[CELL_EVAL2.name]}"
     return Environment(python=Path(sys.executable), versions=found) if pinned else None
 
 
@@ -110,11 +110,13 @@ class CellEval2(Worker):
     """A running cell-eval2."""
 
     def __init__(self, environment: Environment):
-        super().__init__(environment, tool=SECOND, script=Path(__file__).with_name("second_worker.py"))
+        super().__init__(environment, tool=CELL_EVAL2, script=Path(__file__).with_name("challenge_worker.py"))
         self._real: tuple[str, Path] | None = None
         self._scales: dict[str, dict[str, Scale]] = {}
 
-    def score(self, *, pred: ad.AnnData, real: ad.AnnData, real_key: str, control: str, scaled: bool) -> SecondScores:
+    def score(
+        self, *, pred: ad.AnnData, real: ad.AnnData, real_key: str, control: str, scaled: bool
+    ) -> CellEval2Scores:
         """Score one context.
 
         Args:
@@ -152,7 +154,7 @@ class CellEval2(Worker):
         )
         # A metric that no perturbation has is not among the answers.
         values = {name: answer["values"].get(name) for name in (*PER_PERTURBATION, RATIO)}
-        return SecondScores(rows=_wide(pl.read_parquet(out), names), values=values, scaled=answer["scaled"])
+        return CellEval2Scores(rows=_wide(pl.read_parquet(out), names), values=values, scaled=answer["scaled"])
 
     def scales(self) -> dict[str, dict[str, Scale]]:
         """Return the name of the real side to the scale of each metric, of all contexts so far."""
