@@ -132,8 +132,8 @@ def features(out: PathLike, **options: Any) -> "FeaturesSummary":
     Args:
         out: File to write, .parquet.
         **options: Other fields of :class:`bionemo.scale.data.features.settings.FeaturesSettings`: from_store,
-            gene_sets, network, embedding, smiles (files, or lists of them), size, store, names, leave_out, like,
-            overwrite.
+            gene_sets, network, embedding, smiles (files, or lists of them), size, store, names, targets, leave_out,
+            like, overwrite.
 
     Raises:
         InputError: A source cannot be read, or a name that must have a vector has none; nothing is written.
@@ -207,6 +207,9 @@ def infer(checkpoint: PathLike, out: PathLike, **options: Any) -> Path:
     with given_files() as files:
         if is_anndata(options.get("adata")):
             with quiet_libraries():
+                from bionemo.scale.megatron import cpu
+
+                cpu.install()
                 from bionemo.scale.model.checkpoint import find_checkpoint, read_config
 
             card = read_config(find_checkpoint(Path(checkpoint)))[1]
@@ -474,7 +477,7 @@ def evaluate(
         target_sum: Library size behind the log1p values of such files.
         pred_labels: The same for predictions that differ from ``real``: of all, or by name.
         **options: Fields of :class:`bionemo.scale.eval.settings.ScoringSettings`: control_policy, baselines, ceiling,
-            seed, plot; ``values="log1p"`` where the values of ``real`` do not show what they are; and
+            engine, leave_out_targets, seed, plot; ``values="log1p"`` if this cannot be seen from ``real``; and
             ``perturbation_features``, a file of vectors for the baselines that use them.
 
     Returns:

@@ -63,7 +63,7 @@ class Crossval:
         if self.settings.no_network and self.train:
             raise InputError(f"{_flag(TrainSettings, self.train)} goes with a network, found --no-network")
         if not self.settings.no_network:
-            self.training(Path(STORE), Path(RUN))
+            self._training_of_any()
 
     @cached_property
     def out(self) -> Path:
@@ -128,7 +128,7 @@ class Crossval:
             identity = store.identity
         training = None
         if not chosen.no_network:
-            fields = self.training(Path(STORE), Path(RUN)).as_dict()
+            fields = self._training_of_any().as_dict()
             training = {name: value for name, value in fields.items() if name not in (*_ELSEWHERE, *_HARDWARE)}
             training["from_checkpoint"] = self._start
         features = chosen.perturbation_features
@@ -141,6 +141,11 @@ class Crossval:
             "network_alone": chosen.network_alone,
             "baselines": None if chosen.baselines is None else list(chosen.baselines),
         }
+
+    def _training_of_any(self) -> TrainSettings:
+        """Return the training of no fold in particular; its folder is not there, so that no run is read."""
+        folder = self.out / "folds" / "any"
+        return self.training(folder / STORE, folder / RUN)
 
     def open_fold(self, number: int) -> Path:
         """Return the folder of a fold with its store in it, and a note of what it is.
@@ -187,9 +192,15 @@ class Crossval:
         if start is None:
             return None
         # It brings Megatron along, which takes seconds.
-        from bionemo.scale.model.checkpoint import find_checkpoint
+        from bionemo.scale.megatron import cpu
 
-        return hash_file(find_checkpoint(start) / "weights")
+        cpu.install()
+        from bionemo.scale.model.checkpoint import find_checkpoint
+        from bionemo.scale.model.export.folder import MEGATRON_NAME, TENSORS_NAME
+
+        checkpoint = find_checkpoint(start)
+        weights = checkpoint / MEGATRON_NAME
+        return hash_file(weights if weights.is_dir() else checkpoint / TENSORS_NAME)
 
     def words(self, **changes: Any) -> list[str]:
         """Return the command line of the same cross-validation on the store that is prepared.

@@ -103,6 +103,8 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
             raise InputError("the following arguments are required: --out")
         if (self.de == "pydeseq2") != (self.replicate_key is not None):
             raise InputError("--de pydeseq2 and --replicate-key go together: the second names their column")
+        if self.evaluator_environment is not None and self.evaluator == "reference":
+            raise InputError("--evaluator-environment goes with --evaluator current or cell-eval2, found reference")
         if self.no_baselines and (self.baselines or self.write_baselines):
             raise InputError("--no-baselines: cannot be combined with --baselines or --write-baselines")
         model_names(self.pred, self.name)

@@ -118,6 +118,17 @@ def test_the_weights_that_folds_start_from_are_known_by_their_content(make, tmp_
     assert starting(first).is_finished(0)
 
 
+def test_a_run_in_the_present_folder_decides_nothing(make, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(
+        "run: {sets: mixed, size: tiny, set_size: 4}\nmodel: {sets: mixed}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    crossval = make(no_network=False, size="tiny")
+    make_store(crossval, silent)
+    assert crossval.description(crossval.folds[0])["training"]["sets"] == "batch"
+
+
 def test_a_fold_of_other_settings_is_not_taken_for_this_one(make):
     crossval = make(no_network=False, train={"max_steps": 7})
     make_store(crossval, silent)

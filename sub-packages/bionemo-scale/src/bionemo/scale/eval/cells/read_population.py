@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from bionemo.scale.counts.counted import LIBRARY_SIZE
 from bionemo.scale.eval.cells.library_size import read_library_sizes, scaled
 from bionemo.scale.eval.cells.population_file import PopulationFile
 from bionemo.scale.eval.cells.populations import Expression, Population
@@ -63,10 +64,13 @@ def read_population(
         matrix = file.matrix("X")
         genes = _gene_names(file)
         predicted_sd = read_predicted_sd(file, genes)
-        sizes = read_library_sizes(file)
-        check = ValueCheck(matrix.shape[0], path, read_base(file.element("uns/log1p/base")), library_size=sizes)
+        has_sizes = LIBRARY_SIZE in file.columns("obs")
+        base = read_base(file.element("uns/log1p/base"))
+        check = ValueCheck(matrix.shape[0], path, base, has_library_size=has_sizes)
         expression = _read_expression(matrix, check, in_memory)
-        unit = _unit(sizes, _target_sum(card, used), path) if check.are_counts and sizes is not None else None
+        # Of log1p values nobody asks for them, and the column may hold anything.
+        sizes = read_library_sizes(file) if check.are_counts else None
+        unit = None if sizes is None else _unit(sizes, _target_sum(card, used), path)
         expression = expression if unit is None else _scaled(expression, unit)
         batch, batch_notes = _batches(file, used.keys.batch, required=used.keys.batch != ObsKeys().batch)
         replicate = None if replicate_key is None else read_label_columns(file, replicate_key)

@@ -22,14 +22,12 @@ _MIN_FRACTION = 1e-3
 class ValueCheck:
     """One pass over all values of a file; it also collects the sums of cells and evidence of the scale."""
 
-    def __init__(
-        self, num_cells: int, path: Path, base: float | None, *, library_size: np.ndarray | None = None
-    ) -> None:
+    def __init__(self, num_cells: int, path: Path, base: float | None, *, has_library_size: bool = False) -> None:
         self.sums = np.zeros(num_cells)
         """[cells] float64, the sum of each cell's values."""
         self.are_counts = False
         """Whether all values are whole numbers, in a file that says how large each cell's library is."""
-        self._library_size = library_size
+        self._has_library_size = has_library_size
         self.evidence = ScaleEvidence(num_cells)
         self.path, self._where, self._base = path, str(path), base
 
@@ -63,7 +61,7 @@ class ValueCheck:
     def _check(self, expected: str, fractions: bool) -> None:
         if self.evidence.highest == 0:
             raise InputError(f"{expected}, every value is 0")
-        if not fractions and self._library_size is not None:
+        if not fractions and self._has_library_size:
             self.are_counts = True
             return
         if not fractions:

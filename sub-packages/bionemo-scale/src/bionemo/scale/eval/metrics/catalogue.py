@@ -52,7 +52,7 @@ class Side(Protocol):
 
     @property
     def targets(self) -> np.ndarray:
-        """[G] bool, genes that a perturbation of the context targets."""
+        """[G] bool, genes that a perturbation of the evaluation targets."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 
+EVERY_GENE_A_TARGET = "every gene is a target of a perturbation"
 ONE_PERTURBATION = "one perturbation in the context: no rank"
 NO_CHANGE = "no change predicted in any gene"
 NO_REAL_GENE = "no significant real gene"
@@ -143,7 +144,7 @@ _RULES = (
     ("mmd", lambda pair: FEW_CELLS),
     ("centroid_delta", _residual_context),
     ("centroid_accuracy", _rank),
-    ("pds_panel", _rank),
+    ("pds_panel", lambda pair: ONE_PERTURBATION if pair.perturbations < 2 else EVERY_GENE_A_TARGET),
     ("weighted_", lambda pair: ONE_PERTURBATION if pair.perturbations < 2 else FEW_CELLS),
     ("r2", lambda pair: CONSTANT),
 )

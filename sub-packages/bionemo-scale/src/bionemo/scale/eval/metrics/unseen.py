@@ -51,9 +51,11 @@ def panel_discrimination(
     Args:
         pred: Predicted changes.
         real: Real changes.
-        targets: Genes that any perturbation of the context targets.
+        targets: Genes that any perturbation of the evaluation targets.
     """
     kept = ~targets
+    if not kept.any():
+        return np.full(len(pred), np.nan)
     return _share_farther(distance.cdist(pred[:, kept], real[:, kept], metric="cityblock"))
 
 
@@ -78,9 +80,12 @@ def gene_weights(cells: Float[np.ndarray, "cells G"], rows: dict[str, np.ndarray
     Returns:
         NaN rows where one side of the test has fewer than two cells, or no gene differs.
     """
-    groups = [cells[members].astype(np.float64) for members in rows.values()]
-    sums, squares = (np.stack([power(group).sum(axis=0) for group in groups]) for power in (np.asarray, np.square))
-    counts = np.array([len(group) for group in groups], dtype=np.float64)[:, None]
+    sums, squares = (np.empty((len(rows), cells.shape[1])) for _ in range(2))
+    for number, members in enumerate(rows.values()):
+        # One perturbation at a time: all of them in double precision take twice the memory of the cells.
+        group = cells[members].astype(np.float64)
+        sums[number], squares[number] = group.sum(axis=0), np.square(group).sum(axis=0)
+    counts = np.array([len(members) for members in rows.values()], dtype=np.float64)[:, None]
     mean, variance = _moments(sums, squares, counts)
     rest, rest_variance = _moments(sums.sum(axis=0) - sums, squares.sum(axis=0) - squares, counts.sum() - counts)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -62,7 +62,7 @@ class Side:
 
     @property
     def targets(self) -> np.ndarray:
-        """[G] bool, genes that a perturbation of the context targets."""
+        """[G] bool, genes that a perturbation of the evaluation targets."""
         return np.isin(np.asarray(self.adata.var_names, dtype=str), sorted(self.target_names))
 
     @property

@@ -86,6 +86,12 @@ def _plain_column(column: pd.Series) -> Any:
 
 
 def _writable(frame: pd.DataFrame) -> list[str]:
-    """Return the columns that a file can hold: no objects but text."""
-    kinds = {name: pd.api.types.infer_dtype(frame[name], skipna=True) for name in frame.columns}
-    return [name for name, column in frame.items() if column.dtype != object or kinds[name] in ("string", "empty")]
+    """Return the columns that a file can hold: numbers and text, and categories of one of them."""
+    return [name for name, column in frame.items() if _can_be_written(column)]
+
+
+def _can_be_written(column: pd.Series) -> bool:
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    if values.dtype == object:
+        return len(values) == 0 or pd.api.types.infer_dtype(values, skipna=True) == "string"
+    return pd.api.types.is_numeric_dtype(values.dtype) or isinstance(values.dtype, pd.StringDtype)

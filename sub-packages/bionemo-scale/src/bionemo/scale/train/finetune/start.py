@@ -150,6 +150,8 @@ def report(settings: TrainSettings, start: Start, matches: Matches) -> str:
     trained_on = start.config.set_size
     if settings.set_size != trained_on:
         lines.append(f"  note: sets of {settings.set_size} cells, the checkpoint was trained on {trained_on}")
+    if settings.sets != start.config.sets:
+        lines.append(f"  note: --sets {settings.sets}, the checkpoint was trained with {start.config.sets}")
     return "\n".join(lines) + "\n"
 
 

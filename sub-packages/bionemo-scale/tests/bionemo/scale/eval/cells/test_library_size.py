@@ -34,6 +34,14 @@ def test_counts_are_scaled_once_and_come_back(counts, write, is_sparse, in_memor
     np.testing.assert_array_equal(counts_again(some.dense(), some.unit).toarray(), raw.toarray() if is_sparse else raw)
 
 
+@pytest.mark.parametrize("sizes", [np.nan, "many", -1.0])
+def test_nobody_asks_log1p_values_for_library_sizes(counts, read, sizes):
+    size = counts.obs["library_size"].to_numpy()
+    counts.X = sparse.csr_matrix(np.log1p(counts.X.toarray() / size[:, None] * 1e4).astype(np.float32))
+    counts.obs["library_size"] = sizes
+    np.testing.assert_array_equal(read(counts).population.dense(), counts.X.toarray())
+
+
 def test_large_counts_come_back():
     unit = 1e4 / np.array([5e5, 2e3])
     counts = np.array([[200_000, 1, 0], [0, 7, 1_999]])

@@ -64,6 +64,7 @@ def test_ranks_without_target_genes_do_not_reward_them():
     expected = [(np.delete(away, index) > away[index]).mean() for index in range(num)]
     np.testing.assert_allclose(found, expected)
     assert found.mean() == 0.5, "nothing but the targets was predicted"
+    assert np.isnan(panel_discrimination(pred, real, targets | ~targets)).all(), "no gene is left"
 
 
 def test_the_rank_is_that_of_the_plain_score_but_for_its_denominator(cells):

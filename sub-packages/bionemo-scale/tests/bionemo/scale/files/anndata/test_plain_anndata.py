@@ -53,10 +53,15 @@ def test_only_the_matrix_that_is_asked_for_is_kept(cells):
 def test_what_no_file_can_hold_is_left_out(cells, tmp_path):
     cells.obs["mixed"] = np.array([1, "a", None], dtype=object)
     cells.obs["text"] = np.array(["x", "y", "z"], dtype=object)
+    cells.obs["date"] = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-03"])
+    cells.obs["age_group"] = pd.cut([1, 5, 9], 2)
+    cells.obs["nothing"] = np.array([None, None, None], dtype=object)
+    cells.obs["kinds"] = pd.Categorical([1, "a", 1])
     cells.uns["anything"] = object()
     cells.uns["log1p"] = {"base": None}
     small = plain_anndata(cells)
     assert "mixed" not in small.obs and "text" in small.obs and list(small.uns) == ["log1p"]
+    assert not {"date", "age_group", "nothing", "kinds"} & set(small.obs) and "batch" in small.obs
     small.write_h5ad(tmp_path / "cells.h5ad")
     assert "mixed" in cells.obs
 
