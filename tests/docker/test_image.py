@@ -91,8 +91,10 @@ def test_the_additions_are_the_versions_that_are_tested():
 def test_the_image_and_the_additions_are_all_the_package_needs():
     project = tomllib.loads((REPOSITORY / "sub-packages" / "bionemo-scale" / "pyproject.toml").read_text())["project"]
     needed = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
-    # The last three come with anndata and NeMo-Run.
-    general = {"matplotlib", "pandas", "pyarrow", "pyyaml", "scipy", "h5py", "zarr", "fiddle"}
+    # Of the second line the first three come with anndata and NeMo-Run, the others with NeMo and transformers.
+    general = {"matplotlib", "pandas", "pyarrow", "pyyaml", "scipy"} | {
+        "h5py", "zarr", "fiddle", "scikit-learn", "tqdm", "safetensors"
+    }  # fmt: skip
     # Only a bound on what newer releases of NeMo-Run need; that of the image does not.
     bounds = {"leptonai"}
     assert needed - bounds <= OF_THE_IMAGE | general | set(pinned(DOCKER / "additions.txt"))

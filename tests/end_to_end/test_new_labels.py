@@ -85,7 +85,7 @@ def test_the_classical_estimate_knows_the_vectors_too(predictor, controls, featu
 
 
 def test_new_perturbations_without_features_are_refused(predictor, controls):
-    with pytest.raises(api.InputError, match=r"unknown perturbation 'GATA1'.*--perturbation-features"):
+    with pytest.raises(api.InputError, match=r"unknown perturbation 'GATA1'.*perturbation_features"):
         predictor.predict(controls, ["GATA1"])
 
 
@@ -127,7 +127,7 @@ def test_blanks_at_the_ends_of_labels_change_no_prediction(predictor, controls):
 def test_new_batches_are_predicted_where_it_is_asked_for(predictor, controls):
     other = controls.copy()
     other.obs["batch"] = "rep_9"
-    with pytest.raises(api.InputError, match=r"'rep_9'.*--allow-unknown"):
+    with pytest.raises(api.InputError, match=r"'rep_9'.*allow_unknown=True"):
         predictor.predict(other, ["STAT1"])
     predicted = predictor.predict(other, ["STAT1"], allow_unknown=True)
     assert set(predicted.obs["batch"]) == {"rep_9"}

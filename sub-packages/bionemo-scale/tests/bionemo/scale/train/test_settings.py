@@ -56,8 +56,10 @@ def test_a_preset_goes_before_a_sizes_defaults_and_after_the_users():
 
     paper = chosen(preset="paper", control_share=0.2)
     assert (paper.weighting, paper.control_share, paper.blind_share) == ("proportional", 0.2, 0.0)
+    assert paper.sets == "mixed"
     assert chosen(preset="default") == chosen()
-    as_before = {name: getattr(chosen(), name) for name in ("preset", "weighting", "control_share", "blind_share")}
+    fields = ("preset", "weighting", "control_share", "blind_share", "sets")
+    as_before = {name: getattr(chosen(), name) for name in fields}
     assert dataclasses.replace(paper, **as_before) == chosen()
     for found in ("papre", ["paper"], None):
         with pytest.raises(InputError, match="--preset must be "):
