@@ -94,6 +94,7 @@ def test_training(api_store: Path, tmp_path: Path):
     assert re.findall(r"^step (\d+)/", screen, flags=re.MULTILINE) == [str(step + 1), str(step + 2)]
 
 
+# Some three seconds after its lock a prediction of this size is over.
 @pytest.mark.parametrize("delay", [0.0, 0.5, 1.5])
 def test_a_prediction_while_libraries_are_imported(delay: float, api_run: Path, api_store: Path, tmp_path: Path):
     out = tmp_path / "predicted"

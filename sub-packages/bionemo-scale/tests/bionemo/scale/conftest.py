@@ -138,3 +138,19 @@ def model(make_model: Callable):
 def batch(make_batch: Callable):
     """Three random sets of six cells."""
     return make_batch()
+
+
+@pytest.fixture
+def pandas_cells() -> ad.AnnData:
+    """AnnData with text of every type that pandas has."""
+    obs = pd.DataFrame(
+        {
+            "cell_type": pd.array(["T", "T", "T"], dtype="string"),
+            "batch": pd.Categorical(pd.array(["1", "1", "2"], dtype="string")),
+            "donor": np.array(["x", "y", "x"], dtype=object),
+            "size": [1.5, 2.5, 3.5],
+        },
+        index=pd.Index(["c0", "c1", "c2"], dtype="string"),
+    )
+    var = pd.DataFrame({"symbol": pd.array(["a", "b"], dtype="string"), "rank": [1, 2]}, index=["ENSG1", "ENSG2"])
+    return ad.AnnData(np.eye(3, 2, dtype=np.float32), obs=obs, var=var, layers={"counts": np.ones((3, 2))})

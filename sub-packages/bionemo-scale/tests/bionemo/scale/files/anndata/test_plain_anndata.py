@@ -9,19 +9,8 @@ from bionemo.scale.files.anndata.plain_anndata import plain_anndata
 
 
 @pytest.fixture
-def cells() -> ad.AnnData:
-    """Text of every type that pandas has."""
-    obs = pd.DataFrame(
-        {
-            "cell_type": pd.array(["T", "T", "T"], dtype="string"),
-            "batch": pd.Categorical(pd.array(["1", "1", "2"], dtype="string")),
-            "donor": np.array(["x", "y", "x"], dtype=object),
-            "size": [1.5, 2.5, 3.5],
-        },
-        index=pd.Index(["c0", "c1", "c2"], dtype="string"),
-    )
-    var = pd.DataFrame({"symbol": pd.array(["a", "b"], dtype="string"), "rank": [1, 2]}, index=["ENSG1", "ENSG2"])
-    return ad.AnnData(np.eye(3, 2, dtype=np.float32), obs=obs, var=var, layers={"counts": np.ones((3, 2))})
+def cells(pandas_cells) -> ad.AnnData:
+    return pandas_cells
 
 
 def test_pandas_strings_can_be_written_and_read(cells, tmp_path):

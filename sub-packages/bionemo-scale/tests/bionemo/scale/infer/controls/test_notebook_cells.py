@@ -1,7 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 import anndata as ad
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,19 +15,8 @@ CARD = DataCard(
 
 
 @pytest.fixture
-def cells() -> ad.AnnData:
-    """Text of every type that pandas has."""
-    obs = pd.DataFrame(
-        {
-            "cell_type": pd.array(["T", "T", "T"], dtype="string"),
-            "batch": pd.Categorical(pd.array(["1", "1", "2"], dtype="string")),
-            "donor": np.array(["x", "y", "x"], dtype=object),
-            "size": [1.5, 2.5, 3.5],
-        },
-        index=pd.Index(["c0", "c1", "c2"], dtype="string"),
-    )
-    var = pd.DataFrame({"symbol": pd.array(["a", "b"], dtype="string"), "rank": [1, 2]}, index=["ENSG1", "ENSG2"])
-    return ad.AnnData(np.eye(3, 2, dtype=np.float32), obs=obs, var=var, layers={"counts": np.ones((3, 2))})
+def cells(pandas_cells) -> ad.AnnData:
+    return pandas_cells
 
 
 def test_expression_is_where_the_training_data_had_it_or_in_x(cells):
