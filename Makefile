@@ -34,6 +34,8 @@ ablation: $(STAMP)
 	    --dataset papalexi --split examples/splits/papalexi.toml --cell-type-key batch --batch-key batch
 	OMP_NUM_THREADS=1 $(BIN)/python examples/ablation.py --store kang=runs/ablation/kang \
 	    --store papalexi=runs/ablation/papalexi --out benchmarks/ablation
+	OMP_NUM_THREADS=1 $(BIN)/python examples/ablation.py --store kang=runs/ablation/kang --preset paper --steps 200 \
+	    --store papalexi=runs/ablation/papalexi --out benchmarks/ablation/paper
 
 test: $(STAMP) checks
 	$(PYTEST)

@@ -3,7 +3,10 @@
 """The paper's ablation (section 4.2, Figure 3) on the two bundled screens, one component changed at a time.
 
     python examples/ablation.py --store kang=runs/kang/store --store papalexi=runs/papalexi/store --out runs/ablation
+    python examples/ablation.py ... --out runs/ablation-paper --preset paper --steps 300
 
+The first changes one component of this package's defaults at a time, the second one of the paper's setting, from the
+paper's baseline: v-pred with v-loss, token pooling and the control prior.
 Every run trains the same network for the same number of steps in a plain PyTorch loop around the package's model and
 objective, predicts the held-out populations and scores them with ``bionemo-scale-evaluate``. A run is one row of
 results.csv; runs that are there already are not made again.
@@ -33,8 +36,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 
-BASELINE = "seed pooling, x-pred/x-loss, control prior"
-AXES: dict[str, dict[str, dict[str, Any]]] = {
+Axes = dict[str, dict[str, dict[str, Any]]]
+"""Axis to variant to the fields in which it differs from the baseline."""
+PRIORS = {
+    "gaussian + control": {"prior": "gaussian_mix"},
+    "masked gaussian + control": {"prior": "gaussian_mix_masked"},
+    "masked control": {"prior": "control_masked"},
+}
+AXES: Axes = {
     "pooling": {
         "mean pooling": {"condition_pooling": "mean"},
         "token pooling": {"condition_pooling": "token"},
@@ -45,11 +54,7 @@ AXES: dict[str, dict[str, dict[str, Any]]] = {
         "v-pred/x-loss": {"parameterization": "v"},
         "v-pred/v-loss": {"parameterization": "v", "loss_space": "v"},
     },
-    "prior": {
-        "gaussian + control": {"prior": "gaussian_mix"},
-        "masked gaussian + control": {"prior": "gaussian_mix_masked"},
-        "masked control": {"prior": "control_masked"},
-    },
+    "prior": PRIORS,
     "beyond the paper": {
         "stop-gradient": {"stop_gradient_target": True},
         "OT pairs": {"coupling": "ot"},
@@ -71,7 +76,19 @@ AXES: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
-"""Axis to variant to the fields in which it differs from the baseline: the package's defaults, the network alone."""
+PAPER_AXES: Axes = {
+    "pooling": {
+        "mean pooling": {"condition_pooling": "mean"},
+        "attention pooling": {"condition_pooling": "attention"},
+        "seed pooling": {"condition_pooling": "seed"},
+    },
+    "JiT variant": {
+        "v-pred/x-loss": {"loss_space": "x"},
+        "x-pred/v-loss": {"parameterization": "x"},
+        "x-pred/x-loss": {"parameterization": "x", "loss_space": "x"},
+    },
+    "prior": PRIORS,
+}
 NETWORK_ALONE = {"additive_share": 0.0}
 """Nothing of a prediction is the mean effect of training, which no variant changes."""
 GENERATION = {
@@ -83,6 +100,32 @@ GENERATION = {
     "mean effect alone": {"additive_share": 1.0},
 }
 """Other ways to predict from the baseline's network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A baseline, and what is changed in it."""
+
+    baseline: str
+    fields: dict[str, Any]
+    """Of the network's configuration, in the baseline and every variant."""
+    axes: Axes
+    generation: dict[str, dict[str, Any]]
+    """Other ways to predict from the baseline's network."""
+
+
+STUDIES = {
+    "default": Study(
+        baseline="seed pooling, x-pred/x-loss, control prior", fields=NETWORK_ALONE, axes=AXES, generation=GENERATION
+    ),
+    "paper": Study(
+        baseline="token pooling, v-pred/v-loss, control prior",
+        fields={"condition_pooling": "token", "parameterization": "v", "loss_space": "v"},
+        axes=PAPER_AXES,
+        generation={},
+    ),
+}
+"""By the preset of the training; the fields of the preset come first."""
 METRICS = {
     "pearson_delta": "PDCorr",
     "mse": "MSE",
@@ -105,6 +148,12 @@ class Run:
     fields: dict[str, Any]
     seed: int
     steps: int
+    preset: str
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether nothing is changed."""
+        return self.axis == "baseline"
 
 
 def main() -> None:
@@ -133,7 +182,7 @@ def main() -> None:
             )
     table = summarise(pd.read_csv(results))
     (options.out / "table.md").write_text(table)
-    draw(pd.read_csv(results), options.out / "figure.png")
+    draw(pd.read_csv(results), STUDIES[options.preset], options.out / "figure.png")
     print(table)
 
 
@@ -141,6 +190,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", action="append", required=True, metavar="NAME=STORE", help="may be repeated")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--preset", choices=list(STUDIES), default="default", help="whose baseline is changed")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="runs at once")
@@ -149,8 +199,9 @@ def _options() -> argparse.Namespace:
 
 
 def _runs(options: argparse.Namespace) -> Iterator[Run]:
-    variants = [("baseline", BASELINE, {})]
-    variants += [(axis, name, fields) for axis, members in AXES.items() for name, fields in members.items()]
+    study = STUDIES[options.preset]
+    variants = [("baseline", study.baseline, {})]
+    variants += [(axis, name, fields) for axis, members in study.axes.items() for name, fields in members.items()]
     chosen = options.only.split(";") if options.only else [name for _, name, _ in variants]
     for seed in range(options.seeds):
         for axis, name, fields in variants:
@@ -165,6 +216,7 @@ def _runs(options: argparse.Namespace) -> Iterator[Run]:
                         fields=fields,
                         seed=seed,
                         steps=options.steps,
+                        preset=options.preset,
                     )
 
 
@@ -198,8 +250,8 @@ def execute(run: Run) -> list[dict[str, Any]]:
     with contextlib.redirect_stderr(io.StringIO()), model_parallel(), Store.open(run.store) as store:
         model, latent_variance = train(run, store)
         rows = [{**_row(run), **score(run, store, model)}]
-        if run.variant == BASELINE:
-            for name, fields in GENERATION.items():
+        if run.is_baseline:
+            for name, fields in STUDIES[run.preset].generation.items():
                 other = replace(run, axis="generation", variant=name)
                 rows.append({**_row(other), **score(other, store, model, **fields)})
     seconds = time.process_time() - begin
@@ -214,29 +266,23 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
     """Train in a plain loop; return the network and the latent variance of the last steps."""
     import torch
 
-    from bionemo.scale.data.labels.agents import Grammar
-    from bionemo.scale.data.sets.collate import collate
+    from bionemo.scale.data.sets.collate import pack, unpack
     from bionemo.scale.data.sets.dataset import CellSetDataset
     from bionemo.scale.data.sets.sampler import Sampling
     from bionemo.scale.model.weights import init_weights
     from bionemo.scale.train.averaged import AveragedModel
+    from bionemo.scale.train.presets import PRESETS
     from bionemo.scale.train.settings import TrainSettings
     from bionemo.scale.train.step import forward_step
-    from bionemo.scale.train.tables import TABLES_NAME, load_tables, read_perturbations, set_decoder_bias, write_tables
     from bionemo.scale.types import Split
 
-    settings = TrainSettings(store=run.store, out=Path())
+    settings = replace(TrainSettings(store=run.store, out=Path()), **PRESETS[run.preset].settings)
     config = _config(run, store, settings.set_size)
     model = AveragedModel(config)
     init_weights(model, seed=run.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        tables = Path(folder) / TABLES_NAME
-        perturbations = read_perturbations(store.card.perturbations, Grammar(), None)
-        write_tables(tables, store.card, store.group_means(Split.TRAIN), perturbations=perturbations)
-        set_decoder_bias(model, str(tables))
-        load_tables(model, str(tables))
+    _read_training_means(model, store)
     model.update_average(step=0)
-    sampling = Sampling(weighting=settings.weighting, control_share=settings.control_share)
+    sampling = Sampling(weighting=settings.weighting, control_share=settings.control_share, sets=settings.sets)
     size, total = settings.micro_batch_size, run.steps
     sets = CellSetDataset(
         store, Split.TRAIN, settings.set_size, seed=run.seed, sampling=sampling, num_samples=total * size
@@ -246,8 +292,8 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total))
     spread = []
     for step in range(total):
-        batch = collate(sets.__getitems__(range(step * size, (step + 1) * size)))
-        terms = forward_step(model.train(), [batch])
+        places = sets.__getitems__(range(step * size, (step + 1) * size))
+        terms = forward_step(model.train(), unpack(pack(places), torch.device("cpu")))
         optimizer.zero_grad()
         terms["loss"].backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -258,21 +304,38 @@ def train(run: Run, store: Any) -> tuple[Any, float]:
     return model.predictor.eval(), float(np.mean(spread[-20:]))
 
 
+def _read_training_means(model: Any, store: Any) -> None:
+    """Set what a network takes from the training data before its first step."""
+    from bionemo.scale.data.labels.agents import Grammar
+    from bionemo.scale.train.tables import TABLES_NAME, load_tables, read_perturbations, set_decoder_bias, write_tables
+    from bionemo.scale.types import Split
+
+    with tempfile.TemporaryDirectory() as folder:
+        tables = Path(folder) / TABLES_NAME
+        perturbations = read_perturbations(store.card.perturbations, Grammar(), None)
+        write_tables(tables, store.card, store.group_means(Split.TRAIN), perturbations=perturbations)
+        if model.config.decoder_bias == "mean":
+            set_decoder_bias(model, str(tables))
+        load_tables(model, str(tables))
+
+
 def _config(run: Run, store: Any, set_size: int) -> Any:
     from bionemo.scale.model.config import ScaleModelConfig
     from bionemo.scale.model.size.sizes import SIZES
+    from bionemo.scale.train.presets import PRESETS
 
-    card = store.card
+    card, preset = store.card, PRESETS[run.preset]
+    chosen = {**preset.fields, **STUDIES[run.preset].fields, **run.fields}
     return ScaleModelConfig(
         **SIZES["small"],
+        sets=preset.settings.get("sets", "batch"),
         num_genes=len(card.genes),
         num_cell_types=len(card.cell_types),
         num_perturbations=len(card.perturbations),
         num_batches=len(card.batches),
         set_size=set_size,
         seed=run.seed,
-        **NETWORK_ALONE,
-        **run.fields,
+        **chosen,
     )
 
 
@@ -299,7 +362,7 @@ def score(run: Run, store: Any, model: Any, **fields: Any) -> dict[str, float]:
 
     before = {name: getattr(model.config, name) for name in fields}
     card = card_of_training(store.card, store.group_means(Split.TRAIN), Grammar())
-    plan = SplitPlan(store, Split.TEST, set_size=model.config.set_size, seed=run.seed)
+    plan = SplitPlan(store, Split.TEST, set_size=model.config.set_size, seed=run.seed, sets=model.config.sets)
     with tempfile.TemporaryDirectory() as folder:
         pred, real, out = (Path(folder) / name for name in ("pred.h5ad", "real.h5ad", "scores"))
         vars(model.config).update(fields)
@@ -342,9 +405,9 @@ def _mean_and_spread(values: pd.Series) -> str:
     return f"{values.mean():.{digits}f} ± {values.std(ddof=1) if len(values) > 1 else 0:.{digits}f}"
 
 
-def draw(rows: pd.DataFrame, path: Path) -> None:
+def draw(rows: pd.DataFrame, study: Study, path: Path) -> None:
     """Draw PDCorr of every axis, a dot a seed and a bar at the mean, the baseline first."""
-    datasets, axes = list(dict.fromkeys(rows["dataset"])), ["generation", *AXES]
+    datasets, axes = list(dict.fromkeys(rows["dataset"])), [*(["generation"] if study.generation else []), *study.axes]
     figure, panels = plt.subplots(
         len(datasets), len(axes), figsize=(3.2 * len(axes), 3.4 * len(datasets)), sharey="row", squeeze=False
     )
@@ -354,11 +417,11 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
             names = list(dict.fromkeys(of_axis["variant"]))
             for place, name in enumerate(names):
                 values = of_axis.loc[of_axis["variant"] == name, "PDCorr"]
-                colour = "#0072B2" if name == BASELINE else "#999999"
+                colour = "#0072B2" if name == study.baseline else "#999999"
                 panel.bar(place, values.mean(), color=colour, width=0.7)
                 panel.plot([place] * len(values), values, "o", color="black", markersize=3)
             panel.set_xticks(
-                range(len(names)), [n.replace(BASELINE, "baseline") for n in names], rotation=40, ha="right"
+                range(len(names)), [n.replace(study.baseline, "baseline") for n in names], rotation=40, ha="right"
             )
             panel.set_title(axis)
         line[0].set_ylabel(f"{dataset}: PDCorr")

@@ -31,16 +31,21 @@ def export(store_path: Path, split: Path, real: Path, out: Path) -> None:
         obs = store.obs(np.arange(store.num_cells))
         for dataset, rows in obs.groupby("dataset", observed=True).indices.items():
             write(out / "data" / f"{dataset}.h5ad", store.read(rows), obs.iloc[rows], store.card.genes)
-        genes, datasets, keys = store.card.genes, sorted(set(obs["dataset"])), store.card.keys
+        datasets = sorted(set(obs["dataset"]))
+        write_test(store, real, out / "test.h5ad")
     sections = split.read_text()
     paths = "".join(f'{name} = "{(out / "data" / f"{name}.h5ad").resolve()}"\n' for name in datasets)
     assert "datasets" not in tomllib.loads(sections), f"{split}: names its own files"
     (out / "split.toml").write_text(f"[datasets]\n{paths}\n{sections}")
-    test = ad.read_h5ad(real)
-    assert tuple(test.var_names) == genes, f"{real}: genes are not those of {store_path}"
+
+
+def write_test(store: Store, real: Path, path: Path) -> None:
+    """Write the measured cells of a split with the labels that STATE knows them by."""
+    test, keys, genes = ad.read_h5ad(real), store.card.keys, store.card.genes
+    assert tuple(test.var_names) == genes, f"{real}: genes are not those of {store.path}"
     # One column may be two labels: where replicates are the contexts, the batch is the cell type.
     labels = {name: test.obs[getattr(keys, name)].astype(str).to_numpy() for name in LABELS}
-    write(out / "test.h5ad", sparse.csr_matrix(test.X), pd.DataFrame(labels), genes)
+    write(path, sparse.csr_matrix(test.X), pd.DataFrame(labels), genes)
 
 
 def write(path: Path, cells: sparse.csr_matrix, obs: pd.DataFrame, genes: tuple[str, ...]) -> None:

@@ -18,8 +18,7 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "ablation.py"
 BASELINE = "seed pooling, x-pred/x-loss, control prior"
 
 
-def run(store: Path, out: Path) -> str:
-    only = f"{BASELINE};OT pairs"
+def run(store: Path, out: Path, *more: str, only: str = f"{BASELINE};OT pairs") -> str:
     result = subprocess.run(
         [
             sys.executable,
@@ -34,6 +33,7 @@ def run(store: Path, out: Path) -> str:
             "1",
             "--only",
             only,
+            *more,
         ],
         capture_output=True,
         text=True,
@@ -52,3 +52,18 @@ def test_runs_are_scored_once_and_shown(api_store: Path, tmp_path: Path):
     assert (tmp_path / "figure.png").stat().st_size > 10_000
     assert "1/2" not in run(api_store, tmp_path), "runs that are there are not made again"
     assert "| baseline | seed pooling" in (tmp_path / "table.md").read_text()
+
+
+def test_the_papers_setting_has_a_baseline_of_its_own(api_store: Path, tmp_path: Path):
+    assert "1/1" in run(api_store, tmp_path, "--preset", "paper", only="x-pred/x-loss")
+    rows = pd.read_csv(tmp_path / "results.csv")
+    assert list(rows["axis"]) == ["JiT variant"], "without other ways to predict"
+    assert rows[["PDCorr", "MSE", "sd_ratio"]].notna().all(axis=None)
+
+
+def test_each_axis_leaves_one_member_to_the_baseline():
+    study = runpy.run_path(str(SCRIPT))["STUDIES"]["paper"]
+    poolings = {fields["condition_pooling"] for fields in study.axes["pooling"].values()}
+    assert poolings == {"mean", "attention", "seed"} and study.fields["condition_pooling"] == "token"
+    losses = {(f.get("parameterization", "v"), f.get("loss_space", "v")) for f in study.axes["JiT variant"].values()}
+    assert losses == {("v", "x"), ("x", "v"), ("x", "x")}

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from scipy import stats
 
 from bionemo.scale import api
 from bionemo.scale.crossval.fold_run import MODEL, NETWORK
-from bionemo.scale.crossval.pooled import Pooled
+from bionemo.scale.crossval.pooled import Pooled, pool
 from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, loss
 from bionemo.scale.eval.metrics.intervals import Difference
 from bionemo.scale.eval.output.summarise import compare_with_baselines
@@ -28,6 +28,10 @@ from bionemo.scale.types import InputError, ObsKeys
 
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE))
+from state_row import STATE, StateRun, with_state  # noqa: E402
+
+
 COLUMNS = ("pearson_delta", "mse", "de_spearman_lfc_sig", "overlap_at_N", "discrimination_score_l1")
 RANKED = ("pearson_delta", "mse", "discrimination_score_l1")
 """Columns whose ranks are averaged over tasks."""
@@ -50,6 +54,8 @@ class Task:
     perturbation: str = "perturbation"
     batch: str = "batch"
     control: str = "control"
+    state: bool = True
+    """Whether STATE can predict it: it knows no perturbation that was not trained."""
 
 
 def read_tasks(path: Path) -> list[Task]:
@@ -105,6 +111,10 @@ def run_task(task: Task, options: argparse.Namespace) -> Pooled:
     train = {"max_steps": options.max_steps, "seed": options.seed}
     kind = f"{options.size}-{options.max_steps}-seed{options.seed}"
     pooled = cross_validate(task, kind, options, size=options.size, network_alone=True, train=train)
+    if options.state is not None and task.state:
+        state = StateRun(env=options.state, steps=options.state_steps, seed=options.seed)
+        folders = sorted((options.out / task.name / kind / "folds").iterdir())
+        pooled = pool([with_state(*each, state) for each in zip(pooled.folds, folders, strict=True)])
     if not options.paper:
         return pooled
     paper = cross_validate(task, f"paper-{kind}", options, size=options.size, train=train | {"preset": "paper"})
@@ -166,11 +176,29 @@ def task_lines(task: Task, pooled: Pooled) -> Iterator[str]:
         share = "-" if not ceiling or corr is None else f"{corr / ceiling:.0%}"
         yield f"| {name} | {' | '.join(_number(pooled, name, column) for column in COLUMNS)} | {share} |"
     yield ""
-    for model, found in differences(pooled).items():
-        shown = [f"{BY_COLUMN[column].name} {_difference(found[column])}" for column in COLUMNS if column in found]
-        if shown:
-            yield f"{model} less the best other, 95 %: {'; '.join(shown)}."
+    yield from difference_lines(differences(pooled), "the best other")
+    if STATE in pooled.models:
+        yield from difference_lines(differences(only_state(pooled)), STATE)
     yield ""
+
+
+def difference_lines(found: Mapping[str, Mapping[str, Any]], other: str) -> Iterator[str]:
+    """Yield a line for each model with its differences."""
+    for model, of_column in found.items():
+        shown = [
+            f"{BY_COLUMN[column].name} {_difference(of_column[column])}" for column in COLUMNS if column in of_column
+        ]
+        if shown:
+            yield f"{model} less {other}, 95 %: {'; '.join(shown)}."
+
+
+def only_state(pooled: Pooled) -> Pooled:
+    """Return the same scores with STATE as the only baseline."""
+    folds = []
+    for fold in pooled.folds:
+        names = replace(fold.summary.names, baselines=[STATE])
+        folds.append(replace(fold, summary=replace(fold.summary, names=names)))
+    return pool(folds)
 
 
 def _mean(pooled: Pooled, name: str, column: str) -> float | None:
@@ -221,6 +249,7 @@ def table(tasks: Sequence[Task], found: Sequence[Pooled], options: argparse.Name
     versions = versions_of(("bionemo-scale", "cell-eval", "numpy", "scipy", "torch", "megatron-core"))
     what = "classical methods" if options.no_network else f"{MODEL}, {NETWORK} and classical methods"
     paper = " --paper" if options.paper else ""
+    paper += "" if options.state is None else f" --state ENV --state-steps {options.state_steps}"
     training = f" --size {options.size} --max-steps {options.max_steps} --seed {options.seed}{paper}"
     lines = [
         f"# Results: {what}",
@@ -258,6 +287,8 @@ def _options() -> argparse.Namespace:
     options.add_argument("--max-steps", type=int, default=400)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--paper", action="store_true", help="train the paper's setting too, as a row of its own")
+    options.add_argument("--state", type=Path, help="environment with arc-state: adds STATE as a row")
+    options.add_argument("--state-steps", type=int, default=1200, help="training steps of STATE")
     options.add_argument("--workers", type=int, default=1)
     options.add_argument("--write", type=Path, help="file of the results (default: they are printed)")
     return options.parse_args()
