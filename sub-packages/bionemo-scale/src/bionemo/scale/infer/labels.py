@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labels that a model was not trained on, and the rows of its tables that stand for them."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,6 +139,11 @@ def with_unknown_contexts(loaded: LoadedModel, *, cell_types: Iterable[str], bat
 
 def _unknown(agent: str, known: Sequence[str], config: ScaleModelConfig, *, card: DataCard) -> str:
     hint = suggest(agent, list(dict.fromkeys([*card.perturbations, *known])))
+    together = [name for name in re.split(r"[+@_|&]", agent) if name in known]
+    if len(together) > 1:
+        hint = (
+            f"{' and '.join(together)} are known alone; --combination-separator of bionemo-scale-prepare reads pairs"
+        )
     if config.perturbation_source != "learned":
         hint += "; --perturbation-features can describe it"
     return f"--perturbations: unknown perturbation {agent!r}; {hint}"

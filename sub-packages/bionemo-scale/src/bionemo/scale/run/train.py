@@ -160,7 +160,20 @@ def _finish(settings: TrainSettings, arguments: Sequence[str], *, is_launched: b
         return
     if best := _best_validation(settings.out / "metrics.csv"):
         print(f"lowest validation loss {best[1]:.4g}, at step {best[0]}")
-    print(next_step("infer", checkpoint=settings.out, store=settings.store, split="test", out="PREDICTED"), flush=True)
+    print(next_step("infer", checkpoint=settings.out, **_next_source(settings)), flush=True)
+
+
+def _next_source(settings: TrainSettings) -> dict[str, Any]:
+    """Return what can be predicted next: what the store holds out, or perturbations of new controls."""
+    # Late, so that --help answers at once.
+    from bionemo.scale.data.store.reader import Store
+    from bionemo.scale.types import Split
+
+    with Store.open(settings.store) as store:
+        for split in (Split.TEST, Split.VAL):
+            if len(store.groups.perturbed_in(split)):
+                return {"store": settings.store, "split": split.value, "out": "PREDICTED"}
+    return {"adata": "CONTROLS.h5ad", "out": "PREDICTED.h5ad"}
 
 
 def _best_validation(metrics: Path) -> tuple[int, float] | None:

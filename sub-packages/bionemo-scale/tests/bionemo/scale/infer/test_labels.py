@@ -116,6 +116,7 @@ def test_nothing_new_changes_nothing(load):
     [
         ("learned", "E", False, "unknown perturbation 'E'"),
         ("learned", "A+E", False, "unknown perturbation 'E'"),
+        ("learned", "A_B", False, "A and B are known alone; --combination-separator"),
         ("features", "E", False, "--perturbation-features can describe it"),
         ("learned", "E", True, "trained without perturbation features"),
         ("both", "G", True, "found none for 1, the first is 'G'"),

@@ -106,6 +106,28 @@ def test_every_option(folder, capsys):
     np.testing.assert_allclose(store.read(rows).toarray(), np.log1p(counts / 40 * 100), rtol=1e-6)
 
 
+def without_columns(*names):
+    def apply(folder):
+        screen = make_screen()
+        screen.obs = screen.obs.drop(columns=list(names))
+        screen.write_h5ad(folder / "screen.h5ad")
+
+    return apply
+
+
+def test_a_file_of_one_line_and_one_batch(folder):
+    without_columns("cell_type", "batch")(folder)
+    assert run(folder, "--cell-type-key", "none", "--batch-key", "none") == 0
+    store = Store.open(folder / "store")
+    assert store.card.cell_types == store.card.batches == ("all cells",)
+
+
+def test_a_store_is_no_input(folder, capsys):
+    assert run(folder) == 0
+    assert main([str(folder / "store"), "--out", str(folder / "again")]) == 2
+    assert "expected h5ad files to prepare, found a store" in capsys.readouterr().err
+
+
 def with_x(change):
     def apply(folder):
         screen = make_screen()
@@ -155,6 +177,11 @@ def drop_x(folder):
 NOTHING = with_split(SPLIT)
 REFUSED = {
     "missing column": (NOTHING, ["--cell-type-key", "celltype"], "obs has no column 'celltype'; did you mean"),
+    "missing columns": (
+        without_columns("cell_type", "batch"),
+        [],
+        "obs has no columns 'cell_type' (--cell-type-key) and 'batch' (--batch-key); found 'perturbation'",
+    ),
     "control absent": (NOTHING, ["--control", "Control"], "no control label 'Control'; did you mean 'control'?"),
     "no control in context": (without_controls_in_b, [], "dataset 'screen', cell type 'B': expected control cells"),
     "nan": (set_value(np.nan), [], "found nan in cell 'cell3', gene 'gene2'"),

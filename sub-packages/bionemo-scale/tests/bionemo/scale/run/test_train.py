@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bionemo.scale import api
+from bionemo.scale.data.store.reader import Store
+from bionemo.scale.infer.plans.split_plan import SplitPlan
 from bionemo.scale.model.size.sizes import SIZES
-from bionemo.scale.run.train import main, settings_from
+from bionemo.scale.run.train import _next_source, main, settings_from
 from bionemo.scale.train.presets import PRESETS
-from bionemo.scale.types import InputError
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import InputError, Split
 
 
 PLACES = ("--store", "store", "--out", "run")
@@ -85,3 +89,18 @@ def test_a_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["--write-config", file, "--size", "base"]) == 2
     assert "run.yaml: exists already" in capsys.readouterr().err
     assert Path(file).read_text() == before
+
+
+def test_the_next_command_is_one_that_the_store_allows(screen, tmp_path: Path):
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    split = tmp_path / "split.toml"
+    split.write_text('[training]\nscreen = "train"\n[fewshot."screen.A"]\nval = ["p1"]\n')
+    whole = api.prepare(tmp_path / "screen.h5ad", tmp_path / "whole").out
+    held_out = api.prepare(tmp_path / "screen.h5ad", tmp_path / "held_out", split=split).out
+    assert _next_source(TrainSettings(store=whole, out=tmp_path)) == {
+        "adata": "CONTROLS.h5ad",
+        "out": "PREDICTED.h5ad",
+    }
+    assert _next_source(TrainSettings(store=held_out, out=tmp_path))["split"] == "val"
+    with Store.open(whole) as store, pytest.raises(InputError, match="cells in the split test, found none"):
+        SplitPlan(store, Split.TEST, set_size=8, seed=0)

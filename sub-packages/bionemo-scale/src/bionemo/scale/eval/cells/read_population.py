@@ -18,7 +18,14 @@ from bionemo.scale.eval.cells.predicted_sd import read_predicted_sd
 from bionemo.scale.eval.cells.stored import BLOCK_VALUES, StoredMatrix
 from bionemo.scale.eval.cells.value_check import ValueCheck
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
-from bionemo.scale.files.anndata.label_column import Labels, columns_of, look_alikes, read_label_columns
+from bionemo.scale.files.anndata.label_column import (
+    ALL_CELLS,
+    Labels,
+    has_labels,
+    look_alikes,
+    read_label_columns,
+    same_label,
+)
 from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.expression_scale import read_base
 from bionemo.scale.files.provenance import hash_file
@@ -30,7 +37,7 @@ IN_MEMORY = 1 << 28
 """Files whose dense X would have up to this many bytes are read at once; larger ones context by context."""
 _ALMOST = 0.7
 """Likeness of names that are meant to be the same: "celltype" and "cell_type", not "cell_line"."""
-ONE_CELL_TYPE = "all cells"
+ONE_CELL_TYPE = ALL_CELLS
 """Cell type of files that name none."""
 ONE_BATCH = "one batch"
 """Batch of files that name none."""
@@ -76,9 +83,7 @@ def read_population(
         replicate = None if replicate_key is None else read_label_columns(file, replicate_key)
         has_cell_types = card is not None or _names_cell_types(file, used.keys.cell_type)
         perturbation = read_label_columns(file, used.keys.perturbation, named=(used.control,))
-        cell_type = (
-            read_label_columns(file, used.keys.cell_type) if has_cell_types else _same(ONE_CELL_TYPE, file.num_cells)
-        )
+        cell_type = read_label_columns(file, used.keys.cell_type) if has_cell_types else same_label(file.num_cells)
     notes += batch_notes
     if not has_cell_types:
         notes.append(f"{path.name} has no obs column {used.keys.cell_type!r}: taken as one cell type")
@@ -193,10 +198,9 @@ def _gene_names(file: CheckedAnnData) -> tuple[str, ...]:
 
 
 def _batches(file: CheckedAnnData, key: str, *, required: bool) -> tuple[Labels, list[str]]:
-    known = file.columns("obs")
-    if required or set(columns_of(key, known)) <= set(known):
+    if required or has_labels(file, key):
         return read_label_columns(file, key), []
-    return _same(ONE_BATCH, file.num_cells), [f"{file.path.name} has no obs column {key!r}: taken as one batch"]
+    return same_label(file.num_cells, ONE_BATCH), [f"{file.path.name} has no obs column {key!r}: taken as one batch"]
 
 
 def _names_cell_types(file: CheckedAnnData, key: str) -> bool:
@@ -205,10 +209,6 @@ def _names_cell_types(file: CheckedAnnData, key: str) -> bool:
     if key in columns or key != ObsKeys().cell_type:
         return True
     return bool(difflib.get_close_matches(key, [name.lower() for name in columns], cutoff=_ALMOST))
-
-
-def _same(label: str, num: int) -> Labels:
-    return Labels(codes=np.zeros(num, dtype=np.int32), names=(label,))
 
 
 def _text(value: object) -> str | None:

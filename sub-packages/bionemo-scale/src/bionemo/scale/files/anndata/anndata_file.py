@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
 from bionemo.scale.files.anndata.csc_rows import rows_of_csc
-from bionemo.scale.files.anndata.label_column import Labels, check_text, columns_of, read_label_columns
+from bionemo.scale.files.anndata.label_column import Labels, check_text, has_labels, read_label_columns
 from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.expression_scale import read_base
 from bionemo.scale.files.suggest import suggest
@@ -85,14 +85,17 @@ class H5adSource:
         """
         return read_label_columns(self._file, key, named=named)
 
+    def columns(self) -> list[str]:
+        """Return the columns of obs."""
+        return self._file.columns("obs")
+
     def has_column(self, key: str) -> bool:
         """Return whether obs has a column."""
-        return key in self._file.columns("obs")
+        return key in self.columns()
 
     def has_labels(self, key: str) -> bool:
-        """Return whether obs has a column, or all of several with commas between them."""
-        known = self._file.columns("obs")
-        return set(columns_of(key, known)) <= set(known)
+        """Return whether obs has a column, or all of several with commas between them, or the key is "none"."""
+        return has_labels(self._file, key)
 
     def numbers(self, key: str) -> np.ndarray:
         """Return a numeric column, [cells] float64.

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 MISSING = ("", "nan", "NaN", "NA", "<NA>", "NaT", "None")
 """What becomes of a missing value when a column is turned into text; no label but where it is called the control."""
+NO_COLUMN = "none"
+"""Given for a column: all cells have the same label."""
+ALL_CELLS = "all cells"
+"""That label."""
 _SHOWN = 3
 _BETWEEN = ":"
 """Between the labels of several columns that are one label."""
@@ -68,7 +72,7 @@ def read_labels_of(values: Any, *, where: str, named: Collection[str] = ()) -> L
         kinds = ", ".join(f"{count} {name}" for name, count in without.items() if count)
         raise InputError(
             f"{where} must label every cell, found {without.total()} of {len(column)} without a label ({kinds}); "
-            "remove those cells or name them"
+            "remove those cells, name them or choose another column"
         )
     names = tuple(dict.fromkeys(stripped))
     check_text(names, where=where)
@@ -79,6 +83,12 @@ def read_labels_of(values: Any, *, where: str, named: Collection[str] = ()) -> L
     ]
     notes = (f"{where}: blanks at the ends of {len(changed)} labels left out ({some(changed)})",) if changed else ()
     return Labels(codes=codes, names=names, notes=notes)
+
+
+def has_labels(file: "CheckedAnnData", key: str) -> bool:
+    """Return whether obs has the columns that a key names, or the key names none."""
+    known = file.columns("obs")
+    return key == NO_COLUMN or set(columns_of(key, known)) <= set(known)
 
 
 def columns_of(key: str, known: Collection[str]) -> tuple[str, ...]:
@@ -96,18 +106,26 @@ def read_label_columns(file: "CheckedAnnData", key: str, *, named: Collection[st
 
     Args:
         file: AnnData.
-        key: Column, or columns with commas between them.
+        key: Column, columns with commas between them, or ``none``: all cells have one label.
         named: See :func:`read_labels_of`.
 
     Raises:
         InputError: A column is missing or some cells have no label.
     """
-    columns = columns_of(key, file.columns("obs"))
+    known = file.columns("obs")
+    if key == NO_COLUMN and key not in known:
+        return same_label(file.num_cells)
+    columns = columns_of(key, known)
     parts = [
         read_labels_of(file.column("obs", column), where=f"{file.path}: obs[{column!r}]", named=named)
         for column in columns
     ]
     return parts[0] if len(parts) == 1 else _joined(parts, where=f"{file.path}: obs[{key!r}]")
+
+
+def same_label(num_cells: int, name: str = ALL_CELLS) -> Labels:
+    """Return one label for all cells."""
+    return Labels(codes=np.zeros(num_cells, dtype=np.int32), names=(name,))
 
 
 def _joined(parts: Sequence[Labels], *, where: str) -> Labels:

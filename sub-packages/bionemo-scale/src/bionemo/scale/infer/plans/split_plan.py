@@ -76,7 +76,10 @@ class SplitPlan:
         self._control_means: dict[int, np.ndarray] = {}
         chosen = store.groups.perturbed_in(split)
         if not len(chosen):
-            raise InputError(f"{store.path}: expected cells in the split {split!r}, found none")
+            raise InputError(
+                f"{store.path}: expected cells in the split {split.value}, found none; prepare the store with "
+                "--split, or choose --perturbations"
+            )
         if sets == "mixed":
             mixed = mixed_prediction_sets(store.groups, chosen, set_size, seed=seed, matcher=self._matcher)
             self._begins = [_of_several(item) for item in mixed]

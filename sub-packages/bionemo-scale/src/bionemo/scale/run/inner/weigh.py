@@ -54,8 +54,14 @@ def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: 
     from bionemo.scale.types import Split
 
     target, work = settings.out / WEIGHT_NAME, settings.out / "weighing"
-    is_wanted = not settings.blind and settings.max_steps >= MIN_STEPS and (settings.out / ESTIMATE_NAME).exists()
-    if not is_wanted or target.exists():
+    has_estimate = (settings.out / ESTIMATE_NAME).exists()
+    if settings.blind or not has_estimate or target.exists():
+        return
+    if settings.max_steps < MIN_STEPS:
+        print(
+            f"fewer than {MIN_STEPS} steps: the network's weight is not measured; predictions use --additive-share "
+            "and have no intervals"
+        )
         return
     with Store.open(settings.store) as store:
         has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0

@@ -6,7 +6,15 @@ import pandas as pd
 import pytest
 
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
-from bionemo.scale.files.anndata.label_column import columns_of, look_alikes, read_label_columns, read_labels_of
+from bionemo.scale.files.anndata.label_column import (
+    ALL_CELLS,
+    NO_COLUMN,
+    columns_of,
+    has_labels,
+    look_alikes,
+    read_label_columns,
+    read_labels_of,
+)
 from bionemo.scale.types import InputError
 
 
@@ -87,6 +95,14 @@ def test_a_column_whose_name_has_a_comma_is_one_column(write):
 def test_columns_that_cannot_be_one_label_are_refused(write, columns, key, problem):
     with write(**columns) as file, pytest.raises(InputError, match=problem):
         read_label_columns(file, key)
+
+
+def test_none_is_one_label_of_all_cells_unless_a_column_is_called_so(write):
+    with write(patient=["P1", "P1", "P2", "P2"]) as file:
+        assert has_labels(file, NO_COLUMN) and not has_labels(file, "donor")
+        assert read_label_columns(file, NO_COLUMN).of_cells().tolist() == [ALL_CELLS] * 4
+    with write(none=["a", "b", "a", "b"]) as file:
+        assert read_label_columns(file, NO_COLUMN).names == ("a", "b")
 
 
 @pytest.mark.parametrize("label", ["a\x1b[31mb", "a\nb", "a\x00b", "a\u2028b", "a\ud800"])

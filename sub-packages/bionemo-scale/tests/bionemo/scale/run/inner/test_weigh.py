@@ -24,3 +24,10 @@ def test_a_network_that_nothing_can_measure_leaves_the_means_to_the_estimate(scr
         assert "predicted means are the classical estimate's (weight 0)" in capsys.readouterr().out
     else:
         assert not (tmp_path / WEIGHT_NAME).exists()
+
+
+def test_a_short_run_says_that_nothing_is_measured(tmp_path, capsys):
+    (tmp_path / "estimate.npz").write_bytes(b"")
+    weigh_network(TrainSettings(store=tmp_path, out=tmp_path, max_steps=99), [], is_launched=False)
+    assert "fewer than 100 steps" in capsys.readouterr().out
+    assert not (tmp_path / WEIGHT_NAME).exists()

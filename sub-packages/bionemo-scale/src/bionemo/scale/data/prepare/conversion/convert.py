@@ -26,6 +26,7 @@ from bionemo.scale.data.prepare.conversion.scan import FileStatistics, ScanJourn
 from bionemo.scale.data.prepare.conversion.workspace import WORK_NAME, file_lock
 from bionemo.scale.data.prepare.conversion.writer import ShardJob, write_obs, write_shards
 from bionemo.scale.data.prepare.settings import Knockdown
+from bionemo.scale.data.store.format import MANIFEST_NAME
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry, InputEntry
 from bionemo.scale.files.anndata.anndata_file import H5adSource
@@ -34,7 +35,7 @@ from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.files.provenance import hash_file, size_of
 from bionemo.scale.files.text import read_json
 from bionemo.scale.files.writing.atomic import atomic, write_text
-from bionemo.scale.types import Codec, ObsKeys, Split, ValueKind
+from bionemo.scale.types import Codec, InputError, ObsKeys, Split, ValueKind
 
 
 Progress = Callable[[int], None]
@@ -226,6 +227,8 @@ def _write(task: WriteTask, progress: Progress) -> WrittenInput:
 
 @contextmanager
 def _open(file: InputFile) -> Iterator[H5adSource]:
+    if (file.path / MANIFEST_NAME).is_file():
+        raise InputError(f"{file.path}: expected h5ad files to prepare, found a store, which --store names")
     with H5adSource(file.path, matrix=file.matrix, gene_key=file.gene_key) as source:
         yield source
 

@@ -19,9 +19,9 @@ from bionemo.scale.data.labels.split import Condition, ResolvedSplit
 from bionemo.scale.data.store.format import CHUNK_ROWS
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.files.anndata.anndata_file import H5adSource
-from bionemo.scale.files.anndata.label_column import Labels
+from bionemo.scale.files.anndata.label_column import NO_COLUMN, Labels
 from bionemo.scale.files.labels.grammar import Grammar
-from bionemo.scale.files.suggest import suggest
+from bionemo.scale.files.suggest import MAX_NAMES, some, suggest
 from bionemo.scale.types import Group, InputError, ObsKeys
 
 
@@ -92,6 +92,7 @@ def read_labels(source: H5adSource, dataset: str, keys: ObsKeys, *, grammar: Gra
     Raises:
         InputError: A column is missing, or some cells have no label.
     """
+    _check_columns(source, keys)
     perturbation = source.labels(keys.perturbation, named=grammar.controls)
     names = tuple(map(grammar.canonical, perturbation.names))
     return FileLabels(
@@ -101,6 +102,18 @@ def read_labels(source: H5adSource, dataset: str, keys: ObsKeys, *, grammar: Gra
         perturbation=replace(perturbation, names=names),
         batch=source.labels(keys.batch),
     )
+
+
+def _check_columns(source: H5adSource, keys: ObsKeys) -> None:
+    """Refuse a file that lacks several columns in one line, so that not each try finds the next."""
+    named = {"--perturbation-key": keys.perturbation, "--cell-type-key": keys.cell_type, "--batch-key": keys.batch}
+    missing = [f"{key!r} ({option})" for option, key in named.items() if not source.has_labels(key)]
+    if len(missing) > 1:
+        found = some(source.columns(), most=MAX_NAMES)
+        raise InputError(
+            f"{source.path}: obs has no columns {' and '.join(missing)}; found {found}; {NO_COLUMN} stands for "
+            "one cell type or one batch of all cells"
+        )
 
 
 def check_controls(labels: Mapping[Path, Sequence[str]], keys: ObsKeys, controls: Sequence[str]) -> None:
