@@ -187,13 +187,23 @@ def test_what_a_page_names_exists(page: Path, find):
     assert list(find(page.read_text())) == []
 
 
-def test_the_trees_have_every_folder():
+def test_the_tree_has_every_folder():
     folders = [path.relative_to(SOURCE) for path in SOURCE.rglob("*") if path.is_dir() and any(path.glob("*.py"))]
     top = {path.parts[0] for path in folders} | {path.name for path in SOURCE.glob("*.py")}
     architecture = (REPOSITORY / "docs" / "architecture.md").read_text()
-    readme = (REPOSITORY / "README.md").read_text()
     assert [path for path in folders if f"{path.name}/" not in architecture] == []
-    assert [name for name in top if f"    {name}" not in readme or f"    {name}" not in architecture] == []
+    assert [name for name in top if f"    {name}" not in architecture] == []
+
+
+def test_the_readme_quotes_the_whole_table():
+    """Its rows are those of the page, to the digit, and the split file is the one that the demo reads."""
+    readme = (REPOSITORY / "README.md").read_text()
+    quoted = re.search(r"^```\n(model .*?)^```", readme, flags=re.DOTALL | re.MULTILINE)[1].splitlines()
+    whole = (REPOSITORY / "docs" / "examples.md").read_text().splitlines()
+    assert len(quoted) > 5 and [row for row in quoted if row not in whole] == []
+    (split,) = re.findall(r"```toml\n(.*?)```", readme, flags=re.DOTALL)
+    assert split in (REPOSITORY / "examples" / "splits" / "kang.toml").read_text()
+    assert len(readme.splitlines()) <= 160
 
 
 def _anchors(page: Path) -> set[str]:
