@@ -102,10 +102,10 @@ class ObsKeys:
     perturbation: str = "perturbation"
     """obs column with the perturbation."""
     cell_type: str = "cell_type"
-    """obs column with the cell type, or several that together are one: patient,cell_type; none where all cells are of
-    one type."""
+    """obs column with the cell type, or several columns that form one label, such as patient,cell_type; none if all
+    cells are of one type."""
     batch: str = "batch"
-    """obs column with the batch, or several; none where there is one batch."""
+    """obs column with the batch, or several columns; none if there is one batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,44 +22,43 @@ class CrossvalSettings(Settings):
     """One cross-validation."""
 
     inputs: tuple[Path, ...] = option((), form="positional", metavar="INPUT")
-    """h5ad files of the screen, which are prepared once for all folds; or give --store."""
+    """h5ad files of the screen, which are prepared once for all folds (or give --store)."""
     store: Path | None = None
-    """Store that bionemo-scale-prepare wrote; a split of its own is not used."""
+    """Store that bionemo-scale-prepare wrote; its own split is not used."""
     out: Path
-    """Folder for the results, with a folder for each fold. The same command continues: finished folds are not done
-    again."""
+    """Folder for the results, with a folder for each fold. The same command continues, and keeps finished folds."""
     leave_out: Rule
     """What is left out in turn: each cell-type, each batch (donor, patient, replicate, plate) in all its cell types,
     each batch of each cell type (cell-type-and-batch), each perturbation of each cell type (condition), or each
     perturbation in all cell types."""
     folds: int | None = option(None, limits=Limits(at_least=2), metavar="K")
-    """Deal what is left out into K folds at random, instead of leaving out each alone."""
+    """Divide what is left out into K folds at random, instead of leaving out each alone."""
     only: tuple[str, ...] = option((), form="labels", metavar="A,B")
-    """Leave out these alone; the others always train (default: all)."""
+    """Leave out only these; the others are always training data (default: all)."""
     fold_seed: int = option(0, limits=SEED)
-    """Seed of the dealing into folds."""
+    """Seed of the random division into folds."""
     fold_file: Path | None = option(None, metavar="FOLDS.toml")
-    """Folds by name, each a list of what it leaves out: "first half" = ["IRF1", "JAK2"]; names of a condition are
-    "cell type / perturbation"."""
+    """File that names the folds and what each leaves out, with lines like "first half" = ["IRF1", "JAK2"]; a condition
+    is written "cell type / perturbation"."""
     no_network: bool = False
     """Score the classical methods alone, without training a network."""
     network_alone: bool = False
-    """Score the network's own means too (--network-weight 1), beside those that are combined with the classical
+    """Score the network's own means too (--network-weight 1), beside the means that combine it with the classical
     estimate."""
     baselines: tuple[str, ...] | None = option(None, form="labels", metavar="NAME,NAME")
     """Classical methods to score (default: all; docs/evaluation.md defines them)."""
     perturbation_features: Path | None = None
-    """One vector per perturbation, for the network and for the classical methods that use them: .csv, .tsv or
-    .parquet, names first."""
+    """File with one vector per perturbation, for the network and the classical methods that use them (.csv, .tsv or
+    .parquet; names in the first column)."""
     size: str | None = option(None, choices=SIZES)
-    """Size of the network, which has defaults of its own (default: small, or the network of --from-checkpoint)."""
+    """Size of the network; each size has its own defaults (default: small, or the network of --from-checkpoint)."""
     on: Literal["local", "slurm"] = option("local", group=_PLACE)
-    """This machine, or a job array of a Slurm cluster with a task for each fold."""
+    """Run on this machine, or as a job array of a Slurm cluster with one task for each fold."""
     workers: int = option(1, limits=COUNT, group=_PLACE)
     """Folds that run at the same time on this machine."""
     fold: int | None = option(None, limits=COUNT, metavar="I", group=_PLACE)
-    """Run this fold alone, counted from 1; without the option, the same command runs the others and puts all
-    together."""
+    """Run only this fold, counted from 1. Without the option, the same command runs the others and pools the
+    scores."""
     site: Path | None = option(None, metavar="SITE.yaml", group=_PLACE)
     """Settings of the Slurm cluster, as for recipes/launch.py."""
     dryrun: bool = option(False, group=_PLACE)

@@ -13,8 +13,9 @@ from bionemo.scale.options.settings import Settings
 from bionemo.scale.types import FileLabels, InputError, ObsKeys
 
 
-_OWN = "labels, for files that do not name their own; a missing default column means one cell type or one batch"
-_OTHERS = "labels of --pred files that differ from those of --real, once for all or once for each, in order"
+_OWN = "labels of files that this package did not write (a missing default column means one cell type or batch)"
+_OTHERS = "labels of --pred files if they differ from those of --real (once for all files, or once for each in order)"
+_MORE = "how it scores"
 _COLUMNS = {name: f"{name}_key" for name in ("perturbation", "cell_type", "batch")}
 
 
@@ -22,18 +23,18 @@ _COLUMNS = {name: f"{name}_key" for name in ("perturbation", "cell_type", "batch
 class ScoringSettings(Settings):
     """How to score files that have been read."""
 
-    control_policy: Literal["same-real", "predicted", "both"] = "same-real"
-    """Controls of the predicted side: the real ones, those in --pred, or a row of each."""
-    baselines: tuple[str, ...] | None = option(None, form="labels", metavar="NAME,NAME")
+    control_policy: Literal["same-real", "predicted", "both"] = option("same-real", group=_MORE)
+    """Controls that are subtracted from predictions: the real ones, those in --pred, or both, in a row of each."""
+    baselines: tuple[str, ...] | None = option(None, form="labels", metavar="NAME,NAME", group=_MORE)
     """Baselines to use (default: all; docs/evaluation.md defines them)."""
     ceiling: bool = option(True, form="hidden")
     """Score one half of the real cells as a prediction of the other half."""
-    engine: Literal["fast", "pdex"] = option("fast", flag="--de-engine")
-    """Differential expression: ours, or pdex itself; same numbers."""
-    leave_out_targets: bool = False
-    """Leave genes that perturbations are named after out of every metric, those of all perturbations."""
-    seed: int = option(0, limits=SEED)
-    """Seed of what is sampled."""
+    engine: Literal["fast", "pdex"] = option("fast", flag="--de-engine", group=_MORE)
+    """Program for tests of differential expression: this package's (fast) or pdex; the numbers are the same."""
+    leave_out_targets: bool = option(False, group=_MORE)
+    """Leave the target genes of all perturbations (genes with the name of a perturbation) out of every metric."""
+    seed: int = option(0, limits=SEED, group=_MORE)
+    """Seed of random choices."""
     plot: bool = False
     """Write delta.png: predicted against observed change."""
 
@@ -49,29 +50,32 @@ class EvaluatedFiles(Settings):
     real: Path
     """h5ad of the real perturbed cells and the controls of their cell types."""
     out: Path | None = None
-    """Folder for the results; needed with --pred."""
+    """Folder for the results; required with --pred."""
     store: Path | None = None
-    """Training store, for the baselines (default: the one the prediction names)."""
+    """Training store, for the baselines (default: the one that the prediction was made with)."""
     perturbation_features: Path | None = option(None, metavar="FILE")
-    """Vectors of perturbations, for the baselines that predict never-trained ones by them."""
+    """Vectors of perturbations, for the baselines that use them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(ScoringSettings, EvaluatedFiles):
     """One evaluation."""
 
-    no_baselines: bool = False
+    no_baselines: bool = option(False, group=_MORE)
     """Score the predictions alone, without baselines and ceiling."""
-    write_baselines: Path | None = option(None, metavar="FOLDER")
-    """Write each baseline as NAME.h5ad, as a model's prediction; works without --pred."""
-    evaluator: Literal["reference", "current", "cell-eval2"] = "reference"
-    """cell-eval 0.6.6 alone, or beside it the newest cell-eval, or cell-eval2 (2026) on files of counts."""
-    evaluator_environment: Path | None = option(None, metavar="FOLDER")
-    """Environment of the other evaluator, made there once (default: the user's cache; cell-eval2 may be here)."""
-    de: Literal["wilcoxon", "pydeseq2"] = "wilcoxon"
-    """Tests of differential expression: between cells alone, or of replicates by DESeq2 beside them (on counts)."""
-    replicate_key: str | None = option(None, metavar="COLUMN")
-    """obs column with the replicate (donor, plate, culture) of a cell, in every file; for --de pydeseq2."""
+    write_baselines: Path | None = option(None, metavar="FOLDER", group=_MORE)
+    """Write the cells of each baseline as NAME.h5ad, like a model's prediction; works without --pred."""
+    evaluator: Literal["reference", "current", "cell-eval2"] = option("reference", group=_MORE)
+    """Only cell-eval 0.6.6 (reference), or with it the newest cell-eval (current) or cell-eval2, which scores
+    counts."""
+    evaluator_environment: Path | None = option(None, metavar="FOLDER", group=_MORE)
+    """Folder for the environment of the other evaluator, which is made once (default: in the user's cache; none if
+    cell-eval2 is installed)."""
+    de: Literal["wilcoxon", "pydeseq2"] = option("wilcoxon", group=_MORE)
+    """Tests of differential expression: between cells (wilcoxon), or also between replicates by DESeq2 (pydeseq2, for
+    counts)."""
+    replicate_key: str | None = option(None, metavar="COLUMN", group=_MORE)
+    """obs column with the replicate (donor, plate, culture) in every file, for --de pydeseq2."""
     keys: ObsKeys | None = option(None, group=_OWN)
     """The obs columns that label a cell."""
     control: str | None = option(None, metavar="LABEL", group=_OWN)
@@ -79,7 +83,7 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
     target_sum: float | None = option(None, limits=LIBRARY_SIZE, group=_OWN)
     """Library size that counts were scaled to before log1p, such as 10000."""
     values: Literal["log1p"] | None = option(None, group=_OWN)
-    """What the values of --real are, if this cannot be seen from them."""
+    """Kind of values in --real, if it is not recognised."""
     pred_perturbation_key: tuple[str, ...] = option((), metavar="COLUMN", group=_OTHERS)
     """obs column with the perturbation."""
     pred_cell_type_key: tuple[str, ...] = option((), metavar="COLUMN", group=_OTHERS)
@@ -165,19 +169,19 @@ class ReportSettings(Settings):
     """One page."""
 
     run: Path = option(form="positional", metavar="RUN")
-    """Run folder, the folder that holds it as run/, a result folder, or an h5ad of predictions alone."""
+    """Run folder, a folder that contains it as run/, a result folder, or an h5ad of predictions."""
     scores: Path | None = None
     """Result folder of bionemo-scale-evaluate (default: RUN/scores, or scores beside RUN)."""
     pred: Path | None = None
-    """Predicted h5ad, for the populations (default: as the scores say)."""
+    """Predicted h5ad, for the plots of cells (default: the file that was scored)."""
     real: Path | None = None
-    """Real h5ad, for the populations (default: as the scores say)."""
+    """Real h5ad, for the plots of cells (default: the file that was scored)."""
     out: Path | None = None
     """HTML file (default: RUN/report.html, or beside the h5ad)."""
     umap: bool = False
-    """Embed populations by UMAP too, which takes a minute."""
+    """Plot cells by UMAP too, which takes about a minute."""
     seed: int = option(0, limits=SEED)
-    """Seed of the cells that are drawn."""
+    """Seed of the random choice of cells."""
     target_sum: float | None = option(None, limits=LIBRARY_SIZE)
     """Library size behind log1p values, for h5ad files that do not record it."""
 

@@ -28,10 +28,9 @@ class ExportSettings(Settings):
     format: WeightFormat = "safetensors"
     """Weights as one safetensors file, or as Megatron's distributed checkpoint."""
     overwrite: bool = False
-    """Replace the export at --out; a folder that is none is never replaced."""
+    """Replace the export at --out; any other folder is never replaced."""
     scores: Path | None = option(None, metavar="FOLDER", group=_CARD)
-    """Result folder of bionemo-scale-evaluate (default: scores in the run folder or beside it, where there are
-    any)."""
+    """Result folder of bionemo-scale-evaluate (default: scores in or beside the run folder, if there are any)."""
     name: str | None = option(None, metavar="TEXT", group=_CARD)
     """Name of the model (default: the name of the folder)."""
     license: str | None = option(None, metavar="ID", group=_CARD)

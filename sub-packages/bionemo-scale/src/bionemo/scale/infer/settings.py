@@ -19,19 +19,22 @@ Output = Literal["cells", "counts", "pseudobulk"]
 Precision = Literal["fp32", "bf16", "fp8", "mxfp8"]
 SpecName = Literal["auto", "local", "te"]
 
+_ADATA = "the file of --adata"
+_HOW = "how it predicts"
+
 
 @dataclass(frozen=True, kw_only=True)
 class GivenScale(Settings):
     """What the user says of the values of control cells, beyond what they show and the model's data card knows."""
 
-    values: ValueKind | None = None
-    """What the values of --adata are, if this cannot be seen from them."""
-    target_sum: float | None = option(None, limits=LIBRARY_SIZE, metavar="SUM")
-    """Library size that log1p values of --adata were scaled to, where they do not show it; it must be the model's."""
-    library_size_key: str | None = option(None, metavar="COLUMN")
+    values: ValueKind | None = option(None, group=_ADATA)
+    """Kind of values in --adata, if it is not recognised."""
+    target_sum: float | None = option(None, limits=LIBRARY_SIZE, metavar="SUM", group=_ADATA)
+    """Library size that log1p values of --adata were scaled to, if it is not recognised; it must be the model's."""
+    library_size_key: str | None = option(None, metavar="COLUMN", group=_ADATA)
     """obs column of --adata with library sizes (default: the one the model was trained with, or the sum of counts)."""
-    sum_as_library_size: bool = False
-    """Take the sums of counts in --adata for library sizes although the model was trained with a column of them."""
+    sum_as_library_size: bool = option(False, group=_ADATA)
+    """Use the sums of counts in --adata as library sizes, although the model was trained with a column of them."""
 
     def check(self) -> None:
         """Refuse settings that do not go together.
@@ -50,60 +53,62 @@ class InferSettings(GivenScale):
     checkpoint: Path
     """Run folder, one of its checkpoints, or a folder of bionemo-scale-export."""
     out: Path
-    """h5ad to write; for a split a folder may be given."""
+    """h5ad file to write, or a folder if a split is predicted."""
     store: Path | None = None
-    """Store whose split is predicted, or whose controls are the start of chosen perturbations."""
+    """Store whose split is predicted, or whose controls are used for --perturbations."""
     adata: Path | None = None
-    """h5ad with the control cells from which the perturbations are predicted."""
-    matrix: str | None = None
+    """h5ad with control cells to predict from."""
+    matrix: str | None = option(None, group=_ADATA)
     """Expression of the h5ad: X, layers/NAME, raw/X or obsm/NAME (default: as the training data was prepared)."""
-    gene_key: str | None = None
+    gene_key: str | None = option(None, group=_ADATA)
     """var column of the h5ad with gene names, or the name of its index (default: as the training data was
     prepared)."""
     split: SplitName = "test"
-    """Split of the store that is predicted."""
+    """Part of the store's split to predict."""
     perturbations: tuple[str, ...] = option((), form="labels")
     """Perturbations to predict from the controls."""
     perturbation_features: Path | None = None
-    """One vector per perturbation, for those the model was not trained on: .csv, .tsv or .parquet, names first."""
+    """File with one vector per perturbation, for perturbations that the model was not trained on (.csv, .tsv or
+    .parquet; names in the first column)."""
     allow_unknown: bool = False
-    """Predict cell types and batches that were not trained, under the unknown label, instead of refusing them."""
+    """Predict cell types and batches that were not trained with the unknown label, instead of refusing them."""
     all_perturbations: bool = False
     """Predict every perturbation that the model knows. With --adata this is the default."""
     cell_types: tuple[str, ...] = option((), form="labels", metavar="X,Y")
     """Only the controls of these cell types (default: all)."""
     cells_per_condition: int | None = option(None, limits=COUNT, metavar="N")
-    """Most control cells of a (cell type, batch) that are carried to each perturbation (default: 256 of a store, all
-    of a file)."""
+    """Largest number of control cells of a (cell type, batch) that are used for each perturbation (default: 256 of a
+    store, all of a file)."""
     output: Output = "cells"
-    """Write every predicted cell as log1p expression or as counts, or the mean of each condition."""
+    """Write predicted cells as log1p expression (cells) or counts, or the mean of each condition (pseudobulk)."""
     library_size: float | None = option(None, limits=LIBRARY_SIZE, metavar="N")
-    """Library size of every cell that --output counts writes (default: that of the control cell it began as)."""
+    """Library size of every cell of --output counts (default: that of the control cell it was predicted from)."""
     with_controls: bool = False
-    """Append the real controls of the predicted contexts; splits only."""
-    generation: Generation | None = None
-    """How cells are made of the network's output (default: the setting stored in the checkpoint)."""
-    network_weight: float | None = option(None, limits=SHARE)
-    """Weight of the network's mean against the run's classical estimate; 0 predicts the estimate's means, 1 the
-    network's (default: what training measured)."""
-    additive_share: float | None = option(None, limits=SHARE)
-    """Weight of the perturbation's mean effect in training: 0 is the network alone, 1 the mean effect alone (default:
-    the setting stored in the checkpoint)."""
-    num_steps: int | None = option(None, limits=COUNT)
+    """Add the real controls of the predicted cell types to the output; only for a split."""
+    generation: Generation | None = option(None, group=_HOW)
+    """How cells are generated (default: the setting stored in the checkpoint)."""
+    network_weight: float | None = option(None, limits=SHARE, group=_HOW)
+    """Weight of the network's means against those of the classical estimate; 0 predicts the estimate's means, 1 the
+    network's (default: the weight that training measured)."""
+    additive_share: float | None = option(None, limits=SHARE, group=_HOW)
+    """Combine the network's means with the perturbation's mean effect in training, instead of the classical estimate;
+    0 is the network alone, 1 the mean effect alone (default: only for runs without a measured weight, the setting
+    stored in the checkpoint)."""
+    num_steps: int | None = option(None, limits=COUNT, group=_HOW)
     """Solver steps (default: the setting stored in the checkpoint)."""
-    samples: int | None = option(None, limits=COUNT)
-    """Draws of a stochastic prior to average each cell over (default: the setting stored in the checkpoint, 1 unless
-    it was changed)."""
-    set_size: int | None = option(None, limits=COUNT)
-    """Cells of a set (default: as in training)."""
+    samples: int | None = option(None, limits=COUNT, group=_HOW)
+    """Draws of a stochastic prior that are averaged for each cell (default: the setting stored in the checkpoint,
+    normally 1)."""
+    set_size: int | None = option(None, limits=COUNT, group=_HOW)
+    """Cells that the network processes together (default: as in training)."""
     overwrite: bool = False
-    """Replace predictions that are there; inputs are never replaced."""
-    precision: Precision = "fp32"
-    """Precision of matrix products; fp8 and mxfp8 are for the blocks, on GPUs that have it, and bfloat16 elsewhere."""
-    spec: SpecName = "auto"
-    """Layers of the blocks: local (torch), te (Transformer Engine), auto (te where it runs)."""
-    seed: int = option(0, limits=SEED)
-    """Seed of the draw of controls and of a stochastic prior."""
+    """Replace existing predictions; inputs are never replaced."""
+    precision: Precision = option("fp32", group=_HOW)
+    """Precision of matrix products; fp8 and mxfp8 need a GPU that has it, and use bfloat16 outside of the blocks."""
+    spec: SpecName = option("auto", group=_HOW)
+    """Layers of the blocks: local (torch), te (Transformer Engine), or auto (te if it can run)."""
+    seed: int = option(0, limits=SEED, group=_HOW)
+    """Seed of random choices: controls, a stochastic prior, counts."""
 
     def check(self) -> None:
         """Refuse settings that do not go together.

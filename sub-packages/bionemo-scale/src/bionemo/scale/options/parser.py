@@ -150,7 +150,7 @@ def help_text(option: Option) -> str:
         default = ", ".join(map(str, default))
     text = f"{option.help}: {', '.join(option.choices)}" if option.form == "commas" and option.choices else option.help
     if option.form == "labels":
-        text += "; repeat it, put commas between labels, or give @FILE with one per line"
+        text += "; for several, repeat it, put commas between labels, or give @FILE with one per line"
     return (f"{text} (default: {default})" if shown else text).replace("%", "%%")
 
 

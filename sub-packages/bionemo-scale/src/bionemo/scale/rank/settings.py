@@ -15,7 +15,7 @@ from bionemo.scale.types import InputError, ObsKeys
 Order = Literal["effect", "reversal", "synergy", "dose", "uncertainty"]
 
 _SIGNATURE = "signature, for --by reversal"
-_OWN = "labels of files that do not name their own"
+_OWN = "labels of files that this package did not write"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,27 +30,27 @@ class RankSettings(Settings):
     """Order by the size of the change, the reversal of a signature, the change of a combination beyond the sum of its
     agents, the slope on the logarithm of the dose, or the uncertainty of the prediction (default: effect)."""
     next: int | None = option(None, limits=COUNT, metavar="N")
-    """Choose N conditions to measure next instead: uncertain ones that differ from one another."""
+    """Instead, choose N conditions to measure next, which are uncertain and differ from one another."""
     cell_types: tuple[str, ...] = option((), form="labels", metavar="X,Y")
     """Only these cell types (default: all)."""
     top: int = option(10, limits=COUNT, metavar="N")
-    """Rows that are shown on the screen; the file has all."""
+    """Number of rows to print; the file has all."""
     overwrite: bool = False
     """Replace the file at --out."""
     signature: Path | None = option(None, metavar="FILE", group=_SIGNATURE)
-    """CSV or TSV with a header: gene, and log fold change or "up" and "down"."""
+    """CSV or TSV with a header, a column of genes, and a column of log fold changes or of "up" and "down"."""
     up: tuple[str, ...] = option((), form="labels", metavar="GENE,GENE", group=_SIGNATURE)
-    """Genes that are up in the signature, in place of --signature."""
+    """Genes that are up in the signature, instead of --signature."""
     down: tuple[str, ...] = option((), form="labels", metavar="GENE,GENE", group=_SIGNATURE)
-    """Genes that are down in it."""
+    """Genes that are down in the signature."""
     keys: ObsKeys | None = option(None, group=_OWN)
     """The obs columns that label a condition or a cell."""
     control: str | None = option(None, metavar="LABEL", group=_OWN)
     """Perturbation label of control cells (default: control)."""
     combination_separator: str | None = option(None, metavar="TEXT", group=_OWN)
-    """Between the agents of a label, as + in A+B."""
+    """Text between the agents of a label, such as + in A+B."""
     dose_separator: str | None = option(None, metavar="TEXT", group=_OWN)
-    """Before the dose of an agent, as @ in A@0.5."""
+    """Text before the dose of an agent, such as @ in A@0.5."""
 
     def check(self) -> None:
         """Refuse settings that do not go together.

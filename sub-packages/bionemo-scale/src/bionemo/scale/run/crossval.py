@@ -34,9 +34,9 @@ def parser() -> OptionParser:
     options = OptionParser(
         CrossvalSettings,
         prog="bionemo-scale-crossval",
-        description="Leave out each cell type, donor or perturbation of a screen in turn: prepare once, then train, "
-        "predict and score each fold beside all classical methods, and put the scores together, with intervals "
-        "over folds.",
+        description="Leave out each cell type, donor or perturbation of a screen in turn. The data are prepared once. "
+        "Each fold is trained, predicted and scored beside all classical methods, and the scores are pooled, with "
+        "intervals over folds.",
     )
     add_commands(options, CrossvalSettings, COMMANDS)
     return options

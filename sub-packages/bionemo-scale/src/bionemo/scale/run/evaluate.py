@@ -34,7 +34,8 @@ def parser() -> OptionParser:
     return OptionParser(
         EvaluateSettings,
         prog="bionemo-scale-evaluate",
-        description="Score predicted perturbed cells against real ones with cell-eval, next to baselines.",
+        description="Score predicted perturbed cells against real ones with cell-eval, beside simple methods "
+        "(baselines) and a ceiling. docs/evaluation.md defines every metric.",
     )
 
 

@@ -19,7 +19,7 @@ def parser() -> OptionParser:
     return OptionParser(
         ExportSettings,
         prog="bionemo-scale-export",
-        description="Write the network of a run that predicts, with its genes, labels, estimate and a model card, as "
+        description="Write a trained model, with its genes, labels, estimate and a model card, as "
         "a folder of safetensors and JSON. bionemo-scale-infer takes it as it takes a run.",
         epilog="docs/export.md lists the files, and says how to publish them.",
     )

@@ -17,7 +17,7 @@ def parser() -> OptionParser:
     return OptionParser(
         FeaturesSettings,
         prog="bionemo-scale-features",
-        description="Make vectors that describe perturbations, so that ones that were never trained can be predicted.",
+        description="Make vectors that describe genes or drugs, to predict perturbations that were never trained.",
         epilog="Several kinds together are scaled to count equally. Give the file to bionemo-scale-train, and to "
         "bionemo-scale-infer for perturbations that were not trained.",
     )

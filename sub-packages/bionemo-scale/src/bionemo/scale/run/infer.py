@@ -25,8 +25,8 @@ def parser() -> OptionParser:
     return OptionParser(
         InferSettings,
         prog="bionemo-scale-infer",
-        description="Predict populations: the held-out groups of a store, or control cells under any known "
-        "perturbation. Started by torchrun or srun, processes share the work; killed, it continues when run again.",
+        description="Predict cells: the held-out part of a store, or control cells under any known perturbation. "
+        "Processes started by torchrun or srun share the work. To continue after a stop, give the same command again.",
     )
 
 

@@ -23,7 +23,7 @@ COMMANDS = {
     "export": "write a run as a folder that can be moved and published",
     "rank": "order a virtual screen, or choose what to measure next",
     "evaluate": "score predictions beside simple methods",
-    "crossval": "leave out each cell type, donor or perturbation in turn: all of the above, and pooled scores",
+    "crossval": "leave out each cell type, donor or perturbation in turn, and pool the scores",
     "report": "write one HTML page of a run and its scores",
 }
 """What each does, in the order in which they are used. A command's module has its name."""
@@ -38,7 +38,8 @@ commands:
 
 bionemo-scale COMMAND --help lists the options of a command. bionemo-scale-COMMAND is the same command.
 bionemo-scale --version prints the version.
-bionemo-scale --print-completion bash|zsh prints what makes the shell complete commands and options."""
+bionemo-scale --print-completion bash|zsh prints a script with which the shell completes commands and options.
+docs/concepts.md explains the terms."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -70,9 +70,9 @@ def parser() -> OptionParser:
         PrepareSettings,
         PrepareModes,
         prog="bionemo-scale-prepare",
-        description="Turn h5ad files of perturbation screens into a store that training and prediction read.",
-        epilog="Values must be raw counts or log1p of library-size normalised counts; which of the two is recognised. "
-        "A conversion that was stopped goes on when the same command is given again.",
+        description="Convert h5ad files of perturbation screens to a store, which training and prediction read.",
+        epilog="Values must be raw counts, or log1p of counts scaled to one library size; the command recognises "
+        "which of the two. To continue a stopped conversion, give the same command again.",
     )
 
 

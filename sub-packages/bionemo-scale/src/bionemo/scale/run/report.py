@@ -20,7 +20,8 @@ def parser() -> OptionParser:
     return OptionParser(
         ReportSettings,
         prog="bionemo-scale-report",
-        description="Write one HTML page of a run: scores beside baselines, figures, provenance. It needs no network.",
+        description="Write one HTML page about a run, with a verdict, scores beside baselines, figures and the origin "
+        "of the data. The page loads nothing from the internet.",
     )
 
 

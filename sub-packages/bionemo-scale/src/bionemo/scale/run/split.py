@@ -17,8 +17,9 @@ def parser() -> OptionParser:
     return OptionParser(
         SplitSettings,
         prog="bionemo-scale-split",
-        description="Hold out perturbations or cell types by a rule, and write the split file that prepare reads.",
-        epilog="The same options, data and seed give the same file; its first lines say rule, seed and hash.",
+        description="Choose perturbations or cell types to hold out by a rule, and write the split file for "
+        "bionemo-scale-prepare.",
+        epilog="The same options, data and seed give the same file; its first lines state the rule, seed and hash.",
     )
 
 

@@ -45,7 +45,7 @@ class TrainModes(Settings):
     dry_run: bool = False
     """Print the number of parameters and stop; needs no --store and no --out."""
     config: Path | None = option(None, metavar="FILE.yaml")
-    """Take settings from a file, as --write-config writes it; options on the command line go before it."""
+    """Take settings from a file, as --write-config writes it; options on the command line override it."""
     write_config: Path | None = option(None, metavar="FILE.yaml")
     """Write every setting to a file for --config and stop; needs no --store and no --out."""
 
@@ -56,8 +56,8 @@ def parser() -> OptionParser:
         TrainSettings,
         TrainModes,
         prog="bionemo-scale-train",
-        description="Train SCALE on a store. A run folder that already holds this run is continued.",
-        epilog="Larger sizes have defaults of their own: bionemo/scale/recipes/defaults.py.",
+        description="Train SCALE on a store. If the run folder already holds this run, the training continues.",
+        epilog="Larger sizes have other defaults; --size SIZE --write-config FILE shows them.",
     )
 
 

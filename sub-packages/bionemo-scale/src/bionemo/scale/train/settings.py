@@ -21,6 +21,12 @@ PrecisionName = Literal["fp32", "bf16", "fp8", "fp8-current", "mxfp8"]
 AsyncCheckpoints = Literal["auto", "on", "off"]
 SpecName = Literal["auto", "local", "te"]
 
+_LEARNING = "how it learns"
+_RECORDS = "checkpoints and logs"
+_WEIGHT = "the weight of the network's means"
+_TUNING = "fine-tuning"
+_PROCESSES = "processes and precision"
+
 FREEZABLE = {
     "encoder": ("gene_encoder", "set_fusion"),
     "conditions": ("condition_encoder",),
@@ -41,79 +47,80 @@ class TrainSettings(Settings):
     size: str | None = option("small", choices=SIZES, part="model")
     """Size of the network (with --from-checkpoint: the checkpoint's network)."""
     preset: str = option("default", choices=PRESETS, part="model")
-    """Settings besides the size: paper is the paper's equations as written, default what this package adds to them.
-    Any other option goes before those of a preset."""
+    """Settings besides the size: those of the paper's equations (paper), or with this package's additions (default).
+    Other options override a preset."""
     max_steps: int = option(500, limits=COUNT)
     """Optimizer steps."""
     seed: int = option(0, limits=SEED)
     """Seed of weights and of the order of sets."""
-    set_size: int = option(32, limits=COUNT, part="data")
-    """Cells of a set."""
-    sets: SetKind = option("batch", part="data")
-    """Which cells share a set: those of one batch, or mixed, of all batches of a perturbation, each matched with a
-    control of its own batch. Mixed sets are smaller where too few cells are left; fillers count in no loss."""
-    micro_batch_size: int = option(8, limits=COUNT, part="data")
-    """Sets that one process takes at once; as many more where mixed sets are smaller."""
-    accumulate: int = option(1, limits=COUNT, part="data")
+    set_size: int = option(32, limits=COUNT, part="data", group=_LEARNING)
+    """Cells that the network processes together, as a set."""
+    sets: SetKind = option("batch", part="data", group=_LEARNING)
+    """Cells that share a set: those of one batch (batch), or of all batches of a perturbation, each matched with a
+    control of its own batch (mixed). docs/model.md describes both."""
+    micro_batch_size: int = option(8, limits=COUNT, part="data", group=_LEARNING)
+    """Sets that one process computes at once; more where mixed sets are smaller."""
+    accumulate: int = option(1, limits=COUNT, part="data", group=_LEARNING)
     """Micro-batches of an optimizer step."""
-    lr: float = option(1e-3, limits=Limits(at_least=0), part="optim")
+    lr: float = option(1e-3, limits=Limits(at_least=0), part="optim", group=_LEARNING)
     """Highest learning rate."""
-    warmup_steps: int = option(50, limits=NOT_NEGATIVE, part="optim")
-    """Steps to reach it; at most a tenth of the run is used."""
-    weight_decay: float = option(0.01, limits=NOT_NEGATIVE, part="optim")
+    warmup_steps: int = option(50, limits=NOT_NEGATIVE, part="optim", group=_LEARNING)
+    """Steps of linear warm-up to --lr, at most a tenth of the run."""
+    weight_decay: float = option(0.01, limits=NOT_NEGATIVE, part="optim", group=_LEARNING)
     """Weight decay of AdamW."""
-    val_interval: int = option(100, limits=COUNT)
+    val_interval: int = option(100, limits=COUNT, group=_RECORDS)
     """Steps between validations and checkpoints."""
-    log_interval: int = option(10, limits=COUNT)
+    log_interval: int = option(10, limits=COUNT, group=_RECORDS)
     """Steps between rows of metrics.csv."""
-    keep_best: int = option(1, limits=COUNT)
-    """Checkpoints of the lowest validation loss that are kept beside the last one."""
-    keep_last: int = option(0, limits=NOT_NEGATIVE)
-    """Keep this many of the newest checkpoints instead of the best; 0 keeps the best."""
-    async_checkpoints: AsyncCheckpoints = "auto"
+    keep_best: int = option(1, limits=COUNT, group=_RECORDS)
+    """Number of checkpoints to keep beside the last one, those with the lowest validation loss."""
+    keep_last: int = option(0, limits=NOT_NEGATIVE, group=_RECORDS)
+    """Keep this many of the newest checkpoints instead of the best ones; 0 keeps the best."""
+    async_checkpoints: AsyncCheckpoints = option("auto", group=_RECORDS)
     """Continue training while a checkpoint is written: on, off, auto (on where there is a GPU)."""
-    wandb: str = option("", metavar="PROJECT")
+    wandb: str = option("", metavar="PROJECT", group=_RECORDS)
     """Weights & Biases project to log to, beside metrics.csv and TensorBoard."""
-    weighting: Weighting = option("tempered", part="data")
-    """How often a group of cells is drawn."""
-    control_share: float = option(0.4, limits=Limits(at_least=0, below=1), part="data")
-    """Share of the training sets that go from controls to other controls of their context."""
-    folds: int | None = option(None, limits=Limits(at_least=2), metavar="K")
-    """Measure the network's weight by K more networks, each trained without one of K parts of the training groups
-    (default: the validation groups measure it or, without any, one network trained without a third)."""
-    blind: bool = False
-    """Train without a part of the training groups, which then validate: one of --folds (default: 3) cell types, or
-    perturbations where there are fewer than three cell types."""
-    fold: int = option(1, limits=NOT_NEGATIVE, metavar="I")
-    """Part that --blind leaves out, from 0."""
-    blind_share: float = option(0.5, limits=SHARE)
-    """Steps of the networks that measure the weight, as a share of --max-steps. The weight says how much of the
-    network's mean is added to the classical estimate; 0 trains no such network."""
+    weighting: Weighting = option("tempered", part="data", group=_LEARNING)
+    """How often a group of cells is drawn: in proportion to its number of cells (proportional) or to the square root
+    of it (tempered), or equally often (uniform)."""
+    control_share: float = option(0.4, limits=Limits(at_least=0, below=1), part="data", group=_LEARNING)
+    """Share of the training sets whose targets are other controls instead of perturbed cells."""
+    folds: int | None = option(None, limits=Limits(at_least=2), metavar="K", group=_WEIGHT)
+    """Measure the network's weight with K more networks, each trained without one of K parts of the training groups
+    (default: on the validation groups or, if there are none, with one network trained without a third)."""
+    blind: bool = option(False, group=_WEIGHT)
+    """Leave a part of the training groups out, and validate on it: one of --folds (default: 3) parts of the cell
+    types, or of the perturbations if there are fewer than three cell types."""
+    fold: int = option(1, limits=NOT_NEGATIVE, metavar="I", group=_WEIGHT)
+    """Number of the part that --blind leaves out, counted from 0."""
+    blind_share: float = option(0.5, limits=SHARE, group=_WEIGHT)
+    """Steps of the networks that measure the weight, as a share of --max-steps; 0 trains none. The weight says how far
+    predicted means follow the network instead of the classical estimate."""
     perturbation_features: Path | None = None
-    """One vector per perturbation: .csv, .tsv or .parquet, names first."""
-    from_checkpoint: Path | None = option(None, metavar="RUN")
-    """Fine-tune: start from the weights of this run, checkpoint or export; its network, with the store's genes and
-    labels matched by name."""
-    freeze: tuple[str, ...] = option((), form="commas", choices=FREEZABLE)
+    """File with one vector per perturbation (.csv, .tsv or .parquet; names in the first column)."""
+    from_checkpoint: Path | None = option(None, metavar="RUN", group=_TUNING)
+    """Fine-tune: start from the weights of this run, checkpoint or export. Genes and labels of the store are matched
+    by name."""
+    freeze: tuple[str, ...] = option((), form="commas", choices=FREEZABLE, group=_TUNING)
     """Parts of the network that keep the checkpoint's weights."""
-    lora: int = option(0, limits=NOT_NEGATIVE, metavar="RANK")
-    """Train the blocks by adapters of this rank instead of their own weights; 0 trains the weights."""
-    num_workers: int = option(0, limits=NOT_NEGATIVE, part="data")
+    lora: int = option(0, limits=NOT_NEGATIVE, metavar="RANK", group=_TUNING)
+    """Train low-rank adapters of this rank instead of the weights of the blocks; 0 trains the weights."""
+    num_workers: int = option(0, limits=NOT_NEGATIVE, part="data", group=_PROCESSES)
     """Data loading processes beside each training process."""
-    devices: int = option(1, limits=COUNT)
+    devices: int = option(1, limits=COUNT, group=_PROCESSES)
     """Processes on each machine."""
-    num_nodes: int = option(1, limits=COUNT)
+    num_nodes: int = option(1, limits=COUNT, group=_PROCESSES)
     """Machines."""
-    tensor_parallel: int = option(1, limits=COUNT)
+    tensor_parallel: int = option(1, limits=COUNT, group=_PROCESSES)
     """Processes that share every layer."""
-    pipeline_parallel: int = option(1, limits=COUNT)
+    pipeline_parallel: int = option(1, limits=COUNT, group=_PROCESSES)
     """Processes that share the stack of blocks."""
-    precision: PrecisionName = "fp32"
-    """How numbers are kept and multiplied; fp8, fp8-current and mxfp8 on GPUs that have it."""
-    spec: SpecName = "auto"
-    """Layers of the blocks: local (torch), te (Transformer Engine), auto (te where it runs)."""
-    overrides: dict[str, Any] = option({}, flag="--set", part="model")
-    """Any field of ScaleModelConfig; may be repeated."""
+    precision: PrecisionName = option("fp32", group=_PROCESSES)
+    """Number format of weights and matrix products; fp8, fp8-current and mxfp8 need a GPU that has it."""
+    spec: SpecName = option("auto", group=_PROCESSES)
+    """Layers of the blocks: local (torch), te (Transformer Engine), or auto (te if it can run)."""
+    overrides: dict[str, Any] = option({}, flag="--set", part="model", group=_LEARNING)
+    """Set any field of ScaleModelConfig; may be repeated."""
 
     @property
     def left_out(self) -> Fold | None:

@@ -21,27 +21,27 @@ class FeaturesSettings(Settings):
     out: Path = option(metavar="FILE.parquet")
     """File to write, for --perturbation-features."""
     from_store: Path | None = option(None, metavar="STORE", group=_KINDS)
-    """Co-expression of genes among the control cells of a store; needs nothing else."""
+    """Use co-expression of genes among the control cells of this store; needs no other file."""
     gene_sets: tuple[Path, ...] = option((), metavar="FILE.gmt", group=_KINDS)
-    """Gene sets that a gene is a member of."""
+    """Use membership in these gene sets."""
     network: tuple[Path, ...] = option((), metavar="EDGES.tsv", group=_KINDS)
-    """Weighted network of genes, one edge a line: name, name, weight."""
+    """Use a weighted network of genes. Each line is an edge: name, name, weight."""
     embedding: tuple[Path, ...] = option((), metavar="FILE", group=_KINDS)
-    """Vectors as they are: .csv, .tsv, .parquet, .h5 or .npz; may be repeated."""
+    """Use vectors from a .csv, .tsv, .parquet, .h5 or .npz file unchanged; may be repeated."""
     smiles: tuple[Path, ...] = option((), metavar="DRUGS.csv", group=_KINDS)
-    """Names and SMILES of drugs, for fingerprints and descriptors; needs RDKit."""
+    """Use fingerprints and descriptors of drugs, from their names and SMILES; needs RDKit."""
     size: int = option(32, limits=COUNT, group=_KINDS)
-    """Numbers of each kind that is reduced: co-expression, gene sets, network."""
+    """Length of vectors of co-expression, gene sets and networks, each."""
     store: Path | None = option(None, metavar="STORE", group=_NAMES)
     """Store whose perturbations must have vectors (default: that of --from-store)."""
     names: tuple[str, ...] = option((), form="labels", metavar="NAME", group=_NAMES)
     """More names that must have vectors, such as genes or drugs to predict."""
     targets: Path | None = option(None, metavar="TARGETS.csv", group=_NAMES)
-    """Table of the screen's names with a column gene, the name that the sources use, and perhaps a column edit."""
+    """Table of the screen's labels, with a column gene (the name in the sources) and optionally a column edit."""
     leave_out: bool = option(False, group=_NAMES)
     """Leave out names without a vector instead of refusing them."""
     like: Path | None = option(None, metavar="FILE.parquet", group=_NAMES)
-    """File of an earlier call whose scale the vectors get, so that a model trained with it can use them."""
+    """File of an earlier call. The new vectors get its scale, so that a model trained with it can use them."""
     overwrite: bool = False
     """Replace the file at --out."""
 

@@ -21,28 +21,30 @@ class SplitSettings(LabelSettings):
     """What to hold out of which data."""
 
     inputs: tuple[Path, ...] = option(form="positional", metavar="INPUT")
-    """h5ad files, folders of zarr stores of AnnData, or one store, which knows how its cells are labelled."""
+    """h5ad files, folders of zarr stores of AnnData, or one store of bionemo-scale-prepare (then without options for
+    labels)."""
     out: Path = option(metavar="SPLIT.toml")
     """File to write."""
     hold_out: HoldOut = "random"
-    """Perturbations at random, whole clusters of similar ones, pairs by how many of their agents are trained, or cell
-    types."""
+    """What to hold out: perturbations at random, whole clusters of similar ones, pairs by the number of their trained
+    agents, or cell types."""
     share: float = option(0.2, limits=Limits(above=0, below=1))
-    """Share of the perturbations, pairs or cell types that is the test part."""
+    """Share of the perturbations, pairs or cell types in the test part."""
     val_share: float = option(0.0, limits=_PART)
-    """Share that is the validation part."""
+    """Share in the validation part."""
     features: Path | None = option(None, metavar="FILE")
     """Vectors of perturbations for --hold-out similar, as for --perturbation-features."""
     clusters: int | None = option(None, limits=COUNT)
-    """Most clusters of --hold-out similar (default: the root of the number of perturbations)."""
+    """Largest number of clusters of --hold-out similar (default: square root of the number of perturbations)."""
     seen: Literal["0", "1", "2"] = "2"
-    """Trained agents of the pairs of --hold-out combinations: 0/2, 1/2 or 2/2 seen."""
+    """Number of agents of a held-out pair that are trained, alone or in other pairs (for --hold-out combinations)."""
     cell_types: tuple[str, ...] = option((), form="labels", metavar="NAME")
-    """Hold perturbations out in these cell types only, or hold out these cell types (default: all, or drawn)."""
+    """Cell types in which perturbations are held out (default: all); with --hold-out cell-types, the cell types to
+    hold out (default: drawn at random)."""
     exclude: tuple[str, ...] = option((), form="labels", metavar="LABEL")
-    """Perturbations that are neither trained on nor scored, such as those that no vector describes."""
+    """Perturbations that are neither trained on nor scored, such as those without a vector."""
     seed: int = option(0, limits=SEED)
-    """Of what is drawn."""
+    """Seed of random choices."""
     overwrite: bool = False
     """Replace the file at --out."""
 

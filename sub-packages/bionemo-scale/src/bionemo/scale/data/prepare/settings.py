@@ -44,22 +44,22 @@ class LabelSettings(Settings):
     inputs: tuple[Path, ...] = option(form="positional", metavar="INPUT")
     """h5ad files, or folders of zarr stores of AnnData; with --merge, stores."""
     out: Path = option(metavar="STORE")
-    """Folder to make."""
+    """Folder to write."""
     keys: ObsKeys = option(ObsKeys(), group=_LABELS)
     """The obs columns that label a cell."""
     controls: tuple[str, ...] = option(("control",), flag="--control", metavar="LABEL", group=_LABELS)
-    """Perturbation label of control cells; repeat it, or give @FILE with one per line: all get the name of
+    """Perturbation label of control cells. For several, repeat it or give @FILE with one per line; all get the name of
     the first."""
     datasets: tuple[str, ...] = option((), flag="--dataset", metavar="NAME", group=_LABELS)
-    """Name of the data set of all files, or repeated of each in order (default: file names without ending)."""
+    """Name of the data set, once for all files or once for each in order (default: file names without ending)."""
     combination_separator: str = option("", metavar="TEXT", group=_LABELS)
-    """What stands between the agents of a perturbation, "+" in "A+B": their order makes no difference then, and a
-    control among them none."""
+    """Text between the agents of a perturbation, such as "+" in "A+B". Their order makes no difference, and a control
+    among them is dropped."""
     dose_separator: str = option("", metavar="TEXT", group=_LABELS)
-    """What stands before the dose of an agent, "@" in "A@0.5" or "A@500nM"."""
+    """Text before the dose of an agent, such as "@" in "A@0.5" or "A@500nM"."""
     whole_agents: tuple[str, ...] = option((), metavar="NAME", group=_LABELS)
-    """Agents whose names hold a separator, such as "Na+/K+ inhibitor"; repeat it, or give @FILE with one
-    per line."""
+    """Agents whose names contain a separator, such as "Na+/K+ inhibitor"; repeat it, or give @FILE with one per
+    line."""
 
     def check(self) -> None:
         """Refuse settings that do not go together.
@@ -103,16 +103,16 @@ class PrepareSettings(LabelSettings):
     """What to make a store of, and how."""
 
     split: Path | SplitSpec | None = option(None, metavar="SPLIT.toml", group=_LABELS)
-    """Held-out conditions; without it all cells are for training."""
+    """Split file that names the held-out conditions; without it all cells are training data."""
     allow_unknown_names: bool = option(False, form="hidden")
     """Report names of the split that the files do not have instead of refusing them."""
     num_hvg: int = option(2000, flag="--hvg", limits=NOT_NEGATIVE, group=_VALUES)
     """Highly variable genes to keep; 0 keeps all."""
     target_sum: float | None = option(None, limits=LIBRARY_SIZE, metavar="SUM", group=_VALUES)
-    """Library size that cells are scaled to (default: 10000); for log1p values that do not show it, what they were
-    scaled to."""
+    """Library size that counts are scaled to (default: 10000). For log1p values from which it cannot be recognised,
+    the library size that they were scaled to."""
     values: ValueKind | None = option(None, group=_VALUES)
-    """What the values are, if this cannot be seen from them: counts (also fractional ones), or log1p."""
+    """Kind of values, if it is not recognised: counts (also fractional ones) or log1p."""
     library_size_key: str | None = option(None, metavar="COLUMN", group=_VALUES)
     """obs column with library sizes (default: the sum of a cell's counts)."""
     matrix: str = option("X", metavar="WHERE", group=_VALUES)
@@ -122,14 +122,14 @@ class PrepareSettings(LabelSettings):
     join: Literal["inner", "outer"] = option("inner", group=_VALUES)
     """Keep genes that all files have (inner) or that any has (outer). A gene that a file lacks is 0 in its cells."""
     least_shared_genes: float = option(0.1, limits=Limits(at_least=0, at_most=1), metavar="SHARE", group=_VALUES)
-    """Share of the smaller file's genes that files must have in common by name; 0 takes any."""
+    """Share of the smaller file's genes that files must have in common by name; 0 accepts any."""
     knockdown: Knockdown | None = option(None, form="words", metavar="SHARE", group=_VALUES)
-    """Keep perturbations, and cells of them, with less than this share of the target's expression in controls; a
-    second number is for the cells."""
+    """CRISPRi: keep only perturbations, and cells of them, in which the target is expressed less than this share of
+    its mean in controls; a second number sets another share for single cells."""
     codec: Codec = option("zstd", group=_WORK)
-    """How cells are packed."""
+    """Compression of the cells in the store."""
     scanned: tuple[Path, ...] = option((), form="words", metavar="SCAN", group=_WORK)
-    """Choose genes by the values of these --scan-only folders, of these files and others."""
+    """Choose genes from these folders of --scan-only, which cover the given files and others."""
     workers: int = option(1, limits=COUNT, group=_WORK)
     """Processes, at most one per file."""
     overwrite: bool = option(False, group=_WORK)
