@@ -23,6 +23,7 @@ from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.rank.settings import RankSettings
 from bionemo.scale.run.inner.launch import LaunchSettings
+from bionemo.scale.submit.settings import SubmitSettings
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -34,7 +35,19 @@ PAGES = [
     REPOSITORY / "README.md",
     *(path for path in sorted((REPOSITORY / "docs").glob("*.md")) if path.name not in ("log.md", "commands.md")),
 ]
-COMMANDS = ("prepare", "features", "split", "train", "infer", "export", "rank", "evaluate", "crossval", "report")
+COMMANDS = (
+    "prepare",
+    "features",
+    "split",
+    "train",
+    "infer",
+    "export",
+    "rank",
+    "submit",
+    "evaluate",
+    "crossval",
+    "report",
+)
 SETTINGS = (
     PrepareSettings,
     FeaturesSettings,
@@ -43,6 +56,7 @@ SETTINGS = (
     InferSettings,
     ExportSettings,
     RankSettings,
+    SubmitSettings,
     EvaluateSettings,
     CrossvalSettings,
     ReportSettings,

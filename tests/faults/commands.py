@@ -24,12 +24,12 @@ from torch.distributed.checkpoint import FileSystemReader, load
 from bionemo.scale import types as types_of_package
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.model.checkpoint import newest_whole
-from bionemo.scale.run import crossval, evaluate, export, features, infer, prepare, rank, report, split, train
+from bionemo.scale.run import crossval, evaluate, export, features, infer, prepare, rank, report, split, submit, train
 from bionemo.scale.run.inner import launch
 
 
 LATE = (
-    *("data/prepare", "data/labels", "data/features", "data/folds", "infer", "eval", "rank", "crossval"),
+    *("data/prepare", "data/labels", "data/features", "data/folds", "infer", "eval", "rank", "submit", "crossval"),
     *("train/setup", "train/finetune", "recipes", "run"),
 )
 """Folders of modules that commands import when they need them: once here, rather than in every fork."""
@@ -231,6 +231,17 @@ def ranks(*words: str, screen: str = "ranked.h5ad") -> Command:
     )
 
 
+def submits(*words: str) -> Command:
+    """Return the command that writes predicted counts for the challenge."""
+    lists = ("--genes", "panel/gene_names.csv", "--perturbations", "panel/pert_counts.csv")
+    return Command(
+        main=submit.main,
+        words=("counts.h5ad", *lists, "--cells-per-condition", "6", "--out", "submitted.h5ad", *words),
+        out="submitted.h5ad",
+        look=partial(of_h5ad, "submitted.h5ad"),
+    )
+
+
 def describes(*words: str) -> Command:
     """Return the command that makes vectors of the screen's perturbations."""
     look = partial(of_table, "made.parquet")
@@ -281,6 +292,7 @@ _NAMES = ("--names", "p0,p1,p2")
 BY_SIGNATURE = ranks("--by", "reversal", "--signature", "signature.csv")
 BY_EFFECT = ranks("--cell-types", "A")
 RANK_CELLS = ranks(screen=_PRED)
+SUBMITS = submits()
 OF_GENES = describes("--gene-sets", "sets.gmt", "--network", "edges.tsv", *_NAMES)
 OF_DRUGS = describes("--smiles", "drugs.csv", *_NAMES)
 OF_STORE = describes("--from-store", "store", "--leave-out", *_NAMES)

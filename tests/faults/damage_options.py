@@ -19,6 +19,7 @@ from bionemo.scale.options.fields import Option, options_of
 from bionemo.scale.options.values import column_flag
 from bionemo.scale.rank.settings import RankSettings
 from bionemo.scale.run.inner.launch import LaunchSettings
+from bionemo.scale.submit.settings import SubmitSettings
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -29,6 +30,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "evaluate": (EvaluateSettings,),
     "report": (ReportSettings,),
     "rank": (RankSettings,),
+    "submit": (SubmitSettings,),
     "features": (FeaturesSettings,),
     "split": (SplitSettings,),
     "export": (ExportSettings,),

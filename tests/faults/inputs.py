@@ -87,6 +87,11 @@ def _write_knowledge(folder: Path) -> None:
     (folder / "drugs.csv").write_text("name,smiles\np0,CCO\np1,CC(=O)Oc1ccccc1C(=O)O\np2,CN1CCC[C@H]1c1cccnc1\n")
     (folder / "signature.csv").write_text("gene,logFC\n" + "".join(f"gene{n},{(n - 4) / 4}\n" for n in range(9)))
     (folder / "folds.toml").write_text('"first half" = ["A", "B c"]\n"second half" = ["C"]\n')
+    panel = folder / "panel"
+    panel.mkdir()
+    (panel / "gene_names.csv").write_text("gene_name\n" + "".join(f"gene{n}\n" for n in range(9)))
+    (panel / "pert_counts.csv").write_text("target_gene\np0\np2\n")
+    (panel / "manifest.json").write_text('{"contexts": ["A", "C"], "partition": "validation"}')
     vectors = dict(zip(("p0", "p1", "p2", "p9"), np.random.default_rng(2).normal(size=(4, 3)), strict=True))
     np.savez(folder / "vectors.npz", **vectors)
     with h5py.File(folder / "vectors.h5", "w") as file:
@@ -104,6 +109,10 @@ def _run_commands(folder: Path) -> None:
         (
             *("infer", "--checkpoint", "run", "--adata", "controls.h5ad", "--perturbations", "p0,p1,p2"),
             *("--output", "pseudobulk", "--out", "ranked.h5ad"),
+        ),
+        (
+            *("infer", "--checkpoint", "run", "--adata", "controls.h5ad", "--perturbations", "p0,p1,p2"),
+            *("--output", "counts", "--out", "counts.h5ad"),
         ),
         (
             *("evaluate", "--pred", "predicted/adata_pred.h5ad", "--real", "predicted/adata_real.h5ad"),

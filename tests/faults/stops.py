@@ -57,6 +57,7 @@ COMMANDS: dict[str, tuple[the.Command, tuple[str, ...]]] = {
     "report": (the.shows(), ("scores", "predicted")),
     "export": (the.EXPORTS, ("run",)),
     "rank": (the.BY_SIGNATURE, ("ranked.h5ad", "signature.csv")),
+    "submit": (the.SUBMITS, ("counts.h5ad", "panel")),
     "features": (the.OF_GENES, ("sets.gmt", "edges.tsv")),
     "split": (the.AT_RANDOM, ("screen.h5ad",)),
     "crossval": (the.CROSSES, ("screen.h5ad", "folds.toml")),

@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,11 +30,10 @@ from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.provenance import version_of
 from bionemo.scale.files.quiet import quiet_libraries
 from bionemo.scale.infer.trained_run import Run
-from bionemo.scale.notebook.bars import notebook_stream
 from bionemo.scale.notebook.cells import CellsLike, PathLike, each_cells, forget_unfinished, given_files, is_anndata
 from bionemo.scale.notebook.process import run_command
 from bionemo.scale.notebook.refusals import names_arguments
-from bionemo.scale.notebook.scored import labels_by_name, named_predictions, read_cells, read_predictions
+from bionemo.scale.notebook.scored import score_cells
 from bionemo.scale.options.arguments import arguments
 from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys
 
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from bionemo.scale.infer.trained_model import LoadedModel
     from bionemo.scale.notebook import plot
     from bionemo.scale.rank.rank import Ranking
+    from bionemo.scale.submit.write import Submission
 
 __all__ = (
     "FileLabels",
@@ -66,6 +66,7 @@ __all__ = (
     "prepare",
     "rank",
     "report",
+    "submit",
     "train",
 )
 
@@ -244,6 +245,40 @@ def export(run: PathLike, out: PathLike, **options: Any) -> Path:
     settings = ExportSettings.make(run=run, out=out, **options)
     run_command("bionemo.scale.run.export", arguments(settings))
     return settings.out
+
+
+@names_arguments("submit.settings.SubmitSettings")
+def submit(
+    inputs: CellsLike | Sequence[CellsLike],
+    out: PathLike,
+    *,
+    genes: PathLike,
+    perturbations: PathLike,
+    **options: Any,
+) -> "Submission":
+    """Check predicted counts and write one file for the Virtual Cell Challenge, as ``bionemo-scale-submit`` does.
+
+    Args:
+        inputs: AnnData object or h5ad of predicted counts, or several.
+        out: h5ad to write.
+        genes: CSV with the genes in the order asked for.
+        perturbations: CSV with the perturbations of every context.
+        **options: Other fields of :class:`bionemo.scale.submit.settings.SubmitSettings`: contexts,
+            cells_per_condition, seed, ...
+
+    Returns:
+        What was written, with notes on what was left out.
+
+    Raises:
+        InputError: A rule is broken that cannot be mended; nothing is written.
+    """
+    from bionemo.scale.submit.settings import SubmitSettings
+    from bionemo.scale.submit.write import submit as write_submission
+
+    with given_files() as files:
+        paths = [files.path(cells, f"inputs-{row}", matrix="X") for row, cells in enumerate(each_cells(inputs))]
+        panel = {"genes": genes, "perturbations": perturbations}
+        return write_submission(SubmitSettings.make(inputs=paths, out=out, **panel, **options))
 
 
 @names_arguments("rank.settings.RankSettings")
@@ -477,8 +512,8 @@ def evaluate(
         target_sum: Library size behind the log1p values of such files.
         pred_labels: The same for predictions that differ from ``real``: of all, or by name.
         **options: Fields of :class:`bionemo.scale.eval.settings.ScoringSettings`: control_policy, baselines, ceiling,
-            engine, leave_out_targets, seed, plot; ``values="log1p"`` if this cannot be seen from ``real``; and
-            ``perturbation_features``, a file of vectors for the baselines that use them.
+            evaluator, de, replicate_key, leave_out_targets, seed, plot, ...; ``values="log1p"`` if this cannot be seen
+            from ``real``; and ``perturbation_features``, a file of vectors for the baselines that use them.
 
     Returns:
         ``scores``, a polars table with one row per model, cell type and perturbation; ``table``; ``summary``; and
@@ -487,45 +522,8 @@ def evaluate(
     Raises:
         InputError: The files cannot be compared.
     """
-    # cell-eval's tables are small; more threads only fight the other processes of a node.
-    os.environ.setdefault("POLARS_MAX_THREADS", "2")
-    from bionemo.scale.data.labels.agents import read_features
-    from bionemo.scale.eval.evaluate import evaluate as evaluate_files
-    from bionemo.scale.eval.evaluate import split_mismatch
-    from bionemo.scale.eval.output.results import check_out
-    from bionemo.scale.eval.progress import ScoringProgress
-    from bionemo.scale.eval.settings import EvaluateSettings, ScoringSettings
-    from bionemo.scale.infer.training_data import training_data
-
-    check_out(Path(out))
-    values, features = options.pop("values", None), options.pop("perturbation_features", None)
-    scoring = ScoringSettings.make(**options)
-    EvaluateSettings.checked(keys=keys, control=control, target_sum=target_sum)
-    named = named_predictions(pred)
-    labels: FileLabels | None = FileLabels(keys=keys, control=control, target_sum=target_sum, values=values)
-    if labels == FileLabels():
-        labels = None
-    labels_of = labels_by_name(pred_labels, list(named), labels)
-    with given_files() as files, notebook_stream() as stream, ScoringProgress(stream) as progress:
-        predictions = read_predictions(files, named, labels_of)
-        training = None
-        if store is not None:
-            training = training_data(store)
-            problem = split_mismatch(training, predictions)
-            if problem is not None:
-                raise InputError(problem)
-        measured = read_cells(files, real, "real", labels=labels)
-        if features is not None and training is not None:
-            training = training.described(partial(read_features, Path(features)), measured)
-        return evaluate_files(
-            real=measured,
-            predictions=predictions,
-            out=Path(out),
-            training=training,
-            options=scoring,
-            announce=lambda prepared: progress.start(prepared.steps),
-            progress=progress.step,
-        )
+    labels = FileLabels(keys=keys, control=control, target_sum=target_sum, values=options.pop("values", None))
+    return score_cells(pred, real, Path(out), store=store, labels=labels, pred_labels=pred_labels, options=options)
 
 
 @names_arguments("crossval.settings.CrossvalSettings")

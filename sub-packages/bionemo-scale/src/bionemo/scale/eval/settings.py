@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bionemo.scale.options.fields import option
+from bionemo.scale.options.fields import option, options_of
 from bionemo.scale.options.limits import LIBRARY_SIZE, SEED
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.types import FileLabels, InputError, ObsKeys
@@ -37,6 +37,28 @@ class ScoringSettings(Settings):
     """Seed of random choices."""
     plot: bool = False
     """Write delta.png: predicted against observed change."""
+    evaluator: Literal["reference", "current", "cell-eval2"] = option("reference", group=_MORE)
+    """Only cell-eval 0.6.6 (reference), or with it the newest cell-eval (current) or cell-eval2, which scores
+    counts."""
+    evaluator_environment: Path | None = option(None, metavar="FOLDER", group=_MORE)
+    """Folder for the environment of the other evaluator, which is made once (default: in the user's cache; none if
+    cell-eval2 is installed)."""
+    de: Literal["wilcoxon", "pydeseq2"] = option("wilcoxon", group=_MORE)
+    """Tests of differential expression: between cells (wilcoxon), or also between replicates by DESeq2 (pydeseq2, for
+    counts)."""
+    replicate_key: str | None = option(None, metavar="COLUMN", group=_MORE)
+    """obs column with the replicate (donor, plate, culture) in every file, for --de pydeseq2."""
+
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: Naming the options.
+        """
+        if (self.de == "pydeseq2") != (self.replicate_key is not None):
+            raise InputError("--de pydeseq2 and --replicate-key go together: the second names their column")
+        if self.evaluator_environment is not None and self.evaluator == "reference":
+            raise InputError("--evaluator-environment goes with --evaluator current or cell-eval2, found reference")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,17 +87,6 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
     """Score the predictions alone, without baselines and ceiling."""
     write_baselines: Path | None = option(None, metavar="FOLDER", group=_MORE)
     """Write the cells of each baseline as NAME.h5ad, like a model's prediction; works without --pred."""
-    evaluator: Literal["reference", "current", "cell-eval2"] = option("reference", group=_MORE)
-    """Only cell-eval 0.6.6 (reference), or with it the newest cell-eval (current) or cell-eval2, which scores
-    counts."""
-    evaluator_environment: Path | None = option(None, metavar="FOLDER", group=_MORE)
-    """Folder for the environment of the other evaluator, which is made once (default: in the user's cache; none if
-    cell-eval2 is installed)."""
-    de: Literal["wilcoxon", "pydeseq2"] = option("wilcoxon", group=_MORE)
-    """Tests of differential expression: between cells (wilcoxon), or also between replicates by DESeq2 (pydeseq2, for
-    counts)."""
-    replicate_key: str | None = option(None, metavar="COLUMN", group=_MORE)
-    """obs column with the replicate (donor, plate, culture) in every file, for --de pydeseq2."""
     keys: ObsKeys | None = option(None, group=_OWN)
     """The obs columns that label a cell."""
     control: str | None = option(None, metavar="LABEL", group=_OWN)
@@ -105,10 +116,7 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
             raise InputError("the following arguments are required: --pred (or --write-baselines)")
         if self.pred and self.out is None:
             raise InputError("the following arguments are required: --out")
-        if (self.de == "pydeseq2") != (self.replicate_key is not None):
-            raise InputError("--de pydeseq2 and --replicate-key go together: the second names their column")
-        if self.evaluator_environment is not None and self.evaluator == "reference":
-            raise InputError("--evaluator-environment goes with --evaluator current or cell-eval2, found reference")
+        super().check()
         if self.no_baselines and (self.baselines or self.write_baselines):
             raise InputError("--no-baselines: cannot be combined with --baselines or --write-baselines")
         model_names(self.pred, self.name)
@@ -119,6 +127,12 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
                     f"--pred-{name.replace('_', '-')}: expected one for all --pred or one for each "
                     f"({len(self.pred)}), found {given}"
                 )
+
+    def scoring(self, *, baselines: tuple[str, ...]) -> ScoringSettings:
+        """Return how to score, with the baselines that the user's choice comes to."""
+        fields = {each.name: getattr(self, each.name) for each in options_of(ScoringSettings)}
+        chosen = {"baselines": baselines, "ceiling": self.ceiling and not self.no_baselines}
+        return ScoringSettings(**{**fields, **chosen})
 
     @property
     def labels(self) -> FileLabels | None:

@@ -3,9 +3,12 @@
 """What baselines learn from: the training split of a store."""
 
 import os
+from functools import partial
 from pathlib import Path
 
+from bionemo.scale.data.labels.agents import read_features
 from bionemo.scale.data.store.reader import Store
+from bionemo.scale.eval.cells.population_file import PopulationFile
 from bionemo.scale.eval.evaluate import TrainingData
 from bionemo.scale.types import Split
 
@@ -23,3 +26,12 @@ def training_data(path: str | os.PathLike[str]) -> TrainingData:
             means=store.group_means(Split.TRAIN),
             by_batch=store.is_split_by_batch,
         )
+
+
+def with_vectors(training: TrainingData, path: Path, real: PopulationFile) -> TrainingData:
+    """Return training data with the vectors of a file, of all agents that it has and of those that are scored.
+
+    Raises:
+        InputError: The file cannot be read, or an agent has no vector.
+    """
+    return training.described(partial(read_features, path), real)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale-crossval: a screen -> scores of every fold of a cross-validation, and all of them together."""
 
-from bionemo.scale.run import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import sys
 from collections.abc import Sequence

@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale-evaluate: predicted and real h5ad -> tables, next to baselines."""
 
-from bionemo.scale.run import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
-import contextlib
 import os
 import shlex
 import sys
@@ -21,8 +20,6 @@ from bionemo.scale.types import FileLabels, InputError
 
 
 if TYPE_CHECKING:
-    from bionemo.scale.eval.cell_eval.challenge import CellEval2
-    from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
     from bionemo.scale.eval.cells.population_file import PopulationFile
     from bionemo.scale.eval.evaluate import Prepared, TrainingData
     from bionemo.scale.eval.output.summary import Summary
@@ -78,15 +75,7 @@ def _read_and_score(args: EvaluateSettings, progress: "ScoringProgress") -> None
     if args.perturbation_features is not None and baselines:
         training = _described(training, args.perturbation_features, real)
     progress.stage("comparing the files")
-    options = ScoringSettings(
-        control_policy=args.control_policy,
-        baselines=baselines,
-        ceiling=args.ceiling and not args.no_baselines,
-        engine=args.engine,
-        leave_out_targets=args.leave_out_targets,
-        seed=args.seed,
-        plot=args.plot,
-    )
+    options = args.scoring(baselines=baselines)
     if args.write_baselines is not None:
         progress.stage("writing baselines")
         _write_baselines(args.write_baselines, real, training, options=options)
@@ -103,13 +92,14 @@ def _score(
     options: ScoringSettings,
     progress: "ScoringProgress",
 ) -> None:
+    from bionemo.scale.eval.cell_eval.running import running_evaluator
     from bionemo.scale.eval.evaluate import check_counts, evaluate
 
     assert args.out is not None, "checked by the settings"
     if args.evaluator == "cell-eval2":
         # Before an environment is made for nothing.
         check_counts(real, predictions)
-    with _evaluator(args) as evaluator:
+    with running_evaluator(options, partial(print, flush=True)) as evaluator:
         evaluation = evaluate(
             real=real,
             predictions=predictions,
@@ -121,24 +111,6 @@ def _score(
             progress=progress.step,
         )
     _show(evaluation.result, evaluation.table, args.out)
-
-
-def _evaluator(args: EvaluateSettings) -> "contextlib.AbstractContextManager[CurrentCellEval | CellEval2 | None]":
-    """Return the running evaluator that is to score beside cell-eval 0.6.6."""
-    from bionemo.scale.eval.cell_eval.challenge import CELL_EVAL2, CellEval2, own_environment
-    from bionemo.scale.eval.cell_eval.environment import ensure_environment
-    from bionemo.scale.eval.cell_eval.newest import NEWEST, CurrentCellEval
-
-    tools = {NEWEST.option: (NEWEST, CurrentCellEval), CELL_EVAL2.option: (CELL_EVAL2, CellEval2)}
-    if args.evaluator not in tools:
-        return contextlib.nullcontext()
-    tool, worker = tools[args.evaluator]
-    folder = args.evaluator_environment
-    environment = own_environment() if tool is CELL_EVAL2 and folder is None else None
-    if environment is None:
-        environment = ensure_environment(tool, folder, announce=partial(print, flush=True))
-    print("note: beside cell-eval 0.6.6: " + ", ".join(f"{name} {at}" for name, at in environment.versions.items()))
-    return worker(environment)
 
 
 def _baselines(args: EvaluateSettings) -> tuple[str, ...]:
@@ -194,11 +166,11 @@ def _training(given: Path | None, predictions: "dict[str, PopulationFile]") -> "
 
 def _described(training: "TrainingData | None", features: Path, real: "PopulationFile") -> "TrainingData":
     """Return training data with the vectors of a file."""
-    from bionemo.scale.data.labels.agents import read_features
+    from bionemo.scale.infer.training_data import with_vectors
 
     if training is None:
         raise InputError("--perturbation-features: baselines that use vectors learn from a store; --store gives it")
-    return training.described(partial(read_features, features), real)
+    return with_vectors(training, features, real)
 
 
 def _announce(progress: "ScoringProgress", prepared: "Prepared") -> None:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``bionemo-scale-export``: a run as a folder that can be moved, published, and opened without NeMo."""
 
-from bionemo.scale.run import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import sys
 import tempfile

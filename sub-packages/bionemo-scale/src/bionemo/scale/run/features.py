@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``bionemo-scale-features``: vectors of genes or drugs for ``--perturbation-features``."""
 
-from bionemo.scale.run import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import sys
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale-infer: checkpoint and control cells -> predicted cells."""
 
-from bionemo.scale.run import interrupt  # isort: skip - before all others, so that an interrupt finds it
+from bionemo.scale.run.inner import interrupt  # isort: skip - before all others, so that an interrupt finds it
 
 import os
 import sys

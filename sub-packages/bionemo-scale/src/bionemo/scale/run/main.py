@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale: all commands under one name, `bionemo-scale train ...` for `bionemo-scale-train ...`."""
 
-from bionemo.scale.run import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import importlib
 import sys
@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "train a network on a store, or fine-tune one",
     "infer": "predict cells or mean expression",
     "export": "write a run as a folder that can be moved and published",
+    "submit": "write predicted counts as one file for the Virtual Cell Challenge",
     "rank": "order a virtual screen, or choose what to measure next",
     "evaluate": "score predictions beside simple methods",
     "crossval": "leave out each cell type, donor or perturbation in turn, and pool the scores",

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``bionemo-scale-prepare``: h5ad files to a store, and what there is to do with a store's files."""
 
-from bionemo.scale.run import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import logging
 import sys

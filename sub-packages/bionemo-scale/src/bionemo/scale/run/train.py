@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale-train: store -> run folder."""
 
-from bionemo.scale.run import interrupt  # isort: skip - before all others, so that an interrupt finds it
+from bionemo.scale.run.inner import interrupt  # isort: skip - before all others, so that an interrupt finds it
 
 import argparse
 import csv

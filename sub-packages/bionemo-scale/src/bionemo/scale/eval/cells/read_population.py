@@ -66,8 +66,8 @@ def read_population(
     """
     with CheckedAnnData(path) as file:
         own = file.element("uns/bionemo_scale") or {}
-        card = _read_card(own, path)
-        used, notes = _labels_to_use(path, card, labels)
+        card = read_card(own, path)
+        used, notes = labels_to_use(path, card, labels)
         matrix = file.matrix("X")
         genes = _gene_names(file)
         predicted_sd = read_predicted_sd(file, genes)
@@ -113,8 +113,8 @@ def read_population(
     )
 
 
-def _labels_to_use(path: Path, card: DataCard | None, given: FileLabels | None) -> tuple[FileLabels, list[str]]:
-    """Return how the cells are labelled, which a card knows better than the user, and notes."""
+def labels_to_use(path: Path, card: DataCard | None, given: FileLabels | None) -> tuple[FileLabels, list[str]]:
+    """Return how the cells of a file are labelled, which a card knows better than the user, and notes."""
     used, notes = given or FileLabels(), []
     if card is not None:
         if given is not None and (given.keys, given.control) != (card.keys, card.control):
@@ -180,7 +180,16 @@ def _row_sums(expression: Expression) -> np.ndarray:
     return sums
 
 
-def _read_card(own: dict, path: Path) -> DataCard | None:
+def read_card(own: dict, path: Path) -> DataCard | None:
+    """Return the data card of a file; ``None`` where it has none.
+
+    Args:
+        own: ``uns["bionemo_scale"]``.
+        path: The file, for the message.
+
+    Raises:
+        InputError: It is no data card.
+    """
     if "card" not in own:
         return None
     try:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -108,6 +109,10 @@ class H5adSource:
             return np.asarray(values, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise InputError(f"{self.path}: obs[{key!r}] must hold numbers, found {values[0]!r}") from error
+
+    def element(self, name: str) -> Any:
+        """Return anything small by its path, such as ``uns/log1p/base``; ``None`` where there is none."""
+        return self._file.element(name)
 
     def cell_names(self) -> np.ndarray:
         """Return the obs index, [cells] strings."""

@@ -38,7 +38,8 @@ class H5adWriter:
         self._path = path
         self._stack = contextlib.ExitStack()
         self._obs, self._genes, self._uns, self._dense = obs, genes, uns, dense
-        self._num_written = 0
+        self.num_written = 0
+        """Rows that are written."""
 
     def __enter__(self) -> "H5adWriter":
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,16 +64,18 @@ class H5adWriter:
             # It grows from nothing: left to itself HDF5 would keep the chunks of an empty array, and take gigabytes to
             # look many of them up in one read.
             empty = sparse.csr_matrix((0, shape[1]), dtype=np.float32)
-            anndata.io.write_elem(self._file, "X", empty, dataset_kwargs={"chunks": (_CHUNK_VALUES,)})
+            # Index pointers of 64 bits, for a screen may have more than 2^31 counts above 0.
+            options = {"chunks": (_CHUNK_VALUES,), "indptr_dtype": np.int64}
+            anndata.io.write_elem(self._file, "X", empty, dataset_kwargs=options)
 
     def append(self, block: np.ndarray | sparse.csr_matrix) -> None:
         """Write the next rows."""
         if self._dense:
             rows = block if isinstance(block, np.ndarray) else block.toarray()
-            self._file["X"][self._num_written : self._num_written + rows.shape[0]] = rows
+            self._file["X"][self.num_written : self.num_written + rows.shape[0]] = rows
         else:
             anndata.io.sparse_dataset(self._file["X"]).append(sparse.csr_matrix(block, dtype=np.float32))
-        self._num_written += block.shape[0]
+        self.num_written += block.shape[0]
 
     def add(self, name: str, element: Any) -> None:
         """Write something beside the cells, such as ``uns/conditions``, under a name that is not taken."""
@@ -97,7 +100,7 @@ class H5adWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and self._num_written != len(self._obs):
+        if kind is None and self.num_written != len(self._obs):
             with self._stack:
-                raise RuntimeError(f"{self._path}: announced {len(self._obs)} rows, wrote {self._num_written}")
+                raise RuntimeError(f"{self._path}: announced {len(self._obs)} rows, wrote {self.num_written}")
         self._stack.__exit__(kind, error, trace)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from bionemo.scale.run import interrupt
+from bionemo.scale.run.inner import interrupt
 from bionemo.scale.types import InputError
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from bionemo.scale.run import interrupt
+from bionemo.scale.run.inner import interrupt
 
 
 @contextlib.contextmanager

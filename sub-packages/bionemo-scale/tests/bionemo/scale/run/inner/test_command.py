@@ -69,7 +69,7 @@ def test_names_that_the_terminal_cannot_show_are_escaped(monkeypatch):
 COMMAND = """
     import sys
     sys.argv[0] = "bionemo-scale-test"
-    from bionemo.scale.run import interrupt
+    from bionemo.scale.run.inner import interrupt
     import os, signal, time
     from pathlib import Path
     from bionemo.scale.run.inner.command import next_step, run_command
