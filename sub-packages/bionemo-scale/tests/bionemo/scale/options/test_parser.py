@@ -64,7 +64,8 @@ def test_help_is_the_fields_own(example):
         "numbers: --steps N Steps of the way (default: 3)",
         "--rate X A rate (default: as measured)",
         "--parts A,B Parts: a, b",
-        "--batch-key COLUMN obs column with the batch, or several columns; none if there is one batch (default: batch)",
+        "--batch-key COLUMN obs column with the batch, or several columns; none if there is one batch "
+        "(default: batch)",
     ):
         assert expected in text, expected
     assert "None" not in text and "--inner" not in text
