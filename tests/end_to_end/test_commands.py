@@ -165,6 +165,18 @@ def test_any_controls_can_be_predicted(trained: Path, commands: Any, tmp_path: P
     assert set(pred.obs["perturbation"]) == {"IFN-beta"}
 
 
+def test_a_labs_own_file_is_predicted_and_scored(trained: Path, commands: Any, tmp_path: Path):
+    """It has the controls and what was measured; scores need no store."""
+    cells = anndata.read_h5ad(EXAMPLES / "data" / "kang2018_pbmc_ifnb.h5ad")
+    cells[cells.obs["cell_type"].isin(["NK", "B"])].copy().write_h5ad(tmp_path / "lab.h5ad")
+    files = ("--adata", tmp_path / "lab.h5ad", "--out", tmp_path / "pred.h5ad", "--measured", tmp_path / "real.h5ad")
+    screen = commands.run("infer", "--checkpoint", trained, *files)
+    assert "measured cells of what is predicted, and their controls" in screen
+    commands.run(*proposed(screen, SCORES=tmp_path / "scores"), "--no-baselines")
+    (scores,) = json.loads((tmp_path / "scores" / "summary.json").read_text())["models"].values()
+    assert scores["pearson_delta"]["n"] == 2
+
+
 def test_scores_stand_beside_baselines(predicted: Path, store: Path, folder: Path):
     out = folder / "scores"
     # What prediction proposed.

@@ -584,11 +584,11 @@ def _read_controls(
     adata: "anndata.AnnData", card: DataCard, given: "GivenScale", *, matrix: str, gene_key: str | None
 ) -> Any:
     """Read cells of a notebook through a file, so that they meet every check that a file meets."""
-    from bionemo.scale.infer.controls.control_cells import read_controls
+    from bionemo.scale.infer.controls.control_cells import CellSource, read_controls
 
     keys, sizes = card.keys, (card.scale.library_size_key, given.library_size_key)
     columns = [keys.perturbation, keys.cell_type, keys.batch, *sizes]
     with given_files() as files:
         path = files.path(adata, "adata", columns=columns, matrix=matrix, gene_key=gene_key or card.gene_key)
-        cells = read_controls(path, card, given=given, matrix=matrix, gene_key=gene_key)
+        cells = read_controls(CellSource(path=path, given=given, matrix=matrix, gene_key=gene_key), card)
         return replace(cells, notes=tuple(files.named(note) for note in cells.notes))

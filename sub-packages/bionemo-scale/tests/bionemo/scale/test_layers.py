@@ -124,7 +124,7 @@ ROOMS = {
         "predict": {"settings", "plans", "generate", *MODEL},
         "certainty": {"plans", *MODEL},
         "counts": {"generate", "plans", "predict", *MODEL},
-        "output": {"settings", "plans", "predict", "certainty", "counts", *MODEL},
+        "output": {"settings", "controls", "plans", "predict", "certainty", "counts", *MODEL},
         "network_weight": {"plans", "predict", *MODEL},
         "trained_run": MODEL,
         "training_data": set(),

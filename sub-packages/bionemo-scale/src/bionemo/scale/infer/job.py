@@ -5,23 +5,28 @@
 import json
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 
 from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.infer.certainty.certainty import Certainty
 from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations
+from bionemo.scale.infer.output.lab_cells import MeasuredCells, find_measured
 from bionemo.scale.infer.output.measured_cells import keeps_measured_cells
 from bionemo.scale.infer.output.request import Request
 from bionemo.scale.infer.output.write import Timing, num_own_cells, write_predictions
-from bionemo.scale.infer.planning import make_plan
+from bionemo.scale.infer.planning import cell_source, make_plan
 from bionemo.scale.infer.plans.parts import PART_CELLS
+from bionemo.scale.infer.plans.plan import Plan
 from bionemo.scale.infer.predict import planned_means
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.infer.trained_model import LoadedModel, load_model
 from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.progress import Progress
+from bionemo.scale.types import DataCard
 
 
 def infer(settings: InferSettings, stream: TextIO, *, part_cells: int = PART_CELLS) -> Timing:
@@ -51,6 +56,7 @@ def infer(settings: InferSettings, stream: TextIO, *, part_cells: int = PART_CEL
         settings = replace(settings, perturbations=asked)
         loaded = with_new_perturbations(loaded, asked, settings.perturbation_features)
         loaded, plan = make_plan(settings, loaded, store)
+        measured = _measured_cells(settings, loaded, plan) if is_first else None
         certainty = Certainty(loaded, plan, planned_means(loaded, plan)) if is_first else None
         if certainty is not None:
             stream.writelines(f"note: {line}\n" for line in plan.notes)
@@ -63,7 +69,34 @@ def infer(settings: InferSettings, stream: TextIO, *, part_cells: int = PART_CEL
         if certainty is not None:
             stream.writelines(f"warning: {line}\n" for line in certainty.lines_after())
             stream.write(_summary(settings, loaded, timing))
+        if measured is not None and settings.measured is not None:
+            stream.write(_write_measured(measured, settings.measured, loaded.card))
     return timing
+
+
+def _measured_cells(settings: InferSettings, loaded: LoadedModel, plan: Plan) -> MeasuredCells | None:
+    """Return the measured cells of what is predicted, where they are asked for.
+
+    Raises:
+        InputError: There are none.
+    """
+    if settings.measured is None:
+        return None
+    config, keys = loaded.model.config, loaded.card.keys
+    grammar = grammar_of(loaded.card, combination=config.combination_separator, dose=config.dose_separator)
+    predicted = {name: plan.obs[getattr(keys, name)].astype(str).unique() for name in ("perturbation", "cell_type")}
+    return find_measured(
+        cell_source(settings),
+        loaded.card,
+        predicted["perturbation"],
+        cell_types=predicted["cell_type"],
+        grammar=grammar,
+    )
+
+
+def _write_measured(measured: MeasuredCells, path: Path, card: DataCard) -> str:
+    num_cells = measured.write(path, card, provenance={"source": measured.source.path.resolve()})
+    return f"{path}: {num_cells:,} measured cells of what is predicted, and their controls\n"
 
 
 def _request(settings: InferSettings) -> Request:

@@ -5,7 +5,7 @@
 from pathlib import Path
 
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.infer.controls.control_cells import controls_of_store, read_controls
+from bionemo.scale.infer.controls.control_cells import CellSource, controls_of_store, read_controls
 from bionemo.scale.infer.labels import with_unknown_contexts
 from bionemo.scale.infer.plans.controls_plan import ControlsPlan
 from bionemo.scale.infer.plans.plan import Plan
@@ -34,15 +34,7 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
         limit = settings.cells_per_condition or SCREEN_CELLS
         cells = controls_of_store(store, settings.cell_types, limit=limit, seed=settings.seed)
     else:
-        assert settings.adata is not None, "checked by the settings"
-        cells = read_controls(
-            settings.adata,
-            loaded.card,
-            cell_types=settings.cell_types,
-            given=settings,
-            matrix=settings.matrix,
-            gene_key=settings.gene_key,
-        )
+        cells = read_controls(cell_source(settings), loaded.card, cell_types=settings.cell_types)
         if settings.allow_unknown:
             loaded = with_unknown_contexts(loaded, cell_types=cells.cell_type, batches=cells.batch)
         if settings.cells_per_condition is not None:
@@ -60,6 +52,12 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
         sets=loaded.model.config.sets,
     )
     return loaded, plan
+
+
+def cell_source(settings: InferSettings) -> CellSource:
+    """Return the file of the controls, and how it is read."""
+    assert settings.adata is not None, "checked by the settings"
+    return CellSource(path=settings.adata, given=settings, matrix=settings.matrix, gene_key=settings.gene_key)
 
 
 def _check_same_data(store: Store, loaded: LoadedModel, checkpoint: Path, *, split_matters: bool) -> None:

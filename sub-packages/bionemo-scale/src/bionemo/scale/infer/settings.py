@@ -63,6 +63,9 @@ class InferSettings(GivenScale):
     gene_key: str | None = option(None, group=_ADATA)
     """var column of the h5ad with gene names, or the name of its index (default: as the training data was
     prepared)."""
+    measured: Path | None = None
+    """h5ad for the measured cells of what is predicted, where --adata has them, with their controls:
+    bionemo-scale-evaluate compares the two files."""
     split: SplitName = "test"
     """Part of the store's split to predict."""
     perturbations: tuple[str, ...] = option((), form="labels")
@@ -134,10 +137,20 @@ class InferSettings(GivenScale):
                 raise InputError(f"--{each.name.replace('_', '-')} goes with --adata: a store knows its scale")
         if self.with_controls and (self.is_screen or self.output == "pseudobulk"):
             raise InputError("--with-controls goes with --store, --split and whole cells: other controls are yours")
+        self._check_measured()
         if self.library_size is not None and self.output != "counts":
             raise InputError("--library-size goes with --output counts; --library-size-key names a column of --adata")
         if self.out.suffix != ".h5ad" and self.is_screen:
             raise InputError(f"--out must be an .h5ad file where no split is predicted, found {self.out}")
+
+    def _check_measured(self) -> None:
+        path = self.measured
+        if path is None:
+            return
+        if self.adata is None or self.output != "cells":
+            raise InputError("--measured goes with --adata and whole cells: a split's cells are written beside it")
+        if path.suffix != ".h5ad" or path == self.out:
+            raise InputError(f"--measured must be an .h5ad file other than --out, found {path}")
 
     @property
     def chosen(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _infer(argv: Sequence[str] | None) -> None:
 
 
 def _outputs(settings: InferSettings) -> list[Path]:
-    return [path for path in (settings.pred_path, settings.real_path) if path is not None]
+    return [path for path in (settings.pred_path, settings.real_path, settings.measured) if path is not None]
 
 
 def _check_outputs(settings: InferSettings) -> None:
@@ -100,9 +100,10 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
                     ) from error
                 raise
             log.unlink(missing_ok=True)
-    if ranks.is_first and settings.real_path is not None and settings.output == "cells":
-        files = {"pred": settings.pred_path, "real": settings.real_path, "store": settings.store, "out": "SCORES"}
-        print(next_step("evaluate", **files))
+    real = settings.real_path or settings.measured
+    if ranks.is_first and real is not None and settings.output == "cells":
+        store = {} if settings.store is None else {"store": settings.store}
+        print(next_step("evaluate", pred=settings.pred_path, real=real, **store, out="SCORES"))
 
 
 def _run(settings: InferSettings, log: Path) -> None:

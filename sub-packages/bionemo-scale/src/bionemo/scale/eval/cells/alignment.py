@@ -40,7 +40,7 @@ def align(pred: PopulationFile, real: PopulationFile) -> PopulationFile:
         labels=replace(pred.labels, control=real.labels.control),
         notes=tuple(notes),
     )
-    _check_groups(aligned, real)
+    aligned = _of_measured_pairs(aligned, real)
     return replace(aligned, notes=aligned.notes + check_magnitude(aligned, real))
 
 
@@ -70,14 +70,24 @@ def _with_cell_types(pred: PopulationFile, real: PopulationFile) -> PopulationFi
     return replace(pred, population=replace(pred.population, cell_type=only))
 
 
-def _check_groups(pred: PopulationFile, real: PopulationFile) -> None:
+def _of_measured_pairs(pred: PopulationFile, real: PopulationFile) -> PopulationFile:
+    """Leave out predicted (cell type, perturbation) pairs that were not measured; refuse to lack a measured one."""
     predicted = pred.population.select(~pred.is_control).pairs()
     observed = real.population.select(~real.is_control).pairs()
     if not predicted:
         raise InputError(f"{pred.path}: every cell is a control ({pred.labels.control!r}); expected perturbed cells")
-    for file, missing, other in ((pred, observed - predicted, real), (real, predicted - observed, pred)):
-        if missing:
-            raise InputError(_missing_message(file, missing, other))
+    if missing := observed - predicted:
+        raise InputError(_missing_message(pred, missing, real))
+    if not (extra := predicted - observed):
+        return pred
+    population = pred.population
+    pairs = zip(population.cell_type.tolist(), population.perturbation.tolist(), strict=True)
+    kept = np.array([pair not in extra for pair in pairs])
+    note = (
+        f"{len(extra)} predicted (cell type x perturbation) pairs of {pred.path.name} are not in {real.path.name} and "
+        f"have no score: {some([f'{cell_type} x {name}' for cell_type, name in sorted(extra)])}"
+    )
+    return replace(pred, population=population.select(kept), row_sums=pred.row_sums[kept], notes=(*pred.notes, note))
 
 
 def _missing_message(file: PopulationFile, missing: set[tuple[str, str]], other: PopulationFile) -> str:

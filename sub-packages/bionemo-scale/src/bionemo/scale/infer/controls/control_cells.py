@@ -3,7 +3,7 @@
 """Control cells of any h5ad, brought to the genes and the scale of a model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,54 +99,88 @@ def _check_cell_types(asked: Sequence[str], present: set[str], known: Sequence[s
             )
 
 
-def read_controls(
-    path: Path,
-    card: DataCard,
-    *,
-    cell_types: Sequence[str] = (),
-    given: GivenScale | None = None,
-    matrix: str | None = None,
-    gene_key: str | None = None,
-) -> ControlCells:
+@dataclass(frozen=True, kw_only=True)
+class CellSource:
+    """An h5ad of raw counts, or of log1p values on a model's scale, and how it is read."""
+
+    path: Path
+    given: GivenScale = field(default_factory=GivenScale)
+    """What the user says of the values."""
+    matrix: str | None = None
+    """Where the expression is; ``None`` is where the training data had it."""
+    gene_key: str | None = None
+    """var column with the gene names; ``None`` is that of the training data."""
+
+    def open(self, card: DataCard) -> H5adSource:
+        """Open the file at what the user names, else at what the training data of a model had.
+
+        Raises:
+            InputError: The file does not have that; what is there instead may be something else.
+        """
+        matrix, gene_key = self.matrix, self.gene_key
+        with CheckedAnnData(self.path) as file:
+            if matrix is None:
+                check_has_matrix(card, file.names(card.matrix.partition("/")[0]), source=self.path)
+                matrix = card.matrix
+            frame = "raw/var" if matrix == "raw/X" else "var"
+            if gene_key is None and card.gene_key is not None and not matrix.startswith("obsm/"):
+                _check_has_gene_key(file, frame, card.gene_key)
+                gene_key = card.gene_key
+        return H5adSource(self.path, matrix=matrix, gene_key=gene_key)
+
+
+def read_controls(source: CellSource, card: DataCard, *, cell_types: Sequence[str] = ()) -> ControlCells:
     """Read the control cells of a file.
 
     Cells whose perturbation is the control label are controls; a file without that column holds nothing else.
 
     Args:
-        path: An h5ad of raw counts, or of log1p values on the model's scale.
+        source: The file.
         card: The model's genes, labels and scale.
         cell_types: Only these; all where none is named.
-        given: What the user says of the values.
-        matrix: Where the expression is; ``None`` is where the training data had it.
-        gene_key: var column with the gene names; ``None`` is that of the training data.
 
     Raises:
         InputError: If a column, the control label, a cell type or genes are missing, or values are not expression, not
             on the model's scale, or do not show what they are.
     """
-    with _open(path, card, matrix, gene_key=gene_key) as source:
-        keep = _control_mask(source, card)
+    with source.open(card) as file:
+        keep = control_mask(file, card)
         if cell_types:
-            labels = source.labels(card.keys.cell_type).of_cells()
+            labels = file.labels(card.keys.cell_type).of_cells()
             cell_types = settle_labels(cell_types, set(labels))
-            _check_cell_types(cell_types, set(labels[keep]), sorted(set(labels)), source=path)
+            _check_cell_types(cell_types, set(labels[keep]), sorted(set(labels)), source=source.path)
             keep &= np.isin(labels.astype(str), cell_types)
-        columns = _columns_of(source, card)
-        values = ControlValues(source, card, columns, given=given or GivenScale())
-        for chunk in source.chunks():
-            check_values(source, chunk)
-            first = chunk.first_cell
-            values.add(chunk, keep[first : first + chunk.matrix.shape[0]])
-        expression = values.on_scale(keep)
-        cell_type, batch = source.labels(card.keys.cell_type), source.labels(card.keys.batch)
-        notes = (*_control_notes(source, card), *cell_type.notes, *batch.notes, *_empty_cells(expression, path))
-        return ControlCells(
-            expression=expression,
-            cell_type=cell_type.of_cells()[keep],
-            batch=batch.of_cells()[keep],
-            names=source.cell_names()[keep],
-            notes=tuple(dict.fromkeys(notes)),
-        )
+        cells = read_cells(file, card, keep, given=source.given)
+        notes = (*_control_notes(file, card), *cells.notes, *_empty_cells(cells.expression, source.path))
+        return replace(cells, notes=tuple(dict.fromkeys(notes)))
+
+
+def read_cells(file: H5adSource, card: DataCard, keep: np.ndarray, *, given: GivenScale) -> ControlCells:
+    """Read chosen cells of an open file on a model's genes and scale.
+
+    Args:
+        file: The file.
+        card: The model's genes, labels and scale.
+        keep: [cells of the file] bool.
+        given: What the user says of the values.
+
+    Raises:
+        InputError: A column or genes are missing, or values are not on the model's scale, or do not show what they
+            are.
+    """
+    values = ControlValues(file, card, _columns_of(file, card), given=given)
+    for chunk in file.chunks():
+        check_values(file, chunk)
+        first = chunk.first_cell
+        values.add(chunk, keep[first : first + chunk.matrix.shape[0]])
+    cell_type, batch = file.labels(card.keys.cell_type), file.labels(card.keys.batch)
+    return ControlCells(
+        expression=values.on_scale(keep),
+        cell_type=cell_type.of_cells()[keep],
+        batch=batch.of_cells()[keep],
+        names=file.cell_names()[keep],
+        notes=(*cell_type.notes, *batch.notes),
+    )
 
 
 def _empty_cells(expression: csr_matrix, path: Path) -> tuple[str, ...]:
@@ -161,23 +195,6 @@ def _empty_cells(expression: csr_matrix, path: Path) -> tuple[str, ...]:
     return (f"{path}: {empty} of {expression.shape[0]} control cells have no counts of the model's genes",) * (
         empty > 0
     )
-
-
-def _open(path: Path, card: DataCard, matrix: str | None, *, gene_key: str | None) -> H5adSource:
-    """Open a file at what the user names, else at what the training data had.
-
-    Raises:
-        InputError: The file does not have that; what is there instead may be something else.
-    """
-    with CheckedAnnData(path) as file:
-        if matrix is None:
-            check_has_matrix(card, file.names(card.matrix.partition("/")[0]), source=path)
-            matrix = card.matrix
-        frame = "raw/var" if matrix == "raw/X" else "var"
-        if gene_key is None and card.gene_key is not None and not matrix.startswith("obsm/"):
-            _check_has_gene_key(file, frame, card.gene_key)
-            gene_key = card.gene_key
-    return H5adSource(path, matrix=matrix, gene_key=gene_key)
 
 
 def check_has_matrix(card: DataCard, names: Sequence[str], *, source: Path | str) -> None:
@@ -209,7 +226,12 @@ def _check_has_gene_key(file: CheckedAnnData, frame: str, key: str) -> None:
         )
 
 
-def _control_mask(source: H5adSource, card: DataCard) -> np.ndarray:
+def control_mask(source: H5adSource, card: DataCard) -> np.ndarray:
+    """Return which cells of a file are controls, [cells] bool; all where no column says.
+
+    Raises:
+        InputError: None is.
+    """
     if not source.has_labels(card.keys.perturbation):
         return np.ones(source.num_cells, dtype=bool)
     labels = source.labels(card.keys.perturbation, named=card.all_controls).of_cells()

@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from bionemo.scale.data.prepare.preprocess import prepare
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.infer.controls.control_cells import read_controls
+from bionemo.scale.infer.controls.control_cells import CellSource, read_controls
 from bionemo.scale.types import DataCard, InputError
 
 
@@ -55,7 +55,7 @@ def test_the_card_remembers_how_the_inputs_were_read(store):
 
 def test_the_same_file_gives_the_same_controls(layered, store):
     path, is_control = layered
-    cells = read_controls(path, store.card)
+    cells = read_controls(CellSource(path=path), store.card)
     assert len(cells.names) == is_control.sum()
     rows = np.concatenate([store.groups.rows(i) for i in np.flatnonzero(store.groups.is_control).tolist()])
     stored = dict(zip(store.obs(rows)["cell"], store.read(rows).toarray(), strict=True))
@@ -77,33 +77,33 @@ def test_a_file_without_the_layer_or_the_column_is_asked_about(layered, store, t
     plain.var["rank"], plain.var.index.name = 1, None
     plain.write_h5ad(name)
     with pytest.raises(InputError, match="in layers/counts, where .* had it, found nothing in layers; .* --matrix X"):
-        read_controls(name, store.card)
+        read_controls(CellSource(path=name), store.card)
     columns = r"in var\['symbol'\], where .* had them, found the columns 'rank'; give --gene-key, which is _index for"
     with pytest.raises(InputError, match=columns):
-        read_controls(name, store.card, matrix="X")
-    expected = read_controls(path, store.card).expression.toarray()
-    found = read_controls(name, store.card, matrix="X", gene_key="_index").expression.toarray()
+        read_controls(CellSource(path=name, matrix="X"), store.card)
+    expected = read_controls(CellSource(path=path), store.card).expression.toarray()
+    found = read_controls(CellSource(path=name, matrix="X", gene_key="_index"), store.card).expression.toarray()
     np.testing.assert_array_equal(found, expected)
 
 
 def test_what_the_user_says_goes_before_the_card(layered, store):
     path, _ = layered
     card = replace(store.card, matrix="X", gene_key=None)
-    found = read_controls(path, card, matrix="layers/counts", gene_key="symbol").expression.toarray()
-    np.testing.assert_array_equal(found, read_controls(path, store.card).expression.toarray())
+    found = read_controls(CellSource(path=path, matrix="layers/counts", gene_key="symbol"), card).expression.toarray()
+    np.testing.assert_array_equal(found, read_controls(CellSource(path=path), store.card).expression.toarray())
     with pytest.raises(InputError, match="no layer 'count'; did you mean 'counts'"):
-        read_controls(path, card, matrix="layers/count", gene_key="symbol")
+        read_controls(CellSource(path=path, matrix="layers/count", gene_key="symbol"), card)
 
 
 def test_genes_of_another_naming_are_shown_with_the_option(layered, store):
     path, _ = layered
     found = r"found \d+ missing, the first are .*; genes of the file are NAME, .* give --gene-key if a var column has"
     with pytest.raises(InputError, match=found.replace("NAME", repr(str(ad.read_h5ad(path).var_names[0])))):
-        read_controls(path, replace(store.card, gene_key=None))
+        read_controls(CellSource(path=path), replace(store.card, gene_key=None))
 
 
 def test_every_control_label_is_in_the_refusal(layered, store, tmp_path):
     path, is_control = layered
     ad.read_h5ad(path)[~is_control].copy().write_h5ad(tmp_path / "treated.h5ad")
     with pytest.raises(InputError, match="= 'NT1' or 'NT2', found none"):
-        read_controls(tmp_path / "treated.h5ad", store.card)
+        read_controls(CellSource(path=tmp_path / "treated.h5ad"), store.card)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.infer.controls.control_cells import read_controls
+from bionemo.scale.infer.controls.control_cells import CellSource, read_controls
 from bionemo.scale.infer.settings import GivenScale
 from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
 
@@ -31,7 +31,7 @@ def read(tmp_path, screen):
     def run(matrix, card=CARD, *, uns=None, **given):
         adata = ad.AnnData(csr_matrix(matrix), obs=screen.obs, var=screen.var, uns=uns or {})
         adata.write_h5ad(tmp_path / "cells.h5ad")
-        return read_controls(tmp_path / "cells.h5ad", card, given=GivenScale(**given))
+        return read_controls(CellSource(path=tmp_path / "cells.h5ad", given=GivenScale(**given)), card)
 
     return run
 
