@@ -21,6 +21,7 @@ singles; similar cell types give nearest neighbours; agents with similar feature
 of them the data support is what theta says.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -299,7 +300,7 @@ class _Learner:
         scatter = torch.stack([(self._residual * row) @ self._residual.T for row in weighted])
         share = weighted.sum(dim=1)
         num = len(self._residual)
-        optimizer = torch.optim.LBFGS([self.theta], max_iter=_STEPS, line_search_fn="strong_wolfe")
+        optimizer = _LBFGS([self.theta], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
         def closure() -> torch.Tensor:
             optimizer.zero_grad()
@@ -311,6 +312,13 @@ class _Learner:
             return loss
 
         optimizer.step(closure)
+
+
+class _LBFGS(torch.optim.LBFGS):
+    """torch's own, whose methods would import torch's compiler, so as to tell it to stay away: a second for a fit."""
+
+    add_param_group = inspect.unwrap(torch.optim.LBFGS.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.LBFGS.zero_grad)
 
 
 def _weighted(

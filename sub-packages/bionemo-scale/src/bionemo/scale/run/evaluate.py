@@ -16,6 +16,7 @@ from bionemo.scale.eval.settings import EvaluateSettings, ScoringSettings, model
 from bionemo.scale.options.outputs import check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.inner.command import run_command
+from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.types import FileLabels, InputError
 
 
@@ -52,8 +53,9 @@ def _evaluate(argv: Sequence[str] | None) -> None:
 
 
 def _read_and_score(args: EvaluateSettings, progress: "ScoringProgress") -> None:
-    from bionemo.scale.eval.cells.read_population import read_population
-    from bionemo.scale.eval.output.results import check_out
+    with imports():
+        from bionemo.scale.eval.cells.read_population import read_population
+        from bionemo.scale.eval.output.results import check_out
 
     baselines = _baselines(args)
     if args.out is not None:
@@ -92,9 +94,13 @@ def _score(
     options: ScoringSettings,
     progress: "ScoringProgress",
 ) -> None:
-    from bionemo.scale.eval.cell_eval.running import running_evaluator
-    from bionemo.scale.eval.evaluate import check_counts, evaluate
+    with imports():
+        from bionemo.scale.eval.cell_eval.adapter import metric_columns
+        from bionemo.scale.eval.cell_eval.running import running_evaluator
+        from bionemo.scale.eval.evaluate import check_counts, evaluate
 
+        # Imports cell-eval.
+        metric_columns()
     assert args.out is not None, "checked by the settings"
     if args.evaluator == "cell-eval2":
         # Before an environment is made for nothing.

@@ -12,6 +12,7 @@ from pathlib import Path
 from bionemo.scale.export.settings import ExportSettings
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.inner.command import next_step, run_command
+from bionemo.scale.run.inner.imports import imports
 
 
 def parser() -> OptionParser:
@@ -35,10 +36,11 @@ def _export(argv: Sequence[str] | None) -> None:
     from bionemo.scale.run.inner.console import quiet_screen
 
     with tempfile.TemporaryDirectory() as folder, quiet_screen(Path(folder) / "log.txt") as screen:
-        from bionemo.scale.megatron import cpu
+        with imports():
+            from bionemo.scale.megatron import cpu
 
-        cpu.install()
-        from bionemo.scale.export.write import export
+            cpu.install()
+            from bionemo.scale.export.write import export
 
         done = export(settings)
         screen.write(f"note: {done.note}\n" if done.note else "")

@@ -17,6 +17,7 @@ from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.outputs import check_absent, check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.inner.command import EXIT_REFUSED, next_step, run_command
+from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.types import InputError
 
 
@@ -110,10 +111,11 @@ def _run(settings: InferSettings, log: Path) -> None:
     from bionemo.scale.run.inner.console import quiet_screen
 
     with quiet_screen(log) as screen:
-        from bionemo.scale.megatron import cpu
+        with imports():
+            from bionemo.scale.megatron import cpu
 
-        cpu.install()
-        from bionemo.scale.infer.job import infer
+            cpu.install()
+            from bionemo.scale.infer.job import infer
 
         infer(settings, screen)
 

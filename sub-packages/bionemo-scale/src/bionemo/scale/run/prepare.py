@@ -18,6 +18,7 @@ from bionemo.scale.options.parser import OptionParser, given_fields, make_settin
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.progress import Progress
 from bionemo.scale.run.inner.command import next_step, run_command
+from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.types import InputError, ObsKeys
 
 
@@ -140,7 +141,8 @@ def _scan(settings: PrepareSettings, passes: "_Passes") -> list[str]:
 
 
 def _prepare(settings: PrepareSettings, passes: "_Passes") -> list[str]:
-    from bionemo.scale.data.prepare.preprocess import prepare
+    with imports():
+        from bionemo.scale.data.prepare.preprocess import prepare
 
     summary = prepare(settings, passes)
     _warn(summary.warnings)

@@ -12,6 +12,7 @@ from bionemo.scale.files.writing.lock import only_writer
 from bionemo.scale.options.outputs import check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.inner.command import run_command
+from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.types import InputError
 
 
@@ -43,8 +44,9 @@ def _report(argv: Sequence[str] | None) -> None:
 
 
 def _report_prediction(args: ReportSettings) -> None:
-    from bionemo.scale.eval.page.prediction import read_prediction, render_prediction
-    from bionemo.scale.files.writing.atomic import write_text
+    with imports():
+        from bionemo.scale.eval.page.prediction import read_prediction, render_prediction
+        from bionemo.scale.files.writing.atomic import write_text
 
     check_not_inputs([args.page_path], [args.run])
     with only_writer(args.page_path):
@@ -52,11 +54,12 @@ def _report_prediction(args: ReportSettings) -> None:
 
 
 def _report_scores(args: ReportSettings) -> None:
-    from bionemo.scale.data.store.format import MANIFEST_NAME
-    from bionemo.scale.eval.page.embedding import embed_populations
-    from bionemo.scale.eval.page.page import Page, write_page
-    from bionemo.scale.eval.page.sources import cell_files, find_run, find_scores
-    from bionemo.scale.recipes.rerun import commands
+    with imports():
+        from bionemo.scale.data.store.format import MANIFEST_NAME
+        from bionemo.scale.eval.page.embedding import embed_populations
+        from bionemo.scale.eval.page.page import Page, write_page
+        from bionemo.scale.eval.page.sources import cell_files, find_run, find_scores
+        from bionemo.scale.recipes.rerun import commands
 
     out = args.page_path
     if (args.run / MANIFEST_NAME).is_file():

@@ -25,6 +25,7 @@ from bionemo.scale.options.settings import Settings
 from bionemo.scale.progress import SILENCE, Progress
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.inner.command import EXIT_REFUSED, next_step, run_command
+from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.run.inner.weigh import weigh_network
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
@@ -225,11 +226,12 @@ def _run(settings: TrainSettings, ranks: Ranks) -> None:
 
 
 def _start(settings: TrainSettings, ranks: Ranks, screen: TextIO) -> None:
-    from bionemo.scale.megatron import cpu
+    with imports():
+        from bionemo.scale.megatron import cpu
 
-    cpu.install()
-    from bionemo.scale.model.checkpoint import steps_done
-    from bionemo.scale.train.setup.resolve import resolve
+        cpu.install()
+        from bionemo.scale.model.checkpoint import steps_done
+        from bionemo.scale.train.setup.resolve import resolve
 
     run = resolve(settings)
     if ranks.is_first:
@@ -243,7 +245,8 @@ def _start(settings: TrainSettings, ranks: Ranks, screen: TextIO) -> None:
     with Progress(screen, silence=SILENCE, shown=ranks.is_first) as progress:
         progress.stage("starting the trainer")
         # NeMo's import takes several times as long as all that can be refused before it.
-        from bionemo.scale.train.training import train
+        with imports():
+            from bionemo.scale.train.training import train
 
     train(run, screen)
 

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mixed model against its formula, its limits, and screens with a known answer."""
 
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 
 import numpy as np
@@ -172,6 +175,30 @@ def test_nothing_to_learn_from(screen):
         cell_sd=groups.cell_sd,
     )
     assert mixed_model.fit(controls, control="control") is None
+
+
+def test_a_fit_does_not_wait_for_a_compiler():
+    code = """
+        import sys
+
+        import torch
+
+        from bionemo.scale.estimate.mixed_model import _LBFGS
+
+        parameter = torch.tensor([1.0], requires_grad=True)
+        optimizer = _LBFGS([parameter])
+
+        def closure():
+            optimizer.zero_grad()
+            loss = (parameter - 3) ** 2
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        assert abs(parameter.item() - 3) < 1e-5
+        assert "torch._dynamo" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 
 
 def test_a_file_gives_the_same_predictions(screen, tmp_path):

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from bionemo.scale.run.inner import interrupt
+from bionemo.scale.run.inner.imports import keep_all
 from bionemo.scale.types import InputError
 
 
@@ -53,6 +54,8 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
             interrupt.leave()
         print("interrupted", file=sys.stderr)
         return interrupt.EXIT_INTERRUPTED
+    finally:
+        keep_all()
     return 0
 
 

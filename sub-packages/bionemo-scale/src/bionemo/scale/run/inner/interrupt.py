@@ -31,7 +31,8 @@ _at_once = True
 def is_command() -> bool:
     """Return whether this process is one of our commands, rather than a notebook or a test that calls one."""
     folder, name = os.path.split(sys.argv[0] if sys.argv else "")
-    return name.startswith("bionemo-scale") or (name.endswith(".py") and folder == os.path.dirname(__file__))
+    commands = os.path.dirname(os.path.dirname(__file__))
+    return name.startswith("bionemo-scale") or (name.endswith(".py") and folder == commands)
 
 
 @contextlib.contextmanager

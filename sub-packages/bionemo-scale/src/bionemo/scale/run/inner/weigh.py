@@ -20,6 +20,7 @@ from bionemo.scale.data.store.blind import A_THIRD, Fold, held_out_groups
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.run.inner.command import run_command
+from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -157,10 +158,11 @@ def _write_errors(target: Path, checkpoint: Path, store: Path, *, fold: Fold | N
     from bionemo.scale.run.inner.console import quiet_screen
 
     with tempfile.TemporaryDirectory() as folder, quiet_screen(Path(folder) / "output.log"):
-        from bionemo.scale.megatron import cpu
+        with imports():
+            from bionemo.scale.megatron import cpu
 
-        cpu.install()
-        from bionemo.scale.infer.network_weight import errors_of_pairs
+            cpu.install()
+            from bionemo.scale.infer.network_weight import errors_of_pairs
 
         write_text(
             target, json.dumps([dataclasses.asdict(pair) for pair in errors_of_pairs(checkpoint, store, blind=fold)])
