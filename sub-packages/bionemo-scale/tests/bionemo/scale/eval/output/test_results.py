@@ -7,6 +7,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from bionemo.scale.eval.output.results import ResultFolder, aggregate, check_out
 from bionemo.scale.eval.output.summarise import summarise
@@ -61,6 +62,26 @@ def test_aggregate_describes_each_model():
     row = table.filter((pl.col("model") == "m") & (pl.col("statistic") == "mean"))
     assert row["mse"].to_list() == [1]
     assert table.filter(pl.col("model") == "b")["statistic"].to_list()[:4] == ["count", "null_count", "mean", "std"]
+
+
+def test_aggregate_is_what_polars_says_of_each_model():
+    rng = np.random.default_rng(0)
+    keys = {
+        "model": ["m", "b", "m", "b"] * 5,
+        "context": ["T"] * 20,
+        "perturbation": [f"p{row // 2}" for row in range(20)],
+    }
+    values = {f"metric{column}": rng.normal(size=20) for column in range(3)}
+    table = pl.DataFrame({**keys, "cells_real": [3] * 20, "cells_pred": [3] * 20, **values})
+    table = table.with_columns(
+        pl.when(pl.col("metric1") > 0).then("metric1"), pl.lit(None, pl.Float64).alias("nothing")
+    )
+    names = [*values, "nothing"]
+    expected = [
+        frame.select(names).describe().insert_column(0, pl.lit(model).alias("model"))
+        for (model,), frame in table.group_by("model", maintain_order=True)
+    ]
+    assert_frame_equal(aggregate(table), pl.concat(expected), rel_tol=1e-12)
 
 
 def test_folder_holds_tables_of_all_and_of_each_context(tmp_path):
