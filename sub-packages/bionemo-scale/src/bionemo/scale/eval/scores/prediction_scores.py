@@ -4,12 +4,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 import polars as pl
 
 from bionemo.scale.eval.baselines.estimators import named_rng
-from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError, run_cell_eval
+from bionemo.scale.eval.cell_eval.adapter import AT_ONCE, DISCRIMINATION, MetricError, run_cell_eval
 from bionemo.scale.eval.cell_eval.challenge import CellEval2, CellEval2Scores
 from bionemo.scale.eval.cell_eval.newest import PREFIX
 from bionemo.scale.eval.metrics import formulas as metrics
@@ -89,13 +90,7 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
     """
     pred, truth = prediction.side, prediction.truth
     try:
-        results = run_cell_eval(
-            pred=pred.for_cell_eval(task.control),
-            real=truth.side.for_cell_eval(task.control),
-            de_pred=pred.de,
-            de_real=truth.side.de,
-            control=task.control,
-        )
+        results = _of_cell_eval(pred, truth.side, control=task.control)
         table = _join_newest(task, prediction, results)
         second = None if task.second is None else _score_counts(task.second, prediction, control=task.control)
         if task.by_replicate:
@@ -126,6 +121,32 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
     )
 
 
+def _of_cell_eval(pred: Side, real: Side, *, control: str) -> pl.DataFrame:
+    """Return cell-eval's results; of many perturbations our ranks, for cell-eval copies all changes for each of them.
+
+    Ours are its own to rounding, but where distances are equal: it then ranks by chance, and we do not count equals.
+    """
+    by_us = DISCRIMINATION if len(real.rows) > AT_ONCE else ()
+    results = run_cell_eval(
+        pred=pred.pseudobulks(control),
+        real=real.pseudobulks(control),
+        de_pred=pred.de,
+        de_real=real.de,
+        control=control,
+        skipped=by_us,
+    )
+    genes = {gene: column for column, gene in enumerate(pred.adata.var_names)}
+    own_gene = np.array([genes.get(name, -1) for name in real.rows])
+    return results.with_columns(
+        pl.Series(
+            f"discrimination_score_{kind}",
+            metrics.discrimination_score(pred.changes, real.changes, metric=kind, own_gene=own_gene),
+        )
+        for kind in get_args(metrics.DiscriminationMetric)
+        if by_us
+    )
+
+
 def _rows(table: pl.DataFrame, prediction: Prediction, own: dict[str, np.ndarray | list[float]]) -> pl.DataFrame:
     cells = {"cells_real": prediction.truth.side.rows, "cells_pred": prediction.side.rows}
     return table.with_columns(
@@ -143,8 +164,8 @@ def _join_newest(task: Task, prediction: Prediction, results: pl.DataFrame) -> p
     truth = prediction.truth
     kind = CEILING if prediction.name == CEILING else "real"
     newest = task.current.score(
-        pred=prediction.side.for_cell_eval(task.control),
-        real=truth.side.for_cell_eval(task.control),
+        pred=prediction.side.for_newest(task.control),
+        real=truth.side.for_newest(task.control),
         real_key=f"{kind} {truth.context}",
         control=task.control,
     )

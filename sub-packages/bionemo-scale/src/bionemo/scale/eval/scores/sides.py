@@ -19,7 +19,7 @@ from bionemo.scale.eval.metrics.unseen import gene_weights
 
 
 WHOLE_VALUES = 1 << 27
-"""Values of a context up to which cell-eval gets every cell: it copies them several times."""
+"""Values of a context up to which another cell-eval gets every cell: it copies them several times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,16 +86,15 @@ class Side:
             fdr[order[name]] = block
         return Genes(fdr=fdr, log_fc=log_fold_change(self.means, control_mean))
 
-    def for_cell_eval(self, control: str) -> ad.AnnData:
-        """Return what cell-eval is to read: the cells, or their pseudobulks where the cells are too many.
-
-        The metrics that are used read no more than pseudobulks, beside the differential expression they are given.
-        """
-        if self.adata.X.size <= WHOLE_VALUES:
-            return self.adata
+    def pseudobulks(self, control: str) -> ad.AnnData:
+        """Return means of the perturbations and the controls, which is all that cell-eval's metrics read of cells."""
         bulk = np.concatenate([self.means, self.control_mean[None]]).astype(np.float32)
         labels = np.array([*self.rows, control], dtype=object)
         return to_anndata(expression=bulk, perturbation=labels, genes=tuple(self.adata.var_names))
+
+    def for_newest(self, control: str) -> ad.AnnData:
+        """Return what another cell-eval is to read: the cells, or their pseudobulks where the cells are too many."""
+        return self.adata if self.adata.X.size <= WHOLE_VALUES else self.pseudobulks(control)
 
 
 def make_side(

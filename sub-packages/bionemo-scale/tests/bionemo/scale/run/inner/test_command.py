@@ -12,8 +12,25 @@ from pathlib import Path
 
 import pytest
 
+from bionemo.scale.run import train
+from bionemo.scale.run.inner import command
 from bionemo.scale.run.inner.command import next_step, run_command
+from bionemo.scale.run.inner.interrupt import is_command
 from bionemo.scale.types import InputError
+
+
+@pytest.mark.parametrize(
+    ("started", "found"),
+    [
+        ("/usr/bin/bionemo-scale-train", True),
+        (train.__file__, True),
+        (command.__file__, False),
+        ("/usr/lib/python3/site-packages/ipykernel_launcher.py", False),
+    ],
+)
+def test_a_command_knows_itself(started, found, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [started])
+    assert is_command() == found
 
 
 def raising(error):
@@ -72,7 +89,10 @@ COMMAND = """
     from bionemo.scale.run.inner import interrupt
     import os, signal, time
     from pathlib import Path
-    from bionemo.scale.run.inner.command import next_step, run_command
+    from bionemo.scale.run import train
+from bionemo.scale.run.inner import command
+from bionemo.scale.run.inner.command import next_step, run_command
+from bionemo.scale.run.inner.interrupt import is_command
     folder = Path(sys.argv[1])
 
     def interrupted():
