@@ -89,10 +89,7 @@ COMMAND = """
     from bionemo.scale.run.inner import interrupt
     import os, signal, time
     from pathlib import Path
-    from bionemo.scale.run import train
-from bionemo.scale.run.inner import command
-from bionemo.scale.run.inner.command import next_step, run_command
-from bionemo.scale.run.inner.interrupt import is_command
+    from bionemo.scale.run.inner.command import next_step, run_command
     folder = Path(sys.argv[1])
 
     def interrupted():
