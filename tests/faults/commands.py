@@ -106,12 +106,14 @@ def of_table(path: str) -> str:
 
 
 def of_run(path: str) -> str:
-    """Return a digest of a run: its losses, and the tensors of its newest checkpoint."""
+    """Return a digest of a run: its losses, the names of its checkpoints, and the tensors of the newest."""
     checkpoint = newest_whole(Path(path) / "checkpoints")
     assert checkpoint is not None
     losses = (Path(path) / "metrics.csv").read_text().splitlines()
     tensors = dict(saved_tensors(checkpoint / "weights"))
-    return digest(len(losses), *(tensors[name] for name in sorted(tensors)))
+    # A kill as the last one was copied leaves a run without that copy.
+    names = sorted({entry.name.removesuffix("-last") for entry in checkpoint.parent.iterdir()})
+    return digest(len(losses), names, *(tensors[name] for name in sorted(tensors)))
 
 
 def saved_tensors(weights: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -307,6 +309,11 @@ _METHODS = ("--no-network", "--baselines", "additive")
 CROSSES = crosses(*_METHODS)
 GOES_ON = crosses(*_METHODS, out="cv")
 SHOWS_FOLDS = replace(crosses("--dryrun"), look=nothing, keeps=("out/store", "out/prepared.json"))
+REPLACES = replace(
+    converts("dense.h5ad", options=("--dataset", "d", "--hvg", "0", "--out", "store", "--overwrite")),
+    out="store",
+    look=partial(of_store, "store"),
+)
 MERGE = converts("store", "other", options=("--merge", "--split", "split.toml", "--out", "out"))
 _STATE_LABELS = ("--perturbation-key", "perturbation", "--batch-key", "batch", "--control", "control")
 FROM_STATE = converts(options=("--from-state", "state.toml", *_STATE_LABELS, "--hvg", "20", "--out", "out"))

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stops commands in the middle of their work, by kills and by full disks, and runs them again.
 
-    python tests/faults/stops.py [--kills 5] [--full 5] [--disks 6] [--pairs 3] [--train 0] [--only NAME]
+    python tests/faults/stops.py [--kills 5] [--times 0] [--full 5] [--disks 6] [--pairs 3] [--train 0] [--only NAME]
         [--seed 0] [--inputs FOLDER]
 
 Whenever a command opens a file to write, renames, makes or removes one, it can stop. Python's audit events count these
-moments: the first run counts, the others end at one of them, by SIGKILL or by the error of a full disk. Small disks of
-growing size stop what libraries in C write. Afterwards the same command must give the same result. Or a command is
-paused at such a moment, and another of the same output is run meanwhile: one of them makes it, the other is refused.
+moments: the first run counts, the others end at one of them, by SIGKILL or by the error of a full disk. What libraries
+in C write is stopped by kills after a time drawn at random, and by small disks of growing size. Afterwards the same
+command must give the same result. Or a command is paused at such a moment, and another of the same output is run
+meanwhile: one of them makes it, the other is refused.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -46,11 +48,12 @@ from bionemo.scale.infer import job  # noqa: E402
 
 _EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.copyfile", "shutil.rmtree")
 _SECONDS = 120
-_HARMLESS = (".metadata", ".work", ".lock")
-"""Hidden names that may be there: a part of a checkpoint, and what is in a store when a kill comes as it appears."""
+_HARMLESS = ".metadata"
+"""The only hidden name that may be there: a part of a checkpoint."""
 _WRITES = os.O_WRONLY | os.O_RDWR
 COMMANDS: dict[str, tuple[the.Command, tuple[str, ...]]] = {
     "prepare": (the.converts("screen.h5ad"), ("screen.h5ad", "split.toml")),
+    "replace": (the.REPLACES, ("dense.h5ad", "store")),
     "merge": (the.MERGE, ("store", "other", "split.toml")),
     "infer": (the.predicts("--store", "store", "--split", "train", folder="out"), ("run", "store")),
     "evaluate": (the.scores(), ("predicted",)),
@@ -70,7 +73,7 @@ COMMANDS: dict[str, tuple[the.Command, tuple[str, ...]]] = {
         ("store", "other"),
     ),
 }
-REPLACE = ("evaluate", "report", "crossval", "train")
+REPLACE = ("replace", "evaluate", "report", "crossval", "train")
 """Commands that take what is there for their own of before: one after the other is no fault."""
 
 
@@ -96,7 +99,8 @@ class Moments:
     def __call__(self, event: str, arguments: tuple) -> None:
         """Take note of an event."""
         is_written = event in _EVENTS or (event == "open" and bool((arguments[2] or 0) & _WRITES))
-        if is_written and any(self._is_below(word) for word in arguments):
+        # Of an open file the second is its mode.
+        if is_written and any(self._is_below(word) for word in arguments[: 1 if event == "open" else 2]):
             self.count += 1
             if self.count == self._number:
                 self._act()
@@ -129,6 +133,7 @@ class Whole:
     result: object
     num_bytes: int
     """What it wrote."""
+    seconds: float
 
 
 class _Said(list[str]):
@@ -164,6 +169,21 @@ class Stops:
                     done = self._start(command, folder, number, act)
                     self._see(f"{name}, {act.__name__} at {number} of {whole.moments}", done, act is kill)
                     self._again(f"{name}, {act.__name__} at {number}", command, folder, whole)
+
+    def at_times(self, name: str, command: the.Command, files: tuple[str, ...], *, count: int) -> None:
+        """Kill a command after times drawn at random, and see how it goes on."""
+        whole = self._whole(command, files)
+        figures = self.figures.setdefault(name, Counter())
+        for number in range(count):
+            what = f"{name}, kill {number + 1} of {count} in time"
+            with self._folder(files) as folder:
+                first = self._begin(command, folder, 0, kill)
+                time.sleep(self.rng.uniform(0, whole.seconds))
+                first.kill()
+                done = first.wait(_SECONDS)
+                # Beside other work of the machine it may have been faster than when it was whole.
+                figures["in time" if done.code == -signal.SIGKILL else "too late"] += 1
+                self._again(what, command, folder, whole)
 
     def on_small_disks(self, name: str, command: the.Command, files: tuple[str, ...], *, count: int) -> None:
         """Run a command on disks that are too small, and again when there is room."""
@@ -213,9 +233,6 @@ class Stops:
         """Replace the store of a training that is paused at moments drawn at random."""
         command, files = COMMANDS["train"]
         whole = self._whole(command, files)
-        replaces = the.converts(
-            "dense.h5ad", options=("--dataset", "d", "--hvg", "0", "--out", "store", "--overwrite")
-        )
         for number in sorted(self.rng.sample(range(1, whole.moments + 1), min(count, whole.moments))):
             what = f"replaced, training paused at {number} of {whole.moments}"
             figures = self.figures.setdefault("replaced", Counter())
@@ -223,7 +240,7 @@ class Stops:
                 first = self._begin(command, folder, number, pause)
                 if not first.pauses():
                     self.faults.append(f"{what}: it did not pause")
-                second = self._start(replaces, folder, 0, kill)
+                second = self._start(the.REPLACES, folder, 0, kill)
                 first.goes_on()
                 done = first.wait(_SECONDS)
                 figures.update(["tried", "refused" if done.code == 2 else "as before"])
@@ -234,7 +251,7 @@ class Stops:
                 self._see_leftovers(what, folder, (done, second))
 
     def _see_leftovers(self, what: str, folder: Path, outcomes: Sequence[forked.Outcome]) -> None:
-        left = [str(path.relative_to(folder)) for path in folder.rglob(".*") if path.name not in _HARMLESS]
+        left = [str(path.relative_to(folder)) for path in folder.rglob(".*") if path.name != _HARMLESS]
         files = [name for each in outcomes for name in each.left]
         if left or files or any(each.outlived for each in outcomes):
             self.faults.append(f"{what}: left {left} {files}, or a process")
@@ -280,7 +297,7 @@ class Stops:
             if done.code or done.left or done.outlived:
                 raise RuntimeError(f"{command}: exit code {done.code}, left {done.left}: {done.lines}")
             num_bytes = size_of(folder / command.out)
-        return Whole(moments=done.result[0], result=done.result[1], num_bytes=num_bytes)
+        return Whole(moments=done.result[0], result=done.result[1], num_bytes=num_bytes, seconds=done.seconds)
 
     def _start(self, command: the.Command, folder: Path, number: int, act: Callable[[], None]) -> forked.Outcome:
         return self._begin(command, folder, number, act).wait(_SECONDS)
@@ -356,6 +373,7 @@ def _stop(stops: Stops, name: str, asked: argparse.Namespace) -> None:
     command, files = COMMANDS[name]
     if name != "train":
         stops.run(name, command, files, kills=asked.kills, full=asked.full)
+        stops.at_times(name, command, files, count=asked.times)
         stops.two(name, command, files, count=asked.pairs)
         if asked.disks and can_mount():
             stops.on_small_disks(name, command, files, count=asked.disks)
@@ -364,6 +382,7 @@ def _stop(stops: Stops, name: str, asked: argparse.Namespace) -> None:
         from bionemo.scale.train import training  # noqa: F401
 
         stops.run(name, command, files, kills=asked.train, full=min(asked.full, asked.train))
+        stops.at_times(name, command, files, count=asked.times)
         stops.two(name, command, files, count=asked.pairs)
         stops.reads_while_replaced(asked.pairs)
 
@@ -371,7 +390,15 @@ def _stop(stops: Stops, name: str, asked: argparse.Namespace) -> None:
 def main() -> int:
     """Stop every command and print figures; exit code 1 where something is not as promised."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("kills", 5), ("full", 5), ("disks", 6), ("pairs", 3), ("train", 0), ("seed", 0)):
+    for name, default in (
+        ("kills", 5),
+        ("times", 0),
+        ("full", 5),
+        ("disks", 6),
+        ("pairs", 3),
+        ("train", 0),
+        ("seed", 0),
+    ):
         options.add_argument(f"--{name}", type=int, default=default)
     options.add_argument("--only", choices=COMMANDS, action="append", help="these commands alone")
     options.add_argument("--inputs", type=Path, help="made where it is missing")

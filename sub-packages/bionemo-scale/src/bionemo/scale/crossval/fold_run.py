@@ -15,6 +15,7 @@ from typing import TextIO
 from bionemo.scale.crossval.crossval import PREDICTED, RUN, SCORES, STORE, Crossval
 from bionemo.scale.crossval.stopped import FoldStopped
 from bionemo.scale.eval.settings import EvaluateSettings, ScoringSettings
+from bionemo.scale.files.writing.atomic import remove_leftovers_in
 from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.recipes.steps import Step, evaluate_step, infer_step, train_step
@@ -45,6 +46,7 @@ def run_fold(crossval: Crossval, number: int, *, say: Callable[[str], None]) -> 
     folder = crossval.folders[number]
     folder.mkdir(parents=True, exist_ok=True)
     with sole_writer(folder, folder / ".lock"):
+        remove_leftovers_in(folder)
         if crossval.is_finished(number):
             return
         crossval.open_fold(number)

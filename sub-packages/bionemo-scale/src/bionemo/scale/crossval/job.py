@@ -12,6 +12,7 @@ from bionemo.scale.crossval.fold_run import Processes, run_fold
 from bionemo.scale.crossval.pooled import Pooled, pool, read_folds, write_pooled
 from bionemo.scale.data.folds.folds import named_folds
 from bionemo.scale.data.prepare.preprocess import prepare
+from bionemo.scale.files.writing.atomic import remove_dead_in
 from bionemo.scale.recipes.arrays import TASK, ShellWord
 from bionemo.scale.recipes.pipeline import ScheduledStep
 from bionemo.scale.recipes.steps import Step
@@ -35,6 +36,8 @@ def cross_validate(crossval: Crossval, say: Say) -> Pooled | None:
         InputError: Something is refused.
         FoldStopped: A fold ended without success; what is finished is kept.
     """
+    # Other machines may be at work on other folds.
+    remove_dead_in(crossval.out)
     make_store(crossval, say)
     only = crossval.settings.fold
     if only is not None:

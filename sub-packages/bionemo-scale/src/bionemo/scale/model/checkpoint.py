@@ -34,6 +34,10 @@ from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.types import DataCard, InputError
 
 
+MARK = "-unfinished"
+"""What NeMo adds to the name of a checkpoint that it writes or removes."""
+
+
 def find_checkpoint(path: Path) -> Path:
     """Return what a path names: an exported model, a checkpoint, or the newest complete one of a run folder.
 
@@ -79,21 +83,33 @@ def check_pickles(checkpoint: Path) -> None:
 def newest_whole(folder: Path) -> Path | None:
     """Return the checkpoint of the latest step in a folder that was written to its end, if there is one."""
     entries = folder.iterdir() if folder.is_dir() else ()
-    whole = [entry for entry in entries if (entry / "weights").is_dir() and not _unfinished(entry)]
-    return max(whole, key=lambda entry: (_step(entry), entry.name.endswith("-last")), default=None)
+    # The mark first: another process removes what is unfinished, and then its mark.
+    whole = [entry for entry in entries if not _unfinished(entry) and (entry / "weights").is_dir()]
+    return max(whole, key=lambda entry: (step_of(entry), is_last(entry)), default=None)
 
 
 def steps_done(folder: Path) -> int:
     """Return how many steps of a run its newest whole checkpoint holds; 0 without one."""
     newest = newest_whole(folder)
-    return 0 if newest is None else _step(newest) + 1
+    return 0 if newest is None else step_of(newest) + 1
+
+
+def is_last(checkpoint: Path) -> bool:
+    """Return whether a checkpoint is the copy that every run keeps of its last step, beside the best or the newest."""
+    return checkpoint.name.endswith("-last")
+
+
+def mark_of(checkpoint: Path) -> Path:
+    """Return the empty file that is beside a checkpoint while it is written or removed."""
+    return checkpoint.with_name(checkpoint.name + MARK)
 
 
 def _unfinished(path: Path) -> bool:
-    return path.with_name(path.name + "-unfinished").exists()
+    return mark_of(path).exists()
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """Return the step in a checkpoint's name, counted from 0; -1 where it has none."""
     match = re.search(r"step=(\d+)", path.name)
     return int(match.group(1)) if match else -1
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from bionemo.scale.files.writing.atomic import remove_leftovers_in
 from bionemo.scale.files.writing.folder import new_folder
 from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.megatron.ranks import Ranks, take_ranks
@@ -231,10 +232,13 @@ def _start(settings: TrainSettings, ranks: Ranks, screen: TextIO) -> None:
 
         cpu.install()
         from bionemo.scale.model.checkpoint import steps_done
+        from bionemo.scale.train.setup.kept import kept_by, tidy_checkpoints
         from bionemo.scale.train.setup.resolve import resolve
 
     run = resolve(settings)
     if ranks.is_first:
+        remove_leftovers_in(settings.out)
+        tidy_checkpoints(settings.out / "checkpoints", kept_by(settings, has_validation=run.has_validation))
         screen.write(f"run folder {settings.out}\n")
         if run.agents:
             screen.write(f"agents    {run.agents}\n")

@@ -35,7 +35,7 @@ from bionemo.scale.data.prepare.conversion.hvg import GeneMoments, select_genes
 from bionemo.scale.data.prepare.conversion.layout import check_controls, count_conditions, lay_out
 from bionemo.scale.data.prepare.conversion.scan import FileStatistics
 from bionemo.scale.data.prepare.conversion.scanned import ScannedInput, copy_scans, read_scans, write_scans
-from bionemo.scale.data.prepare.conversion.workspace import workspace
+from bionemo.scale.data.prepare.conversion.workspace import tidy_store, workspace
 from bionemo.scale.data.prepare.pool import run_tasks
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.sets.controls import ControlMatcher
@@ -251,6 +251,8 @@ def check_out(out: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> Non
         InputError: Something else is in the way, or one of the inputs would be replaced.
     """
     if out.exists() and not _is_empty_folder(out):
+        if (out / MANIFEST_NAME).is_file():
+            tidy_store(out)
         if not overwrite:
             raise InputError(f"{out}: exists already; choose another folder or give --overwrite")
         if not (out / MANIFEST_NAME).is_file():

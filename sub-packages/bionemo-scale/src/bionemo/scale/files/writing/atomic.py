@@ -6,9 +6,10 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from bionemo.scale.types import InputError
 
 _MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 """Of many that write to one file system, and count processes each for itself."""
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)\.tmp")
+"""What :func:`temporary_name` returns."""
 
 
 @contextlib.contextmanager
@@ -43,30 +46,42 @@ def atomic(path: Path) -> Iterator[Path]:
 
 def temporary_name(path: Path) -> Path:
     """Return the name under which this process writes what will be ``path``."""
-    return path.with_name(f"{_beginning(path)}{_MACHINE}-{os.getpid()}.tmp")
+    return path.with_name(f".{file_name(path.name)}.{_MACHINE}-{os.getpid()}.tmp")
 
 
 def remove_leftovers(path: Path) -> None:
     """Delete what killed processes left of ``path``; no other process may be writing it."""
-    for leftover in path.parent.iterdir() if path.parent.is_dir() else ():
-        if leftover.name.startswith(_beginning(path)) and leftover.name.endswith(".tmp"):
-            _remove(leftover)
+    _remove_those(path.parent, lambda found: found["name"] == file_name(path.name))
+    remove_old(path)
+
+
+def remove_old(path: Path) -> None:
+    """Delete the folder that ``path`` has replaced, if a kill left it."""
+    if path.is_dir():
+        # Else it is all that there is of it.
+        _remove(_old_name(path))
+
+
+def remove_leftovers_in(folder: Path) -> None:
+    """Delete what killed processes left of all files of a folder; no other process may be writing in it."""
+    _remove_those(folder, lambda found: True)
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
     """Rename a file or folder; a folder that is there and not empty is moved aside first and removed then."""
-    if not (temporary.is_dir() and path.is_dir() and any(path.iterdir())):
+    old = _old_name(path)
+    if temporary.is_dir() and path.is_dir() and any(path.iterdir()):
+        _remove(old)
+        path.rename(old)
+        try:
+            temporary.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+    else:
         os.replace(temporary, path)
-        return
-    old = path.with_name(f".{file_name(path.name)}.old")
-    _remove(old)
-    path.rename(old)
-    try:
-        temporary.rename(path)
-    except OSError:
-        old.rename(path)
-        raise
-    _remove(old)
+    # Or what a process left that was killed between the two renames.
+    remove_old(path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -92,16 +107,27 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
 
 def remove_dead(path: Path) -> None:
     """Delete what killed processes of this machine left of ``path``, also where other processes may be writing it."""
-    beginning = f"{_beginning(path)}{_MACHINE}-"
-    for leftover in path.parent.iterdir() if path.parent.is_dir() else ():
-        number = leftover.name.removeprefix(beginning).removesuffix(".tmp")
-        if leftover.name == f"{beginning}{number}.tmp" and number.isdigit() and not Path("/proc", number).exists():
-            _remove(leftover)
+    _remove_those(path.parent, lambda found: found["name"] == file_name(path.name) and _is_dead(found))
 
 
-def _beginning(path: Path) -> str:
-    # The name may be as long as a name can be.
-    return f".{file_name(path.name)}."
+def remove_dead_in(folder: Path) -> None:
+    """Delete what killed processes of this machine left of all files of a folder, where others may be writing."""
+    _remove_those(folder, _is_dead)
+
+
+def _remove_those(folder: Path, chosen: Callable[[re.Match[str]], bool]) -> None:
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        found = _LEFTOVER.fullmatch(entry.name)
+        if found and chosen(found):
+            _remove(entry)
+
+
+def _is_dead(found: re.Match[str]) -> bool:
+    return found["machine"] == _MACHINE and not Path("/proc", found["process"]).exists()
+
+
+def _old_name(path: Path) -> Path:
+    return path.with_name(f".{file_name(path.name)}.old")
 
 
 def _remove(path: Path) -> None:

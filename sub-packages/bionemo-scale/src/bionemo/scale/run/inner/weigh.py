@@ -56,6 +56,9 @@ def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: 
 
     target, work = settings.out / WEIGHT_NAME, settings.out / "weighing"
     has_estimate = (settings.out / ESTIMATE_NAME).exists()
+    if target.exists():
+        # Of a training that was killed when all was measured.
+        shutil.rmtree(work, ignore_errors=True)
     if settings.blind or not has_estimate or target.exists():
         return
     if settings.max_steps < MIN_STEPS:

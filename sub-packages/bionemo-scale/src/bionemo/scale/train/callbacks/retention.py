@@ -1,15 +1,16 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which checkpoints a run keeps (the last, and the best or the newest), and from which it goes on."""
+"""NeMo's part in which checkpoints a run keeps, and from which it goes on."""
 
-import re
 from pathlib import Path
+from typing import Any
 
 from nemo.lightning import AutoResume
 from nemo.lightning.pytorch.callbacks import ModelCheckpoint
 
 from bionemo.scale.model.checkpoint import newest_whole
 from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.train.setup.kept import Kept, kept_by
 
 
 class KeptCheckpoints(ModelCheckpoint):
@@ -21,21 +22,22 @@ class KeptCheckpoints(ModelCheckpoint):
 
     def nemo_topk_check_previous_run(self) -> None:
         """Take up the checkpoints that an earlier start of the run has kept, and remove those that are too many."""
-        losses: dict[str, float] = {}
-        for path in map(str, self._saved_checkpoint_paths):
-            value = re.search(rf"(?:^|-){self.monitor}=(-?[\d.]+)", Path(path).name)
-            if value and not path.endswith("-last"):
-                losses[path] = float(value.group(1).rstrip("."))
-        order = sorted(losses, key=lambda path: losses[path], reverse=self.mode == "max")
-        for path in order[self.save_top_k :]:
-            self._del_model_without_trainer(path)
-        self.best_k_models = {path: losses[path] for path in order[: self.save_top_k]}
+        kept = Kept(monitor=self.monitor, mode=self.mode, count=self.save_top_k)
+        losses = kept.ranked(self._saved_checkpoint_paths)
+        order = list(losses)
+        for path in order[kept.count :]:
+            self._del_model_without_trainer(str(path))
+        self.best_k_models = {str(path): losses[path] for path in order[: kept.count]}
         if self.best_k_models:
             self.best_model_path, self.kth_best_model_path = (
                 next(iter(self.best_k_models)),
                 list(self.best_k_models)[-1],
             )
-            self.best_model_score = losses[self.best_model_path]
+            self.best_model_score = self.best_k_models[self.best_model_path]
+
+    def _should_remove_checkpoint(self, trainer: Any, previous: str, current: str) -> bool:
+        """Treat the checkpoint that a run went on from as any other, which Lightning would keep for good."""
+        return previous != current and Path(self.dirpath).absolute() in Path(previous).absolute().parents
 
 
 class ResumeFromNewest(AutoResume):
@@ -61,13 +63,13 @@ def checkpointing(settings: TrainSettings, *, has_validation: bool) -> KeptCheck
         settings: The run.
         has_validation: Whether there is a validation loss; without one the newest are kept.
     """
-    newest = bool(settings.keep_last) or not has_validation
+    kept = kept_by(settings, has_validation=has_validation)
     return KeptCheckpoints(
         dirpath=str(settings.out / "checkpoints"),
         filename="{step}" + ("-{val_loss:.4f}" if has_validation else ""),
-        monitor="step" if newest else "val_loss",
-        mode="max" if newest else "min",
-        save_top_k=settings.keep_last or settings.keep_best,
+        monitor=kept.monitor,
+        mode=kept.mode,
+        save_top_k=kept.count,
         save_last=True,
         # With validation, save after it: before it the monitored value is that of the validation before.
         every_n_train_steps=None if has_validation else min(settings.val_interval, settings.max_steps),

@@ -10,7 +10,9 @@ import pytest
 from bionemo.scale.files.writing.atomic import (
     atomic,
     remove_dead,
+    remove_dead_in,
     remove_leftovers,
+    remove_leftovers_in,
     temporary_name,
     write_arrays,
     write_text,
@@ -79,12 +81,28 @@ def test_a_folder_that_cannot_be_moved_leaves_the_old_one(tmp_path, monkeypatch)
 
 
 def test_leftovers_of_killed_processes_are_removed(tmp_path):
-    for name in (".a.json.17.tmp", ".ab.json.17.tmp", "a.json"):
+    others = (".a.json.gz.0badf00d-17.tmp", ".ab.json.0badf00d-17.tmp", ".a.json.mine.tmp", ".a.json.old", "a.json")
+    for name in (".a.json.0badf00d-17.tmp", *others):
         (tmp_path / name).write_text("")
-    make_folder(tmp_path / ".a.json.18.tmp", "x")
+    make_folder(tmp_path / ".a.json.0badf00d-18.tmp", "x")
     remove_leftovers(tmp_path / "a.json")
     remove_leftovers(tmp_path / "missing" / "a.json")
-    assert names(tmp_path) == [".ab.json.17.tmp", "a.json"]
+    assert names(tmp_path) == sorted(others)
+    remove_leftovers_in(tmp_path / "missing")
+    remove_leftovers_in(tmp_path)
+    assert names(tmp_path) == sorted(others[2:])
+
+
+def test_a_kill_between_two_renames_loses_nothing_and_leaves_nothing(tmp_path):
+    make_folder(tmp_path / ".made.old", "old")
+    remove_leftovers(tmp_path / "made")
+    assert names(tmp_path) == [".made.old"]
+    with atomic(tmp_path / "made") as temporary:
+        make_folder(temporary, "new")
+    assert names(tmp_path) == ["made"] and names(tmp_path / "made") == ["new"]
+    make_folder(tmp_path / ".made.old", "old")
+    remove_leftovers(tmp_path / "made")
+    assert names(tmp_path) == ["made"]
 
 
 def test_an_archive_on_a_full_disk_leaves_nothing_open(tmp_path, monkeypatch, capsys):
@@ -106,7 +124,10 @@ def test_leftovers_of_dead_processes_are_removed_and_of_others_not(tmp_path):
     for path in (mine, dead, elsewhere):
         path.touch()
     remove_dead(target)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([mine.name, elsewhere.name])
+    assert names(tmp_path) == sorted([mine.name, elsewhere.name])
+    dead.touch()
+    remove_dead_in(tmp_path)
+    assert names(tmp_path) == sorted([mine.name, elsewhere.name])
 
 
 def test_a_device_is_not_replaced(tmp_path):

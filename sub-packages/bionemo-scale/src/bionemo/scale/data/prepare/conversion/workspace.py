@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import lmdb
 
 from bionemo.scale.files.text import read_json
-from bionemo.scale.files.writing.atomic import put_in_place, write_text
+from bionemo.scale.files.writing.atomic import put_in_place, remove_leftovers_in, remove_old, write_text
 from bionemo.scale.types import InputError
 
 
@@ -113,6 +113,14 @@ def _check_command(folder: Path, command: Mapping[str, Any]) -> None:
 
 
 def _put_in_place(folder: Path, out: Path) -> None:
+    # Of earlier processes that were killed as they wrote a file of it.
+    remove_leftovers_in(folder)
     put_in_place(folder, out)
+    tidy_store(out)
+
+
+def tidy_store(out: Path) -> None:
+    """Remove what only the making of a store needs, in it and beside it; a kill may have left it in a finished one."""
+    remove_old(out)
     shutil.rmtree(out / WORK_NAME, ignore_errors=True)
     (out / ".lock").unlink(missing_ok=True)

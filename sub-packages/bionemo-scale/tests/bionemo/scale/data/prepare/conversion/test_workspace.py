@@ -4,7 +4,7 @@ import multiprocessing
 
 import pytest
 
-from bionemo.scale.data.prepare.conversion.workspace import WORK_NAME, workspace
+from bionemo.scale.data.prepare.conversion.workspace import WORK_NAME, tidy_store, workspace
 from bionemo.scale.types import InputError
 
 
@@ -91,3 +91,23 @@ def test_an_older_store_gives_way_in_the_end(tmp_path):
                 assert (out / "cells").read_text() == "first"
     assert (out / "cells").read_text() == "second"
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_a_file_that_was_killed_as_it_was_written_is_no_part_of_the_store(tmp_path):
+    with pytest.raises(KeyboardInterrupt), workspace(tmp_path / "store", COMMAND) as folder:
+        (folder / ".manifest.json.0badf00d-17.tmp").write_text("half")
+        raise KeyboardInterrupt
+    with workspace(tmp_path / "store", COMMAND):
+        pass
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_finished_store_is_tidied(tmp_path):
+    store = tmp_path / "store"
+    for name in (store / WORK_NAME, tmp_path / ".store.old", tmp_path / ".other.old"):
+        name.mkdir(parents=True)
+    for name in (".lock", "cells"):
+        (store / name).touch()
+    tidy_store(store)
+    assert [path.name for path in store.iterdir()] == ["cells"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.old", "store"]
