@@ -85,6 +85,11 @@ class Child:
         """End it as a power cut would, with all processes that it has started."""
         os.killpg(self.process, signal.SIGKILL)
 
+    def begins(self) -> None:
+        """Wait until what it writes to the screen is kept, which is before it begins."""
+        while not (self.files / "err").exists():
+            time.sleep(0.001)
+
     def pauses(self, seconds: float = SECONDS) -> bool:
         """Wait until it has stopped itself, and return whether it has, rather than ended."""
         deadline = time.monotonic() + seconds

@@ -178,6 +178,7 @@ class Stops:
             what = f"{name}, kill {number + 1} of {count} in time"
             with self._folder(files) as folder:
                 first = self._begin(command, folder, 0, kill)
+                first.begins()
                 time.sleep(self.rng.uniform(0, whole.seconds))
                 first.kill()
                 done = first.wait(_SECONDS)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bionemo.scale.files.writing.atomic import remove_leftovers
 from bionemo.scale.files.writing.folder import new_folder
 from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.infer.output.measured_cells import keeps_measured_cells
@@ -90,6 +91,7 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
                 if ranks.is_first:
                     # Here, where what a kill has left beside a prediction that is whole is tidied up.
                     _check_absent(settings)
+                    remove_leftovers(out)
                 _run(settings, log)
             except (InputError, OSError) as error:
                 clear()

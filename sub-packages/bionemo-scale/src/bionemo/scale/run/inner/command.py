@@ -14,6 +14,7 @@ from typing import Any
 
 from bionemo.scale.run.inner import interrupt
 from bionemo.scale.run.inner.imports import keep_all
+from bionemo.scale.run.inner.temporary import take_folder
 from bionemo.scale.types import InputError
 
 
@@ -33,7 +34,7 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
 
     Returns:
         0 on success, 2 when the input was refused or a file cannot be read or written (one line on stderr), 130 when
-        interrupted.
+        interrupted, 143 when terminated.
     """
     # torch tells whoever has nemo-toolkit's pynvml to install another package; not a user's business.
     warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
@@ -41,6 +42,7 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
     _leave_out_what_hdf5_repeats()
     try:
         with interrupt.answered():
+            take_folder()
             function(argv)
     except BrokenPipeError:
         # Whoever read the output has read enough; Python would fail once more when it closes the stream.

@@ -1,13 +1,14 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C at any moment of a command: one line, exit code 130, nothing left but what can continue.
+"""Ctrl-C and SIGTERM at any moment of a command: one line, exit code 130 or 143, nothing left but what can continue.
 
-Commands import this module before all others. An interrupt before the work begins ends the process at once. Later it
+Commands import this module before all others. A signal before the work begins ends the process at once. Later it
 is raised as ``KeyboardInterrupt``, so that what was begun is taken down; again a moment later, as libraries swallow
 some; and after that the process ends by itself. Where a library would handle the exception, it ends at once.
 """
 
 # Few and light: what they take is the time in which an interrupt still ends in a traceback of Python's.
+import atexit
 import contextlib
 import os
 import signal
@@ -21,23 +22,27 @@ QUIET_LAUNCH = "bionemo-scale-"
 """Beginning of the run id of processes whose parent says on the screen what there is to say."""
 _SECONDS_TO_UNWIND = 1.0
 
+_WORDS = {signal.SIGINT: b"interrupted\n", signal.SIGTERM: b"terminated\n"}
+
 _leftovers: list[Callable[[], None]] = []
+_last: list[Callable[[], None]] = []
 _screens: list[int] = []
 _process = os.getpid()
 _is_unwinding = False
 _at_once = True
+_received = signal.SIGINT
 
 
 def is_command() -> bool:
     """Return whether this process is one of our commands, rather than a notebook or a test that calls one."""
     folder, name = os.path.split(sys.argv[0] if sys.argv else "")
-    commands = os.path.dirname(os.path.dirname(__file__))
-    return name.startswith("bionemo-scale") or (name.endswith(".py") and folder == commands)
+    here = os.path.dirname(__file__)
+    return name.startswith("bionemo-scale") or (name.endswith(".py") and folder in (here, os.path.dirname(here)))
 
 
 @contextlib.contextmanager
 def answered() -> Iterator[None]:
-    """Raise interrupts in the body as ``KeyboardInterrupt``, and see that the process ends."""
+    """Raise signals in the body as ``KeyboardInterrupt``, and see that the process ends."""
     global _at_once
     _at_once = False
     try:
@@ -48,7 +53,7 @@ def answered() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ends_at_once() -> Iterator[None]:
-    """End the process on an interrupt in the body, with no exception: what is on disk is whole at any moment."""
+    """End the process on a signal in the body, with no exception: what is on disk is whole at any moment."""
     global _at_once
     before, _at_once = _at_once, True
     try:
@@ -80,16 +85,33 @@ def shows_on(descriptor: int) -> Iterator[None]:
         _screens.remove(descriptor)
 
 
+def at_the_end(clear: Callable[[], None]) -> None:
+    """Call a function when this process ends, unless it is killed: after libraries have tidied up."""
+    _last.append(clear)
+
+
 def leave() -> None:
-    """End this process now, by one line and exit code 130; never returns."""
-    for clear in reversed(_leftovers):
-        with contextlib.suppress(Exception):
-            clear()
+    """End this process now, by one line and the signal's exit code; never returns."""
+    _call_all(_leftovers)
     _end_children()
     with contextlib.suppress(OSError):
         if _speaks():
-            os.write(_screens[-1] if _screens else 2, b"interrupted\n")
-    os._exit(EXIT_INTERRUPTED)
+            os.write(_screens[-1] if _screens else 2, _WORDS[_received])
+    _end()
+    os._exit(128 + _received)
+
+
+# Before any library's: what is registered first is called last.
+@atexit.register
+def _end() -> None:
+    if os.getpid() == _process:
+        _call_all(_last)
+
+
+def _call_all(functions: list[Callable[[], None]]) -> None:
+    for clear in reversed(functions):
+        with contextlib.suppress(Exception):
+            clear()
 
 
 def _speaks() -> bool:
@@ -106,10 +128,11 @@ def _end_children() -> None:
 
 
 def _answer(number: int, frame: FrameType | None) -> None:
-    global _is_unwinding
+    global _is_unwinding, _received
+    _received = signal.Signals(number)
     if os.getpid() != _process:
         # A fork, of which its parent takes care.
-        os._exit(EXIT_INTERRUPTED)
+        os._exit(128 + number)
     if _at_once:
         leave()
     if not _is_unwinding:
@@ -130,6 +153,8 @@ def _see_to_it() -> None:
     leave()
 
 
-# Whoever started the command may have told it to ignore interrupts.
-if is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, _answer)
+# Whoever started the command may have told it to ignore them.
+if is_command():
+    for _number, _default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(_number) is _default:
+            signal.signal(_number, _answer)
