@@ -4,8 +4,8 @@
 
     python tests/faults/leftovers.py [--how success refused INT TERM] [--only NAME] [--seed 0] [--inputs FOLDER]
 
-Each command ends by itself, is refused, or gets a signal once it has begun to write. Where this user may mount, /tmp and
-/dev/shm of a command are folders of its own, so that names that do not follow TMPDIR are seen too.
+Each command ends by itself, is refused, or gets a signal once it has begun to write. Where this user may mount, /tmp
+and /dev/shm of a command are folders of its own, so that names that do not follow TMPDIR are seen too.
 """
 
 import argparse

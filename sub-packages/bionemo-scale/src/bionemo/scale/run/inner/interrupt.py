@@ -36,8 +36,8 @@ _received = signal.SIGINT
 def is_command() -> bool:
     """Return whether this process is one of our commands, rather than a notebook or a test that calls one."""
     folder, name = os.path.split(sys.argv[0] if sys.argv else "")
-    here = os.path.dirname(__file__)
-    return name.startswith("bionemo-scale") or (name.endswith(".py") and folder in (here, os.path.dirname(here)))
+    commands = os.path.dirname(os.path.dirname(__file__))
+    return name.startswith("bionemo-scale") or (name.endswith(".py") and folder == commands)
 
 
 @contextlib.contextmanager
