@@ -68,7 +68,7 @@ def local(scheduled: ScheduledStep) -> run.LocalExecutor:
     # `python` and `torchrun` are those of this environment, also where nobody activated it.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     executor = run.LocalExecutor(packager=run.Packager(), env_vars={"PATH": path})
-    if scheduled.step.name == "infer" and scheduled.tasks > 1:
+    if scheduled.step.kind == "infer" and scheduled.tasks > 1:
         executor.ntasks_per_node, executor.launcher = scheduled.tasks, "torchrun"
     return executor
 
@@ -105,7 +105,7 @@ def slurm(scheduled: ScheduledStep, site: Site) -> run.SlurmExecutor:
     check_slurm(site)
     _check_step(scheduled, site)
     on_gpus, jobs = bool(scheduled.uses_gpus and site.gpus_per_node), _jobs(site)
-    site = site.of_step(scheduled.step.name, on_gpus=on_gpus)
+    site = site.of_step(scheduled.step.kind, on_gpus=on_gpus)
     return run.SlurmExecutor(
         account=site.account,
         partition=site.partition,
@@ -179,7 +179,7 @@ def sbatch_text(scheduled: ScheduledStep, site: Site) -> str:
 
 
 def submit_slurm(steps: Sequence[ScheduledStep], site: Site) -> None:
-    """Submit a pipeline; each job waits for the success of the one before. Returns at once.
+    """Submit a pipeline; each job waits for the success of those that it needs. Returns at once.
 
     Raises:
         InputError: As :func:`slurm`; nothing has been submitted then.
@@ -187,12 +187,15 @@ def submit_slurm(steps: Sequence[ScheduledStep], site: Site) -> None:
     executors = [slurm(scheduled, site) for scheduled in steps]
     set_nemorun_home(str(site.job_dir))
     with run.Experiment("scale", enable_goodbye_message=False, skip_status_at_exit=True) as experiment:
-        before: list[str] = []
+        jobs: dict[str, str] = {}
         for scheduled, executor in zip(steps, executors, strict=True):
-            job = experiment.add(
-                script(scheduled, held_by="bash"), executor=executor, name=scheduled.step.name, dependencies=before
+            needed = list(jobs)[-1:] if scheduled.after is None else scheduled.after
+            jobs[scheduled.step.name] = experiment.add(
+                script(scheduled, held_by="bash"),
+                executor=executor,
+                name=scheduled.step.name,
+                dependencies=[jobs[name] for name in needed],
             )
-            before = [job]
         experiment.run(detach=True)
 
 

@@ -65,6 +65,8 @@ class ScheduledStep:
     tasks: int = 1
     """Processes of a node."""
     uses_gpus: bool = False
+    after: tuple[str, ...] | None = None
+    """Names of the steps whose success it waits for; ``None`` is the one before."""
 
 
 def schedule(pipeline: Pipeline) -> tuple[ScheduledStep, ...]:

@@ -71,8 +71,8 @@ class Site:
 
 CPU = "cpu"
 """In ``steps``: all that take no GPU."""
-STEPS = ("prepare", "scan", "convert", "merge", "train", "infer", "evaluate", "folds", "pool")
-"""Names of the steps; the last two are those of a cross-validation."""
+STEPS = ("split", "prepare", "scan", "convert", "merge", "train", "infer", "evaluate", "report", "folds", "pool")
+"""Names of the steps; the last two are those of a cross-validation, split and report those of a protocol."""
 PER_STEP = ("partition", "qos", "constraint", "time", "memory", "cpus_per_task", "setup")
 """Keys that a step may have of its own."""
 _NEEDED = ("account", "partition", "job_dir")

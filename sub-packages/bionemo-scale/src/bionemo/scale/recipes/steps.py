@@ -22,14 +22,19 @@ class Step:
     """Name of the job."""
     arguments: tuple[str, ...]
     command: str = ""
-    """prepare, train, infer or evaluate; empty where that is the name of the job."""
+    """prepare, train, infer or evaluate; empty where that is what the job is called."""
     each: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of a job array: by name, what each task has of its own."""
 
     @property
+    def kind(self) -> str:
+        """What the site's file calls it: the name up to a dash, after which a pipeline says which of several it is."""
+        return self.name.partition("-")[0]
+
+    @property
     def module(self) -> str:
         """Of the command."""
-        return f"bionemo.scale.run.{self.command or self.name}"
+        return f"bionemo.scale.run.{self.command or self.kind}"
 
 
 def prepare_step(settings: PrepareSettings) -> Step:

@@ -98,8 +98,8 @@ def loadings_of(cells: sparse.csr_matrix, owner: np.ndarray, size: int) -> tuple
 
 
 def _drawn_controls(store: Store) -> tuple[np.ndarray, np.ndarray]:
-    """Return the store rows of control cells, ascending, and the number of each one's group."""
-    groups = np.flatnonzero(store.groups.is_control)
+    """Return the store rows of training's control cells, ascending, and the number of each one's group."""
+    groups = store.groups.training_controls()
     if not groups.size:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     rows = np.concatenate([store.groups.rows(index) for index in groups.tolist()])

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bionemo.scale.data.folds.distinct import by_distance, profiles_of_files, profiles_of_store
 from bionemo.scale.data.folds.hold_out import Parts, Shares, at_random, by_clusters, by_order, clusters_of, untrained
-from bionemo.scale.data.folds.split_settings import SplitSettings
+from bionemo.scale.data.folds.split_settings import WHOLE, SplitSettings
 from bionemo.scale.data.labels.agents import read_features
 from bionemo.scale.data.labels.split import (
     EXCLUDED,
@@ -82,10 +83,9 @@ def _make(settings: SplitSettings) -> WrittenSplit:
     contexts = _contexts(settings, data)
     rng = np.random.default_rng(settings.seed)
     shares = Shares(test=settings.share, val=settings.val_share)
-    if settings.hold_out == "cell-types":
-        names = sorted({context.cell_type for context in contexts})
-        parts: Parts = dict.fromkeys(names, Split.TEST) if settings.cell_types else at_random(names, shares, rng)
-        body = "\n".join(_whole_contexts(data, parts))
+    if settings.hold_out in WHOLE:
+        parts = _held_out_types(settings, data, contexts, shares=shares, rng=rng)
+        body = "\n".join(_whole_contexts(data, parts, hold_controls=settings.hold_controls))
         left: tuple[str, ...] = ()
     else:
         excluded = _excluded(settings, data)
@@ -100,14 +100,23 @@ def _make(settings: SplitSettings) -> WrittenSplit:
 
 
 def _read(settings: SplitSettings) -> _Conditions:
-    if len(settings.inputs) == 1 and (settings.inputs[0] / MANIFEST_NAME).is_file():
+    if _is_store(settings):
         with Store.open(settings.inputs[0]) as store:
             groups, counts = store.groups, dict[Condition, int]()
             for index, size in enumerate(groups.num_cells.tolist()):
                 condition = Condition(*groups.label(index)[:3])
                 counts[condition] = counts.get(condition, 0) + size
             return _Conditions(num_cells=counts, grammar=grammar_of(store.card), control=groups.control)
-    files = [
+    files = _files(settings)
+    found = [survey(file, lambda cells: None) for file in files]
+    labels = {file.path: each.perturbations for file, each in zip(files, found, strict=True)}
+    check_controls(labels, settings.keys, settings.controls)
+    counts = count_conditions([each.groups for each in found])
+    return _Conditions(num_cells=counts, grammar=settings.grammar, control=settings.controls[0])
+
+
+def _files(settings: SplitSettings) -> list[InputFile]:
+    return [
         InputFile(
             number=number,
             path=path,
@@ -125,11 +134,10 @@ def _read(settings: SplitSettings) -> _Conditions:
         )
         for number, (path, dataset) in enumerate(zip(settings.inputs, settings.dataset_names, strict=True))
     ]
-    found = [survey(file, lambda cells: None) for file in files]
-    labels = {file.path: each.perturbations for file, each in zip(files, found, strict=True)}
-    check_controls(labels, settings.keys, settings.controls)
-    counts = count_conditions([each.groups for each in found])
-    return _Conditions(num_cells=counts, grammar=settings.grammar, control=settings.controls[0])
+
+
+def _is_store(settings: SplitSettings) -> bool:
+    return len(settings.inputs) == 1 and (settings.inputs[0] / MANIFEST_NAME).is_file()
 
 
 def _contexts(settings: SplitSettings, data: _Conditions) -> list[Context]:
@@ -182,12 +190,42 @@ def _held_out(
     return by_clusters(dict(zip(names, clusters.tolist(), strict=True)), shares, rng)
 
 
-def _whole_contexts(data: _Conditions, parts: Parts) -> Iterator[str]:
+def _held_out_types(
+    settings: SplitSettings,
+    data: _Conditions,
+    contexts: Sequence[Context],
+    *,
+    shares: Shares,
+    rng: np.random.Generator,
+) -> Parts:
+    names = sorted({context.cell_type for context in contexts})
+    if settings.cell_types:
+        others = sorted({context.cell_type for context in data.contexts()} - set(names))
+        drawn = at_random(others, Shares(test=0.0, val=shares.val), rng) if shares.val else {}
+        return {**dict.fromkeys(names, Split.TEST), **drawn}
+    if settings.hold_out == "cell-types":
+        return at_random(names, shares, rng)
+    if _is_store(settings):
+        with Store.open(settings.inputs[0]) as store:
+            profiles = profiles_of_store(store)
+    else:
+        profiles = profiles_of_files(_files(settings))
+    for name in names:
+        if name not in profiles:
+            raise InputError(f"--hold-out {settings.hold_out}: {name!r} has no control cells to compare")
+    return by_distance({name: profiles[name] for name in names}, shares)
+
+
+def _whole_contexts(data: _Conditions, parts: Parts, *, hold_controls: bool) -> Iterator[str]:
     yield from _training(data)
-    yield "[zeroshot]"
-    for context in data.contexts():
-        if context.cell_type in parts:
-            yield f'{_quoted(".".join(context))} = "{parts[context.cell_type]}"'
+    lines = [
+        f'{_quoted(".".join(context))} = "{parts[context.cell_type]}"'
+        for context in data.contexts()
+        if context.cell_type in parts
+    ]
+    yield from ("[zeroshot]", *lines)
+    if hold_controls:
+        yield from ("", "[controls]", *lines)
 
 
 def _in_contexts(
@@ -238,11 +276,15 @@ def _comments(settings: SplitSettings, split: ResolvedSplit, left: Sequence[str]
         "similar": f"whole clusters of perturbations with similar vectors ({settings.features})",
         "combinations": f"pairs of which {settings.seen} of 2 agents are trained",
         "cell-types": "cell types",
+        "distinct-cell-types": "cell types that differ most by principal components of their mean control expression",
     }[settings.hold_out]
+    rule += ", with their control cells" if settings.hold_controls else ""
     where = f", in {', '.join(settings.cell_types)}" if settings.cell_types else ""
+    # Cell types that are named are the test part, whatever their share.
+    share = "" if settings.hold_out in WHOLE and settings.cell_types else f"share {settings.share:g}, "
     lines = [
         "Written by bionemo-scale-split.",
-        f"Held out: {rule}{where}; share {settings.share:g}, validation {settings.val_share:g}, seed {settings.seed}.",
+        f"Held out: {rule}{where}; {share}validation {settings.val_share:g}, seed {settings.seed}.",
         f"Of the data it was made of: sha256 {split.sha256}, {counts_line(split)}.",
     ]
     if left:

@@ -12,7 +12,9 @@ from bionemo.scale.options.limits import COUNT, SEED, Limits
 from bionemo.scale.types import InputError
 
 
-HoldOut = Literal["random", "similar", "combinations", "cell-types"]
+HoldOut = Literal["random", "similar", "combinations", "cell-types", "distinct-cell-types"]
+WHOLE = ("cell-types", "distinct-cell-types")
+"""Rules that hold out all perturbations of a cell type."""
 _PART = Limits(at_least=0, below=1)
 
 
@@ -27,7 +29,7 @@ class SplitSettings(LabelSettings):
     """File to write."""
     hold_out: HoldOut = "random"
     """What to hold out: perturbations at random, whole clusters of similar ones, pairs by the number of their trained
-    agents, or cell types."""
+    agents, cell types, or the cell types that differ most by principal components of their controls' mean expression."""
     share: float = option(0.2, limits=Limits(above=0, below=1))
     """Share of the perturbations, pairs or cell types in the test part."""
     val_share: float = option(0.0, limits=_PART)
@@ -40,7 +42,10 @@ class SplitSettings(LabelSettings):
     """Number of agents of a held-out pair that are trained, alone or in other pairs (for --hold-out combinations)."""
     cell_types: tuple[str, ...] = option((), form="labels", metavar="NAME")
     """Cell types in which perturbations are held out (default: all); with --hold-out cell-types, the cell types to
-    hold out (default: drawn at random)."""
+    hold out for the test (default: drawn at random), besides which those of --val-share are drawn."""
+    hold_controls: bool = False
+    """Hold out the control cells of held-out cell types too: training then uses no cell of theirs, and predictions
+    start from them."""
     exclude: tuple[str, ...] = option((), form="labels", metavar="LABEL")
     """Perturbations that are neither trained on nor scored, such as those without a vector."""
     seed: int = option(0, limits=SEED)
@@ -59,7 +64,13 @@ class SplitSettings(LabelSettings):
             raise InputError(f"--out must end with .toml, found {self.out}")
         if (self.hold_out == "similar") != (self.features is not None):
             raise InputError("--features: goes with --hold-out similar, and that needs it")
-        if self.exclude and self.hold_out == "cell-types":
-            raise InputError("--exclude: goes with perturbations that are held out, not with --hold-out cell-types")
+        if self.exclude and self.hold_out in WHOLE:
+            raise InputError(
+                f"--exclude: goes with perturbations that are held out, not with --hold-out {self.hold_out}"
+            )
+        if self.hold_controls and self.hold_out not in WHOLE:
+            raise InputError(f"--hold-controls: goes with --hold-out {' or '.join(WHOLE)}, found {self.hold_out}")
+        if self.hold_out == "distinct-cell-types" and self.cell_types:
+            raise InputError("--cell-types: --hold-out distinct-cell-types chooses them itself")
         if self.clusters is not None and self.hold_out != "similar":
             raise InputError("--clusters: goes with --hold-out similar")

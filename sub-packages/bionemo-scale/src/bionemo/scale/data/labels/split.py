@@ -8,18 +8,20 @@ A split assigns each condition (dataset, cell type, perturbation) as a whole. Se
     [zeroshot]                      "dataset.cell type" = "train", "val" or "test": every perturbation of it
     [fewshot."dataset.cell type"]   val = [...], test = [...], excluded = [...]: those perturbations; the others are
                                     training data. Excluded ones are left out of the store
+    [controls]                      "dataset.cell type" = "val" or "test": control cells of a cell type that [zeroshot]
+                                    holds out are not for training either; predictions start from them
 
 Names are split at the first dot, or where the data set's name ends if it has dots itself. A dataset that is not in
-[training] contributes only the cell types named below it. Control cells of every cell type in use are training data
-and are matched in every split. Unlike STATE, unknown names and a perturbation in two splits are errors, and validation
-never falls back to test.
+[training] contributes only the cell types named below it. Other control cells of every cell type in use are training
+data, and controls are matched in every split. Unlike STATE, unknown names and a perturbation in two splits are errors,
+and validation never falls back to test.
 """
 
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +33,7 @@ from bionemo.scale.files.text import parse_toml, read_json, read_text
 from bionemo.scale.types import Group, InputError, Split
 
 
-SECTIONS = ("datasets", "training", "zeroshot", "fewshot")
+SECTIONS = ("datasets", "training", "zeroshot", "fewshot", "controls")
 EXCLUDED = "excluded"
 """What a split file and ``split.json`` call conditions that are neither trained on nor scored."""
 _REPORTED_NAMES = 5
@@ -62,6 +64,8 @@ class SplitSpec:
     zeroshot: Mapping[Context, Split]
     fewshot: Mapping[Context, Mapping[str, Split | None]]
     """``None`` is excluded."""
+    controls: Mapping[Context, Split] = field(default_factory=dict)
+    """Contexts whose control cells are not training data."""
 
     def with_names_of(self, datasets: Collection[str], contexts: Collection[Context] = ()) -> "SplitSpec":
         """Return the same sections, their names cut where the data say that a data set's name ends.
@@ -86,6 +90,7 @@ class SplitSpec:
             self,
             zeroshot={cut(context): split for context, split in self.zeroshot.items()},
             fewshot={cut(context): held_out for context, held_out in self.fewshot.items()},
+            controls={cut(context): split for context, split in self.controls.items()},
         )
 
     def spelled(self, grammar: Grammar) -> "SplitSpec":
@@ -217,7 +222,13 @@ def split_from_fields(fields: Mapping[str, Any], *, source: str) -> SplitSpec:
     }
     for context in zeroshot.keys() & fewshot.keys():
         raise InputError(f"{source}: {'.'.join(context)!r} is in both [zeroshot] and [fewshot]; keep one")
-    return SplitSpec(source=source, training=tuple(fields.get("training", {})), zeroshot=zeroshot, fewshot=fewshot)
+    return SplitSpec(
+        source=source,
+        training=tuple(fields.get("training", {})),
+        zeroshot=zeroshot,
+        fewshot=fewshot,
+        controls=_controls(fields.get("controls", {}), zeroshot, source),
+    )
 
 
 def resolve_split(
@@ -323,6 +334,8 @@ def _assign(spec: SplitSpec, condition: Condition, control: str) -> Split | None
     context = Context(condition.dataset, condition.cell_type)
     named = context in spec.zeroshot or context in spec.fewshot
     if condition.perturbation == control:
+        if context in spec.controls:
+            return spec.controls[context]
         return Split.TRAIN if named or condition.dataset in spec.training else None
     if context in spec.zeroshot:
         return spec.zeroshot[context]
@@ -372,6 +385,22 @@ def _to_split(value: Any, where: str) -> Split:
         return Split(value)
     except ValueError:
         raise InputError(f"{where} must be train, val or test, found {value!r}") from None
+
+
+def _controls(section: Mapping[str, Any], zeroshot: Mapping[Context, Split], source: str) -> dict[Context, Split]:
+    """Read whose control cells are held out; training on any cell of a context would match it with them."""
+    controls: dict[Context, Split] = {}
+    for name, value in section.items():
+        context = _context(name, source, "controls")
+        controls[context] = _to_split(value, f'{source}: [controls] "{name}"')
+        held_out = zeroshot.get(context, Split.TRAIN)
+        if held_out == Split.TRAIN or controls[context] != held_out:
+            expected = "no such line" if held_out == Split.TRAIN else f'"{held_out}", as in [zeroshot]'
+            raise InputError(
+                f'{source}: [controls] "{name}": expected {expected}, found {value!r}; controls are held out with all '
+                "perturbations of their cell type"
+            )
+    return controls
 
 
 def _held_out(section: Any, where: str) -> dict[str, Split | None]:

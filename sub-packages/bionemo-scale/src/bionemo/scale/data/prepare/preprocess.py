@@ -196,6 +196,7 @@ def _look(config: PrepareSettings, folder: Path, progress: Progress, *, is_part:
             values=config.values,
             is_target_stated=config.target_sum is not None,
             knockdown=config.knockdown,
+            hvg_factor=config.hvg_factor,
         )
         for number, (path, dataset) in enumerate(zip(config.inputs, config.dataset_names, strict=True))
     )
@@ -291,6 +292,7 @@ def _scan_options(config: PrepareSettings) -> dict[str, Any]:
         "matrix",
         "gene_key",
         "knockdown",
+        "hvg_factor",
     )
     command = _command(config, "scan")
     return {name: command[name] for name in names}

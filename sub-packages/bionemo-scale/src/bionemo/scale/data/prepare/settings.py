@@ -108,6 +108,8 @@ class PrepareSettings(LabelSettings):
     """Report names of the split that the files do not have instead of refusing them."""
     num_hvg: int = option(2000, flag="--hvg", limits=NOT_NEGATIVE, group=_VALUES)
     """Highly variable genes to keep; 0 keeps all."""
+    hvg_factor: float = option(1.0, limits=Limits(above=0, at_most=20), metavar="FACTOR", group=_VALUES)
+    """Choose highly variable genes from log1p values times this factor; stored values stay as they are."""
     target_sum: float | None = option(None, limits=LIBRARY_SIZE, metavar="SUM", group=_VALUES)
     """Library size that counts are scaled to (default: 10000). For log1p values from which it cannot be recognised,
     the library size that they were scaled to."""

@@ -111,7 +111,7 @@ class SetSampler:
 
     Args:
         groups: Groups of the store.
-        split: The split whose perturbed groups are sampled; controls belong to every split.
+        split: The split whose perturbed groups are sampled; controls as targets are those of training.
         set_size: N, most cells of a set.
         seed: Every plan is a function of it and of the index of the place.
         sampling: What shares a set, and how often it is drawn.
@@ -141,7 +141,7 @@ class SetSampler:
         perturbed = groups.perturbed_in(split)
         if not len(perturbed):
             raise InputError(f"the store has no perturbed cells in the {split.value} split")
-        controls = np.flatnonzero(groups.is_control) if sampling.control_share else np.empty(0, dtype=np.int64)
+        controls = groups.training_controls() if sampling.control_share else np.empty(0, dtype=np.int64)
         # Perturbed populations have other labels than those of controls, and come first.
         parts = [Populations(groups, chosen, sampling.sets) for chosen in (perturbed, controls)]
         self._parts = parts

@@ -26,7 +26,8 @@ _ARRAYS = {
 class GroupTable:
     """One row a group, ordered by ``first_row``; rows of a group are consecutive in the store.
 
-    Control groups always have the split ``train``: controls are shared by every split.
+    Control groups have the split ``train``, whatever is matched with them, but where a split file holds the controls
+    of a cell type out.
     """
 
     dataset: np.ndarray
@@ -72,6 +73,10 @@ class GroupTable:
     def perturbed_in(self, split: Split) -> np.ndarray:
         """Return the indices of the perturbed groups of a split, ascending."""
         return np.flatnonzero((self.split == split) & ~self.is_control)
+
+    def training_controls(self) -> np.ndarray:
+        """Return the indices of the control groups that training may use, ascending."""
+        return np.flatnonzero((self.split == Split.TRAIN) & self.is_control)
 
     def rows(self, index: SupportsIndex) -> np.ndarray:
         """Return the store rows of a group's cells, [num_cells] int64."""

@@ -145,11 +145,12 @@ class Store:
         return _as_csr(gathered.values, gathered.indices, gathered.pointers, num_genes=self.num_genes)
 
     def group_means(self, split: Split) -> GroupMeans:
-        """Return the pseudobulk of a split's perturbed groups and of every control group.
+        """Return the pseudobulk of a split's perturbed groups and of the control groups that it may use.
 
-        Control groups come with each split because every split shares them. Cells are read once, in order.
+        Control groups of training come with each split because every split shares them. Cells are read once, in order.
         """
-        return self.pseudobulks(np.flatnonzero((self.groups.split == split) | self.groups.is_control))
+        groups = self.groups
+        return self.pseudobulks(np.union1d(np.flatnonzero(groups.split == split), groups.training_controls()))
 
     def pseudobulks(self, chosen: np.ndarray) -> GroupMeans:
         """Return the pseudobulks of some groups, read once and in order.

@@ -5,7 +5,7 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -31,19 +31,15 @@ Where = Literal["local", "docker", "slurm"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaunchSettings(Settings):
-    """What is launched, and where."""
+class PlaceSettings(Settings):
+    """Which files are used, and where the steps run."""
 
     on: Where = "local"
     """This machine, containers on this machine, or a Slurm cluster."""
     inputs: tuple[Path, ...] = option(form="words", metavar="IN.h5ad")
     """h5ad files of the screen."""
-    split: Path = option(metavar="SPLIT.toml")
-    """Split file; its test part is predicted and scored."""
     out: Path
-    """Folder for store, run, predicted and scores."""
-    size: str | None = option(None, choices=SIZES)
-    """Size of the network, which has defaults of its own (default: small, or the network of --from-checkpoint)."""
+    """Folder for all that is made: store, run, predictions and scores."""
     infer_tasks: int | None = option(None, limits=COUNT)
     """Processes of a node that share the prediction (default: as many as train)."""
     array: bool = False
@@ -51,10 +47,20 @@ class LaunchSettings(Settings):
     dryrun: bool = False
     """Print what would be run or submitted, and do nothing."""
     site: Path | None = option(None, metavar="SITE.yaml")
-    """Settings of the site, for Docker and Slurm (default: site.yaml beside the script)."""
+    """Settings of the site, for Docker and Slurm (default: site.yaml of the folder recipes)."""
 
 
-_COMMANDS: dict[str, tuple[type[Settings], tuple[str, ...]]] = {
+@dataclass(frozen=True, kw_only=True)
+class LaunchSettings(PlaceSettings):
+    """What is launched, and where."""
+
+    split: Path = option(metavar="SPLIT.toml")
+    """Split file; its test part is predicted and scored."""
+    size: str | None = option(None, choices=SIZES)
+    """Size of the network, which has defaults of its own (default: small, or the network of --from-checkpoint)."""
+
+
+COMMANDS: dict[str, tuple[type[Settings], tuple[str, ...]]] = {
     "prepare": (PrepareSettings, ("inputs", "out", "split", "scanned")),
     "train": (TrainSettings, ("store", "out", "size")),
     "infer": (
@@ -85,7 +91,7 @@ def parser() -> OptionParser:
         prog="launch.py",
         description="Prepare, train, predict and score: four commands, each waiting for the one before.",
     )
-    add_commands(options, LaunchSettings, _COMMANDS)
+    add_commands(options, LaunchSettings, COMMANDS)
     return options
 
 
@@ -96,10 +102,15 @@ def main(argv: Sequence[str] | None = None, *, site: Path | None = None) -> int:
         argv: Command line.
         site: Settings of the site where no option names others.
     """
+    return run_launch(lambda given: _launch(parser().parse_args(given), site), argv)
+
+
+def run_launch(launch: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
+    """Call a function as a launch script; return its exit code: 0 done or submitted, 1 a step failed, 2 refused."""
     from bionemo.scale.recipes.pipeline import StepFailed
 
     try:
-        return run_command(lambda given: _launch(parser().parse_args(given), site), argv)
+        return run_command(launch, argv)
     except StepFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -108,17 +119,32 @@ def main(argv: Sequence[str] | None = None, *, site: Path | None = None) -> int:
 def _launch(given: argparse.Namespace, site_path: Path | None) -> None:
     settings = make_settings(LaunchSettings, given)
     from bionemo.scale.recipes.pipeline import schedule
+
+    start(schedule(pipeline_of(settings, given)), settings, site_path)
+
+
+def start(steps: "Sequence[ScheduledStep]", place: PlaceSettings, site_path: Path | None) -> None:
+    """Run, submit or show steps.
+
+    Args:
+        steps: In their order.
+        place: Where they run.
+        site_path: Settings of the site where ``place`` names none.
+
+    Raises:
+        InputError: The site's file cannot be used, or a step does not fit the site.
+        StepFailed: A step ended without success.
+    """
     from bionemo.scale.recipes.site import read_site
 
-    # First what can be wrong, then NeMo-Run, whose import takes seconds.
-    steps = schedule(pipeline_of(settings, given))
-    site = None if settings.on == "local" else read_site(settings.site or site_path or Path("site.yaml"))
-    if settings.dryrun:
-        _show(steps, settings.on, site)
+    site = None if place.on == "local" else read_site(place.site or site_path or Path("site.yaml"))
+    if place.dryrun:
+        _show(steps, place.on, site)
         return
+    # Late: the import of NeMo-Run takes seconds.
     from bionemo.scale.recipes import executors
 
-    if settings.on == "slurm" and site is not None:
+    if place.on == "slurm" and site is not None:
         executors.submit_slurm(steps, site)
     else:
         executors.run_here(steps, site)
@@ -137,7 +163,9 @@ def _show(steps: "Sequence[ScheduledStep]", where: Where, site: "Site | None") -
     for number, scheduled in enumerate(steps, start=1):
         text = _describe(scheduled, where, site)
         if where == "slurm":
-            start = f"; starts when {before} has succeeded (afterok)" if before else ""
+            needed = before if scheduled.after is None else " and ".join(scheduled.after)
+            succeed = "have succeeded" if " and " in needed else "has succeeded"
+            start = f"; starts when {needed} {succeed} (afterok)" if needed else ""
             shebang, rest = text.split("\n", 1)
             text = f"{shebang}\n# Job {number} of {len(steps)}: {scheduled.step.name}{start}\n{rest}"
         print(text, flush=True)
@@ -155,7 +183,7 @@ def pipeline_of(settings: LaunchSettings, given: argparse.Namespace) -> "Pipelin
         size=settings.size,
         infer_tasks=settings.infer_tasks,
         array=settings.array,
-        **{command: fields_of(command, given, _COMMANDS) for command in _COMMANDS},
+        **{command: fields_of(command, given, COMMANDS) for command in COMMANDS},
     )
 
 

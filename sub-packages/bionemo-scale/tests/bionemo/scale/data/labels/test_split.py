@@ -61,6 +61,32 @@ def test_every_rule_of_the_format():
     assert by_name["two.A.control"] is None
 
 
+def test_controls_of_a_held_out_cell_type_may_be_held_out_too():
+    text = TOML.replace("[fewshot", '[controls]\n"two.C" = "val"\n\n[fewshot')
+    split, before = resolve(text), resolve(TOML)
+    changed = {c: part for c, part in split.assignments.items() if part != before.assignments[c]}
+    assert changed == {Condition("two", "C", "control"): Split.VAL}
+    assert split.sha256 != before.sha256
+    dotted = parse_split('[zeroshot]\n"a.b.C" = "test"\n[controls]\n"a.b.C" = "test"')
+    assert dict(dotted.with_names_of(["a.b"]).controls) == {("a.b", "C"): Split.TEST}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('"one.C" = "test"', '[controls] "one.C": expected no such line, found'),
+        ('"one.B.x" = "test"', '[controls] "one.B.x": expected no such line'),
+        ('"one.A" = "val"', """[controls] "one.A": expected "test", as in [zeroshot], found 'val'"""),
+        ('"one.A" = "held"', '[controls] "one.A" must be train, val or test'),
+        ('one = "test"', '[controls] expected "dataset.cell type"'),
+    ],
+)
+def test_controls_are_held_out_with_their_whole_cell_type_only(line, message):
+    with pytest.raises(InputError) as refused:
+        parse_split(TOML.replace("[fewshot", f"[controls]\n{line}\n\n[fewshot"), source="s.toml")
+    assert message in str(refused.value)
+
+
 def test_without_a_file_everything_is_training_data():
     split = resolve_split(None, CELLS, control="control")
     assert set(split.assignments.values()) == {Split.TRAIN}

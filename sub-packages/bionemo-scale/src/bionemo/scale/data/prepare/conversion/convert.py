@@ -62,6 +62,8 @@ class InputFile:
     is_target_stated: bool
     """Whether the user gave ``target_sum``."""
     knockdown: Knockdown | None
+    hvg_factor: float = 1.0
+    """What log1p values are multiplied with where genes are chosen."""
 
     @property
     def scan_path(self) -> Path:
@@ -240,6 +242,7 @@ def _scan(file: InputFile, source: H5adSource, is_training: np.ndarray, *, progr
         is_training=is_training,
         library_size=_library_size(file, source),
         target_sum=file.target_sum,
+        hvg_factor=file.hvg_factor,
         stated=StatedScale(
             values=file.values,
             target_sum=file.target_sum,

@@ -102,6 +102,7 @@ def scan(
     is_training: np.ndarray,
     library_size: np.ndarray | None,
     target_sum: float,
+    hvg_factor: float = 1.0,
     stated: StatedScale,
     progress: Callable[[int], None],
     journal: ScanJournal,
@@ -113,6 +114,7 @@ def scan(
         is_training: [cells] bool, cells that may decide which genes are kept.
         library_size: [cells] given library sizes; ``None`` takes the sum of a cell's counts.
         target_sum: Library size cells are scaled to.
+        hvg_factor: What log1p values are multiplied with in the moments.
         stated: What is said of the values.
         progress: Called with the number of cells of each piece.
         journal: What was learned before; goes on from there.
@@ -140,10 +142,22 @@ def scan(
         chosen = is_training[cells]
         if not chosen.all():
             linear, factors = linear[chosen], factors[chosen]
-        journal.moments.add(linear, factors)
+        journal.moments.add(*_stretched(linear, factors, hvg_factor))
         journal.add(cells)
         progress(chunk.matrix.shape[0])
     return _finish(journal, library_size, str(source.path), stated=stated)
+
+
+def _stretched(linear: csr_matrix, factors: np.ndarray, exponent: float) -> tuple[csr_matrix, np.ndarray]:
+    """Return what expression would be before the logarithm if its log1p values were ``exponent`` times as large.
+
+    With x the normalised expression this is ``expm1(exponent * log1p(x)) = (1 + x)^exponent - 1``.
+    """
+    if exponent == 1.0:
+        return linear, factors
+    scale = np.repeat(factors, np.diff(linear.indptr))
+    values = np.expm1(exponent * np.log1p(linear.data.astype(np.float64) * scale))
+    return csr_matrix((values, linear.indices, linear.indptr), shape=linear.shape), np.ones(len(factors))
 
 
 def _finish(

@@ -20,6 +20,8 @@ from bionemo.scale.types import InputError
 
 
 SCANS_NAME = "scans.json"
+_LATER = {"hvg_factor": 1.0}
+"""Options that scans of earlier releases do not name, and what they had."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ def read_scans(folders: Sequence[Path], options: Mapping[str, Any]) -> tuple[Sca
         if not path.is_file():
             raise InputError(f"{folder}: expected the folder that --scan-only made, found no {SCANS_NAME} in it")
         fields = read_json(path)
-        different = sorted(name for name in wanted if fields["options"].get(name) != wanted[name])
+        different = sorted(name for name in wanted if fields["options"].get(name, _LATER.get(name)) != wanted[name])
         if different:
             raise InputError(
                 f"{folder}: expected a scan with the options given now, found other {', '.join(different)}"

@@ -9,7 +9,10 @@ import scanpy as sc
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.prepare.conversion.hvg import GeneMoments, select_genes
-from bionemo.scale.types import Split
+from bionemo.scale.data.prepare.preprocess import prepare
+from bionemo.scale.data.prepare.settings import PrepareSettings
+from bionemo.scale.data.store.reader import Store
+from bionemo.scale.types import ObsKeys, Split
 
 
 def normalised(adata, library_size):
@@ -60,6 +63,29 @@ def test_store_has_scanpys_genes_of_the_training_cells(kang_file, kang_store):
         normalised(adata, adata.obs["n_counts_full"].to_numpy(dtype=np.float64)), n_top_genes=2000, inplace=False
     )
     assert set(kang_store.card.genes) != set(everything.index[everything["highly_variable"]])
+
+
+@pytest.mark.parametrize("factor", [10.0, 0.1])
+def test_a_factor_of_log1p_values_acts_as_in_scanpy(papalexi_file, tmp_path, factor):
+    """Scanpy takes the logarithm back before it looks at dispersions, so that they change."""
+    settings = {"inputs": [papalexi_file], "keys": ObsKeys(cell_type="batch"), "num_hvg": 100}
+    chosen = {}
+    for name, more in (("plain", {}), ("scaled", {"hvg_factor": factor})):
+        prepare(PrepareSettings.make(out=tmp_path / name, **settings, **more))
+        chosen[name] = Store.open(tmp_path / name)
+    adata = ad.read_h5ad(papalexi_file)
+    scaled = normalised(adata, np.asarray(adata.X.sum(axis=1), dtype=np.float64).ravel())
+    scaled.X = scaled.X.astype(np.float64) * factor
+    table = sc.pp.highly_variable_genes(scaled, n_top_genes=100, inplace=False)
+    genes = {name: set(store.card.genes) for name, store in chosen.items()}
+    assert genes["scaled"] == set(table.index[table["highly_variable"]]) != genes["plain"]
+    # Stored values are those of log1p, whatever the factor.
+    shared = sorted(genes["scaled"] & genes["plain"])
+    plain, factored = (
+        store.read(np.arange(50))[:, [store.card.genes.index(gene) for gene in shared]].toarray()
+        for store in chosen.values()
+    )
+    np.testing.assert_array_equal(plain, factored)
 
 
 def test_moments_match_numpy():
