@@ -22,6 +22,8 @@ from bionemo.scale.export.settings import ExportSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.rank.settings import RankSettings
+from bionemo.scale.recipes.protocol import Protocol
+from bionemo.scale.run.inner import protocol
 from bionemo.scale.run.inner.launch import LaunchSettings
 from bionemo.scale.submit.settings import SubmitSettings
 from bionemo.scale.train.settings import TrainSettings
@@ -61,6 +63,7 @@ SETTINGS = (
     CrossvalSettings,
     ReportSettings,
     LaunchSettings,
+    protocol.ProtocolSettings,
 )
 # Options of other programs that the pages name by themselves.
 FOREIGN_OPTIONS = {"--gpus", "--user", "--container-entrypoint", "--build-arg", "--factory", "--help"}
@@ -91,7 +94,8 @@ def _options(command: str) -> frozenset[str]:
 
 
 def _any_option() -> set[str]:
-    return set().union(*map(_options, (*COMMANDS, "inner.launch"))) | FOREIGN_OPTIONS
+    script = protocol.parser(Protocol(name="any", title="any", prepare={}, variants={}))
+    return set(script._option_string_actions).union(*map(_options, (*COMMANDS, "inner.launch"))) | FOREIGN_OPTIONS
 
 
 def _unknown_options(text: str) -> Iterator[str]:

@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).parents[2]
 PROTOCOLS = REPOSITORY / "recipes" / "protocols"
 NAMES = ("tahoe100m", "parse_pbmc", "replogle_nadig")
 DMSO = "[('DMSO_TF', 0.0, 'uM')]"
-SMALL = ("--sizes", "tiny", "--max-steps", "2", "--set-size", "4", "--micro-batch-size", "2", "--devices", "1")
+SMALL = ("--sizes", "tiny", "--max-steps", "2", "--train.set-size", "4", "--micro-batch-size", "2", "--devices", "1")
 """A network and a training that end in seconds."""
 
 
@@ -105,6 +105,8 @@ def done(request, tmp_path_factory) -> tuple[str, Path]:
     return request.param, folder / "out"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_protocol_ends_in_tables_and_pages(done):
     name, out = done
     for part in ("val", "test"):
@@ -119,6 +121,8 @@ def test_a_protocol_ends_in_tables_and_pages(done):
     assert re.search(r"preset: paper", config)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_what_each_protocol_holds_out(done):
     name, out = done
     with Store.open(out / "store") as store:
