@@ -39,7 +39,7 @@ stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; f
 
 # Command 1
 
-srun --output /site/jobs/experiments/scale/scale_ID/prepare/log-scale-prepare_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/prepare:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.prepare /repository/examples/data/kang2018_pbmc_ifnb.h5ad --out '/site/data/a run/store' --perturbation-key perturbation --cell-type-key cell_type --batch-key batch --control control --dataset kang --split /repository/examples/splits/kang.toml --hvg 2000 --library-size-key n_counts_full --matrix X --join inner --least-shared-genes 0.1 --codec zstd --workers 1 --overwrite || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/prepare/log-scale-prepare_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/prepare:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.prepare /repository/examples/data/kang2018_pbmc_ifnb.h5ad --out '/site/data/a run/store' --perturbation-key perturbation --cell-type-key cell_type --batch-key batch --control control --dataset kang --split /repository/examples/splits/kang.toml --hvg 2000 --hvg-factor 1.0 --library-size-key n_counts_full --matrix X --join inner --least-shared-genes 0.1 --codec zstd --workers 1 --overwrite || stopped $?
 
 exitcode=$?
 
