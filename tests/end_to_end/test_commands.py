@@ -19,11 +19,15 @@ import numpy as np
 import pytest
 import yaml
 
+from bionemo.scale.train.callbacks.metrics_file import SPEED
+
 
 pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STEPS = 12
+SETS, SET_SIZE = 8, 16
+"""Of a step: --micro-batch-size by default, and --set-size."""
 
 
 def run(command: str, *arguments: object, code: int = 0) -> str:
@@ -41,7 +45,18 @@ def run(command: str, *arguments: object, code: int = 0) -> str:
 
 
 def train(store: Path, out: Path, max_steps: int, *more: object, code: int = 0, run: Callable[..., str] = run) -> str:
-    options = ("--size", "tiny", "--max-steps", max_steps, "--val-interval", 6, "--log-interval", 3, "--set-size", 16)
+    options = (
+        "--size",
+        "tiny",
+        "--max-steps",
+        max_steps,
+        "--val-interval",
+        6,
+        "--log-interval",
+        3,
+        "--set-size",
+        SET_SIZE,
+    )
     return run("train", "--store", store, "--out", out, *options, *more, code=code)
 
 
@@ -96,7 +111,12 @@ def test_run_folder_holds_what_is_promised(trained: Path, store: Path):
     assert logged == [3, 6, 9, 12]
     assert [int(row["step"]) for row in rows if row["val_loss"]] == [6, 12]
     assert float(rows[-2]["loss"]) < float(rows[0]["loss"])
-    assert all(float(row["cells_per_second"]) > 0 for row in rows if row["loss"])
+    for row in rows:
+        if row["loss"]:
+            cells, steps, fillers, waiting = (float(row[name]) for name in SPEED)
+            assert cells > 0 and steps > 0 and 0 < waiting < 1 and 0 <= fillers < 1
+            # Useful cells and fillers are what all sets of a step have.
+            assert cells / (1 - fillers) == pytest.approx(steps * SETS * SET_SIZE, rel=1e-3)
     assert yaml.safe_load((trained / "config.yaml").read_text())["run"]["max_steps"] == STEPS
     assert json.loads((trained / "split.json").read_text()) == json.loads((store / "split.json").read_text())
     checkpoints = list((trained / "checkpoints").iterdir())

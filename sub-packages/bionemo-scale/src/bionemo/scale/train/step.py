@@ -13,6 +13,7 @@ from bionemo.scale.data.sets.collate import unpack
 from bionemo.scale.data.sets.populations import set_sizes
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel, ScaleOutput, join_batches, packed_length, split_batches
+from bionemo.scale.train import waiting
 from bionemo.scale.train.objective import add_up, hide_labels, objective, pair_cells, path_placement
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import CellBatch
@@ -20,7 +21,8 @@ from bionemo.scale.types import CellBatch
 
 def data_step(iterator: Iterator) -> list[CellBatch]:
     """Return the next micro-batch, dense, on this process's device: a batch for each size of its sets."""
-    batch = next(iterator)
+    with waiting.FOR_DATA.counted():
+        batch = next(iterator)
     # NeMo's loaders wrap a batch as (batch, index, loader).
     if isinstance(batch, tuple) and len(batch) == 3:
         batch = batch[0]

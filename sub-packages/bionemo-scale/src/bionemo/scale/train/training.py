@@ -147,7 +147,6 @@ def _trainer(settings: TrainSettings, stream: TextIO, *, has_validation: bool) -
     monitor = RunMonitor(
         run_dir=settings.out,
         log_every=settings.log_interval,
-        cells_per_step=settings.global_batch_size * settings.set_size,
         stream=stream,
     )
     trainer = nl.Trainer(

@@ -183,6 +183,23 @@ class SetSampler:
         rows = sets * np.array(self.sizes)[level]
         return 1.0 - float((sets * self._cuts.own[perturbed] / pieces).sum() / rows.sum())
 
+    def count_cells(self, places: range) -> tuple[int, int]:
+        """Return how many cells of some places fill no set up, and how many there are in all; controls not counted.
+
+        Args:
+            places: Numbers of places, counted over all epochs.
+        """
+        own = rows = 0
+        for epoch in range(places.start // self.num_places, -(-places.stop // self.num_places)):
+            order, before = self._epoch_plan(epoch), epoch * self.num_places
+            first, last = max(places.start - before, 0), min(places.stop - before, self.num_places)
+            sets = slice(int(order.starts[first]), int(order.starts[last]))
+            cut = order.cut[sets]
+            size = np.array(self.sizes)[self._cuts.level[cut]]
+            left = self._cells[self._cuts.population[cut]] - self._cuts.first[cut] - order.piece[sets] * size
+            own, rows = own + int(np.minimum(size, left).sum()), rows + int(size.sum())
+        return own, rows
+
     def place(self, index: int) -> tuple[SetPlan, ...]:
         """Return the sets of a place; the answer depends on the arguments of the sampler and ``index`` alone.
 

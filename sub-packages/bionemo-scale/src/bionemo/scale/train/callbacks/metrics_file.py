@@ -10,7 +10,10 @@ from bionemo.scale.files.writing.atomic import atomic
 from bionemo.scale.train.objective import TERMS
 
 
-COLUMNS = ("step", *TERMS, *(f"val_{name}" for name in TERMS), "learning_rate", "grad_norm", "cells_per_second")
+SPEED = ("cells_per_second", "steps_per_second", "filler_share", "wait_share")
+"""Of the steps since the row before, validation aside: cells that sets are made of, fillers left out; optimizer steps;
+the fillers' share of all rows; the share of the time in which the process waited for data."""
+COLUMNS = ("step", *TERMS, *(f"val_{name}" for name in TERMS), "learning_rate", "grad_norm", *SPEED)
 
 
 class MetricsFile:

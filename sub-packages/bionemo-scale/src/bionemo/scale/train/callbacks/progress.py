@@ -7,10 +7,10 @@ import signal
 import statistics
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import lightning.pytorch as pl
 import numpy as np
@@ -21,7 +21,8 @@ from torch import Tensor
 from bionemo.scale.data.sets.sampler import SetSampler
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.progress import Progress
-from bionemo.scale.train.callbacks.metrics_file import MetricsFile
+from bionemo.scale.train import waiting
+from bionemo.scale.train.callbacks.metrics_file import SPEED, MetricsFile
 from bionemo.scale.train.callbacks.stopping import TrainingStopped
 from bionemo.scale.train.finetune.transfer import count_weights
 from bionemo.scale.train.objective import TERMS
@@ -79,6 +80,21 @@ def describe_sets(sampler: SetSampler) -> str:
         f"sets      {sampler.num_sets} of {most}{sampler.set_size} cells per epoch; "
         f"{sampler.padding_share():.1%} of cells are repeated to fill the last set of a {whose}"
     )
+
+
+class _Lap(NamedTuple):
+    """Time on the clock, and how much of it was waiting for data."""
+
+    seconds: float
+    waited: float
+
+    @classmethod
+    def now(cls) -> "_Lap":
+        return cls(time.perf_counter(), waiting.FOR_DATA.seconds)
+
+    def until_now(self) -> "_Lap":
+        now = _Lap.now()
+        return _Lap(now.seconds - self.seconds, now.waited - self.waited)
 
 
 class StopOnSignal(pl.Callback):
@@ -144,17 +160,17 @@ class RunMonitor(pl.Callback):
     would show none of them, and NeMo's waits for a collective that some gloo ranks never enter.
     """
 
-    def __init__(self, *, run_dir: Path, log_every: int, cells_per_step: int, stream: TextIO):
+    def __init__(self, *, run_dir: Path, log_every: int, stream: TextIO):
         super().__init__()
         self._file = MetricsFile(run_dir / "metrics.csv")
-        self._log_every, self._cells_per_step, self._stream = log_every, cells_per_step, stream
+        self._log_every, self._stream = log_every, stream
         self._train_terms: list[Tensor] = []
         self._val_terms: list[Tensor] = []
         self._progress = Progress(stream)
         self._train_loss = math.nan
         self._is_far = False
         self._is_reporter = False
-        self._lap = 0.0
+        self._lap = _Lap.now()
         self._guard = LossGuard()
 
     def on_megatron_reduce_microbatches_end(self, step: Any, microbatch_outputs: Sequence[dict[str, Tensor]]) -> None:
@@ -164,7 +180,7 @@ class RunMonitor(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the file and count steps from where the run begins or resumes."""
-        self._lap = time.perf_counter()
+        self._lap = _Lap.now()
         self._is_reporter = _is_reporter()
         if not self._is_reporter:
             return
@@ -183,17 +199,16 @@ class RunMonitor(pl.Callback):
             return
         terms = torch.stack(self._train_terms)
         means = dict(zip(TERMS, terms.mean(0).tolist(), strict=True))
-        rate = self._cells_per_step * len(self._train_terms) / (time.perf_counter() - self._lap)
-        self._train_terms, self._lap = [], time.perf_counter()
+        lap, self._lap, self._train_terms = self._lap.until_now(), _Lap.now(), []
         self._guard.check(terms[:, 0].tolist(), last_step=step, sets_of=lambda bad: sets_of_step(trainer, bad))
         if self._is_reporter:
-            self._report(trainer, step, means, rate=rate)
+            self._report(trainer, step, means, speed=speed_of(trainer, step, len(terms), lap=lap))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the validation terms of this step."""
         terms, self._val_terms = self._val_terms, []
         # Validation is not training time.
-        self._lap = time.perf_counter()
+        self._lap = _Lap.now()
         if not self._is_reporter or not terms:
             return
         means = dict(zip(TERMS, torch.stack(terms).mean(0).tolist(), strict=True))
@@ -222,21 +237,36 @@ class RunMonitor(pl.Callback):
         """Leave the line of a terminal complete."""
         self._progress.close()
 
-    def _report(self, trainer: pl.Trainer, step: int, means: dict[str, float], *, rate: float) -> None:
+    def _report(self, trainer: pl.Trainer, step: int, means: dict[str, float], *, speed: Mapping[str, float]) -> None:
         row = {
             **means,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "grad_norm": float(trainer.callback_metrics.get("grad_norm", math.nan)),
-            "cells_per_second": rate,
+            **speed,
         }
         self._store(trainer, step, row)
         self._train_loss = means["loss"]
-        self._progress.show(f"loss {means['loss']:.4f}, {rate:,.0f} cells/s")
+        self._progress.show(f"loss {means['loss']:.4f}, {speed['cells_per_second']:,.0f} cells/s")
 
     def _store(self, trainer: pl.Trainer, step: int, row: dict[str, float]) -> None:
         self._file.append({"step": step, **row})
         for logger in trainer.loggers:
             logger.log_metrics(row, step)
+
+
+def speed_of(trainer: pl.Trainer, step: int, steps: int, *, lap: "_Lap") -> dict[str, float]:
+    """Return the columns :data:`SPEED` of some steps, over all processes.
+
+    Args:
+        trainer: Whose data module knows the sets.
+        step: The last of the steps, from 1.
+        steps: How many.
+        lap: What they took.
+    """
+    size, sampler = trainer.datamodule.global_batch_size, trainer.datamodule.train_sampler
+    own, rows = sampler.count_cells(range((step - steps) * size, step * size))
+    values = (own / lap.seconds, steps / lap.seconds, 1 - own / rows, lap.waited / lap.seconds)
+    return dict(zip(SPEED, values, strict=True))
 
 
 def _is_reporter() -> bool:

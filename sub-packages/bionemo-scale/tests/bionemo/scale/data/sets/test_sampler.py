@@ -226,6 +226,18 @@ def test_control_sets_come_on_top_of_every_perturbed_cell():
         assert set(covered.tolist()) == set(perturbed.tolist())
 
 
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(weighting="tempered", control_share=0.3), Sampling(sets="mixed")]
+)
+def test_cells_that_fill_no_set_up_are_counted_as_the_plans_have_them(sampling):
+    sampler = SetSampler(table([40, 25, 3, 11]), Split.TRAIN, 8, seed=0, sampling=sampling)
+    places = range(3, 2 * sampler.num_places + 2)
+    plans = [plan for index in places for plan in sampler.place(index)]
+    expected = sum(plan.num_cells for plan in plans), sum(len(plan.perturbed_rows) for plan in plans)
+    assert sampler.count_cells(places) == expected and expected[0] < expected[1]
+    assert sampler.count_cells(range(5, 5)) == (0, 0)
+
+
 def test_control_share_is_a_share():
     with pytest.raises(ValueError, match=r"control_share must be in \[0, 1\), got 1"):
         Sampling(control_share=1.0)

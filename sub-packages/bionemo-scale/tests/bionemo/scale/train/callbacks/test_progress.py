@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from bionemo.scale.data.sets.sampler import SetSampler
 from bionemo.scale.data.store.groups import GroupTable
-from bionemo.scale.train.callbacks.progress import LossGuard, describe_sets, far_above
+from bionemo.scale.train.callbacks.progress import LossGuard, _Lap, describe_sets, far_above, speed_of
 from bionemo.scale.train.callbacks.stopping import TrainingStopped
 from bionemo.scale.types import Split
 
@@ -64,3 +65,21 @@ def test_filled_up_sets_are_told():
     assert describe_sets(sampler) == (
         "sets      2 of 8 cells per epoch; 12.5% of cells are repeated to fill the last set of a group"
     )
+
+
+class _Places:
+    """A sampler of places that have 8 rows each, one of which is a filler in every second place."""
+
+    def count_cells(self, places: range) -> tuple[int, int]:
+        return sum(8 - place % 2 for place in places), 8 * len(places)
+
+
+def test_speed_counts_useful_cells_and_fillers_of_the_steps_of_a_lap():
+    trainer = SimpleNamespace(datamodule=SimpleNamespace(global_batch_size=4, train_sampler=_Places()))
+    speed = speed_of(trainer, step=10, steps=5, lap=_Lap(seconds=2.0, waited=0.5))
+    assert speed == {
+        "cells_per_second": 75.0,
+        "steps_per_second": 2.5,
+        "filler_share": 1 - 150 / 160,
+        "wait_share": 0.25,
+    }
