@@ -202,7 +202,7 @@ class RunMonitor(pl.Callback):
         lap, self._lap, self._train_terms = self._lap.until_now(), _Lap.now(), []
         self._guard.check(terms[:, 0].tolist(), last_step=step, sets_of=lambda bad: sets_of_step(trainer, bad))
         if self._is_reporter:
-            self._report(trainer, step, means, speed=speed_of(trainer, step, len(terms), lap=lap))
+            self._report(trainer, step, means, speed=speed_of(trainer.datamodule, step, len(terms), lap=lap))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the validation terms of this step."""
@@ -254,16 +254,16 @@ class RunMonitor(pl.Callback):
             logger.log_metrics(row, step)
 
 
-def speed_of(trainer: pl.Trainer, step: int, steps: int, *, lap: "_Lap") -> dict[str, float]:
+def speed_of(data: Any, step: int, steps: int, *, lap: "_Lap") -> dict[str, float]:
     """Return the columns :data:`SPEED` of some steps, over all processes.
 
     Args:
-        trainer: Whose data module knows the sets.
+        data: The run's data module, which knows the sets.
         step: The last of the steps, from 1.
         steps: How many.
         lap: What they took.
     """
-    size, sampler = trainer.datamodule.global_batch_size, trainer.datamodule.train_sampler
+    size, sampler = data.global_batch_size, data.train_sampler
     own, rows = sampler.count_cells(range((step - steps) * size, step * size))
     values = (own / lap.seconds, steps / lap.seconds, 1 - own / rows, lap.waited / lap.seconds)
     return dict(zip(SPEED, values, strict=True))

@@ -75,8 +75,8 @@ class _Places:
 
 
 def test_speed_counts_useful_cells_and_fillers_of_the_steps_of_a_lap():
-    trainer = SimpleNamespace(datamodule=SimpleNamespace(global_batch_size=4, train_sampler=_Places()))
-    speed = speed_of(trainer, step=10, steps=5, lap=_Lap(seconds=2.0, waited=0.5))
+    data = SimpleNamespace(global_batch_size=4, train_sampler=_Places())
+    speed = speed_of(data, step=10, steps=5, lap=_Lap(seconds=2.0, waited=0.5))
     assert speed == {
         "cells_per_second": 75.0,
         "steps_per_second": 2.5,
