@@ -29,7 +29,8 @@ class SplitSettings(LabelSettings):
     """File to write."""
     hold_out: HoldOut = "random"
     """What to hold out: perturbations at random, whole clusters of similar ones, pairs by the number of their trained
-    agents, cell types, or the cell types that differ most by principal components of their controls' mean expression."""
+    agents, cell types, or the cell types that differ most by principal components of the mean expression of their
+    controls."""
     share: float = option(0.2, limits=Limits(above=0, below=1))
     """Share of the perturbations, pairs or cell types in the test part."""
     val_share: float = option(0.0, limits=_PART)
