@@ -18,7 +18,7 @@ import atexit
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
@@ -419,7 +419,7 @@ class Predictor:
         gene_key: str | None = None,
         set_size: int | None = None,
         seed: int = 0,
-        **scale: Any,
+        **options: Any,
     ) -> "anndata.AnnData":
         """Predict how control cells look under perturbations.
 
@@ -428,15 +428,18 @@ class Predictor:
                 those with the control label are used, or all where there is no perturbation column.
             perturbations: Labels, or a text as ``--perturbations`` takes it; ``None`` is every one the model knows.
             perturbation_features: File with one vector per perturbation, for those the model was not trained on.
-            allow_unknown: Whether cell types and batches that were not trained are predicted under the unknown label.
+            allow_unknown: Whether cell types, batches and covariates that were not trained are predicted under the
+                unknown label.
             matrix: Expression of ``adata``: "X", "layers/NAME", "raw/X" or "obsm/NAME"; ``None`` as the training data
                 was prepared.
             gene_key: var column with gene names, or "_index" for the index; ``None`` as the training data was
                 prepared.
             set_size: Cells of a set; ``None`` as trained.
             seed: Randomness of stochastic priors and of the zeros of counts.
-            **scale: Fields of :class:`bionemo.scale.infer.settings.GivenScale`, for values that do not show what they
-                are: values, target_sum, library_size_key, sum_as_library_size.
+            **options: covariate, the value of a covariate, such as {"time": "24h"}, under which to predict, rather
+                than under that of each control cell (``adata`` need not have the column then); and fields of
+                :class:`bionemo.scale.infer.settings.GivenScale`, for values that do not show what they are: values,
+                target_sum, library_size_key, sum_as_library_size.
 
         Returns:
             [controls x perturbations, genes] log1p expression, with labels in obs, ``control_cell`` naming the cell
@@ -458,19 +461,24 @@ class Predictor:
         from bionemo.scale.infer.predict import predict_all
         from bionemo.scale.infer.settings import GivenScale, InferSettings
 
-        InferSettings.checked(set_size=set_size, seed=seed, allow_unknown=allow_unknown)
+        stated = options.pop("covariate", {})
+        InferSettings.checked(set_size=set_size, seed=seed, allow_unknown=allow_unknown, covariate=stated)
         features = None if perturbation_features is None else Path(perturbation_features)
         names = self.card.perturbations
         if perturbations is not None:
             names = asked_perturbations(self._loaded, given_labels(perturbations), features)
         self._loaded = with_new_perturbations(self._loaded, names, features)
         matrix = matrix_of(adata, self.card, matrix)
-        cells = _read_controls(adata, self.card, GivenScale.make(**scale), matrix=matrix, gene_key=gene_key)
+        given = GivenScale.make(**options)
+        cells = _read_controls(adata, self.card, given, matrix=matrix, gene_key=gene_key, stated=stated)
+        cells = cells.with_covariates(stated, self.card)
         loaded = self._loaded
         if allow_unknown:
-            loaded = with_unknown_contexts(loaded, cell_types=cells.cell_type, batches=cells.batch)
-        options = {"set_size": set_size or loaded.model.config.set_size, "sets": loaded.model.config.sets}
-        plan = ControlsPlan(cells, loaded.card, names, source=Path("adata"), seed=seed, **options)
+            loaded = with_unknown_contexts(
+                loaded, cell_types=cells.cell_type, batches=cells.batch, covariates=cells.covariates
+            )
+        sets = {"set_size": set_size or loaded.model.config.set_size, "sets": loaded.model.config.sets}
+        plan = ControlsPlan(cells, loaded.card, names, source=Path("adata"), seed=seed, **sets)
         predicted = predict_all(loaded, plan)
         certainty, varm = Certainty.of_cells(loaded, plan, predicted)
         for note in certainty.all_lines():
@@ -581,14 +589,21 @@ def _join_process_group() -> None:
 
 
 def _read_controls(
-    adata: "anndata.AnnData", card: DataCard, given: "GivenScale", *, matrix: str, gene_key: str | None
+    adata: "anndata.AnnData",
+    card: DataCard,
+    given: "GivenScale",
+    *,
+    matrix: str,
+    gene_key: str | None,
+    stated: Collection[str],
 ) -> Any:
     """Read cells of a notebook through a file, so that they meet every check that a file meets."""
     from bionemo.scale.infer.controls.control_cells import CellSource, read_controls
 
     keys, sizes = card.keys, (card.scale.library_size_key, given.library_size_key)
-    columns = [keys.perturbation, keys.cell_type, keys.batch, *sizes]
+    columns = [keys.perturbation, keys.cell_type, keys.batch, *keys.covariates, *sizes]
     with given_files() as files:
         path = files.path(adata, "adata", columns=columns, matrix=matrix, gene_key=gene_key or card.gene_key)
-        cells = read_controls(CellSource(path=path, given=given, matrix=matrix, gene_key=gene_key), card)
+        source = CellSource(path=path, given=given, matrix=matrix, gene_key=gene_key, stated=stated)
+        cells = read_controls(source, card)
         return replace(cells, notes=tuple(files.named(note) for note in cells.notes))

@@ -71,6 +71,10 @@ class Split(StrEnum):
     TEST = "test"
 
 
+JOINED = ":"
+"""Between the labels of several obs columns that are one label."""
+
+
 class Group(NamedTuple):
     """The cells that share every label."""
 
@@ -78,6 +82,18 @@ class Group(NamedTuple):
     cell_type: str
     perturbation: str
     batch: str
+    covariates: tuple[str, ...] = ()
+    """A value of each column of :attr:`ObsKeys.covariates`."""
+
+    @property
+    def context(self) -> str:
+        """What the cells are, whatever was done to them: "NK:6h", or the cell type where there are no covariates."""
+        return JOINED.join((self.cell_type, *self.covariates))
+
+
+def cell_type_of(context: str, covariates: tuple[str, ...]) -> str:
+    """Return the cell type of a :attr:`Group.context`."""
+    return context.removesuffix(JOINED.join(("", *covariates))) if covariates else context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +122,13 @@ class ObsKeys:
     cells are of one type."""
     batch: str = "batch"
     """obs column with the batch, or several columns; none if there is one batch."""
+    covariate: str = ""
+    """obs columns that are conditions too, such as time,modality; each has values and an embedding of its own."""
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """Columns of ``covariate``, in order."""
+        return tuple(name.strip() for name in self.covariate.split(",") if name.strip())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,15 +227,26 @@ class DataCard:
     """var column of the inputs with the gene names; ``None`` is the index."""
     control_labels: tuple[str, ...] = ()
     """What unperturbed cells are called in the inputs, where they have more names than ``control``."""
+    covariates: tuple[tuple[str, ...], ...] = ()
+    """Values of each covariate, in the order of ``keys.covariates``."""
+    untrained_covariates: tuple[tuple[str, ...], ...] = ()
+    """Of each covariate the values that a model saw no perturbed training cell of; as ``untrained_cell_types``."""
 
     @property
     def all_controls(self) -> tuple[str, ...]:
         """Every label of unperturbed cells."""
         return tuple(dict.fromkeys((self.control, *self.control_labels)))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the card as plain dicts and tuples; without covariates it is as before there were any."""
+        fields = asdict(self)
+        if not self.covariates:
+            del fields["covariates"], fields["untrained_covariates"], fields["keys"]["covariate"]
+        return fields
+
     def to_json(self) -> str:
         """Return the card as one line of JSON."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return json.dumps(self.to_dict(), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> DataCard:
@@ -236,8 +270,11 @@ class DataCard:
         card = from_plain(cls, {name: value for name, value in fields.items() if name in get_type_hints(cls)}, "card")
         if not card.scale.target_sum > 0:
             raise ValueError(f"target_sum must be above 0, found {card.scale.target_sum}")
-        for name in _VOCABULARIES:
-            labels = getattr(card, name)
+        columns = card.keys.covariates
+        if len(card.covariates) != len(columns) or len(card.untrained_covariates) not in (0, len(columns)):
+            raise ValueError(f"covariates must be values of {len(columns)} columns, found {len(card.covariates)}")
+        vocabularies = [(name, getattr(card, name)) for name in _VOCABULARIES]
+        for name, labels in (*vocabularies, *zip(columns, card.covariates, strict=True)):
             if len(set(labels)) < len(labels):
                 raise ValueError(f"{name} must be distinct, found a label twice")
         return card
@@ -281,6 +318,8 @@ class CellBatch(TypedDict):
     """[B] int64, row in ``DataCard.batches``; [B, N], one a cell, where a set has cells of several batches."""
     seed: Tensor
     """[B] int64."""
+    covariates: NotRequired[Tensor]
+    """[B, K] int64, row in each of the K ``DataCard.covariates``; absent where there are none."""
     num_places: NotRequired[int]
     """Places of the micro-batch that the sets are of; without it there are as many as sets."""
     weight: NotRequired[Tensor]

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much two groups of cells are expected to have in common: the covariance components of the mixed model.
 
-A component is a product of two factors: a *place* (the same cell type, the same batch, similar cell types ...) and an
-*effect* (expression itself, any perturbation, the same agent, agents with similar features, the same label ...).
-"Same cell type x any perturbation" is how a cell type responds to being perturbed at all; "everywhere x same label" is
+A component is a product of two factors: a *place* (the same cell type, batch or covariates, similar cell types ...)
+and an *effect* (expression itself, any perturbation, the same agent, agents with similar features, the same label
+...). "Same cell type x any perturbation" is how a cell type responds to being perturbed at all; "everywhere x same label" is
 what a perturbation does in every context, the additive effect; "same cell type x expression" is what distinguishes the
 cell type, perturbed or not. The mixed model learns how large each is.
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bionemo.scale.estimate.features import AgentFeatures
-from bionemo.scale.estimate.labels import Labels
+from bionemo.scale.estimate.labels import Labels, codes_of
 from bionemo.scale.types import Group, GroupMeans
 
 
@@ -43,6 +43,16 @@ COMPONENTS = (
     ("batch", "label"),
     ("cell_type_batch", "label"),
     ("similar", "label"),
+    ("covariates", "expression"),
+    ("covariates", "perturbed"),
+    ("covariates", "agent"),
+    ("covariates", "label"),
+    ("all_covariates", "expression"),
+    ("all_covariates", "perturbed"),
+    ("all_covariates", "label"),
+    ("context", "expression"),
+    ("context", "perturbed"),
+    ("context", "label"),
 )
 """(place, effect) of every component. Those that the labels cannot tell apart are fitted as one."""
 
@@ -149,7 +159,7 @@ def components(
         features: Of their agents; without them all components of "features" are 0.
     """
     places, effects = _places(labels, similarity), _effects(labels, features)
-    return {(place, effect): places[place] * effects[effect] for place, effect in COMPONENTS}
+    return {(place, effect): places[place] * effects[effect] for place, effect in COMPONENTS if place in places}
 
 
 def _places(labels: Labels, similarity: Similarity) -> dict[str, np.ndarray]:
@@ -162,6 +172,22 @@ def _places(labels: Labels, similarity: Similarity) -> dict[str, np.ndarray]:
         "batch": batch,
         "cell_type_batch": cell_type * batch,
         "similar": similarity.matrix(labels.groups),
+        **_covariate_places(labels, cell_type),
+    }
+
+
+def _covariate_places(labels: Labels, cell_type: np.ndarray) -> dict[str, np.ndarray]:
+    """Return which groups share covariates: the share of them that they do, all of them, all and the cell type."""
+    num = max((len(group.covariates) for group in labels.groups), default=0)
+    if not num:
+        return {}
+    values = [[group.covariates[column] for group in labels.groups] for column in range(num)]
+    each = [(codes[:, None] == codes[None, :]).astype(np.float64) for codes in map(codes_of, values)]
+    together = np.prod(each, axis=0)
+    return {
+        "covariates": np.mean(each, axis=0),
+        "all_covariates": together,
+        "context": cell_type * together,
     }
 
 

@@ -26,7 +26,8 @@ def save(model: MixedModel, path: Path) -> None:
     features = model.features
     facts = {
         "control": model.control,
-        "groups": [list(group) for group in model.observed.groups],
+        # Without covariates as before there were any.
+        "groups": [list(group if group.covariates else group[:4]) for group in model.observed.groups],
         "components": [list(name) for name in model.names],
         "similarity_scale": model.similarity_scale,
     }
@@ -66,7 +67,7 @@ def load(path: Path, *, parse: ParseAgents) -> MixedModel:
         facts = json.loads(str(arrays["facts"]))
         model = MixedModel(
             observed=GroupMeans(
-                groups=tuple(Group(*group) for group in facts["groups"]),
+                groups=tuple(map(_group, facts["groups"])),
                 means=arrays["means"].astype(np.float64),
                 counts=arrays["counts"],
                 cell_sd=arrays["cell_sd"],
@@ -83,6 +84,11 @@ def load(path: Path, *, parse: ParseAgents) -> MixedModel:
         raise InputError(f"{path}: cannot be read as the estimate of a run: {error}") from error
     _check(model, path)
     return model
+
+
+def _group(labels: list[Any]) -> Group:
+    dataset, cell_type, perturbation, batch, *covariates = labels
+    return Group(dataset, cell_type, perturbation, batch, tuple(*covariates))
 
 
 def _features(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> AgentFeatures | None:

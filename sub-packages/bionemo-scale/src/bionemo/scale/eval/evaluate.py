@@ -141,6 +141,9 @@ def prepare(
     named = _named_baselines(options, training)
     grammar = _grammar(real, predictions, training)
     real, predictions, training = _spell(real, predictions, training, grammar=grammar)
+    _check_covariates(real, predictions, training)
+    real = real.with_shared_controls()
+    predictions = {name: file.with_shared_controls() for name, file in predictions.items()}
     check_controls(real)
     check_scale(real)
     target_names = _target_names(real, grammar)
@@ -185,12 +188,28 @@ def prepare(
         second=other if isinstance(other, CellEval2) else None,
         target_names=target_names,
         batch_weights=_batch_weights(real),
+        covariates=real.covariates,
     )
     if task.second is not None:
         check_counts(real, predictions)
     if task.by_replicate:
         notes += _check_replicates(real, predictions, task)
     return Prepared(task=task, notes=tuple(notes))
+
+
+def _check_covariates(
+    real: PopulationFile, predictions: Mapping[str, PopulationFile], training: TrainingData | None
+) -> None:
+    """Refuse files whose contexts are not called by the same labels."""
+    wanted = real.labels.keys.covariates
+    others = [(str(file.path), file.labels.keys.covariates) for file in predictions.values()]
+    others += [] if training is None else [(str(training.path), training.card.keys.covariates)]
+    for path, keys in others:
+        if len(keys) != len(wanted):
+            raise InputError(
+                f"{path}: expected as many covariates as {real.path} has ({', '.join(wanted) or 'none'}), found "
+                f"{', '.join(keys) or 'none'}; --covariate-key names those of files without a data card"
+            )
 
 
 def _target_names(real: PopulationFile, grammar: Grammar) -> frozenset[str]:
@@ -434,6 +453,6 @@ def _seen(evaluated: Population, learnt: TrainingMeans, *, by_batch: bool) -> se
     """Return the evaluated pairs that the training split has; of a split by batch, in the same batch."""
     if not by_batch:
         return evaluated.pairs() & learnt.pairs
-    trained = {(group.cell_type, group.perturbation, group.batch) for group in learnt.groups.groups}
+    trained = {(group.context, group.perturbation, group.batch) for group in learnt.groups.groups}
     labels = zip(evaluated.cell_type.tolist(), evaluated.perturbation.tolist(), evaluated.batch.tolist(), strict=True)
     return {label[:2] for label in set(labels) & trained}

@@ -16,7 +16,7 @@ from bionemo.scale.types import FileLabels, InputError, ObsKeys
 _OWN = "labels of files that this package did not write (a missing default column means one cell type or batch)"
 _OTHERS = "labels of --pred files if they differ from those of --real (once for all files, or once for each in order)"
 _MORE = "how it scores"
-_COLUMNS = {name: f"{name}_key" for name in ("perturbation", "cell_type", "batch")}
+_COLUMNS = {name: f"{name}_key" for name in ("perturbation", "cell_type", "batch", "covariate")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +101,8 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
     """obs column with the cell type."""
     pred_batch_key: tuple[str, ...] = option((), metavar="COLUMN", group=_OTHERS)
     """obs column with the batch."""
+    pred_covariate_key: tuple[str, ...] = option((), metavar="COLUMN", group=_OTHERS)
+    """obs columns with covariates."""
     pred_control: tuple[str, ...] = option((), metavar="LABEL", group=_OTHERS)
     """Perturbation label of control cells."""
     pred_target_sum: tuple[float, ...] = option((), limits=LIBRARY_SIZE, group=_OTHERS)

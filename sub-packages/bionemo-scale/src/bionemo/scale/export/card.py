@@ -120,6 +120,8 @@ def _data(exported: Exported) -> str:
         f"- batches: {len(card.batches)}; control label: `{card.control}`",
         f"- split, sha256: `{card.split_sha256 or 'none: every cell was trained on'}`",
     ]
+    for key, values in zip(card.keys.covariates, card.covariates, strict=True):
+        lines.append(_labels(f"covariate {key}", values))
     if card.untrained_cell_types:
         lines.append(_labels("cell types without perturbed training cells", card.untrained_cell_types))
     if "split" in training:

@@ -39,6 +39,8 @@ class EncodedControls:
     """Over the cells that each set stands for."""
     z_0: Float[Tensor, "B N D"]
     """Enc of the cells."""
+    covariates: Int64[Tensor, "B K"]
+    """Of no width where the network has none."""
     reference: Float[Tensor, "B N H"]
     """What a change is counted from, as the decoder's features: the cells under the control label ("contrast"), or as
     they are ("displace"); of no width where nothing is ("decode")."""
@@ -57,6 +59,7 @@ def encode_controls(
     cell_type: Int64[Tensor, " B"],
     batch: Int64[Tensor, "B ..."],
     seed: Int64[Tensor, " B"],
+    covariates: Int64[Tensor, "B K"] | None = None,
     population_mean: Float[Tensor, "B G"] | None = None,
 ) -> EncodedControls:
     """Do the part of a prediction that no perturbation changes.
@@ -67,13 +70,16 @@ def encode_controls(
         cell_type: Rows of the table of cell types.
         batch: Rows of the table of batches, one a set or one a cell.
         seed: Randomness of each set, for stochastic priors; on the host.
+        covariates: Rows of the table of each covariate; ``None`` where the network has none.
         population_mean: Mean of all control cells that each set's were drawn from, where the set should stand for
             them; ``None`` lets every set stand for its own cells.
     """
     z_0, own_mean = model.encode(expression), expression.mean(dim=1)
+    covariates = cell_type.new_empty((len(cell_type), 0)) if covariates is None else covariates
     if model.config.generation == "contrast":
         no_perturbation = torch.full_like(cell_type, model.config.num_perturbations)
-        reference = _endpoint_features(model, z_0, model.condition(cell_type, no_perturbation, batch), seed=seed)
+        condition = model.condition(cell_type, no_perturbation, batch, covariates=covariates)
+        reference = _endpoint_features(model, z_0, condition, seed=seed)
     elif model.config.generation == "displace":
         reference = held(model.expression_decoder).features(z_0)
     else:
@@ -86,6 +92,7 @@ def encode_controls(
         own_mean=own_mean,
         population_mean=own_mean if population_mean is None else population_mean,
         z_0=z_0,
+        covariates=covariates,
         reference=reference,
     )
 
@@ -143,7 +150,7 @@ def move(model: ScaleModel, controls: EncodedControls, perturbation: Int64[Tenso
     start = model.anchor(controls.expression, perturbation)
     # Without an anchor the start is the controls themselves: they are encoded once, and reconstructions cancel.
     z_start = controls.z_0 if start is controls.expression else model.encode(start)
-    condition = model.condition(controls.cell_type, perturbation, controls.batch)
+    condition = model.condition(controls.cell_type, perturbation, controls.batch, covariates=controls.covariates)
     features = _endpoint_features(model, z_start, condition, seed=controls.seed)
     if model.config.generation == "decode":
         return Moved((decoder.read_out(features).float() * divisor).clamp_min(0.0), None)

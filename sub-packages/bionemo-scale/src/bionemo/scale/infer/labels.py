@@ -31,6 +31,13 @@ class ModelRows:
     """[perturbations of the card] int64; control and the unknown label stand between the trained and the new ones."""
     batch: np.ndarray
     """[batches of the card] int64."""
+    covariates: tuple[np.ndarray, ...] = ()
+    """[values of the card] int64 of each covariate, as cell types."""
+
+    def of_covariates(self, codes: Sequence[Sequence[int]]) -> np.ndarray:
+        """Return [sets, K] int64 rows of the sets' values, which are rows of the card."""
+        table = np.array(codes, dtype=np.int64).reshape(len(codes), len(self.covariates))
+        return np.column_stack([rows[table[:, number]] for number, rows in enumerate(self.covariates)] or [table])
 
 
 def model_rows(card: DataCard, config: ScaleModelConfig) -> ModelRows:
@@ -44,7 +51,16 @@ def model_rows(card: DataCard, config: ScaleModelConfig) -> ModelRows:
         cell_type=cell_type,
         perturbation=np.where(perturbation < config.num_perturbations, perturbation, perturbation + 2),
         batch=np.minimum(np.arange(len(card.batches)), config.num_batches),
+        covariates=tuple(_covariate_rows(number, card, config) for number in range(len(card.covariates))),
     )
+
+
+def _covariate_rows(number: int, card: DataCard, config: ScaleModelConfig) -> np.ndarray:
+    names, unknown = card.covariates[number], config.covariate_sizes[number]
+    rows = np.minimum(np.arange(len(names)), unknown)
+    if config.covariate_dropout > 0 and card.untrained_covariates:
+        rows[[names.index(name) for name in card.untrained_covariates[number]]] = unknown
+    return rows
 
 
 def asked_perturbations(loaded: LoadedModel, given: Sequence[str], features: Path | None) -> tuple[str, ...]:
@@ -116,8 +132,14 @@ def _grammar(loaded: LoadedModel) -> Grammar:
     return grammar_of(loaded.card, combination=config.combination_separator, dose=config.dose_separator)
 
 
-def with_unknown_contexts(loaded: LoadedModel, *, cell_types: Iterable[str], batches: Iterable[str]) -> LoadedModel:
-    """Let a model predict cell types and batches that it was not trained on, under its unknown label.
+def with_unknown_contexts(
+    loaded: LoadedModel,
+    *,
+    cell_types: Iterable[str],
+    batches: Iterable[str],
+    covariates: Sequence[Iterable[str]] = (),
+) -> LoadedModel:
+    """Let a model predict cell types, batches and covariates that it was not trained on, under its unknown label.
 
     Raises:
         InputError: Labels are new and training never hid labels of that kind.
@@ -134,7 +156,19 @@ def with_unknown_contexts(loaded: LoadedModel, *, cell_types: Iterable[str], bat
                 f"{new[0]!r}"
             )
         fields[field] = (*known, *new)
+    if covariates:
+        values = zip(card.keys.covariates, card.covariates, covariates, strict=True)
+        fields["covariates"] = tuple(
+            (*known, *_new_values(loaded, key, known, asked=labels)) for key, known, labels in values
+        )
     return replace(loaded, card=replace(card, **fields))
+
+
+def _new_values(loaded: LoadedModel, key: str, known: Sequence[str], *, asked: Iterable[str]) -> tuple[str, ...]:
+    new = tuple(name for name in dict.fromkeys(asked) if name not in known)
+    if new and not loaded.model.config.covariate_dropout:
+        raise InputError(f"{loaded.path}: trained without an unknown label for {key}, cannot predict {new[0]!r}")
+    return new
 
 
 def _unknown(agent: str, known: Sequence[str], config: ScaleModelConfig, *, card: DataCard) -> str:

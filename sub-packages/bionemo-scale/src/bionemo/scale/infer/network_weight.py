@@ -70,10 +70,10 @@ def _estimated(estimate: RunEstimate, groups: tuple[Group, ...]) -> np.ndarray:
 
 
 def _rows_of_pairs(groups: tuple[Group, ...]) -> dict[tuple[str, str, str], list[int]]:
-    """Return the groups of each (dataset, cell type, perturbation), which differ in their batches."""
+    """Return the groups of each (dataset, context, perturbation), which differ in their batches."""
     pairs: dict[tuple[str, str, str], list[int]] = {}
     for row, group in enumerate(groups):
-        pairs.setdefault((group.dataset, group.cell_type, group.perturbation), []).append(row)
+        pairs.setdefault((group.dataset, group.context, group.perturbation), []).append(row)
     return pairs
 
 

@@ -35,8 +35,12 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
         cells = controls_of_store(store, settings.cell_types, limit=limit, seed=settings.seed)
     else:
         cells = read_controls(cell_source(settings), loaded.card, cell_types=settings.cell_types)
+    cells = cells.with_covariates(settings.covariate, loaded.card)
+    if store is None:
         if settings.allow_unknown:
-            loaded = with_unknown_contexts(loaded, cell_types=cells.cell_type, batches=cells.batch)
+            loaded = with_unknown_contexts(
+                loaded, cell_types=cells.cell_type, batches=cells.batch, covariates=cells.covariates
+            )
         if settings.cells_per_condition is not None:
             cells = cells.thin_out(settings.cells_per_condition, seed=settings.seed)
     source = settings.adata or settings.store
@@ -57,12 +61,26 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
 def cell_source(settings: InferSettings) -> CellSource:
     """Return the file of the controls, and how it is read."""
     assert settings.adata is not None, "checked by the settings"
-    return CellSource(path=settings.adata, given=settings, matrix=settings.matrix, gene_key=settings.gene_key)
+    return CellSource(
+        path=settings.adata,
+        given=settings,
+        matrix=settings.matrix,
+        gene_key=settings.gene_key,
+        stated=settings.covariate,
+    )
 
 
 def _check_same_data(store: Store, loaded: LoadedModel, checkpoint: Path, *, split_matters: bool) -> None:
     """A split may only be predicted by a model that was kept from it."""
-    names = ["genes", "cell_types", "perturbations", "batches", "scale", *(["split_sha256"] if split_matters else [])]
+    names = [
+        "genes",
+        "cell_types",
+        "perturbations",
+        "batches",
+        "covariates",
+        "scale",
+        *(["split_sha256"] if split_matters else []),
+    ]
     for name in names:
         expected, found = getattr(loaded.card, name), getattr(store.card, name)
         if name == "perturbations":

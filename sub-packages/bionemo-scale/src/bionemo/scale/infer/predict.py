@@ -190,4 +190,5 @@ def _encode(loaded: LoadedModel, control_sets: Sequence[ControlSet], rows: Model
         cell_type=torch.from_numpy(rows.cell_type[[item.cell_type for item in control_sets]]).to(device),
         batch=torch.from_numpy(rows.batch[np.stack([item.batch for item in control_sets])]).to(device),
         seed=torch.tensor([item.seed for item in control_sets]),
+        covariates=torch.from_numpy(rows.of_covariates([item.covariates for item in control_sets])).to(device),
     )

@@ -74,14 +74,17 @@ class InferSettings(GivenScale):
     """File with one vector per perturbation, for perturbations that the model was not trained on (.csv, .tsv or
     .parquet; names in the first column)."""
     allow_unknown: bool = False
-    """Predict cell types and batches that were not trained with the unknown label, instead of refusing them."""
+    """Predict cell types, batches and covariates that were not trained with the unknown label, instead of refusing
+    them."""
     all_perturbations: bool = False
     """Predict every perturbation that the model knows. With --adata this is the default."""
     cell_types: tuple[str, ...] = option((), form="labels", metavar="X,Y")
     """Only the controls of these cell types (default: all)."""
+    covariate: dict[str, str] = option({}, metavar="COLUMN=VALUE")
+    """Predict under this value of a covariate, such as time=24h, rather than under that of each control cell."""
     cells_per_condition: int | None = option(None, limits=COUNT, metavar="N")
-    """Largest number of control cells of a (cell type, batch) that are used for each perturbation (default: 256 of a
-    store, all of a file)."""
+    """Largest number of control cells of a (cell type, covariates, batch) that are used for each perturbation
+    (default: 256 of a store, all of a file)."""
     output: Output = "cells"
     """Write predicted cells as log1p expression (cells) or counts, or the mean of each condition (pseudobulk)."""
     library_size: float | None = option(None, limits=LIBRARY_SIZE, metavar="N")
@@ -128,10 +131,7 @@ class InferSettings(GivenScale):
             raise InputError("--matrix and --gene-key go with --adata: a store holds one matrix")
         if self.perturbations and self.all_perturbations:
             raise InputError("expected one of --perturbations and --all-perturbations, found both")
-        if self.cell_types and not self.is_screen:
-            raise InputError(
-                "--cell-types goes with --perturbations, --all-perturbations or --adata: a split is whole"
-            )
+        self._check_screen()
         for each in dataclasses.fields(GivenScale):
             if getattr(self, each.name) and self.adata is None:
                 raise InputError(f"--{each.name.replace('_', '-')} goes with --adata: a store knows its scale")
@@ -152,6 +152,13 @@ class InferSettings(GivenScale):
         if path.suffix != ".h5ad" or path == self.out:
             raise InputError(f"--measured must be an .h5ad file other than --out, found {path}")
 
+    def _check_screen(self) -> None:
+        for name, reason in (("cell_types", "a split is whole"), ("covariate", "a split has its own")):
+            if getattr(self, name) and not self.is_screen:
+                raise InputError(
+                    f"--{name.replace('_', '-')} goes with --perturbations, --all-perturbations or --adata: {reason}"
+                )
+
     @property
     def chosen(self) -> dict[str, Any]:
         """Options that are not at their defaults, without paths: what a page needs beside them to say how to rerun."""
@@ -159,7 +166,7 @@ class InferSettings(GivenScale):
         return {
             name: value
             for name, (value, default) in values.items()
-            if value not in (default, None, ()) and not isinstance(value, Path) and name != "overwrite"
+            if value not in (default, None, (), {}) and not isinstance(value, Path) and name != "overwrite"
         }
 
     @property

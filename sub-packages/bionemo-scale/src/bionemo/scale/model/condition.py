@@ -14,7 +14,7 @@ from bionemo.scale.model.layers import Linear, shallow_copy
 
 
 class ConditionEncoder(nn.Module):
-    """Embeds cell type, perturbation and batch, projects them to the latent width and pools them to one token.
+    """Embeds cell type, perturbation, batch and covariates, projects them to the latent width and pools them to one.
 
     A label's embedding is the row that its one-hot vector selects (equation 31). The last row of each table is the
     unknown label; perturbations have a row for control before it, which teaches the network what a cell type looks
@@ -26,12 +26,20 @@ class ConditionEncoder(nn.Module):
         self.cell_type = nn.Embedding(config.num_cell_types + 1, config.condition_size)
         self.perturbation = PerturbationEncoder(config)
         self.batch = nn.Embedding(config.num_batches + 1, config.condition_size)
+        self.covariates = nn.ModuleList(
+            nn.Embedding(size + 1, config.condition_size) for size in config.covariate_sizes
+        )
         self.label_scale = config.label_scale
         self.projection = Linear(config, config.condition_size, config.hidden_size, bias=config.condition_bias)
         self.pool = POOLINGS[config.condition_pooling](config)
 
     def forward(
-        self, cell_type: Int64[Tensor, " B"], perturbation: Int64[Tensor, " B"], batch: Int64[Tensor, "B ..."]
+        self,
+        cell_type: Int64[Tensor, " B"],
+        perturbation: Int64[Tensor, " B"],
+        batch: Int64[Tensor, "B ..."],
+        *,
+        covariates: Int64[Tensor, "B K"] | None = None,
     ) -> Float[Tensor, "B D"]:
         """Return the condition token of each set.
 
@@ -40,11 +48,14 @@ class ConditionEncoder(nn.Module):
             perturbation: Label of each set.
             batch: Label of each set, or of each cell of sets that mix batches: the mean of its cells' rows then stands
                 for the set's batch.
+            covariates: Label of each set for each covariate; ``None`` where the network has none.
         """
         of_batch = self.batch(batch)
         if batch.dim() > 1:
             of_batch = of_batch.mean(dim=1)
-        labels = (self.cell_type(cell_type), self.perturbation(perturbation), of_batch)
+        labels = [self.cell_type(cell_type), self.perturbation(perturbation), of_batch]
+        if covariates is not None:
+            labels += [table(column) for table, column in zip(self.covariates, covariates.unbind(1), strict=True)]
         return self.pool(self.projection(self.label_scale * torch.stack(labels, dim=1)))
 
 

@@ -57,6 +57,8 @@ class ScaleModelConfig(TransformerConfig):
     """As num_cell_types; control has a row of its own and is not counted."""
     num_batches: int = roles.data(1)
     """As num_cell_types."""
+    covariate_sizes: list[int] = roles.data(default_factory=list)
+    """As num_cell_types, of each covariate."""
     set_size: int = roles.data(32, decided_by="--set-size")
     """Cells of a training set, N; a network takes sets of any size, this one it was trained on."""
     sets: SetKind = roles.data("batch", decided_by="--sets")
@@ -115,6 +117,8 @@ class ScaleModelConfig(TransformerConfig):
     has touched."""
     batch_dropout: float = roles.objective(0.1)
     """Likewise for the batch, so that controls of a batch that was not trained can be predicted from."""
+    covariate_dropout: float = roles.objective(0.1)
+    """Likewise for each covariate by itself."""
     label_scale: float = roles.architecture(10.0)
     """Factor on label embeddings. Beyond the paper, where it is 1: Adam moves every weight by about the learning rate,
     and a label's row only in the steps that draw the label; the factor makes that movement count."""

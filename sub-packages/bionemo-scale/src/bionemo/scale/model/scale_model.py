@@ -132,10 +132,15 @@ class ScaleModel(MegatronModule):
         return held(self.expression_decoder).mean(z, share).float() * self.config.expression_divisor
 
     def condition(
-        self, cell_type: Int64[Tensor, " B"], perturbation: Int64[Tensor, " B"], batch: Int64[Tensor, "B ..."]
+        self,
+        cell_type: Int64[Tensor, " B"],
+        perturbation: Int64[Tensor, " B"],
+        batch: Int64[Tensor, "B ..."],
+        *,
+        covariates: Int64[Tensor, "B K"] | None = None,
     ) -> Float[Tensor, "B D"]:
         """Return the condition token of each set (equation 33); the batch may be given for every cell."""
-        return held(self.condition_encoder)(cell_type, perturbation, batch)
+        return held(self.condition_encoder)(cell_type, perturbation, batch, covariates=covariates)
 
     def transport(
         self, z_t: Float[Tensor, "B N D"], t: Float[Tensor, " B"], condition: Float[Tensor, "B D"]
@@ -159,7 +164,9 @@ class ScaleModel(MegatronModule):
             z = self._encode(observed)
             z_0, z_1 = z.chunk(2)
             z_t, t = place_on_path(z_0, z_1)
-            condition = self.condition(batch["cell_type"], batch["perturbation"], batch["batch"])
+            condition = self.condition(
+                batch["cell_type"], batch["perturbation"], batch["batch"], covariates=batch.get("covariates")
+            )
             joint = self._join(z_t, t, condition)
         else:
             z_0, z_1, joint = _unpack(self._input, num_cells)

@@ -60,6 +60,8 @@ def _words(option: Option, value: Any) -> Iterator[str]:
             yield from _pair(option.flag, ",".join(entries))
         case "columns":
             for name, column in parts.items():
+                if not column:
+                    continue
                 yield from _pair(column_flag(name), column)
         case _:
             pairs = [f"{key}={entry}" for key, entry in value.items()] if option.form == "pairs" else entries

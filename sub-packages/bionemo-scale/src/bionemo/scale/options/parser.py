@@ -54,7 +54,7 @@ class OptionParser(argparse.ArgumentParser):
         if option.form == "columns":
             docs = field_docs(option.kind)
             for part in dataclasses.fields(option.kind):
-                text = f"{docs[part.name]} (default: {part.default})"
+                text = f"{docs[part.name]} (default: {part.default})" if part.default else docs[part.name]
                 flags = names(column_flag(part.name))
                 group.add_argument(*flags, dest=f"{dest}.{part.name}", metavar="COLUMN", help=text)
         elif option.form == "positional":

@@ -130,9 +130,11 @@ def _checked_parts(option: Option, value: Any) -> Any:
         value = option.kind(**known_fields(option.kind, value))
     if not isinstance(value, option.kind):
         raise _refusal(option, option.kind.__name__, value)
-    for name in names:
-        part = getattr(value, name)
-        if isinstance(part, str) and not part.strip():
+    for field in dataclasses.fields(option.kind):
+        name, part = field.name, getattr(value, field.name)
+        if option.form == "columns" and not isinstance(part, str):
+            raise InputError(f"{column_flag(name)} must be text, columns with commas between them, found {part!r}")
+        if isinstance(part, str) and not part.strip() and part != field.default:
             raise InputError(f"{column_flag(name)} must be the name of a column, found {part!r}")
     return value
 

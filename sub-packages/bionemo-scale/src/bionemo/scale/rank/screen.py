@@ -94,7 +94,7 @@ def read_screen(
     given = None if keys is None and control is None else labels
     found = read_population(path, labels=given)
     with CheckedAnnData(path) as file:
-        table = _stated(file, found) or _summed(file, found) or _of_cells(found)
+        table = _stated(file, found) or _summed(file, found) or _of_cells(found.with_shared_controls())
     if not len(table.labels):
         raise InputError(
             f"{path}: expected predicted conditions, found none beside the control {found.labels.control!r}"

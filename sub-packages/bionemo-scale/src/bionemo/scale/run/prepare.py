@@ -128,9 +128,14 @@ def _merge(options: dict[str, Any], passes: "_Passes") -> list[str]:
         f"cells     {done.num_cells}",
         f"groups    {done.num_groups} of (dataset, cell type, perturbation, batch)",
         f"genes     {done.num_genes}",
-        f"controls  {done.num_fallback_groups} groups matched by cell type, the others by batch",
+        f"controls  {done.num_fallback_groups} groups matched by cell type, the others by batch"
+        + _other_covariates(done.num_other_covariates),
         f"split     {done.split_sha256 or 'none, all cells are for training'}",
     ]
+
+
+def _other_covariates(number: int) -> str:
+    return f"; {number} groups have no controls of their covariates" if number else ""
 
 
 def _scan(settings: PrepareSettings, passes: "_Passes") -> list[str]:
@@ -191,7 +196,8 @@ def _summary_lines(summary: "PrepareSummary") -> list[str]:
         f"cells     {summary.num_cells}: {cells}{filtered}",
         f"groups    {summary.num_groups} of (dataset, cell type, perturbation, batch)",
         f"genes     {summary.num_genes} of {summary.num_genes_found}, values from {summary.kind}",
-        f"controls  {summary.num_fallback_groups} groups matched by cell type, the others by batch",
+        f"controls  {summary.num_fallback_groups} groups matched by cell type, the others by batch"
+        + _other_covariates(summary.num_other_covariates),
         f"split     {summary.split_sha256 or 'none, all cells are for training'}",
         f"size      {summary.num_bytes / 2**20:.1f} MiB",
     ]
@@ -217,11 +223,13 @@ def _info_lines(info: "StoreInfo") -> list[str]:
         f"cells     {info.num_cells}: control {info.num_control_cells}, {splits}",
         f"groups    {info.num_groups} of (dataset, cell type, perturbation, batch)",
         f"labels    {len(info.datasets)} data sets, {info.num_cell_types} cell types, {info.num_perturbations} "
-        f"perturbations and {info.control!r}, {info.num_batches} batches",
+        f"perturbations and {info.control!r}, {info.num_batches} batches"
+        + "".join(f", {number} values of {key}" for key, number in info.covariates.items()),
         f"datasets  {', '.join(info.datasets)}",
         f"genes     {info.num_genes}",
         f"scale     log1p, target sum {scale.target_sum:g}, from {values}",
-        f"controls  {info.num_fallback_groups} groups without controls of their batch",
+        f"controls  {info.num_fallback_groups} groups without controls of their batch"
+        + _other_covariates(info.num_other_covariates),
         f"split     {info.split_sha256 or 'none, all cells are for training'}",
         f"size      {info.num_bytes / 2**20:.1f} MiB, codec {info.codec}, values {info.value_dtype}",
         f"made      of {info.num_inputs} inputs with "

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
+from jaxtyping import Int64
 from megatron.core.utils import get_attr_wrapped_model
 from torch import Tensor, nn
 
@@ -100,4 +101,18 @@ def _hidden(batch: CellBatch, config: ScaleModelConfig) -> CellBatch:
     batches = hide_labels(
         batch["batch"], batch["seed"], kind="batch", prob=config.batch_dropout, unknown=config.num_batches
     )
-    return {**batch, "cell_type": cell_type, "batch": batches}
+    hidden: CellBatch = {**batch, "cell_type": cell_type, "batch": batches}
+    if "covariates" in batch:
+        hidden["covariates"] = hide_covariates(batch["covariates"], batch["seed"], config)
+    return hidden
+
+
+def hide_covariates(
+    covariates: Int64[Tensor, "B K"], seeds: Int64[Tensor, " B"], config: ScaleModelConfig
+) -> Int64[Tensor, "B K"]:
+    """Hide some covariates of some sets, each by itself."""
+    columns = [
+        hide_labels(column, seeds, kind=f"covariate-{number}", prob=config.covariate_dropout, unknown=unknown)
+        for number, (column, unknown) in enumerate(zip(covariates.unbind(1), config.covariate_sizes, strict=True))
+    ]
+    return torch.stack(columns, dim=1)

@@ -52,10 +52,19 @@ def read_perturbations(labels: Sequence[str], grammar: Grammar, features: Path |
 
 
 def card_of_training(card: DataCard, training: GroupMeans, grammar: Grammar) -> DataCard:
-    """Note the cell types that no perturbed training cell stands for, and how labels are read."""
+    """Note the cell types and covariates that no perturbed training cell stands for, and how labels are read."""
     card = replace(card, combination_separator=grammar.combination, dose_separator=grammar.dose)
-    perturbed = {group.cell_type for group in training.groups if group.perturbation != card.control}
-    return replace(card, untrained_cell_types=tuple(name for name in card.cell_types if name not in perturbed))
+    perturbed = [group for group in training.groups if group.perturbation != card.control]
+    cell_types = {group.cell_type for group in perturbed}
+    values = [{group.covariates[column] for group in perturbed} for column in range(len(card.covariates))]
+    return replace(
+        card,
+        untrained_cell_types=tuple(name for name in card.cell_types if name not in cell_types),
+        untrained_covariates=tuple(
+            tuple(name for name in names if name not in trained)
+            for names, trained in zip(card.covariates, values, strict=True)
+        ),
+    )
 
 
 def write_tables(path: Path, card: DataCard, training: GroupMeans, *, perturbations: Perturbations) -> None:

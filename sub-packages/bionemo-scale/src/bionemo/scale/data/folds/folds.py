@@ -129,7 +129,7 @@ def fold_split(groups: GroupTable, rule: Rule, fold: Fold) -> ResolvedSplit:
     counts: dict[Condition | Group, int] = {}
     assignments: dict[Condition | Group, Split | None] = {}
     for group, size in zip(_labels(groups), groups.num_cells.tolist(), strict=True):
-        key = group if by_batch else Condition(*group[: len(Condition._fields)])
+        key = group if by_batch else Condition(*group[:3])
         is_out = group.perturbation != groups.control and _unit(group, rule) in left_out
         assignments[key] = Split.TEST if is_out else Split.TRAIN
         counts[key] = counts.get(key, 0) + size

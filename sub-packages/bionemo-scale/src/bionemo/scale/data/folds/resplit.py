@@ -50,7 +50,7 @@ def resplit(store: Path, out: Path, split: ResolvedSplit) -> None:
 
 def _with_split(groups: GroupTable, split: ResolvedSplit) -> GroupTable:
     labels = [groups.label(index) for index in range(len(groups))]
-    keys = labels if split.is_by_batch else [Condition(*label[: len(Condition._fields)]) for label in labels]
+    keys = labels if split.is_by_batch else [Condition(*label[:3]) for label in labels]
     return replace(groups, split=np.array([_part(split, key) for key in keys]))
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from bionemo.scale.data.labels.split import read_split_hash
 from bionemo.scale.data.prepare.conversion.layout import BlockTable, blocks_of_shard
-from bionemo.scale.data.prepare.preprocess import check_groups
+from bionemo.scale.data.prepare.preprocess import check_groups, count_other_covariates
 from bionemo.scale.data.sets.controls import ControlMatcher
 from bionemo.scale.data.store.format import (
     SPLIT_NAME,
@@ -45,12 +45,15 @@ class StoreInfo:
     num_cell_types: int
     num_perturbations: int
     num_batches: int
+    covariates: dict[str, int]
+    """Values of each covariate, by its column."""
     num_genes: int
     control: str
     scale: ExpressionScale
     split_sha256: str | None
     num_fallback_groups: int
     """Perturbed groups whose controls come from other batches, or that have none."""
+    num_other_covariates: int
     codec: Codec
     value_dtype: str
     num_bytes: int
@@ -83,11 +86,13 @@ def describe_store(path: Path) -> StoreInfo:
             num_cell_types=len(card.cell_types),
             num_perturbations=len(card.perturbations),
             num_batches=len(card.batches),
+            covariates=dict(zip(card.keys.covariates, map(len, card.covariates), strict=True)),
             num_genes=len(card.genes),
             control=card.control,
             scale=card.scale,
             split_sha256=card.split_sha256,
             num_fallback_groups=int((fallback & ~groups.is_control).sum()),
+            num_other_covariates=count_other_covariates(groups),
             codec=store.codec,
             value_dtype=manifest.value_dtype,
             num_bytes=sum(file.stat().st_size for file in path.iterdir()),

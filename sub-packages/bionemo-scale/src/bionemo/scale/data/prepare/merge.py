@@ -20,7 +20,13 @@ from bionemo.scale.data.labels.split import (
 )
 from bionemo.scale.data.prepare.conversion.layout import FileGroups, count_conditions, lay_out
 from bionemo.scale.data.prepare.conversion.workspace import workspace
-from bionemo.scale.data.prepare.preprocess import check_groups, check_out, check_scale, count_fallbacks
+from bionemo.scale.data.prepare.preprocess import (
+    check_groups,
+    check_out,
+    check_scale,
+    count_fallbacks,
+    count_other_covariates,
+)
 from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME, obs_name, shard_name
 from bionemo.scale.data.store.manifest import FileEntry, Manifest, read_manifest
 from bionemo.scale.files.labels.grammar import grammar_of
@@ -40,6 +46,7 @@ class MergeSummary:
     num_genes: int
     num_fallback_groups: int
     """Perturbed groups whose controls come from other batches."""
+    num_other_covariates: int
     split_sha256: str | None
 
 
@@ -86,6 +93,7 @@ def merge_stores(
             cell_types=groups.cell_types,
             perturbations=groups.perturbations,
             batches=groups.batches,
+            covariates=groups.covariates,
             split_sha256=resolved.sha256 if split else None,
         )
         merged = Manifest(
@@ -108,6 +116,7 @@ def merge_stores(
         num_groups=len(groups),
         num_genes=len(card.genes),
         num_fallback_groups=count_fallbacks(groups),
+        num_other_covariates=count_other_covariates(groups),
         split_sha256=card.split_sha256,
     )
 

@@ -48,7 +48,7 @@ from bionemo.scale.files.provenance import version_of, versions_of
 from bionemo.scale.files.text import read_text
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.options.outputs import check_not_inputs
-from bionemo.scale.types import DataCard, ExpressionScale, InputError, Split
+from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys, Split
 
 
 logger = logging.getLogger(__name__)
@@ -80,6 +80,8 @@ class PrepareSummary:
     """``counts`` or ``log1p``."""
     num_fallback_groups: int
     """Perturbed groups whose controls come from other batches."""
+    num_other_covariates: int
+    """Perturbed groups whose controls have other covariates."""
     num_bytes: int
     split_sha256: str | None
     agents: str
@@ -266,6 +268,9 @@ def _command(config: PrepareSettings, what: str) -> dict[str, Any]:
     fields = asdict(config)
     for name in ("workers", "overwrite", "out", "bucket_entries"):
         fields.pop(name)
+    if not config.keys.covariate:
+        # As it was written before there were covariates, so that conversions and scans go on.
+        del fields["keys"]["covariate"]
     if isinstance(config.split, Path):
         fields["split"] = read_text(config.split) if config.split.is_file() else None
     elif config.split is not None:
@@ -351,6 +356,7 @@ def _card(
         cell_types=plan.groups.cell_types,
         perturbations=plan.groups.perturbations,
         batches=plan.groups.batches,
+        covariates=plan.groups.covariates,
         control=config.controls[0],
         scale=ExpressionScale(
             target_sum=config.library_target,
@@ -383,7 +389,7 @@ def _warnings(
     config: PrepareSettings, plan: _Plan, statistics: Sequence[FileStatistics], *, manifest: Manifest
 ) -> tuple[str, ...]:
     lines = [note for each in plan.surveys for note in dict.fromkeys(each.notes)]
-    for what, names in _names_of_labels(plan):
+    for what, names in _names_of_labels(plan, config.keys):
         lines += look_alikes(names, what=what)
     lines += _warn_of_combinations(config, plan)
     if config.library_size_key and statistics[0].kind == "log1p":
@@ -426,12 +432,13 @@ def _warn_of_combinations(config: PrepareSettings, plan: _Plan) -> Iterator[str]
         )
 
 
-def _names_of_labels(plan: _Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _names_of_labels(plan: _Plan, keys: ObsKeys) -> Iterator[tuple[str, tuple[str, ...]]]:
     groups = plan.groups
     yield "data sets", groups.datasets
     yield "cell types", groups.cell_types
     yield "perturbations", (*groups.perturbations, groups.control)
     yield "batches", groups.batches
+    yield from zip(keys.covariates, groups.covariates, strict=True)
 
 
 def _empty_cells(statistics: Sequence[FileStatistics]) -> list[str]:
@@ -465,11 +472,18 @@ def _summarise(
         genes_by_input={entry.name: entry.num_genes for entry in manifest.inputs},
         kind=manifest.card.scale.source,
         num_fallback_groups=count_fallbacks(groups),
+        num_other_covariates=count_other_covariates(groups),
         num_bytes=sum(path.stat().st_size for path in config.out.iterdir()),
         split_sha256=manifest.card.split_sha256,
         agents=describe_agents(manifest.card.perturbations, config.grammar),
         warnings=warnings,
     )
+
+
+def count_other_covariates(groups: GroupTable) -> int:
+    """Return how many perturbed groups have controls of other covariates only."""
+    matched = ControlMatcher(groups, allow_missing=True)
+    return int((matched.has_other_covariates & ~groups.is_control).sum())
 
 
 def count_fallbacks(groups: GroupTable) -> int:

@@ -43,6 +43,8 @@ class PackedSets(TypedDict):
     """Cells that are no fillers."""
     weight: NotRequired[Tensor]
     """float32, share in the loss of the micro-batch."""
+    covariates: NotRequired[Tensor]
+    """[B, K] int64, where the data have covariates."""
 
 
 def pack(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
@@ -68,6 +70,8 @@ def pack(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
         packed["num_places"] = mixture.num_places
         packed["num_cells"] = torch.from_numpy(mixture.num_cells)
         packed["weight"] = torch.from_numpy(mixture.weight)
+    if gathered.covariates is not None:
+        packed["covariates"] = torch.from_numpy(gathered.covariates)
     return packed
 
 
@@ -117,16 +121,17 @@ def unpack(packed: PackedSets, device: torch.device) -> list[CellBatch]:
     control, perturbed = dense.view(2, -1, packed["num_genes"]).unbind(0)
     if "size" not in packed:
         shape = len(packed["seed"]), -1, packed["num_genes"]
-        return [
-            CellBatch(
-                control=control.view(shape),
-                perturbed=perturbed.view(shape),
-                cell_type=packed["cell_type"],
-                perturbation=packed["perturbation"],
-                batch=packed["batch"],
-                seed=packed["seed"],
-            )
-        ]
+        whole = CellBatch(
+            control=control.view(shape),
+            perturbed=perturbed.view(shape),
+            cell_type=packed["cell_type"],
+            perturbation=packed["perturbation"],
+            batch=packed["batch"],
+            seed=packed["seed"],
+        )
+        if "covariates" in packed:
+            whole["covariates"] = packed["covariates"]
+        return [whole]
     sizes, counts = packed["size"].unique_consecutive(return_counts=True)
     batches, first_set, first_cell = [], 0, 0
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
@@ -155,6 +160,8 @@ def _of_one_size(
         num_places=packed["num_places"],
         weight=packed["weight"][sets],
     )
+    if "covariates" in packed:
+        batch["covariates"] = packed["covariates"][sets]
     if (num_cells < shape[1]).any():
         batch["share"] = (torch.arange(shape[1]) < num_cells[:, None]) / num_cells[:, None].float()
     return batch
@@ -201,10 +208,12 @@ def _merge(sets: Sequence[GatheredSets]) -> GatheredSets:
     perturbed = [item.expression[half:] for item, half in zip(sets, halves, strict=True)]
     if any(item.mixture is not None for item in sets):
         raise ValueError("sets of several batches are gathered together, expected one item of them")
+    covariates = [item.covariates for item in sets if item.covariates is not None]
     return GatheredSets(
         expression=vstack([*controls, *perturbed], format="csr"),
         cell_type=np.concatenate([item.cell_type for item in sets]),
         perturbation=np.concatenate([item.perturbation for item in sets]),
         batch=np.concatenate([item.batch for item in sets]),
         seed=np.concatenate([item.seed for item in sets]),
+        covariates=np.concatenate(covariates) if covariates else None,
     )

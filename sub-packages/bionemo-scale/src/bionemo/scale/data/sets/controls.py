@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Control cells for a group: the same dataset and cell type, and the same batch where there are any."""
+"""Control cells for a group: the same dataset and cell type, and where there are any the same covariates and batch."""
 
 from typing import Literal, NamedTuple, SupportsIndex
 
@@ -10,7 +10,19 @@ from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.types import InputError
 
 
-MatchLevel = Literal["batch", "cell_type"]
+MatchLevel = Literal["batch", "cell_type", "other_covariates"]
+
+
+_LEVELS: tuple[tuple[tuple[str, ...], bool], ...] = (
+    (("dataset", "cell_type", "batch"), True),
+    (("dataset", "cell_type"), True),
+    (("dataset", "cell_type", "batch"), False),
+    (("dataset", "cell_type"), False),
+)
+"""Labels that controls share with a group, and whether covariates are among them; the first that has any is taken."""
+_NAMES: tuple[MatchLevel, ...] = ("batch", "cell_type", "other_covariates", "other_covariates")
+_FIRST_OTHER = 2
+"""Levels from here on have other covariates."""
 
 
 class MatchedControls(NamedTuple):
@@ -19,7 +31,15 @@ class MatchedControls(NamedTuple):
     rows: np.ndarray
     """[n] int64 store rows."""
     level: MatchLevel
-    """``cell_type`` when the batch has no control, so that they come from other batches."""
+    """``cell_type`` when the batch has no control, so that they come from other batches; ``other_covariates`` when no
+    control of the cell type has the covariates of the group."""
+
+
+def _keys(groups: GroupTable, names: tuple[str, ...], *, with_covariates: bool) -> list[tuple[int, ...]]:
+    """Return the codes of some labels of every group."""
+    chosen = np.arange(len(groups))
+    labels = groups.labels_of(chosen, *names)
+    return list(map(tuple, (labels if with_covariates else labels[:, : len(names)]).tolist()))
 
 
 class _Pool(NamedTuple):
@@ -38,6 +58,9 @@ class _Pool(NamedTuple):
 class ControlMatcher:
     """Draws matched controls; every split shares them.
 
+    Those of a group's batch and covariates come first, then those of its covariates in other batches, then those of
+    its batch with other covariates, then any of its dataset and cell type.
+
     Args:
         groups: Groups of the store.
         allow_missing: Groups without any control are taken for fallbacks, in a store whose controls are elsewhere.
@@ -48,34 +71,48 @@ class ControlMatcher:
 
     def __init__(self, groups: GroupTable, *, allow_missing: bool = False) -> None:
         self._pools: list[_Pool] = []
-        by_batch: dict[tuple[int, ...], list[int]] = {}
-        by_cell_type: dict[tuple[int, ...], list[int]] = {}
-        context = np.stack([groups.dataset, groups.cell_type, groups.batch], axis=1).tolist()
-        for index in np.flatnonzero(groups.is_control).tolist():
-            dataset, cell_type, batch = context[index]
-            by_batch.setdefault((dataset, cell_type, batch), []).append(index)
-            by_cell_type.setdefault((dataset, cell_type), []).append(index)
-        batch_pools = {key: self._add_pool(groups, members) for key, members in by_batch.items()}
-        cell_type_pools = {key: self._add_pool(groups, members) for key, members in by_cell_type.items()}
+        self._members: list[list[int]] = []
         self._pool_of_group = np.full(len(groups), -1, dtype=np.int64)
-        self._is_fallback = np.zeros(len(groups), dtype=bool)
-        for index, (dataset, cell_type, batch) in enumerate(context):
-            pool = batch_pools.get((dataset, cell_type, batch))
-            self._is_fallback[index] = pool is None
-            pool = cell_type_pools.get((dataset, cell_type)) if pool is None else pool
-            if pool is None and allow_missing:
-                continue
-            if pool is None:
-                raise InputError(
-                    f"dataset {groups.datasets[dataset]!r}, cell type {groups.cell_types[cell_type]!r}: expected "
-                    f"control cells ({groups.control!r}) to match with, found none"
-                )
-            self._pool_of_group[index] = pool
+        # What has no controls at all is counted among those that lack them in their batch.
+        self._level = np.ones(len(groups), dtype=np.int64)
+        for level, (names, with_covariates) in enumerate(_LEVELS if groups.covariates else _LEVELS[:_FIRST_OTHER]):
+            if (self._pool_of_group < 0).any():
+                self._match_level(_keys(groups, names, with_covariates=with_covariates), groups, level)
+        missing = np.flatnonzero(self._pool_of_group < 0)
+        if len(missing) and not allow_missing:
+            label = groups.label(missing[0])
+            raise InputError(
+                f"dataset {label.dataset!r}, cell type {label.cell_type!r}: expected control cells "
+                f"({groups.control!r}) to match with, found none"
+            )
+
+    def _match_level(self, keys: list[tuple[int, ...]], groups: GroupTable, level: int) -> None:
+        """Give groups that have no controls yet those of the same key."""
+        by_key: dict[tuple[int, ...], list[int]] = {}
+        for index in np.flatnonzero(groups.is_control).tolist():
+            by_key.setdefault(keys[index], []).append(index)
+        pools: dict[tuple[int, ...], int] = {}
+        for index in np.flatnonzero(self._pool_of_group < 0).tolist():
+            key = keys[index]
+            if key in by_key:
+                if key not in pools:
+                    pools[key] = self._add_pool(groups, by_key[key])
+                self._pool_of_group[index], self._level[index] = pools[key], level
 
     @property
     def is_fallback(self) -> np.ndarray:
         """[groups] bool, whose controls come from other batches."""
-        return self._is_fallback
+        return np.array(["batch" not in names for names, _ in _LEVELS])[self._level]
+
+    @property
+    def has_other_covariates(self) -> np.ndarray:
+        """[groups] bool, whose controls have other covariates than they have."""
+        return self._level >= _FIRST_OTHER
+
+    def control_groups(self, group: SupportsIndex) -> list[int]:
+        """Return the groups of controls that a group is matched with; none in a store whose controls are elsewhere."""
+        pool = self.pool(group)
+        return self._members[pool] if pool >= 0 else []
 
     def pool(self, group: SupportsIndex) -> int:
         """Return the number of the pool that a group's controls are drawn from; groups may share one."""
@@ -98,7 +135,7 @@ class ControlMatcher:
         rounds, rest = divmod(num_cells, size)
         positions = [rng.permutation(size) for _ in range(rounds)]
         positions.append(rng.choice(size, size=rest, replace=False))
-        level: MatchLevel = "cell_type" if self._is_fallback[group] else "batch"
+        level = _NAMES[self._level[group]]
         return MatchedControls(rows=pool.rows_at(np.concatenate(positions)), level=level)
 
     def match_each(self, cell_groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -119,5 +156,6 @@ class ControlMatcher:
         return rows
 
     def _add_pool(self, groups: GroupTable, members: list[int]) -> int:
+        self._members.append(members)
         self._pools.append(_Pool(groups.first_row[members], np.cumsum(groups.num_cells[members])))
         return len(self._pools) - 1

@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 from torch.utils.data import Dataset
 
 from bionemo.scale.data.sets.controls import ControlMatcher, MatchLevel
+from bionemo.scale.data.sets.covariates import SetCovariates
 from bionemo.scale.data.sets.sampler import PROPORTIONAL, Sampling, SetPlan, SetSampler
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.reader import Store
@@ -31,6 +32,8 @@ class GatheredSets(NamedTuple):
     """[B] int64."""
     mixture: "Mixture | None" = None
     """What else is known of sets of several batches, which differ in size; ``batch`` is then of their cells."""
+    covariates: np.ndarray | None = None
+    """[B, K] int64, ``None`` where there are none."""
 
 
 class Mixture(NamedTuple):
@@ -78,6 +81,7 @@ class CellSetDataset(Dataset[GatheredSets]):
         self.store = store
         self.sampler = SetSampler(store.groups, split, set_size, seed=seed, sampling=sampling)
         self.controls = ControlMatcher(store.groups)
+        self._covariates = SetCovariates(store.groups, self.controls) if store.groups.covariates else None
         self._num_samples = self.sampler.num_places if num_samples is None else num_samples
         self._repeat_first_epoch = repeat_first_epoch
 
@@ -115,7 +119,13 @@ class CellSetDataset(Dataset[GatheredSets]):
             batch=groups.batch[of_cells].astype(np.int64),
             seed=np.array([plan.seed for plan in plans], dtype=np.int64),
             mixture=_mixture(plans, weights, len(places)) if self.sampler.is_mixed else None,
+            covariates=self._covariates_of(plans),
         )
+
+    def _covariates_of(self, plans: Sequence[SetPlan]) -> np.ndarray | None:
+        if self._covariates is None:
+            return None
+        return np.stack([self._covariates.of_set(plan.group, plan.seed) for plan in plans])
 
     def _controls_of(self, plan: SetPlan, rng: np.random.Generator) -> np.ndarray:
         if self.sampler.is_mixed:
@@ -148,7 +158,7 @@ class PredictionSet(NamedTuple):
     control_rows: np.ndarray
     """[n] int64 store rows to start from."""
     level: MatchLevel
-    """``cell_type`` when the controls are of other batches."""
+    """Which labels of the group they share."""
     seed: int
     """In [0, 2**31)."""
 

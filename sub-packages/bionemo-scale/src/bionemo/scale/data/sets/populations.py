@@ -54,6 +54,8 @@ def cut_sizes(num_cells: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
 class Populations:
     """Cells that may share a set: those of one group, or of all batches of a (data set, cell type, perturbation).
 
+    Covariates are always the same.
+
     Args:
         groups: Groups of the store.
         chosen: [n] rows of the group table to draw from.
@@ -64,7 +66,7 @@ class Populations:
         chosen = np.asarray(chosen, dtype=np.int64)
         member = np.arange(len(chosen))
         if sets == "mixed" and len(chosen):
-            labels = np.stack([groups.dataset, groups.cell_type, groups.perturbation], axis=1)[chosen]
+            labels = groups.labels_of(chosen, "dataset", "cell_type", "perturbation")
             member = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
         order = np.argsort(member, kind="stable")
         self._group, member = chosen[order], member[order]

@@ -63,6 +63,11 @@ def obs_name(index: int) -> str:
     return f"obs-{index:05d}.parquet"
 
 
+def covariate_column(number: int) -> str:
+    """Return the column of :func:`obs_name` that has the values of a covariate: ``covariate_0``."""
+    return f"covariate_{number}"
+
+
 def block_key(group: int, chunk: int) -> bytes:
     """Return the LMDB key of a block; big-endian, so that keys sort like rows.
 

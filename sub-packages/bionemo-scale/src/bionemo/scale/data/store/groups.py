@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of groups of a store: labels, split and place of the cells that sets are drawn from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -51,6 +51,9 @@ class GroupTable:
     perturbations: tuple[str, ...]
     batches: tuple[str, ...]
     control: str
+    covariate: np.ndarray = field(default_factory=lambda: np.empty((0, 0), dtype=np.int32))
+    """[groups, K] int32, row in each of the K ``covariates``; of no size where there are none."""
+    covariates: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.first_row)
@@ -68,7 +71,19 @@ class GroupTable:
             cell_type=self.cell_types[self.cell_type[index]],
             perturbation=self.control if perturbation < 0 else self.perturbations[perturbation],
             batch=self.batches[self.batch[index]],
+            covariates=self.covariates_of(index),
         )
+
+    def covariates_of(self, index: SupportsIndex) -> tuple[str, ...]:
+        """Return a group's value of each covariate."""
+        codes = self.covariate[index].tolist() if self.covariates else []
+        return tuple(names[code] for names, code in zip(self.covariates, codes, strict=True))
+
+    def labels_of(self, chosen: np.ndarray, *names: str) -> np.ndarray:
+        """Return [n, names + K] int64, codes of some labels and of all covariates: rows are equal where these are."""
+        columns = [getattr(self, name)[chosen] for name in names]
+        columns += list(self.covariate[chosen].T) if self.covariates else []
+        return np.stack(columns, axis=1).astype(np.int64)
 
     def perturbed_in(self, split: Split) -> np.ndarray:
         """Return the indices of the perturbed groups of a split, ascending."""
@@ -85,7 +100,8 @@ class GroupTable:
 
     def to_columns(self) -> dict[str, list[Any]]:
         """Return the arrays as lists, for JSON."""
-        return {name: getattr(self, name).tolist() for name in _ARRAYS}
+        columns = {name: getattr(self, name).tolist() for name in _ARRAYS}
+        return {**columns, "covariate": self.covariate.tolist()} if self.covariates else columns
 
     @classmethod
     def from_columns(cls, columns: dict[str, list[Any]], **vocabularies: Any) -> "GroupTable":
@@ -93,15 +109,27 @@ class GroupTable:
 
         Args:
             columns: Lists by array name.
-            **vocabularies: ``datasets``, ``cell_types``, ``perturbations``, ``batches`` and ``control``.
+            **vocabularies: ``datasets``, ``cell_types``, ``perturbations``, ``batches``, ``control`` and, if there are
+                any, ``covariates``.
 
         Raises:
             ValueError: Columns differ in length, a label or a split is unknown, or rows overlap.
         """
         arrays: dict[str, Any] = {name: np.asarray(columns[name], dtype=dtype) for name, dtype in _ARRAYS.items()}
+        if vocabularies.get("covariates"):
+            codes = np.asarray(columns["covariate"], dtype=np.int32)
+            arrays["covariate"] = codes.reshape(-1, len(vocabularies["covariates"]))
         table = cls(**arrays, **vocabularies)
         table._check()
         return table
+
+    def _check_covariates(self) -> None:
+        if self.covariates and len(self.covariate) != len(self):
+            raise ValueError(f"covariate must have {len(self)} entries, one a group")
+        for column, names in enumerate(self.covariates):
+            codes = self.covariate[:, column]
+            if ((codes < 0) | (codes >= len(names))).any():
+                raise ValueError(f"covariate must be rows of {len(names)} labels, found others")
 
     def _check(self) -> None:
         for name in _ARRAYS:
@@ -116,6 +144,7 @@ class GroupTable:
             codes = getattr(self, name)
             if ((codes < lowest) | (codes >= len(known))).any():
                 raise ValueError(f"{name} must be rows of {len(known)} labels, found others")
+        self._check_covariates()
         unknown = set(self.split.tolist()) - set(Split)
         if unknown:
             raise ValueError(f"split must be train, val or test, found {min(unknown)!r}")

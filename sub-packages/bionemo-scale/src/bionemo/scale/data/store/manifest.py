@@ -77,7 +77,7 @@ class Manifest:
             "num_cells": self.num_cells,
             "chunk_rows": CHUNK_ROWS,
             "value_dtype": self.value_dtype,
-            "card": asdict(self.card),
+            "card": self.card.to_dict(),
             "datasets": self.groups.datasets,
             "groups": self.groups.to_columns(),
             "shards": [asdict(entry) for entry in self.shards],
@@ -126,6 +126,7 @@ def _from_fields(fields: dict[str, Any]) -> Manifest:
         perturbations=card.perturbations,
         batches=card.batches,
         control=card.control,
+        covariates=card.covariates,
     )
     manifest = Manifest(
         card=card,

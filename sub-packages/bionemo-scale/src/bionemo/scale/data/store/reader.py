@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.store.blind import Fold, with_held_out
 from bionemo.scale.data.store.csr import concatenate_ranges
-from bionemo.scale.data.store.format import CHUNK_ROWS, MANIFEST_NAME, SPLIT_NAME
+from bionemo.scale.data.store.format import CHUNK_ROWS, MANIFEST_NAME, SPLIT_NAME, covariate_column
 from bionemo.scale.data.store.gather import GatheredRows, gather_rows
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry, read_manifest
@@ -189,11 +189,16 @@ class Store:
             rows: [n] store rows in any order.
 
         Returns:
-            Columns ``cell`` (its name in the input file), ``dataset``, ``cell_type``, ``perturbation``, ``batch``.
+            Columns ``cell`` (its name in the input file), ``dataset``, ``cell_type``, ``perturbation``, ``batch``, and
+            ``covariate_0`` and so on for covariates.
         """
         rows = np.asarray(rows, dtype=np.int64)
         groups = self.groups
         group = np.searchsorted(groups.first_row, rows, side="right") - 1
+        covariates = {
+            covariate_column(number): pd.Categorical.from_codes(groups.covariate[group, number], names)
+            for number, names in enumerate(groups.covariates)
+        }
         return pd.DataFrame(
             {
                 "cell": self._cell_names(rows),
@@ -203,6 +208,7 @@ class Store:
                     groups.perturbation[group] + 1, (groups.control, *groups.perturbations)
                 ),
                 "batch": pd.Categorical.from_codes(groups.batch[group], groups.batches),
+                **covariates,
             }
         )
 

@@ -17,7 +17,7 @@ from bionemo.scale.eval.baselines.by_features import ChangesByFeatures
 from bionemo.scale.eval.baselines.training_means import TrainingMeans
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.population import one_count, with_counted_zeros, with_mean
-from bionemo.scale.types import Group, GroupMeans, InputError
+from bionemo.scale.types import Group, GroupMeans, InputError, cell_type_of
 
 
 _CELLS_AT_ONCE = 512
@@ -29,6 +29,7 @@ class Targets:
     """The cells of one context that are to be predicted, and what there is to predict them from."""
 
     cell_type: str
+    """The context: the cell type with its covariates, where there are any."""
     perturbation: np.ndarray
     """[cells] str."""
     batch: np.ndarray
@@ -45,6 +46,8 @@ class Targets:
     """Pseudobulks of the real control cells of the cell type, by batch; data sets are not named."""
     seed: int = 0
     """Places the zeros of counts."""
+    covariates: tuple[str, ...] = ()
+    """Of the context."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,13 +239,14 @@ def mixed_model(targets: Targets) -> BaselinePrediction:
     if model is None:
         return _moved(targets, {})
     assert targets.control_groups is not None, "scoring gives them"
-    dataset = training.dataset_of(targets.cell_type)
+    cell_type = cell_type_of(targets.cell_type, targets.covariates)
+    dataset = training.dataset_of(cell_type)
     controls = replace(
         targets.control_groups,
         groups=tuple(group._replace(dataset=dataset) for group in targets.control_groups.groups),
     )
     populations = [(name, batch) for name, batch, _ in _populations(targets)]
-    groups = [Group(dataset, targets.cell_type, name, batch) for name, batch in populations]
+    groups = [Group(dataset, cell_type, name, batch, targets.covariates) for name, batch in populations]
     means = dict(zip(populations, model.predict(groups, controls=controls).mean, strict=True))
     return _moved_to(targets, means)
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What baselines learn: pseudobulks of the training split, pooled the ways their definitions ask for.
 
-A context is a cell type of a dataset: changes are taken against controls of the same dataset, and "mean over
-contexts" counts a cell type once per dataset that has it.
+A context is a cell type of a dataset, at each value of its covariates if there are any: changes are taken against
+controls of the same dataset, and "mean over contexts" counts a context once per dataset that has it.
 """
 
 from collections.abc import Callable, Hashable
@@ -104,7 +104,7 @@ class TrainingMeans:
     def same_type_means(self) -> dict[tuple[str, str], np.ndarray]:
         """(cell type, perturbation) to the mean of its training cells, every cell weighing the same."""
         rows = np.flatnonzero([group.perturbation != self.control for group in self.groups.groups])
-        pooled = _pool(self.groups, lambda group: (group.cell_type, group.perturbation), rows)
+        pooled = _pool(self.groups, lambda group: (group.context, group.perturbation), rows)
         return {key: pool.mean for key, pool in pooled.items()}
 
     @cached_property
@@ -152,9 +152,9 @@ def fit(
     changes = _changes(contexts, references)
     return TrainingMeans(
         overall=pool(lambda group: "all", is_perturbed)["all"],
-        by_cell_type=pool(lambda group: group.cell_type, is_perturbed),
+        by_cell_type=pool(lambda group: group.context, is_perturbed),
         by_batch=pool(lambda group: group.batch, is_perturbed),
-        controls=pool(lambda group: group.cell_type, ~is_perturbed),
+        controls=_controls(groups, is_perturbed),
         means=_mean_by_perturbation({key: pooled.mean for key, pooled in contexts.items()}),
         changes=_mean_by_perturbation(changes),
         by_context=_by_context(changes, references),
@@ -175,10 +175,31 @@ def mean_changes(groups: GroupMeans, *, control: str) -> dict[str, np.ndarray]:
 
 
 def _contexts(groups: GroupMeans, is_perturbed: np.ndarray) -> tuple[dict, dict]:
-    """Return (dataset, cell type, perturbation) to its perturbed cells, and (dataset, cell type) to its controls."""
+    """Return (dataset, context, perturbation) to its perturbed cells, and (dataset, context) to its controls.
+
+    A context without controls has those of its cell type.
+    """
     perturbed, controls = np.flatnonzero(is_perturbed), np.flatnonzero(~is_perturbed)
-    contexts = _pool(groups, lambda group: (group.dataset, group.cell_type, group.perturbation), perturbed)
-    return contexts, _pool(groups, lambda group: (group.dataset, group.cell_type), controls)
+    contexts = _pool(groups, lambda group: (group.dataset, group.context, group.perturbation), perturbed)
+    references: dict = _pool(groups, lambda group: (group.dataset, group.context), controls)
+    of_types = _pool(groups, lambda group: (group.dataset, group.cell_type), controls)
+    for row in perturbed.tolist():
+        group = groups.groups[row]
+        key, shared = (group.dataset, group.context), of_types.get((group.dataset, group.cell_type))
+        if key not in references and shared is not None:
+            references[key] = shared
+    return contexts, references
+
+
+def _controls(groups: GroupMeans, is_perturbed: np.ndarray) -> dict[str, Pool]:
+    """Return context to its controls of all datasets; a context without any has those of its cell type."""
+    controls = np.flatnonzero(~is_perturbed)
+    found: dict[str, Pool] = _pool(groups, lambda group: group.context, controls)
+    of_types: dict[str, Pool] = _pool(groups, lambda group: group.cell_type, controls)
+    for group in (groups.groups[row] for row in np.flatnonzero(is_perturbed).tolist()):
+        if group.context not in found and group.cell_type in of_types:
+            found[group.context] = of_types[group.cell_type]
+    return found
 
 
 def _changes(contexts: dict[tuple, Pool], references: dict[tuple, Pool]) -> Changes:

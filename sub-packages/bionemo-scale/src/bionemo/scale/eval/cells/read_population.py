@@ -3,6 +3,7 @@
 """Reads the cells of an h5ad file or zarr store for scoring: log1p expression or counts, with labels."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from bionemo.scale.files.anndata.label_column import (
     ALL_CELLS,
     Labels,
     has_labels,
+    joined,
     look_alikes,
     read_label_columns,
     same_label,
@@ -84,10 +86,12 @@ def read_population(
         has_cell_types = card is not None or _names_cell_types(file, used.keys.cell_type)
         perturbation = read_label_columns(file, used.keys.perturbation, named=(used.control,))
         cell_type = read_label_columns(file, used.keys.cell_type) if has_cell_types else same_label(file.num_cells)
+        covariates = [read_label_columns(file, key) for key in used.keys.covariates]
+        context = joined([cell_type, *covariates], where=f"{path}: cell types with covariates")
     notes += batch_notes
     if not has_cell_types:
         notes.append(f"{path.name} has no obs column {used.keys.cell_type!r}: taken as one cell type")
-    for what, column in (("perturbations", perturbation), ("cell types", cell_type), ("batches", batch)):
+    for what, column in (("perturbations", perturbation), ("cell types", context), ("batches", batch)):
         notes += (*column.notes, *look_alikes(column.names, what=f"{path.name}: {what}"))
     return PopulationFile(
         path=path,
@@ -95,7 +99,7 @@ def read_population(
             expression=expression,
             genes=genes,
             perturbation=perturbation.of_cells(),
-            cell_type=cell_type.of_cells(),
+            cell_type=context.of_cells(),
             batch=batch.of_cells(),
             unit=unit,
             replicate=None if replicate is None else replicate.of_cells(),
@@ -108,9 +112,21 @@ def read_population(
         evidence=check.evidence if unit is None else None,
         predicted_sd=predicted_sd,
         has_cell_types=has_cell_types,
+        covariates=_of_contexts(context, covariates),
         origin=_text(own.get("checkpoint", own.get("baseline"))),
         notes=tuple(notes),
     )
+
+
+def _of_contexts(context: Labels, covariates: Sequence[Labels]) -> dict[str, tuple[str, ...]]:
+    """Return the covariates of each context; nothing where there are none."""
+    if not covariates:
+        return {}
+    codes, first = np.unique(context.codes, return_index=True)
+    return {
+        context.names[code]: tuple(each.names[each.codes[cell]] for each in covariates)
+        for code, cell in zip(codes.tolist(), first.tolist(), strict=True)
+    }
 
 
 def labels_to_use(path: Path, card: DataCard | None, given: FileLabels | None) -> tuple[FileLabels, list[str]]:

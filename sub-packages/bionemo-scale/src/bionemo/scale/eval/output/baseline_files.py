@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Baselines as files: what a baseline predicts, in the same h5ad that a model's prediction is in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.scores.scoring import baseline_targets, context_matches
 from bionemo.scale.eval.scores.task import Task
 from bionemo.scale.files.writing.h5ad_writer import H5adWriter
-from bionemo.scale.types import ObsKeys
+from bionemo.scale.types import ObsKeys, cell_type_of
 
 
 class Writer(Protocol):
@@ -43,8 +43,10 @@ def write_baselines(
         The files, in the order of the task's baselines.
     """
     contexts = task.contexts()
-    perturbed = pd.concat([_obs(_of(task.cells, context), keys) for context in contexts])
-    controls = pd.concat([_obs(_of(task.controls, context), keys) for context in contexts])
+    perturbed, controls = (
+        pd.concat([_obs(_of(side, context), keys, task.covariates) for context in contexts])
+        for side in (task.cells, task.controls)
+    )
     obs = pd.concat([perturbed, controls])
     obs.index = [f"predicted_{row}" for row in range(len(perturbed))] + [
         f"control_{row}" for row in range(len(controls))
@@ -75,7 +77,10 @@ def _of(population: Population, context: str) -> Population:
     return population.select(population.cell_type == context)
 
 
-def _obs(population: Population, keys: ObsKeys) -> pd.DataFrame:
+def _obs(population: Population, keys: ObsKeys, covariates: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
+    contexts = population.cell_type.tolist()
+    cell_types = [cell_type_of(name, covariates.get(name, ())) for name in contexts]
+    of_cells = {key: [covariates[name][column] for name in contexts] for column, key in enumerate(keys.covariates)}
     # The context may be the batch, as in a screen of replicates: one column then says both.
-    columns = {keys.batch: population.batch, keys.cell_type: population.cell_type}
+    columns = {**of_cells, keys.batch: population.batch, keys.cell_type: cell_types}
     return pd.DataFrame({**columns, keys.perturbation: population.perturbation}).astype(str)

@@ -72,7 +72,7 @@ def embed_populations(files: CellFiles, *, umap: bool, seed: int = 0) -> list[Cl
     Raises:
         InputError: The files cannot be read or compared.
     """
-    truth = read_population(files.real, labels=files.real_labels)
+    truth = read_population(files.real, labels=files.real_labels).with_shared_controls()
     contexts = sorted(set(truth.population.cell_type[~truth.is_control].tolist()))[:MAX_CONTEXTS]
     kinds: list[_Kind] = [
         (("control", ""), truth.population.select(truth.is_control), MAX_CONTROLS),

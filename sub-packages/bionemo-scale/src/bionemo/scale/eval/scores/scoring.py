@@ -22,7 +22,7 @@ from bionemo.scale.eval.metrics.intervals import BatchDraws
 from bionemo.scale.eval.scores.prediction_scores import Prediction, Scored, Truth, make_truth, score_prediction
 from bionemo.scale.eval.scores.sides import Side, make_side
 from bionemo.scale.eval.scores.task import CEILING, Model, Task
-from bionemo.scale.types import Group, GroupMeans
+from bionemo.scale.types import Group, GroupMeans, cell_type_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +223,7 @@ def baseline_targets(
     """
     return Targets(
         cell_type=context,
+        covariates=task.covariates.get(context, ()),
         perturbation=cells.perturbation,
         batch=cells.batch,
         controls=controls[matches.rows] if task.baselines else controls[:0],
@@ -241,9 +242,10 @@ def baseline_targets(
 def _control_groups(task: Task, context: str, batch: np.ndarray, *, controls: np.ndarray) -> GroupMeans:
     """Return the pseudobulks of the real controls by batch; none where no baseline reads them."""
     names = list(dict.fromkeys(batch.tolist())) if task.baselines else []
+    own = task.covariates.get(context, ())
     means = [controls[batch == name].mean(axis=0, dtype=np.float64) for name in names]
     return GroupMeans(
-        groups=tuple(Group("", context, task.control, name) for name in names),
+        groups=tuple(Group("", cell_type_of(context, own), task.control, name, own) for name in names),
         means=np.array(means).reshape(len(names), controls.shape[1]),
         counts=np.array([int((batch == name).sum()) for name in names], dtype=np.int64),
     )

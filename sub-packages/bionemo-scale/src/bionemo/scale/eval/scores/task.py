@@ -61,6 +61,9 @@ class Task:
     target_names: frozenset[str] = frozenset()
     """Names of the agents of all perturbations, genes among them."""
 
+    covariates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Values of each context's covariates, where there are any."""
+
     @property
     def in_counts(self) -> bool:
         """Whether everything was read as counts; baselines are drawn as counts then."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from bionemo.scale.files.suggest import some
 from bionemo.scale.files.text import is_line
-from bionemo.scale.types import InputError
+from bionemo.scale.types import JOINED, InputError
 
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ NO_COLUMN = "none"
 ALL_CELLS = "all cells"
 """That label."""
 _SHOWN = 3
-_BETWEEN = ":"
-"""Between the labels of several columns that are one label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +118,7 @@ def read_label_columns(file: "CheckedAnnData", key: str, *, named: Collection[st
         read_labels_of(file.column("obs", column), where=f"{file.path}: obs[{column!r}]", named=named)
         for column in columns
     ]
-    return parts[0] if len(parts) == 1 else _joined(parts, where=f"{file.path}: obs[{key!r}]")
+    return joined(parts, where=f"{file.path}: obs[{key!r}]")
 
 
 def same_label(num_cells: int, name: str = ALL_CELLS) -> Labels:
@@ -128,10 +126,21 @@ def same_label(num_cells: int, name: str = ALL_CELLS) -> Labels:
     return Labels(codes=np.zeros(num_cells, dtype=np.int32), names=(name,))
 
 
-def _joined(parts: Sequence[Labels], *, where: str) -> Labels:
+def joined(parts: Sequence[Labels], *, where: str) -> Labels:
+    """Return labels of several columns as one label each, "patient:cell type"; those of one column as they are.
+
+    Args:
+        parts: Labels of the same cells.
+        where: File and columns, for messages.
+
+    Raises:
+        InputError: Two combinations would have one label.
+    """
+    if len(parts) == 1:
+        return parts[0]
     rows, codes = np.unique(np.stack([part.codes for part in parts]), axis=1, return_inverse=True)
     names = tuple(
-        _BETWEEN.join(part.names[code] for part, code in zip(parts, row, strict=True)) for row in rows.T.tolist()
+        JOINED.join(part.names[code] for part, code in zip(parts, row, strict=True)) for row in rows.T.tolist()
     )
     if len(set(names)) < len(names):
         twice = next(name for name, count in Counter(names).items() if count > 1)

@@ -17,7 +17,7 @@ class Pairs:
     """The pairs of a plan, in the order in which they first appear."""
 
     labels: tuple[tuple[str, str], ...]
-    """(Cell type, perturbation)."""
+    """(Context, perturbation); the context is the cell type with its covariates."""
     of_set: np.ndarray
     """[sets] int64, the pair of each set."""
     members: tuple[dict[Group, float], ...]
@@ -37,7 +37,7 @@ def pairs_of(plan: Plan) -> Pairs:
     """Return the pairs of a plan, with the mean of their controls."""
     groups = [plan.group(number) for number in range(len(plan.sizes))]
     row: dict[tuple[str, str], int] = {}
-    of_set = np.array([row.setdefault((group.cell_type, group.perturbation), len(row)) for group in groups])
+    of_set = np.array([row.setdefault((group.context, group.perturbation), len(row)) for group in groups])
     members: list[dict[Group, float]] = [{} for _ in row]
     first_set: dict[Group, int] = {}
     for number, (group, pair, size) in enumerate(zip(groups, of_set.tolist(), plan.sizes.tolist(), strict=True)):

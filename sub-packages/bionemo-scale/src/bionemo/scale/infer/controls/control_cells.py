@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Control cells of any h5ad, brought to the genes and the scale of a model."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,15 +11,17 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.prepare.conversion.scan import check_values
+from bionemo.scale.data.store.format import covariate_column
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.anndata.anndata_file import H5adSource
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
+from bionemo.scale.files.anndata.label_column import Labels
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.suggest import some, suggest
 from bionemo.scale.infer.controls.control_scale import ControlValues
 from bionemo.scale.infer.settings import GivenScale
-from bionemo.scale.types import DataCard, InputError
+from bionemo.scale.types import JOINED, DataCard, InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,38 @@ class ControlCells:
     """[cells] obs names."""
     notes: tuple[str, ...] = ()
     """What was changed about the labels, and what the user should know of the cells."""
+    covariates: tuple[np.ndarray, ...] = ()
+    """[cells] strings for each covariate of the model, under which the cells are predicted."""
+    measured: tuple[np.ndarray, ...] = ()
+    """The same as they were measured, where other ones are stated for the prediction."""
+
+    @property
+    def context(self) -> np.ndarray:
+        """[cells] strings, cell type with covariates."""
+        if not self.covariates:
+            return self.cell_type
+        parts = zip(self.cell_type, *self.covariates, strict=True)
+        return np.array([JOINED.join(map(str, labels)) for labels in parts], dtype=object)
+
+    def with_covariates(self, values: Mapping[str, str], card: DataCard) -> "ControlCells":
+        """Return the same cells, to be predicted under another value of some covariates.
+
+        Raises:
+            InputError: The model has no such covariate.
+        """
+        keys = card.keys.covariates
+        for key in values:
+            if key not in keys:
+                raise InputError(f"--covariate: no covariate {key!r}; {suggest(key, keys)}")
+        if not values:
+            return self
+        stated = [
+            np.full(len(old), values.get(key), dtype=object) if key in values else old
+            for key, old in zip(keys, self.covariates, strict=True)
+        ]
+        # A file without the column does not say when its cells were measured.
+        measured = [new if set(old) == {""} else old for old, new in zip(self.covariates, stated, strict=True)]
+        return replace(self, covariates=tuple(stated), measured=tuple(measured))
 
     def take(self, chosen: np.ndarray) -> "ControlCells":
         """Return some of the cells: a mask or positions."""
@@ -45,17 +79,19 @@ class ControlCells:
             batch=self.batch[chosen],
             names=self.names[chosen],
             notes=self.notes,
+            covariates=tuple(values[chosen] for values in self.covariates),
+            measured=tuple(values[chosen] for values in self.measured),
         )
 
     def thin_out(self, limit: int, *, seed: int) -> "ControlCells":
-        """Return at most so many cells of each (cell type, batch), drawn without replacement, in their order."""
-        return self.take(_draw(self.cell_type, self.batch, limit, seed=seed))
+        """Return at most so many cells of each (context, batch), drawn without replacement, in their order."""
+        return self.take(_draw(self.context, self.batch, limit, seed=seed))
 
 
-def _draw(cell_type: np.ndarray, batch: np.ndarray, limit: int, *, seed: int) -> np.ndarray:
-    order = np.random.default_rng([seed, limit]).permutation(len(cell_type))
-    labels = pd.DataFrame({"cell_type": cell_type[order], "batch": batch[order]})
-    return np.sort(order[labels.groupby(["cell_type", "batch"]).cumcount().to_numpy() < limit])
+def _draw(context: np.ndarray, batch: np.ndarray, limit: int, *, seed: int) -> np.ndarray:
+    order = np.random.default_rng([seed, limit]).permutation(len(context))
+    labels = pd.DataFrame({"context": context[order], "batch": batch[order]})
+    return np.sort(order[labels.groupby(["context", "batch"]).cumcount().to_numpy() < limit])
 
 
 def controls_of_store(store: Store, cell_types: Sequence[str] = (), *, limit: int, seed: int) -> ControlCells:
@@ -64,7 +100,7 @@ def controls_of_store(store: Store, cell_types: Sequence[str] = (), *, limit: in
     Args:
         store: The store.
         cell_types: Only these; all where none is named.
-        limit: Most cells of a (cell type, batch).
+        limit: Most cells of a (context, batch).
         seed: Which ones.
 
     Raises:
@@ -77,13 +113,16 @@ def controls_of_store(store: Store, cell_types: Sequence[str] = (), *, limit: in
     rows = np.concatenate([groups.rows(i) for i in chosen])
     table = store.obs(rows).astype(str)
     # Drawn before anything is read: a store may hold far more controls than fit in memory.
-    kept = _draw(table["cell_type"].to_numpy(dtype=object), table["batch"].to_numpy(dtype=object), limit, seed=seed)
-    labels = {name: table[name].to_numpy(dtype=object)[kept] for name in ("cell_type", "batch", "cell")}
+    covariates = [covariate_column(number) for number in range(len(groups.covariates))]
+    context = table[["cell_type", *covariates]].agg(JOINED.join, axis=1) if covariates else table["cell_type"]
+    kept = _draw(context.to_numpy(dtype=object), table["batch"].to_numpy(dtype=object), limit, seed=seed)
+    labels = {name: table[name].to_numpy(dtype=object)[kept] for name in table.columns}
     return ControlCells(
         expression=store.read(rows[kept]),
         cell_type=labels["cell_type"],
         batch=labels["batch"],
         names=labels["cell"],
+        covariates=tuple(labels[name] for name in covariates),
     )
 
 
@@ -110,6 +149,8 @@ class CellSource:
     """Where the expression is; ``None`` is where the training data had it."""
     gene_key: str | None = None
     """var column with the gene names; ``None`` is that of the training data."""
+    stated: Collection[str] = ()
+    """Covariates that the user states, which the file need not have."""
 
     def open(self, card: DataCard) -> H5adSource:
         """Open the file at what the user names, else at what the training data of a model had.
@@ -150,12 +191,14 @@ def read_controls(source: CellSource, card: DataCard, *, cell_types: Sequence[st
             cell_types = settle_labels(cell_types, set(labels))
             _check_cell_types(cell_types, set(labels[keep]), sorted(set(labels)), source=source.path)
             keep &= np.isin(labels.astype(str), cell_types)
-        cells = read_cells(file, card, keep, given=source.given)
+        cells = read_cells(file, card, keep, given=source.given, stated=source.stated)
         notes = (*_control_notes(file, card), *cells.notes, *_empty_cells(cells.expression, source.path))
         return replace(cells, notes=tuple(dict.fromkeys(notes)))
 
 
-def read_cells(file: H5adSource, card: DataCard, keep: np.ndarray, *, given: GivenScale) -> ControlCells:
+def read_cells(
+    file: H5adSource, card: DataCard, keep: np.ndarray, *, given: GivenScale, stated: Collection[str] = ()
+) -> ControlCells:
     """Read chosen cells of an open file on a model's genes and scale.
 
     Args:
@@ -163,6 +206,7 @@ def read_cells(file: H5adSource, card: DataCard, keep: np.ndarray, *, given: Giv
         card: The model's genes, labels and scale.
         keep: [cells of the file] bool.
         given: What the user says of the values.
+        stated: Covariates that the file need not have.
 
     Raises:
         InputError: A column or genes are missing, or values are not on the model's scale, or do not show what they
@@ -174,13 +218,22 @@ def read_cells(file: H5adSource, card: DataCard, keep: np.ndarray, *, given: Giv
         first = chunk.first_cell
         values.add(chunk, keep[first : first + chunk.matrix.shape[0]])
     cell_type, batch = file.labels(card.keys.cell_type), file.labels(card.keys.batch)
+    covariates = [_covariate(file, key, stated=key in stated) for key in card.keys.covariates]
     return ControlCells(
         expression=values.on_scale(keep),
         cell_type=cell_type.of_cells()[keep],
         batch=batch.of_cells()[keep],
         names=file.cell_names()[keep],
-        notes=(*cell_type.notes, *batch.notes),
+        notes=tuple(note for labels in (cell_type, batch, *covariates) for note in labels.notes),
+        covariates=tuple(labels.of_cells()[keep] for labels in covariates),
     )
+
+
+def _covariate(source: H5adSource, key: str, *, stated: bool) -> Labels:
+    """Return the values of a covariate; a file need not have what the user states instead."""
+    if stated and not source.has_labels(key):
+        return Labels(codes=np.zeros(source.num_cells, dtype=np.int32), names=("",))
+    return source.labels(key)
 
 
 def _empty_cells(expression: csr_matrix, path: Path) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bionemo.scale.data.sets.populations import cut_sizes, set_sizes
+from bionemo.scale.data.store.format import covariate_column
 from bionemo.scale.infer.controls.control_cells import ControlCells
 from bionemo.scale.infer.plans.parts import cut
 from bionemo.scale.infer.plans.plan import (
@@ -46,6 +47,21 @@ def _blocks(sizes: np.ndarray, population: np.ndarray) -> np.ndarray:
     """Number the blocks of sets that go through all perturbations together."""
     parts = cut(sizes, population, SHARED_CELLS)
     return np.repeat(np.arange(len(parts)), [len(part.sets) for part in parts])
+
+
+def _covariate_codes(cells: ControlCells, card: DataCard, *, source: Path, hint: str) -> np.ndarray:
+    """Return [cells, K] int64, rows of the covariates of a data card.
+
+    Raises:
+        InputError: A value is not one the model was trained on.
+    """
+    codes = np.empty((len(cells.cell_type), len(card.covariates)), dtype=np.int64)
+    for number, (key, known, values) in enumerate(
+        zip(card.keys.covariates, card.covariates, cells.covariates, strict=True)
+    ):
+        check_labels(sorted(set(values)), known, kind=key, source=str(source), hint=hint)
+        codes[:, number] = [known.index(value) for value in values]
+    return codes
 
 
 class ControlsPlan:
@@ -91,7 +107,12 @@ class ControlsPlan:
         check_labels(sorted(set(cells.batch)), card.batches, kind="batch", source=str(source), hint=hint)
         self._cell_types = np.array([card.cell_types.index(name) for name in cells.cell_type])
         self._batches = np.array([card.batches.index(name) for name in cells.batch])
-        self._context = self._cell_types * len(card.batches) + self._batches
+        self._covariates = _covariate_codes(cells, card, source=source, hint=hint)
+        # Cells of one number share cell type and covariates: those that may share a set.
+        self._populations = np.unique(
+            np.column_stack([self._cell_types, self._covariates]), axis=0, return_inverse=True
+        )[1].reshape(-1)
+        self._context = self._populations * len(card.batches) + self._batches
         self._is_mixed = sets == "mixed"
         pieces = self._cut_mixed() if self._is_mixed else self._cut()
         asked = np.array([card.perturbations.index(name) for name in perturbations])
@@ -103,7 +124,7 @@ class ControlsPlan:
         self.perturbation = asked[turn]
         self.population = number_runs(pieces.population[piece] * len(asked) + turn)
         self.obs = self._labels(card)
-        few = note_few(Counter(zip(cells.cell_type.tolist(), cells.batch.tolist(), strict=True)))
+        few = note_few(Counter(zip(cells.context.tolist(), cells.batch.tolist(), strict=True)))
         self.notes = (*cells.notes, *few)
 
     def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
@@ -115,6 +136,7 @@ class ControlsPlan:
                 cell_type=int(self._cell_types[members[0]]),
                 batch=self._batches[members] if self._is_mixed else int(self._batches[members[0]]),
                 seed=int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0]) >> 1,
+                covariates=tuple(self._covariates[members[0]].tolist()),
             )
 
     def group(self, number: int) -> Group:
@@ -125,7 +147,13 @@ class ControlsPlan:
             cell_type=card.cell_types[self._cell_types[first]],
             perturbation=card.perturbations[self.perturbation[number]],
             batch=card.batches[self._batches[first]],
+            covariates=self._names(first),
         )
+
+    def _names(self, cell: int) -> tuple[str, ...]:
+        """Return the covariates of a control cell."""
+        codes = self._covariates[cell].tolist()
+        return tuple(names[code] for names, code in zip(self._card.covariates, codes, strict=True))
 
     def control_pool(self, number: int) -> ControlPool:
         """Return the controls that the change of a set's population is counted from: those of its labels."""
@@ -140,15 +168,19 @@ class ControlsPlan:
         """Return nothing: each set stands for its own cells."""
 
     def control_groups(self) -> GroupMeans | None:
-        """Return the pseudobulks of the cells by cell type and batch, without a data set."""
+        """Return the pseudobulks of the cells by cell type, covariates and batch, without a data set."""
         if self._are_trained:
             return None
         card, cells = self._card, self._cells.expression
-        labels = list(zip(self._cell_types.tolist(), self._batches.tolist(), strict=True))
+        # As they were measured: under another time they say nothing of the expression at that time.
+        measured = list(zip(*(self._cells.measured or self._cells.covariates), strict=True)) or [()] * len(
+            self._batches
+        )
+        labels = list(zip(self._cell_types.tolist(), self._batches.tolist(), measured, strict=True))
         contexts = sorted(set(labels))
         members = [np.flatnonzero([label == context for label in labels]) for context in contexts]
         return GroupMeans(
-            groups=tuple(Group("", card.cell_types[t], card.control, card.batches[b]) for t, b in contexts),
+            groups=tuple(Group("", card.cell_types[t], card.control, card.batches[b], own) for t, b, own in contexts),
             means=np.stack([np.asarray(cells[rows].mean(axis=0, dtype=np.float64)).ravel() for rows in members]),
             counts=np.array([len(rows) for rows in members], dtype=np.int64),
         )
@@ -175,9 +207,9 @@ class ControlsPlan:
         """Make control sets of all batches of a cell type, of the sizes that training has, and pieces of one batch."""
         self._members, found = [], []
         sizes = set_sizes(self._set_size, "mixed")
-        for cell_type in np.unique(self._cell_types).tolist():
-            cells = np.flatnonzero(self._cell_types == cell_type)
-            cells = np.random.default_rng([self._seed, cell_type]).permutation(cells)
+        for population in np.unique(self._populations).tolist():
+            cells = np.flatnonzero(self._populations == population)
+            cells = np.random.default_rng([self._seed, *self._key(int(cells[0]))]).permutation(cells)
             first = 0
             for size in np.repeat(sizes, cut_sizes(np.array([len(cells)]), sizes)[0]).tolist():
                 members = cells[np.arange(first, first + size) % len(cells)]
@@ -193,8 +225,12 @@ class ControlsPlan:
         of_sets = np.array([len(members) for members in self._members])
         block = _blocks(of_sets, np.arange(len(of_sets)))[number]
         order = np.lexsort((number, context, block))
-        population = number_populations((block * (1 + context.max()) + context)[order], lengths[order])
-        return _Pieces(number[order], begins[order], lengths[order], population, block[order])
+        populations = number_populations((block * (1 + context.max()) + context)[order], lengths[order])
+        return _Pieces(number[order], begins[order], lengths[order], populations, block[order])
+
+    def _key(self, cell: int) -> list[int]:
+        """Return the codes of a cell's type and covariates."""
+        return [int(self._cell_types[cell]), *self._covariates[cell].tolist()]
 
     def _labels(self, card: DataCard) -> pd.DataFrame:
         """Return the labels as codes: a screen has millions of rows and few labels."""
@@ -203,6 +239,10 @@ class ControlsPlan:
             "cell_type": (self._cell_types[everyone], card.cell_types),
             "perturbation": (np.repeat(self.perturbation, self.sizes), card.perturbations),
             "batch": (self._batches[everyone], card.batches),
+            **{
+                covariate_column(number): (self._covariates[everyone, number], names)
+                for number, names in enumerate(card.covariates)
+            },
         }
         obs = named_obs(
             pd.DataFrame({name: pd.Categorical.from_codes(rows, names) for name, (rows, names) in codes.items()}), card

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from bionemo.scale.data.store.format import covariate_column
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.population import note_few_controls
 from bionemo.scale.types import DataCard, Group, GroupMeans, InputError
@@ -31,6 +32,8 @@ class ControlSet:
     batch: int | np.ndarray
     """[n] int64, one a cell, where the cells are of several batches."""
     seed: int
+    covariates: tuple[int, ...] = ()
+    """Row of each covariate's value in the data card."""
 
     def part(self, first: int, size: int) -> "ControlSet":
         """Return some neighbouring cells."""
@@ -133,6 +136,7 @@ def check_labels(names: Sequence[str], known: Sequence[str], *, kind: str, sourc
 def named_obs(table: pd.DataFrame, card: DataCard) -> pd.DataFrame:
     """Return labels under the obs column names of the training data."""
     names = {"cell_type": card.keys.cell_type, "perturbation": card.keys.perturbation, "batch": card.keys.batch}
+    names |= {covariate_column(number): key for number, key in enumerate(card.keys.covariates)}
     # One column can play two parts, a batch that is the context too.
     columns = {column: table[label].astype("category").array for label, column in names.items()}
     return pd.DataFrame(columns)

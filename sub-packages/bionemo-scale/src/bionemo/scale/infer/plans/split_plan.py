@@ -109,6 +109,7 @@ class SplitPlan:
                 cell_type=int(groups.cell_type[item.groups[0]]),
                 batch=of_cells if item.is_mixed else int(of_cells[0]),
                 seed=item.seed,
+                covariates=tuple(groups.covariate[item.groups[0]].tolist()) if groups.covariates else (),
             )
 
     def group(self, number: int) -> Group:
@@ -132,11 +133,11 @@ class SplitPlan:
         return self._begins[self.control_set[number]].rows[first : first + self.sizes[number]]
 
     def _num_controls(self) -> dict[tuple[str, str], int]:
-        """Return how many control cells the mean of each predicted (cell type, batch) is of."""
+        """Return how many control cells the mean of each predicted (context, batch) is of."""
         counts = {}
         for group in np.unique(self._group).tolist():
             label = self.store.groups.label(group)
-            counts[label.cell_type, label.batch] = len(self._matcher.pool_rows(self._matcher.pool(group)))
+            counts[label.context, label.batch] = len(self._matcher.pool_rows(self._matcher.pool(group)))
         return counts
 
     def _control_mean(self, pool: int) -> np.ndarray:

@@ -124,7 +124,7 @@ def compare(settings: TrainSettings, start: Start, config: ScaleModelConfig, *, 
             "trained on, "
             f"found {found:g}; prepare it with --target-sum {expected:g}"
         )
-    new = [*matches.cell_types.added, *matches.agents.added, *matches.batches.added]
+    new = [*matches.cell_types.added, *matches.agents.added, *matches.batches.added, *matches.added_covariates]
     if "conditions" in settings.freeze and new:
         raise InputError(
             f"--freeze conditions: {settings.store} has {len(new)} labels that {start.path} does not know "
@@ -140,6 +140,7 @@ def report(settings: TrainSettings, start: Start, matches: Matches) -> str:
         "cell types": matches.cell_types,
         "perturbations": matches.agents,
         "batches": matches.batches,
+        **{f"covariate {number + 1}": each for number, (_, each) in enumerate(matches.covariates)},
     }
     lines = [f"starts from {start.path}", *(f"  {name:<14}{_counts(each)}" for name, each in kinds.items())]
     if matches.genes.added:

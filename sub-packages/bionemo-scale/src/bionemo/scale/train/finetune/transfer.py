@@ -72,6 +72,13 @@ class Matches:
     agents: Match
     """What perturbation labels are made of: the labels themselves, without combinations and doses."""
     batches: Match
+    covariates: tuple[tuple[int, Match], ...] = ()
+    """Of each covariate of the new network: which one of the checkpoint it is, by its column's name, -1 for none."""
+
+    @property
+    def added_covariates(self) -> tuple[str, ...]:
+        """Values that only the new network has."""
+        return tuple(name for _, each in self.covariates for name in each.added)
 
 
 def match(old: DataCard, old_config: ScaleModelConfig, new: DataCard, *, new_config: ScaleModelConfig) -> Matches:
@@ -88,7 +95,16 @@ def match(old: DataCard, old_config: ScaleModelConfig, new: DataCard, *, new_con
         cell_types=Match(old=old.cell_types, new=new.cell_types),
         agents=Match(old=agents[0], new=agents[1]),
         batches=Match(old=old.batches, new=new.batches),
+        covariates=_match_covariates(old, new),
     )
+
+
+def _match_covariates(old: DataCard, new: DataCard) -> tuple[tuple[int, Match], ...]:
+    before, found = old.keys.covariates, []
+    for key, names in zip(new.keys.covariates, new.covariates, strict=True):
+        number = before.index(key) if key in before else -1
+        found.append((number, Match(old=() if number < 0 else old.covariates[number], new=names)))
+    return tuple(found)
 
 
 def start_from_checkpoint(model: AveragedModel, checkpoint: Path, card: DataCard) -> None:
@@ -129,6 +145,11 @@ def copy_weights(source: ScaleModel, target: ScaleModel, matches: Matches) -> No
             _copy_rows(weights[name], parameter, genes, axis=_GENE_AXES[name])
         elif name in labels:
             _copy_rows(weights[name], parameter, labels[name], axis=0)
+        elif name.startswith(_COVARIATES):
+            number, match_of = matches.covariates[int(name.split(".")[2])]
+            # A covariate that the checkpoint does not have begins as a new network's.
+            if number >= 0:
+                _copy_rows(weights[f"{_COVARIATES}{number}.weight"], parameter, match_of.rows(special=1), axis=0)
         else:
             parameter.copy_(weights[name])
     if not target.pre_process:
@@ -138,6 +159,7 @@ def copy_weights(source: ScaleModel, target: ScaleModel, matches: Matches) -> No
         _scale_features_alike(held(source.condition_encoder).perturbation, encoder)
 
 
+_COVARIATES = "condition_encoder.covariates."
 _GENE_AXES = {
     "gene_encoder.projection.linear.weight": 1,
     "expression_decoder.mlp.linear_fc2.weight": 0,

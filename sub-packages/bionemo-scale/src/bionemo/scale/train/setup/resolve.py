@@ -131,6 +131,7 @@ def network_fields(
         "num_cell_types": len(card.cell_types),
         "num_perturbations": len(card.perturbations),
         "num_batches": len(card.batches),
+        "covariate_sizes": [len(names) for names in card.covariates],
         "set_size": settings.set_size,
         "sets": settings.sets,
         "seed": settings.seed,

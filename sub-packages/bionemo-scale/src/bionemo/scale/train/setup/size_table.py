@@ -37,13 +37,15 @@ def size_table(settings: TrainSettings, *, with_store: bool) -> str:
         InputError: If the size, the store or a field cannot be used.
     """
     data, decided = REFERENCE_DATA, frozenset(Role) - {Role.DATA}
+    covariates: list[int] = []
     if with_store:
         with Store.open(settings.store) as store:
             data = {f"num_{name}": len(getattr(store.card, name)) for name in _VOCABULARIES}
+            covariates = [len(names) for names in store.card.covariates]
         decided = frozenset(Role)
     overrides = read_overrides(settings, decided=decided)
     of_preset = PRESETS[settings.preset].fields
-    length = {"set_size": settings.set_size}
+    length = {"set_size": settings.set_size, "covariate_sizes": covariates}
     config = checked_config({**_network(settings, overrides), **of_preset, **data, **length, **overrides})
     with model_parallel():
         count = count_tensors(config)

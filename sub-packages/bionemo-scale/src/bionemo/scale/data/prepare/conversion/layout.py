@@ -8,10 +8,10 @@ memory follows the largest file and not the sum of all.
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,13 +37,15 @@ class FileLabels:
     cell_type: Labels
     perturbation: Labels
     batch: Labels
+    covariates: tuple[Labels, ...] = ()
     kept: np.ndarray | None = None
     """[cells] bool, cells that passed a filter; ``None`` keeps all."""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was changed about the labels."""
-        return (*self.cell_type.notes, *self.perturbation.notes, *self.batch.notes)
+        columns = (self.cell_type, self.perturbation, self.batch, *self.covariates)
+        return tuple(note for labels in columns for note in labels.notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,7 @@ class _Names(NamedTuple):
     cell_types: tuple[str, ...]
     perturbations: tuple[str, ...]
     batches: tuple[str, ...]
+    covariates: tuple[tuple[str, ...], ...]
 
 
 def read_labels(source: H5adSource, dataset: str, keys: ObsKeys, *, grammar: Grammar) -> FileLabels:
@@ -101,6 +104,7 @@ def read_labels(source: H5adSource, dataset: str, keys: ObsKeys, *, grammar: Gra
         cell_type=source.labels(keys.cell_type),
         perturbation=replace(perturbation, names=names),
         batch=source.labels(keys.batch),
+        covariates=tuple(map(source.labels, keys.covariates)),
     )
 
 
@@ -165,20 +169,24 @@ def lay_out(files: Sequence[FileGroups], split: ResolvedSplit) -> GroupTable:
     used = [[group for group in file.counts if _is_used(group, split)] for file in files]
     _check_unique(used, files)
     names = _vocabularies(files, used, split)
-    indices = [{name: code for code, name in enumerate(vocabulary)} for vocabulary in names]
+    _check_contexts({group for part in used for group in part})
+    indices = [{name: code for code, name in enumerate(vocabulary)} for vocabulary in names[:4]]
+    codes_of = [{name: code for code, name in enumerate(vocabulary)} for vocabulary in names.covariates]
     columns: dict[str, list] = {
-        name: [] for name in ("dataset", "cell_type", "perturbation", "batch", "split", "num_cells", "shard")
+        name: []
+        for name in ("dataset", "cell_type", "perturbation", "batch", "split", "num_cells", "shard", "covariate")
     }
     for shard, (file, groups) in enumerate(zip(files, used, strict=True)):
         for group in sorted(groups, key=lambda group: (group.perturbation == split.control, *group)):
             for name, index, label in zip(
-                ("dataset", "cell_type", "perturbation", "batch"), indices, group, strict=True
+                ("dataset", "cell_type", "perturbation", "batch"), indices, group[:4], strict=True
             ):
                 # The control label is in no vocabulary.
                 columns[name].append(index.get(label, -1) if name == "perturbation" else index[label])
             columns["split"].append(split.assignments[Condition(*group[:3])])
             columns["num_cells"].append(file.counts[group])
             columns["shard"].append(shard)
+            columns["covariate"].append([own[name] for own, name in zip(codes_of, group.covariates, strict=True)])
     ends = np.cumsum(columns["num_cells"], dtype=np.int64)
     first_row = (ends - columns["num_cells"]).tolist()
     return GroupTable.from_columns({**columns, "first_row": first_row}, **names._asdict(), control=split.control)
@@ -225,12 +233,15 @@ def blocks_of_shard(groups: GroupTable, shard: int) -> BlockTable:
 
 def _label_cells(file: FileLabels) -> tuple[list[Group], np.ndarray]:
     """Labels that cells of a file have, and which of them each cell has, [cells] int32, -1 for filtered cells."""
-    parts = (file.cell_type, file.perturbation, file.batch)
-    num_keys = math.prod(len(labels.names) for labels in parts)
+    parts: list[tuple[np.ndarray, Sequence[Any]]] = [
+        (labels.codes, labels.names) for labels in (file.cell_type, file.perturbation, file.batch)
+    ]
+    parts.append(_combined(file.covariates, len(file.batch.codes)))
+    num_keys = math.prod(len(names) for _, names in parts)
     key: np.ndarray = np.zeros(len(file.batch.codes), dtype=np.int32 if num_keys < 1 << 31 else np.int64)
-    for labels in parts:
-        key *= len(labels.names)
-        key += labels.codes
+    for own, names in parts:
+        key *= len(names)
+        key += own
     if num_keys <= _MAX_KEY_TABLE:
         present = np.flatnonzero(np.bincount(key, minlength=num_keys))
         table = np.zeros(num_keys, dtype=np.int32)
@@ -240,9 +251,18 @@ def _label_cells(file: FileLabels) -> tuple[list[Group], np.ndarray]:
         present, group = np.unique(key, return_inverse=True)
     if file.kept is not None:
         group[~file.kept] = -1
-    codes = np.unravel_index(present, [len(labels.names) for labels in parts])
-    names = [[labels.names[code] for code in column.tolist()] for labels, column in zip(parts, codes, strict=True)]
-    return [Group(file.dataset, *label) for label in zip(*names, strict=True)], group
+    codes = np.unravel_index(present, [len(names) for _, names in parts])
+    columns = [[names[code] for code in column.tolist()] for (_, names), column in zip(parts, codes, strict=True)]
+    return [Group(file.dataset, *label) for label in zip(*columns, strict=True)], group
+
+
+def _combined(covariates: Sequence[Labels], num_cells: int) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+    """Return which combination of covariates each cell has, [cells] int32, and the combinations that there are."""
+    if not covariates:
+        return np.zeros(num_cells, dtype=np.int32), [()]
+    rows, codes = np.unique(np.stack([each.codes for each in covariates]), axis=1, return_inverse=True)
+    values = [tuple(each.names[code] for each, code in zip(covariates, row, strict=True)) for row in rows.T.tolist()]
+    return codes.reshape(-1).astype(np.int32), values
 
 
 def _is_used(group: Group, split: ResolvedSplit) -> bool:
@@ -252,12 +272,26 @@ def _is_used(group: Group, split: ResolvedSplit) -> bool:
 def _vocabularies(files: Sequence[FileGroups], used: Sequence[Sequence[Group]], split: ResolvedSplit) -> _Names:
     """Names that kept cells have, sorted; datasets as given."""
     groups = [group for part in used for group in part]
+    covariates = zip(*(each.covariates for each in groups), strict=True)
     return _Names(
         datasets=tuple(dict.fromkeys(file.dataset for file in files)),
         cell_types=tuple(sorted({group.cell_type for group in groups})),
         perturbations=tuple(sorted({group.perturbation for group in groups} - {split.control})),
         batches=tuple(sorted({group.batch for group in groups})),
+        covariates=tuple(tuple(sorted(set(values))) for values in covariates),
     )
+
+
+def _check_contexts(groups: Collection[Group]) -> None:
+    """Refuse labels that scores could not tell apart, where a context is called by its cell type and covariates."""
+    parts: dict[str, tuple[str, ...]] = {}
+    for group in groups:
+        own = (group.cell_type, *group.covariates)
+        if parts.setdefault(group.context, own) != own:
+            raise InputError(
+                f"--covariate-key: {own} and {parts[group.context]} would both be called {group.context!r}; rename "
+                "one of the labels"
+            )
 
 
 def _check_unique(used: Sequence[Sequence[Group]], files: Sequence[FileGroups]) -> None:

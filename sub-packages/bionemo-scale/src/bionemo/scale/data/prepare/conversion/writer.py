@@ -30,6 +30,7 @@ from bionemo.scale.data.store.csr import concatenate_ranges, row_pointers
 from bionemo.scale.data.store.format import (
     Block,
     block_key,
+    covariate_column,
     decode_block,
     encode_block,
     obs_name,
@@ -40,7 +41,7 @@ from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry
 from bionemo.scale.files.anndata.anndata_file import CellChunk, H5adSource
 from bionemo.scale.files.provenance import hash_file
-from bionemo.scale.types import Codec
+from bionemo.scale.types import Codec, Group
 
 
 OBS_ROW_GROUP = 1 << 16
@@ -161,23 +162,31 @@ def write_obs(source: H5adSource, groups: GroupTable, shard: int, *, rows: np.nd
     cells = np.empty_like(kept)
     cells[rows[kept]] = kept
     text = pa.dictionary(pa.int32(), pa.string())
-    schema = pa.schema(
-        [("cell", pa.string()), *((name, text) for name in ("dataset", "cell_type", "perturbation", "batch"))]
-    )
+    columns = {name: _label_of(name) for name in ("dataset", "cell_type", "perturbation", "batch")}
+    columns |= {covariate_column(number): _covariate(number) for number in range(len(groups.covariates))}
+    schema = pa.schema([("cell", pa.string()), *((name, text) for name in columns)])
     path = folder / obs_name(shard)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for first in range(0, len(cells), OBS_ROW_GROUP):
             part = cells[first : first + OBS_ROW_GROUP]
             group = members[np.searchsorted(ends, np.arange(first, first + len(part)), side="right")]
-            columns = [_label_column(groups, name, group) for name in schema.names[1:]]
+            labels = [_label_column(groups, label, group) for label in columns.values()]
             taken = names.take(pa.array(part)).combine_chunks()
-            writer.write_table(pa.table([taken, *columns], schema=schema))
+            writer.write_table(pa.table([taken, *labels], schema=schema))
     return FileEntry(name=path.name, num_bytes=path.stat().st_size, sha256=hash_file(path), num_cells=len(cells))
 
 
-def _label_column(groups: GroupTable, name: str, group: np.ndarray) -> pa.DictionaryArray:
+def _label_of(name: str) -> Callable[[Group], str]:
+    return lambda group: getattr(group, name)
+
+
+def _covariate(number: int) -> Callable[[Group], str]:
+    return lambda group: group.covariates[number]
+
+
+def _label_column(groups: GroupTable, label: Callable[[Group], str], group: np.ndarray) -> pa.DictionaryArray:
     """Labels of cells by their groups, with only the names that occur, so that the file knows no other file."""
-    labels = np.array([getattr(groups.label(index), name) for index in np.unique(group).tolist()], dtype=object)
+    labels = np.array([label(groups.label(index)) for index in np.unique(group).tolist()], dtype=object)
     names, codes = np.unique(labels.astype(str), return_inverse=True)
     position = np.searchsorted(np.unique(group), group)
     return pa.DictionaryArray.from_arrays(pa.array(codes[position], pa.int32()), pa.array(names.tolist(), pa.string()))
