@@ -4,9 +4,10 @@
 
 A component is a product of two factors: a *place* (the same cell type, batch or covariates, similar cell types ...)
 and an *effect* (expression itself, any perturbation, the same agent, agents with similar features, the same label
-...). "Same cell type x any perturbation" is how a cell type responds to being perturbed at all; "everywhere x same label" is
-what a perturbation does in every context, the additive effect; "same cell type x expression" is what distinguishes the
-cell type, perturbed or not. The mixed model learns how large each is.
+...). "Same cell type x any perturbation" is how a cell type responds to being perturbed at all; "everywhere x same
+label" is what a perturbation does in every context, the additive effect; "same cell type x expression" is what
+distinguishes the cell type, perturbed or not; "same covariates x same label" is what a perturbation does at a time.
+The mixed model learns how large each is.
 """
 
 from dataclasses import dataclass

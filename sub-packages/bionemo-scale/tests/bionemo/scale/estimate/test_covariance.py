@@ -5,7 +5,8 @@
 import numpy as np
 import pytest
 
-from bionemo.scale.estimate.covariance import Similarity
+from bionemo.scale.estimate.covariance import COMPONENTS, Similarity, components
+from bionemo.scale.estimate.labels import Labels
 from bionemo.scale.types import Group
 
 
@@ -37,3 +38,18 @@ def test_a_cell_type_is_like_itself(name):
     found = similarity.matrix((Group("d", name, "p", "x"), Group("d", name, "q", "x"), GROUPS[0]))
     np.testing.assert_array_equal(found[:2, :2], 1)
     np.testing.assert_array_equal(found[2, :2], 0)
+
+
+def test_covariates_are_places_of_their_own():
+    groups = tuple(Group("d", "a", "p", "x", own) for own in (("6h", "u"), ("6h", "v"), ("24h", "v")))
+    similarity = Similarity(cell_types=("a",), distances=np.zeros((1, 1)), scale=1.0)
+    found = components(Labels.of(groups, control="control"), similarity)
+    np.testing.assert_array_equal(found["covariates", "label"], [[1, 0.5, 0], [0.5, 1, 0.5], [0, 0.5, 1]])
+    np.testing.assert_array_equal(found["all_covariates", "label"], np.eye(3))
+    assert set(found) == set(COMPONENTS)
+
+
+def test_without_covariates_there_are_no_such_components():
+    similarity = Similarity(cell_types=("a",), distances=np.zeros((1, 1)), scale=1.0)
+    found = components(Labels.of(GROUPS, control="control"), similarity)
+    assert not {place for place, _ in found} & {"covariates", "all_covariates", "context"}

@@ -70,7 +70,7 @@ def test_a_new_context_is_predicted_better_than_by_the_additive_effect(screen):
     model = mixed_model.fit(groups, control="control")
     targets = [Group("d", "t5", f"p{p}", "b") for p in range(5)]
     truth = base[5] + effects
-    table = dict(zip(groups.groups, groups.means, strict=True))
+    table = {group[:4]: mean for group, mean in zip(groups.groups, groups.means, strict=True)}
     changes = [
         np.mean([table["d", f"t{t}", f"p{p}", "b"] - table["d", f"t{t}", "control", "b"] for t in range(5)], axis=0)
         for p in range(5)
@@ -274,3 +274,44 @@ def test_a_damaged_file_is_refused(screen, tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match="cannot be read as the estimate of a run"):
         storage.load(path, parse=model.parse)
+
+
+def test_an_effect_at_a_time_is_predicted_in_a_new_cell_type():
+    """What the same time in other cell types says, and not the mean over times."""
+    rng = np.random.default_rng(0)
+    effect = {"6h": rng.normal(size=30), "24h": rng.normal(size=30)}
+    base = {name: rng.normal(4, 1, size=30) for name in "abcd"}
+    rows = [
+        (Group("d", name, perturbation, "b", (time,)), base[name] + (perturbation == "p") * effect[time])
+        for name in "abcd"
+        for time in effect
+        for perturbation in ("control", "p")
+        if (name, perturbation) != ("d", "p")
+    ]
+    groups = GroupMeans(
+        groups=tuple(group for group, _ in rows),
+        means=np.array([mean for _, mean in rows]) + rng.normal(0, 0.02, size=(len(rows), 30)),
+        counts=np.full(len(rows), 400),
+        cell_sd=np.full(30, 0.4),
+    )
+    model = mixed_model.fit(groups, control="control")
+    found = model.predict([Group("d", "d", "p", "b", (time,)) for time in effect]).mean - base["d"]
+    errors = [float(((change - effect[time]) ** 2).mean()) for change, time in zip(found, effect, strict=True)]
+    between = float(((effect["6h"] - effect["24h"]) ** 2).mean())
+    assert max(errors) < 0.05 * between
+    path_names = {place for place, _ in model.names}
+    assert "covariates" in path_names or "all_covariates" in path_names
+
+
+def test_a_model_with_covariates_is_what_was_saved(tmp_path):
+    rng = np.random.default_rng(0)
+    names = [(name, time) for name in ("control", "p") for time in ("6h", "24h")]
+    groups = tuple(Group("d", "T", name, "b", (time,)) for name, time in names)
+    observed = GroupMeans(
+        groups=groups, means=rng.normal(2, 1, (4, 8)), counts=np.full(4, 50), cell_sd=np.full(8, 0.5)
+    )
+    model = mixed_model.fit(observed, control="control")
+    storage.save(model, tmp_path / "estimate.npz")
+    again = storage.load(tmp_path / "estimate.npz", parse=model.parse)
+    assert again.observed.groups == groups
+    np.testing.assert_allclose(again.predict(groups).mean, model.predict(groups).mean, atol=1e-5)

@@ -147,3 +147,25 @@ def test_known_combinations_are_asked_for_in_any_order(load):
     loaded = replace(loaded, card=replace(loaded.card, perturbations=("A", "B", "C+B", "A@0.5+D")))
     asked = asked_perturbations(loaded, ["B+C", "C+B", "D+A@0.50", "A+control", "C+D", "D+C"], None)
     assert asked == ("C+B", "A@0.5+D", "A", "C+D")
+
+
+def with_times(loaded: LoadedModel) -> LoadedModel:
+    keys, values = ObsKeys(covariate="time"), (("24h", "48h", "6h"),)
+    return replace(loaded, card=replace(loaded.card, keys=keys, covariates=values, untrained_covariates=(("48h",),)))
+
+
+def test_values_of_covariates_that_were_not_trained_have_the_unknown_row(load):
+    loaded = with_times(load(covariate_sizes=[3]))
+    more = with_unknown_contexts(loaded, cell_types=(), batches=(), covariates=[["6h", "72h"]])
+    assert more.card.covariates == (("24h", "48h", "6h", "72h"),)
+    rows = model_rows(more.card, more.model.config)
+    assert rows.of_covariates([(0,), (1,), (2,), (3,)]).tolist() == [[0], [3], [2], [3]]
+    never = with_times(load(covariate_sizes=[3], covariate_dropout=0.0))
+    assert model_rows(never.card, never.model.config).of_covariates([(1,)]).tolist() == [[1]]
+    with pytest.raises(InputError, match="trained without an unknown label for time, cannot predict '72h'"):
+        with_unknown_contexts(never, cell_types=(), batches=(), covariates=[["72h"]])
+
+
+def test_without_covariates_sets_have_rows_of_no_width(load):
+    loaded = load()
+    assert model_rows(loaded.card, loaded.model.config).of_covariates([(), ()]).shape == (2, 0)

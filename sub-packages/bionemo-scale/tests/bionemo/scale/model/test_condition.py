@@ -215,3 +215,27 @@ def test_the_batches_of_a_sets_cells_count_by_their_share(model, batch):
     with torch.no_grad():
         table.weight.copy_(before)
     torch.testing.assert_close(found[:1], expected)
+
+
+def test_covariates_are_tokens_beside_the_others(make_model, batch):
+    encoder = make_model(covariate_sizes=[2, 3]).condition_encoder
+    labels = [batch[name] for name in ("cell_type", "perturbation", "batch")]
+    values = torch.tensor([[0, 1], [1, 2], [2, 3]])
+    tables = [table.weight for table in encoder.covariates]
+    assert [len(table) for table in tables] == [3, 4], "a row more for the unknown value"
+    parts = [encoder.cell_type(labels[0]), encoder.perturbation(labels[1]), encoder.batch(labels[2])]
+    tokens = torch.stack([*parts, tables[0][values[:, 0]], tables[1][values[:, 1]]], dim=1)
+    found = encoder(*labels, covariates=values)
+    torch.testing.assert_close(found, encoder.pool(linear(10 * tokens, encoder.projection)))
+    for column in range(2):
+        other = values.clone()
+        other[:, column] = 0
+        assert (encoder(*labels, covariates=other) - found).abs().max() > 1e-3
+
+
+def test_without_covariates_the_network_is_what_it_was(make_model, batch):
+    """Not a tensor more, and the same numbers."""
+    plain, named = make_model(), make_model(covariate_sizes=[2])
+    before = {name: value for name, value in named.named_parameters() if "covariates" not in name}
+    assert before.keys() == dict(plain.named_parameters()).keys()
+    assert all(torch.equal(value, before[name]) for name, value in plain.named_parameters())

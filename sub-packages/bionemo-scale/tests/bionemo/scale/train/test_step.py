@@ -6,7 +6,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from bionemo.scale.train.objective import TERMS, hide_labels, objective, path_placement
-from bionemo.scale.train.step import data_step, forward_step
+from bionemo.scale.train.step import data_step, forward_step, hide_covariates
 
 
 def reference(model, batch) -> dict[str, Tensor]:
@@ -115,3 +115,16 @@ def test_a_batch_label_of_every_cell_is_hidden_with_its_set():
     assert 0.3 < (hidden == 9).float().mean() < 0.7
     of_sets = hide_labels(labels[:, 0], seeds, kind="batch", prob=0.5, unknown=9)
     assert torch.equal(of_sets, hidden[:, 0])
+
+
+def test_each_covariate_is_hidden_by_itself(make_model, make_batch):
+    batch = make_batch(32, 4)
+    batch["covariates"] = torch.zeros((32, 2), dtype=torch.int64)
+    model = make_model(covariate_sizes=[2, 3], covariate_dropout=0.5, cell_type_dropout=0.0, batch_dropout=0.0)
+    hidden = hide_covariates(batch["covariates"], batch["seed"], model.config)
+    assert set(hidden[:, 0].tolist()) == {0, 2} and set(hidden[:, 1].tolist()) == {0, 3}
+    assert (hidden[:, 0] == 2).tolist() != (hidden[:, 1] == 3).tolist()
+    shown, told = reference(model, batch), reference(model, {**batch, "covariates": hidden})
+    assert shown["flow"] != told["flow"]
+    assert forward_step(model.train(), [batch])["flow"] == told["flow"]
+    assert forward_step(model.eval(), [batch])["flow"] == shown["flow"]

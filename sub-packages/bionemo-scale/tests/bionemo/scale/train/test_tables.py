@@ -99,3 +99,21 @@ def test_cell_types_without_perturbed_training_cells_are_noted():
     groups = (Group("d", "T", "A", "1"), Group("d", "B", "control", "1"), Group("d", "T", "control", "1"))
     training = GroupMeans(groups=groups, means=np.zeros((3, 1)), counts=np.array([1, 1, 1]))
     assert card_of_training(card, training, Grammar()).untrained_cell_types == ("B", "NK")
+
+
+def test_covariates_without_perturbed_training_cells_are_noted():
+    card = DataCard(
+        genes=("g",),
+        cell_types=("T",),
+        perturbations=("A",),
+        batches=("1",),
+        control="control",
+        scale=ExpressionScale(),
+        keys=ObsKeys(covariate="time,modality"),
+        covariates=(("0h", "24h", "6h"), ("x", "y")),
+    )
+    groups = (Group("d", "T", "control", "1", ("0h", "x")), Group("d", "T", "A", "1", ("6h", "y")))
+    training = GroupMeans(groups=groups, means=np.ones((2, 1)), counts=np.array([1, 1]))
+    found = card_of_training(card, training, Grammar())
+    assert found.untrained_covariates == (("0h", "24h"), ("x",))
+    assert DataCard.from_json(found.to_json()) == found

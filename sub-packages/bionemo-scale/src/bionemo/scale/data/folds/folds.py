@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from bionemo.scale.data.labels.split import Condition, ResolvedSplit
+from bionemo.scale.data.labels.split import BatchCondition, Condition, ResolvedSplit, condition_of
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.suggest import suggest
@@ -126,10 +126,10 @@ def fold_split(groups: GroupTable, rule: Rule, fold: Fold) -> ResolvedSplit:
     """
     by_batch = "batch" in LABELS[rule]
     left_out = set(fold.units)
-    counts: dict[Condition | Group, int] = {}
-    assignments: dict[Condition | Group, Split | None] = {}
+    counts: dict[Condition | BatchCondition, int] = {}
+    assignments: dict[Condition | BatchCondition, Split | None] = {}
     for group, size in zip(_labels(groups), groups.num_cells.tolist(), strict=True):
-        key = group if by_batch else Condition(*group[:3])
+        key = condition_of(group, by_batch=by_batch)
         is_out = group.perturbation != groups.control and _unit(group, rule) in left_out
         assignments[key] = Split.TEST if is_out else Split.TRAIN
         counts[key] = counts.get(key, 0) + size

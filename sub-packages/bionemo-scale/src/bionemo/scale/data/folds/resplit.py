@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bionemo.scale.data.labels.split import Condition, ResolvedSplit
+from bionemo.scale.data.labels.split import BatchCondition, Condition, ResolvedSplit, condition_of
 from bionemo.scale.data.prepare.merge import link_file
 from bionemo.scale.data.prepare.preprocess import check_groups
 from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import read_manifest
 from bionemo.scale.files.writing.atomic import atomic, remove_leftovers, write_text
-from bionemo.scale.types import Group
 
 
 def resplit(store: Path, out: Path, split: ResolvedSplit) -> None:
@@ -50,11 +49,11 @@ def resplit(store: Path, out: Path, split: ResolvedSplit) -> None:
 
 def _with_split(groups: GroupTable, split: ResolvedSplit) -> GroupTable:
     labels = [groups.label(index) for index in range(len(groups))]
-    keys = labels if split.is_by_batch else [Condition(*label[:3]) for label in labels]
+    keys = [condition_of(label, by_batch=split.is_by_batch) for label in labels]
     return replace(groups, split=np.array([_part(split, key) for key in keys]))
 
 
-def _part(split: ResolvedSplit, key: Condition | Group) -> str:
+def _part(split: ResolvedSplit, key: Condition | BatchCondition) -> str:
     part = split.assignments[key]
     assert part is not None, "a fold excludes nothing"
     return part.value

@@ -54,6 +54,20 @@ class Condition(NamedTuple):
     perturbation: str
 
 
+class BatchCondition(NamedTuple):
+    """What a split by batches assigns; covariates are all together, as in a :class:`Condition`."""
+
+    dataset: str
+    cell_type: str
+    perturbation: str
+    batch: str
+
+
+def condition_of(group: Group, *, by_batch: bool) -> Condition | BatchCondition:
+    """Return what a split assigns of a group."""
+    return BatchCondition(*group[:4]) if by_batch else Condition(*group[:3])
+
+
 @dataclass(frozen=True, kw_only=True)
 class SplitSpec:
     """A split file as written, names not yet looked up."""
@@ -114,8 +128,8 @@ class ResolvedSplit:
 
     control: str
     assignments: Mapping[Any, Split | None]
-    """Of each :class:`Condition`, or of each :class:`~bionemo.scale.types.Group` where batches of one condition are in
-    different splits. ``None`` is excluded: neither trained on nor scored."""
+    """Of each :class:`Condition`, or of each :class:`BatchCondition` where batches of one condition are in different
+    splits. ``None`` is excluded: neither trained on nor scored."""
     num_cells: Mapping[Any, int]
     absent: tuple[Condition, ...]
     """Held-out conditions that the file names but that have no cells; the perturbation exists elsewhere."""
@@ -125,7 +139,7 @@ class ResolvedSplit:
     @property
     def is_by_batch(self) -> bool:
         """Whether batches of one condition may be in different splits."""
-        return isinstance(next(iter(self.assignments), None), Group)
+        return isinstance(next(iter(self.assignments), None), BatchCondition)
 
     @property
     def sha256(self) -> str:
@@ -168,7 +182,7 @@ class ResolvedSplit:
             **self.summary(),
             "control": self.control,
             "absent": [list(condition) for condition in self.absent],
-            "columns": [*(Group if self.is_by_batch else Condition)._fields, "split", "cells"],
+            "columns": [*(BatchCondition if self.is_by_batch else Condition)._fields, "split", "cells"],
         }
         rows = [
             json.dumps([*condition, split or EXCLUDED, self.num_cells[condition]])
@@ -177,7 +191,7 @@ class ResolvedSplit:
         body = json.dumps(fields, indent=1)[:-2]
         return body + ',\n "conditions": [\n  ' + ",\n  ".join(rows) + "\n ]\n}\n"
 
-    def _is_in(self, condition: Condition | Group, split: Split | None) -> bool:
+    def _is_in(self, condition: Condition | BatchCondition, split: Split | None) -> bool:
         return condition.perturbation != self.control and self.assignments[condition] == split
 
 
@@ -298,7 +312,7 @@ def _read_conditions(path: Path) -> list[list[Any]]:
     """Return rows of data set, cell type, perturbation, perhaps batch, split and number of cells."""
     fields = read_json(path)
     rows = fields.get("conditions") if isinstance(fields, dict) else None
-    kinds = [[*[str] * labels, int] for labels in (len(Condition._fields) + 1, len(Group._fields) + 1)]
+    kinds = [[*[str] * labels, int] for labels in (len(Condition._fields) + 1, len(BatchCondition._fields) + 1)]
     if not isinstance(rows, list) or any(
         not isinstance(row, list) or list(map(type, row)) not in kinds for row in rows
     ):
@@ -317,11 +331,11 @@ def check_leakage(labels: Iterable[tuple[Group, Split]], *, control: str, by_bat
     Raises:
         InputError: One is.
     """
-    seen: dict[Condition | Group, Split] = {}
+    seen: dict[Condition | BatchCondition, Split] = {}
     for group, split in labels:
         if group.perturbation == control:
             continue
-        condition = group if by_batch else Condition(group.dataset, group.cell_type, group.perturbation)
+        condition = condition_of(group, by_batch=by_batch)
         if seen.setdefault(condition, split) != split:
             raise InputError(f"leakage: {tuple(condition)} is in both {seen[condition].value} and {split.value}")
 

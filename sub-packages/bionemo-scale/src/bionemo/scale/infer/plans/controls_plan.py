@@ -147,7 +147,7 @@ class ControlsPlan:
             cell_type=card.cell_types[self._cell_types[first]],
             perturbation=card.perturbations[self.perturbation[number]],
             batch=card.batches[self._batches[first]],
-            covariates=self._names(first),
+            covariates=self._names(int(first)),
         )
 
     def _names(self, cell: int) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import pytest
 
 from bionemo.scale.data.folds.folds import LABELS, fold_split, make_folds, named_folds, read_folds
 from bionemo.scale.data.labels.split import Condition, parse_split, resolve_split
-from bionemo.scale.types import Group, InputError, Split
+from bionemo.scale.types import InputError, Split
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def test_each_cell_type_in_turn_is_the_split_that_a_file_says(groups):
 def test_each_donor_in_turn_keeps_its_controls(groups):
     folds = make_folds(groups, "batch")
     assert [fold.name for fold in folds] == ["d0", "d1", "d2"]
-    assert left_out(groups, "batch", folds[2]) == {Group("d", "A", "p0", "d2"), Group("d", "B", "p0", "d2")}
+    assert left_out(groups, "batch", folds[2]) == {("d", "A", "p0", "d2"), ("d", "B", "p0", "d2")}
     split = fold_split(groups, "batch", folds[2])
     assert split.is_by_batch and split.summary()["by_batch"]
-    assert split.assignments[Group("d", "B", "control", "d2")] == Split.TRAIN
+    assert split.assignments["d", "B", "control", "d2"] == Split.TRAIN
 
 
 @pytest.mark.parametrize("rule", LABELS)

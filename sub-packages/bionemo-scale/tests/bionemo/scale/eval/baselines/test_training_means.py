@@ -85,3 +85,31 @@ def test_training_needs_the_changes_alone(groups, monkeypatch):
         np.testing.assert_array_equal(found[name], change)
     assert mean_changes(group_means(("d", "T", "control", "b", [1.0], 1)), control="control") == {}
     assert mean_changes(group_means(("d", "T", "x", "b", [1.0], 1)), control="control") == {}
+
+
+@pytest.fixture
+def timed() -> GroupMeans:
+    """Controls of T at both times, of B at 0h alone."""
+    rows = [
+        ("T", "control", "6h", [1.0]),
+        ("T", "control", "24h", [2.0]),
+        ("T", "x", "6h", [4.0]),
+        ("T", "x", "24h", [2.0]),
+        ("B", "control", "0h", [5.0]),
+        ("B", "x", "6h", [7.0]),
+    ]
+    return GroupMeans(
+        groups=tuple(Group("d", cell_type, name, "b", (time,)) for cell_type, name, time, _ in rows),
+        means=np.array([mean for *_, mean in rows]),
+        counts=np.ones(len(rows), dtype=np.int64),
+    )
+
+
+def test_a_context_is_a_cell_type_at_its_covariates(timed):
+    learnt = fit(timed, control="control")
+    assert learnt.pairs == {("T:6h", "x"), ("T:24h", "x"), ("B:6h", "x")}
+    found = {name: float(change[0]) for (_, name, _), change in learnt.context_changes.items()}
+    assert found == {"T:6h": 3.0, "T:24h": 0.0, "B:6h": 2.0}, "B has controls at another time only"
+    assert learnt.controls["B:6h"].mean.tolist() == [5.0]
+    assert mean_changes(timed, control="control")["x"].tolist() == [5 / 3]
+    assert learnt.dataset_of("B") == "d"

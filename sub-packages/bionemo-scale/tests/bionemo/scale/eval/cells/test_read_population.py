@@ -160,3 +160,29 @@ def test_a_card_without_fields_is_refused(read, kang, text):
     other.uns["bionemo_scale"] = {"card": text}
     with pytest.raises(InputError, match=r"card'\] is no data card .*expected fields with names"):
         read(other)
+
+
+def test_covariates_are_a_part_of_the_context(read, kang):
+    other = kang.copy()
+    other.obs["time"] = np.where(np.arange(other.n_obs) % 2, "6h", "24h")
+    other.obs["assay"] = "x"
+    labels = FileLabels(keys=ObsKeys(covariate="time, assay"), target_sum=1e4)
+    file = read(other, labels=labels)
+    assert set(file.population.cell_type) == {f"{name}:{time}:x" for name in ("NK", "CD8 T") for time in ("6h", "24h")}
+    assert file.covariates["NK:6h:x"] == ("6h", "x")
+    assert file.with_shared_controls() is file
+    with pytest.raises(InputError, match="obs has no column 'tme'; did you mean 'time'"):
+        read(other, "again.h5ad", labels=FileLabels(keys=ObsKeys(covariate="tme")))
+
+
+def test_contexts_without_controls_have_those_of_their_cell_type(read, kang):
+    other = kang.copy()
+    is_control = (other.obs["perturbation"] == "control").to_numpy()
+    other.obs["time"] = np.where(is_control, "0h", np.where(np.arange(other.n_obs) % 2, "6h", "24h"))
+    file = read(other, labels=FileLabels(keys=ObsKeys(covariate="time"), target_sum=1e4)).with_shared_controls()
+    cells = file.population
+    for name in ("NK:6h", "NK:24h"):
+        here = file.is_control & (cells.cell_type == name)
+        assert here.sum() == (is_control & (other.obs["cell_type"] == "NK").to_numpy()).sum()
+    assert len(file.row_sums) == len(cells) == other.n_obs + 2 * is_control.sum()
+    assert any("NK:6h has no controls; those of its cell type are used" in note for note in file.notes)

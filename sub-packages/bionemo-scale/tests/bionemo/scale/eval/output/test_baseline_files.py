@@ -48,3 +48,13 @@ def test_one_column_may_be_context_and_batch(task, tmp_path):
     found = write(task, tmp_path, ObsKeys(perturbation="gene", cell_type="line", batch="line"))
     assert list(found.obs.columns) == ["line", "gene"]
     assert set(found.obs["line"]) == {"NK", "CD8 T"}
+
+
+def test_covariates_have_columns_of_their_own(task, tmp_path):
+    sides = {
+        name: replace(side, cell_type=np.char.add(side.cell_type.astype(str), ":6h").astype(object))
+        for name, side in (("cells", task.cells), ("controls", task.controls))
+    }
+    timed = replace(task, **sides, covariates={f"{name}:6h": ("6h",) for name in task.contexts()})
+    found = write(timed, tmp_path, ObsKeys(covariate="time"))
+    assert set(found.obs["time"]) == {"6h"} and set(found.obs["cell_type"]) == {"NK", "CD8 T"}

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from bionemo.scale.infer.plans import controls_plan
 from bionemo.scale.infer.plans.controls_plan import ControlsPlan
 from bionemo.scale.infer.predict import predict_all
 from bionemo.scale.infer.trained_model import LoadedModel
-from bionemo.scale.types import DataCard, ExpressionScale, ObsKeys
+from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
 
 
 PERTURBATIONS = ("A", "B", "C", "D")
@@ -103,3 +104,38 @@ def test_zeros_leave_the_means_of_populations(cells, make_model):
     assert (counted == 0).mean() > (plain == 0).mean()
     for rows in plan.obs.reset_index().groupby(["cell_type", "batch", "perturbation"], observed=True).indices.values():
         np.testing.assert_allclose(counted[rows].mean(0), plain[rows].mean(0), atol=1e-3)
+
+
+TIMED = replace(CARD, keys=ObsKeys(covariate="time"), covariates=(("24h", "6h"),))
+
+
+@pytest.fixture
+def timed(cells) -> ControlCells:
+    return replace(cells, covariates=(np.where(np.arange(90) % 2, "6h", "24h").astype(object),))
+
+
+@pytest.mark.parametrize("sets", ["batch", "mixed"])
+def test_sets_of_controls_share_their_covariates(sets, timed):
+    plan = ControlsPlan(timed, TIMED, ("C",), source=Path("c.h5ad"), set_size=16, seed=3, sets=sets)
+    time = dict(zip(timed.names, timed.covariates[0], strict=True))
+    assert [time[name] for name in plan.obs["control_cell"]] == plan.obs["time"].tolist()
+    first = np.cumsum(plan.sizes) - plan.sizes
+    for number, (begin, size) in enumerate(zip(first.tolist(), plan.sizes.tolist(), strict=True)):
+        (named,) = set(plan.obs["time"].iloc[begin : begin + size])
+        assert plan.group(number).covariates == (named,)
+        (control_set,) = plan.controls([int(plan.control_set[number])])
+        assert TIMED.covariates[0][control_set.covariates[0]] == named
+    known = {group.covariates for group in plan.control_groups().groups}
+    assert known == {("6h",), ("24h",)}
+
+
+def test_a_stated_value_is_predicted_and_controls_stay_what_they_were(timed):
+    stated = timed.with_covariates({"time": "6h"}, TIMED)
+    plan = ControlsPlan(stated, TIMED, ("C",), source=Path("c.h5ad"), set_size=SET_SIZE, seed=3)
+    assert set(plan.obs["time"]) == {"6h"}
+    assert {group.covariates for group in plan.control_groups().groups} == {("6h",), ("24h",)}
+    with pytest.raises(InputError, match="--covariate: no covariate 'tme'; did you mean 'time'"):
+        timed.with_covariates({"tme": "6h"}, TIMED)
+    unknown = timed.with_covariates({"time": "7h"}, TIMED)
+    with pytest.raises(InputError, match="unknown time '7h'.*--allow-unknown"):
+        ControlsPlan(unknown, TIMED, ("C",), source=Path("c.h5ad"), set_size=SET_SIZE, seed=3)

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -99,3 +101,16 @@ def test_rows_of_other_networks_are_not_touched(make_model):
     copy_weights(make_model(), model, matches())
     after = model.state_dict()
     assert all(np.array_equal(value, after[name]) for name, value in before.items())
+
+
+def test_covariates_are_found_by_the_name_of_their_column(make_model):
+    source, target = make_model(covariate_sizes=[2, 3]), make_model(covariate_sizes=[1, 2], seed=7)
+    fresh = make_model(covariate_sizes=[1, 2], seed=7)
+    known = Match(old=("24h", "6h"), new=("48h", "6h"))
+    copy_weights(
+        source, target, dataclasses.replace(matches(), covariates=((-1, Match(old=(), new=("a",))), (0, known)))
+    )
+    old, new, first = (model.condition_encoder.covariates for model in (source, target, fresh))
+    assert torch.equal(new[0].weight, first[0].weight), "the checkpoint does not have it"
+    assert torch.equal(new[1].weight[[1, 2]], old[0].weight[[1, 2]]), "6h and the unknown value"
+    assert torch.equal(new[1].weight[0], first[1].weight[0])
