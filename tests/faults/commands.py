@@ -303,6 +303,7 @@ OF_EMBEDDING = {
     for name in ("features.csv", "features.parquet", "vectors.h5", "vectors.npz")
 }
 AT_RANDOM = holds_out("screen.h5ad", "--dataset", "d", "--share", "0.4")
+BY_TIME = converts("screen.h5ad", options=(*_OF_SCREEN, "--covariate-key", "time"))
 SIMILAR = holds_out("screen.h5ad", "--dataset", "d", "--hold-out", "similar", "--features", "features.csv")
 CELL_TYPES = holds_out("store", "--hold-out", "cell-types")
 _METHODS = ("--no-network", "--baselines", "additive")

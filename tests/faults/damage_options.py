@@ -119,7 +119,7 @@ def hostile_words(command: Command, rng: random.Random) -> tuple[str, ...]:
 
 def _words(option: Option, rng: random.Random) -> tuple[str, ...]:
     if option.form == "columns":
-        return (column_flag(rng.choice(("perturbation", "cell_type", "batch"))), rng.choice(TEXTS))
+        return (column_flag(rng.choice(("perturbation", "cell_type", "batch", "covariate"))), rng.choice(TEXTS))
     if option.form == "positional":
         return (rng.choice(PATHS),)
     if option.form == "hidden":

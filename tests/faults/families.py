@@ -96,6 +96,11 @@ _READ_STORE = (
     the.SPLIT_OF_STORE,
     the.MERGE,
 )
+_READ_TIMED = (
+    the.inspects("--verify", "timed"),
+    the.inspects("--info", "timed"),
+    the.trains("--store", "timed", *the.SMALL),
+)
 _READ_RUN = (
     the.SPLIT_OF_STORE,
     the.CONTROLS,
@@ -188,6 +193,16 @@ FAMILIES: tuple[Family, ...] = (
             Input(target="store", damage=_below("*.json", damage_json), commands=_READ_STORE),
         ),
         besides=("other", "run", "split.toml"),
+        may_differ=True,
+    ),
+    Family(
+        name="covariates",
+        share=40,
+        inputs=(
+            Input(target="screen.h5ad", damage=damage_h5ad, commands=(the.BY_TIME,)),
+            Input(target="timed", damage=_below("*.json", damage_json), commands=_READ_TIMED),
+        ),
+        besides=("split.toml",),
         may_differ=True,
     ),
     Family(

@@ -32,6 +32,7 @@ def make_screen() -> ad.AnnData:
     ]
     counts = rng.poisson(rng.gamma(0.5, 4.0, size=NUM_GENES), size=(len(labels), NUM_GENES)).astype(np.float32)
     obs = pd.DataFrame(labels, columns=["cell_type", "batch", "perturbation"]).astype("category")
+    obs["time"] = pd.Categorical(np.where(np.arange(len(obs)) % 2, "6h", "24h"))
     obs["total"] = counts.sum(axis=1).astype(np.float64)
     obs.index = [f"cell{number}" for number in range(len(obs))]
     genes = [f"gene{number}" for number in range(NUM_GENES)]
@@ -104,6 +105,10 @@ def _run_commands(folder: Path) -> None:
     for words in (
         ("prepare", "screen.h5ad", "--out", "store", "--dataset", "d", "--split", "split.toml", "--hvg", 0),
         ("prepare", "dense.h5ad", "--out", "other", "--dataset", "d", "--split", "split.toml", "--hvg", 0),
+        (
+            *("prepare", "screen.h5ad", "--out", "timed", "--dataset", "d", "--split", "split.toml", "--hvg", 0),
+            *("--covariate-key", "time"),
+        ),
         ("train", "--store", "store", "--out", "run", *small, "--perturbation-features", "features.csv"),
         ("infer", "--checkpoint", "run", "--store", "store", "--out", "predicted", "--with-controls"),
         (

@@ -13,7 +13,7 @@ from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.files.text import is_line
 from bionemo.scale.options.fields import Option
-from bionemo.scale.types import InputError
+from bionemo.scale.types import InputError, ObsKeys
 
 
 _NAMES: dict[type, str] = {
@@ -130,6 +130,8 @@ def _checked_parts(option: Option, value: Any) -> Any:
         value = option.kind(**known_fields(option.kind, value))
     if not isinstance(value, option.kind):
         raise _refusal(option, option.kind.__name__, value)
+    if isinstance(value, ObsKeys):
+        _check_covariates(value)
     for field in dataclasses.fields(option.kind):
         name, part = field.name, getattr(value, field.name)
         if option.form == "columns" and not isinstance(part, str):
@@ -137,6 +139,15 @@ def _checked_parts(option: Option, value: Any) -> Any:
         if isinstance(part, str) and not part.strip() and part != field.default:
             raise InputError(f"{column_flag(name)} must be the name of a column, found {part!r}")
     return value
+
+
+def _check_covariates(keys: ObsKeys) -> None:
+    named = [name.strip() for name in str(keys.covariate).split(",")]
+    if keys.covariate and (not all(named) or len(set(named)) < len(named)):
+        raise InputError(
+            f"{column_flag('covariate')} must be distinct names of columns with commas between them, found "
+            f"{keys.covariate!r}"
+        )
 
 
 def column_flag(name: str) -> str:
