@@ -13,6 +13,7 @@ import torch
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.infer.certainty.certainty import Certainty
+from bionemo.scale.infer.controls.control_cells import contexts_of
 from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations
 from bionemo.scale.infer.output.lab_cells import MeasuredCells, find_measured
 from bionemo.scale.infer.output.measured_cells import keeps_measured_cells
@@ -84,12 +85,13 @@ def _measured_cells(settings: InferSettings, loaded: LoadedModel, plan: Plan) ->
         return None
     config, keys = loaded.model.config, loaded.card.keys
     grammar = grammar_of(loaded.card, combination=config.combination_separator, dose=config.dose_separator)
-    predicted = {name: plan.obs[getattr(keys, name)].astype(str).unique() for name in ("perturbation", "cell_type")}
+    columns = [keys.cell_type, *keys.covariates]
+    table = plan.obs[columns].drop_duplicates().astype(str)
     return find_measured(
         cell_source(settings),
         loaded.card,
-        predicted["perturbation"],
-        cell_types=predicted["cell_type"],
+        plan.obs[keys.perturbation].astype(str).unique(),
+        contexts=contexts_of([table[key].to_numpy(dtype=object) for key in columns]),
         grammar=grammar,
     )
 

@@ -46,10 +46,7 @@ class ControlCells:
     @property
     def context(self) -> np.ndarray:
         """[cells] strings, cell type with covariates."""
-        if not self.covariates:
-            return self.cell_type
-        parts = zip(self.cell_type, *self.covariates, strict=True)
-        return np.array([JOINED.join(map(str, labels)) for labels in parts], dtype=object)
+        return contexts_of([self.cell_type, *self.covariates])
 
     def with_covariates(self, values: Mapping[str, str], card: DataCard) -> "ControlCells":
         """Return the same cells, to be predicted under another value of some covariates.
@@ -86,6 +83,17 @@ class ControlCells:
     def thin_out(self, limit: int, *, seed: int) -> "ControlCells":
         """Return at most so many cells of each (context, batch), drawn without replacement, in their order."""
         return self.take(_draw(self.context, self.batch, limit, seed=seed))
+
+
+def contexts_of(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Return [cells] strings, :attr:`bionemo.scale.types.Group.context` of cells.
+
+    Args:
+        columns: [cells] strings each, cell type and covariates.
+    """
+    if len(columns) == 1:
+        return columns[0]
+    return np.array([JOINED.join(map(str, labels)) for labels in zip(*columns, strict=True)], dtype=object)
 
 
 def _draw(context: np.ndarray, batch: np.ndarray, limit: int, *, seed: int) -> np.ndarray:

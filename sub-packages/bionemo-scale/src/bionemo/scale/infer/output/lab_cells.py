@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bionemo.scale.data.store.format import covariate_column
 from bionemo.scale.files.anndata.anndata_file import H5adSource
 from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.files.suggest import some
 from bionemo.scale.files.writing.h5ad_writer import H5adWriter
-from bionemo.scale.infer.controls.control_cells import CellSource, control_mask, read_cells
+from bionemo.scale.infer.controls.control_cells import CellSource, contexts_of, control_mask, read_cells
 from bionemo.scale.infer.output.origin import describe
 from bionemo.scale.infer.plans.plan import READ_ROWS, named_obs
 from bionemo.scale.types import DataCard, InputError
@@ -50,6 +51,7 @@ class MeasuredCells:
             "cell_type": cells.cell_type,
             "perturbation": self.perturbation[self.chosen],
             "batch": cells.batch,
+            **{covariate_column(number): values for number, values in enumerate(cells.covariates)},
         }
         obs = named_obs(pd.DataFrame(labels), card)
         obs.index = pd.Index(cells.names.astype(str))
@@ -61,7 +63,7 @@ class MeasuredCells:
 
 
 def find_measured(
-    source: CellSource, card: DataCard, perturbations: Iterable[str], *, cell_types: Iterable[str], grammar: Grammar
+    source: CellSource, card: DataCard, perturbations: Iterable[str], *, contexts: Iterable[str], grammar: Grammar
 ) -> MeasuredCells:
     """Find the cells of predicted conditions in a file by their labels.
 
@@ -69,7 +71,7 @@ def find_measured(
         source: The file that has the controls.
         card: The model's labels.
         perturbations: Those that are predicted.
-        cell_types: Those that are predicted.
+        contexts: Those that are predicted: cell types with their covariates, if there are any.
         grammar: How labels are read.
 
     Raises:
@@ -79,8 +81,11 @@ def find_measured(
     with source.open(card) as file:
         controls = control_mask(file, card)
         names = _names(file, card, asked, grammar=grammar)
-        of_type = np.isin(file.labels(card.keys.cell_type).of_cells().astype(str), list(cell_types))
-    perturbed = of_type & ~controls & (names != "")
+        columns = [file.labels(key).of_cells() for key in (card.keys.cell_type, *card.keys.covariates)]
+    of_context = np.isin(contexts_of(columns).astype(str), list(contexts))
+    # Controls may have been measured at other covariates.
+    of_type = np.isin(columns[0].astype(str), columns[0][of_context].astype(str))
+    perturbed = of_context & ~controls & (names != "")
     if not perturbed.any():
         raise InputError(
             f"--measured: expected measured cells of predicted perturbations in {source.path}, such as "

@@ -30,7 +30,7 @@ def source(screen, tmp_path) -> CellSource:
 
 
 def test_cells_of_predicted_conditions_and_their_controls_on_the_models_scale(source, screen, tmp_path):
-    found = find_measured(source, CARD, ["p1"], cell_types=["B c"], grammar=Grammar())
+    found = find_measured(source, CARD, ["p1"], contexts=["B c"], grammar=Grammar())
     num_cells = found.write(tmp_path / "real.h5ad", CARD, provenance={"source": source.path})
     written, obs = ad.read_h5ad(tmp_path / "real.h5ad"), screen.obs
     expected = screen[(obs["cell_type"] == "B c") & obs["perturbation"].isin(["p1", "control"])]
@@ -46,10 +46,10 @@ def test_labels_become_those_of_the_predictions(source, screen, tmp_path):
     screen.obs["perturbation"] = screen.obs["perturbation"].astype(str).replace({"p2": "p1+p0", "control": "NT"})
     screen.write_h5ad(source.path)
     card, grammar = replace(CARD, control="NT"), Grammar(combination="+", controls=("NT",))
-    found = find_measured(source, card, ["p0+p1"], cell_types=["A"], grammar=grammar)
+    found = find_measured(source, card, ["p0+p1"], contexts=["A"], grammar=grammar)
     assert set(found.perturbation[found.chosen]) == {"p0+p1", "NT"}
 
 
 def test_a_file_that_measured_nothing_of_it_is_refused(source):
     with pytest.raises(InputError, match="--measured: expected measured cells of predicted perturbations in .*'p9'"):
-        find_measured(source, CARD, ["p9"], cell_types=["A"], grammar=Grammar())
+        find_measured(source, CARD, ["p9"], contexts=["A"], grammar=Grammar())
