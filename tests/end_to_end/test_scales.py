@@ -13,6 +13,7 @@ from bionemo.scale.eval.cells.read_population import read_population
 from bionemo.scale.eval.cells.scale_check import check_scale
 from bionemo.scale.infer.controls.control_cells import CellSource, read_controls
 from bionemo.scale.infer.settings import GivenScale
+from bionemo.scale.notebook.controls import read_notebook_controls
 from bionemo.scale.types import DataCard, ExpressionScale, FileLabels, InputError, ObsKeys
 
 
@@ -59,7 +60,7 @@ def test_every_reader_says_the_same(cells: ad.AnnData, kind: str, tmp_path: Path
     readers = {
         "prepare": lambda: api.prepare([path], tmp_path / "store"),
         "infer": lambda: read_controls(CellSource(path=path), card),
-        "predict": lambda: api._read_controls(changed, card, GivenScale(), matrix="X", gene_key=None),
+        "predict": lambda: read_notebook_controls(changed, card, GivenScale(), matrix="X", gene_key=None),
         "evaluate": lambda: check_scale(read_population(path, labels=FileLabels(target_sum=1e4))),
     }
     for read in readers.values():

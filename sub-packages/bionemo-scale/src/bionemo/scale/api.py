@@ -18,9 +18,8 @@ import atexit
 import os
 import sys
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from bionemo.scale.data.features.build import FeaturesSummary
     from bionemo.scale.data.prepare.preprocess import PrepareSummary
     from bionemo.scale.eval.evaluate import Evaluation
-    from bionemo.scale.infer.settings import GivenScale
     from bionemo.scale.infer.trained_model import LoadedModel
     from bionemo.scale.notebook import plot
     from bionemo.scale.rank.rank import Ranking
@@ -455,11 +453,11 @@ class Predictor:
         from bionemo.scale.eval.cells.predicted_sd import CONDITIONS
         from bionemo.scale.infer.certainty.certainty import Certainty
         from bionemo.scale.infer.controls.notebook_cells import keep_obs, keep_var, matrix_of
-        from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations, with_unknown_contexts
+        from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations
         from bionemo.scale.infer.output.origin import describe
-        from bionemo.scale.infer.plans.controls_plan import ControlsPlan
         from bionemo.scale.infer.predict import predict_all
         from bionemo.scale.infer.settings import GivenScale, InferSettings
+        from bionemo.scale.notebook.controls import plan_controls, read_notebook_controls
 
         stated = options.pop("covariate", {})
         InferSettings.checked(set_size=set_size, seed=seed, allow_unknown=allow_unknown, covariate=stated)
@@ -470,15 +468,11 @@ class Predictor:
         self._loaded = with_new_perturbations(self._loaded, names, features)
         matrix = matrix_of(adata, self.card, matrix)
         given = GivenScale.make(**options)
-        cells = _read_controls(adata, self.card, given, matrix=matrix, gene_key=gene_key, stated=stated)
+        cells = read_notebook_controls(adata, self.card, given, matrix=matrix, gene_key=gene_key, stated=stated)
         cells = cells.with_covariates(stated, self.card)
-        loaded = self._loaded
-        if allow_unknown:
-            loaded = with_unknown_contexts(
-                loaded, cell_types=cells.cell_type, batches=cells.batch, covariates=cells.covariates
-            )
-        sets = {"set_size": set_size or loaded.model.config.set_size, "sets": loaded.model.config.sets}
-        plan = ControlsPlan(cells, loaded.card, names, source=Path("adata"), seed=seed, **sets)
+        loaded, plan = plan_controls(
+            self._loaded, cells, names, seed=seed, set_size=set_size, allow_unknown=allow_unknown
+        )
         predicted = predict_all(loaded, plan)
         certainty, varm = Certainty.of_cells(loaded, plan, predicted)
         for note in certainty.all_lines():
@@ -586,24 +580,3 @@ def _join_process_group() -> None:
     groups = ExitStack()
     groups.enter_context(model_parallel())
     atexit.register(groups.close)
-
-
-def _read_controls(
-    adata: "anndata.AnnData",
-    card: DataCard,
-    given: "GivenScale",
-    *,
-    matrix: str,
-    gene_key: str | None,
-    stated: Collection[str],
-) -> Any:
-    """Read cells of a notebook through a file, so that they meet every check that a file meets."""
-    from bionemo.scale.infer.controls.control_cells import CellSource, read_controls
-
-    keys, sizes = card.keys, (card.scale.library_size_key, given.library_size_key)
-    columns = [keys.perturbation, keys.cell_type, keys.batch, *keys.covariates, *sizes]
-    with given_files() as files:
-        path = files.path(adata, "adata", columns=columns, matrix=matrix, gene_key=gene_key or card.gene_key)
-        source = CellSource(path=path, given=given, matrix=matrix, gene_key=gene_key, stated=stated)
-        cells = read_controls(source, card)
-        return replace(cells, notes=tuple(files.named(note) for note in cells.notes))

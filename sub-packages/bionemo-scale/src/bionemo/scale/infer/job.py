@@ -13,7 +13,6 @@ import torch
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.infer.certainty.certainty import Certainty
-from bionemo.scale.infer.controls.control_cells import contexts_of
 from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations
 from bionemo.scale.infer.output.lab_cells import MeasuredCells, find_measured
 from bionemo.scale.infer.output.measured_cells import keeps_measured_cells
@@ -21,7 +20,7 @@ from bionemo.scale.infer.output.request import Request
 from bionemo.scale.infer.output.write import Timing, num_own_cells, write_predictions
 from bionemo.scale.infer.planning import cell_source, make_plan
 from bionemo.scale.infer.plans.parts import PART_CELLS
-from bionemo.scale.infer.plans.plan import Plan
+from bionemo.scale.infer.plans.plan import Plan, predicted_contexts
 from bionemo.scale.infer.predict import planned_means
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.infer.trained_model import LoadedModel, load_model
@@ -85,13 +84,11 @@ def _measured_cells(settings: InferSettings, loaded: LoadedModel, plan: Plan) ->
         return None
     config, keys = loaded.model.config, loaded.card.keys
     grammar = grammar_of(loaded.card, combination=config.combination_separator, dose=config.dose_separator)
-    columns = [keys.cell_type, *keys.covariates]
-    table = plan.obs[columns].drop_duplicates().astype(str)
     return find_measured(
         cell_source(settings),
         loaded.card,
         plan.obs[keys.perturbation].astype(str).unique(),
-        contexts=contexts_of([table[key].to_numpy(dtype=object) for key in columns]),
+        contexts=predicted_contexts(plan, loaded.card),
         grammar=grammar,
     )
 

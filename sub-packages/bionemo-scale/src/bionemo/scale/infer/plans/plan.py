@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.store.format import covariate_column
 from bionemo.scale.files.suggest import suggest
+from bionemo.scale.infer.controls.control_cells import contexts_of
 from bionemo.scale.population import note_few_controls
 from bionemo.scale.types import DataCard, Group, GroupMeans, InputError
 
@@ -140,3 +141,10 @@ def named_obs(table: pd.DataFrame, card: DataCard) -> pd.DataFrame:
     # One column can play two parts, a batch that is the context too.
     columns = {column: table[label].astype("category").array for label, column in names.items()}
     return pd.DataFrame(columns)
+
+
+def predicted_contexts(plan: Plan, card: DataCard) -> list[str]:
+    """Return the contexts of a plan's cells: their cell types with their covariates."""
+    columns = [card.keys.cell_type, *card.keys.covariates]
+    table = plan.obs[columns].drop_duplicates().astype(str)
+    return contexts_of([table[key].to_numpy(dtype=object) for key in columns]).tolist()
