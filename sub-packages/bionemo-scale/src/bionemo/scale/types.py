@@ -255,7 +255,10 @@ class DataCard:
         Raises:
             ValueError: It is no such text.
         """
-        fields = json.loads(text)
+        try:
+            fields = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("found values too deep within one another") from error
         if not isinstance(fields, dict):
             raise ValueError(f"expected fields with names, found {type(fields).__name__}")
         return cls.from_dict(fields)

@@ -80,7 +80,7 @@ def load(path: Path, *, parse: ParseAgents) -> MixedModel:
             similarity_scale=float(facts["similarity_scale"]),
             features=_features(facts, arrays),
         )
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read as the estimate of a run: {error}") from error
     _check(model, path)
     return model

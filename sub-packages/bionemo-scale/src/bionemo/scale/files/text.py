@@ -14,6 +14,8 @@ from bionemo.scale.types import InputError
 
 _NO_TEXT = ("Cc", "Cs", "Zl", "Zp")
 """Categories of Unicode."""
+_MOST_VALUES = 1_000_000
+"""Of a YAML file; those of a run have some hundreds."""
 _OTHER_MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
@@ -89,9 +91,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     def load(text: str) -> Any:
         try:
-            return yaml.safe_load(text)
+            values = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ValueError(str(error)) from error
+        _check_size(values)
+        return values
 
     values = _parsed(load, read_text(path), str(path), kind="YAML")
     if values is None:
@@ -99,6 +103,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected keys and values, found a {type(values).__name__}")
     return values
+
+
+def _check_size(values: Any) -> None:
+    """Refuse references that make gigabytes of a few lines, or never end, when they are written out."""
+    left, count = [values], 0
+    while left:
+        value = left.pop()
+        count += 1
+        if count > _MOST_VALUES:
+            raise ValueError(f"more than {_MOST_VALUES:,} values where references are followed")
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list | tuple | set):
+            left += value
 
 
 def _parsed(parse: Callable[[str], Any], text: str, source: str, *, kind: str) -> Any:

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The classical estimate of a run, and how much of the network's mean is added to it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from bionemo.scale.estimate.mixed_model import Conditional, Estimate, MixedModel
 from bionemo.scale.estimate.storage import ESTIMATE_NAME, load
 from bionemo.scale.files.labels.grammar import grammar_of
+from bionemo.scale.files.text import read_json
 from bionemo.scale.infer.plans.plan import Plan
 from bionemo.scale.model.checkpoint import run_folder
 from bionemo.scale.model.config import ScaleModelConfig
@@ -165,7 +165,7 @@ def measured_weight(run: Path) -> MeasuredWeight | None:
     if not path.is_file():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         found = MeasuredWeight(float(values["network_weight"]), float(values.get("interval_scale", 1.0)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: cannot be read as the network's weight: {error}") from error

@@ -27,11 +27,12 @@ def install() -> None:
 def results_queue() -> "Queue[Any]":
     """Return a queue between processes, whose process is started by the first call."""
     manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
-    manager.start(_end_with, (os.getpid(),))
+    manager.start(end_with, (os.getpid(),))
     return manager.Queue()
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
+    """Let this process end when the process that has started it ends, also by a kill."""
     ctypes.CDLL(None).prctl(_SIGNAL_OF_PARENTS_DEATH, signal.SIGKILL)
     if os.getppid() != parent:
         # It ended before it could be asked to say so.

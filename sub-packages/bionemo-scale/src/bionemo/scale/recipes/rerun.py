@@ -47,7 +47,7 @@ def commands(run: RunFiles | None, scores: ScoreFiles, pred: Path | None) -> lis
 def _options(notes: Mapping[str, str]) -> dict[str, Any]:
     """Return what else a prediction was asked for; nothing of earlier releases, which did not write it."""
     found = None
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(notes.get("options", ""))
     return found if isinstance(found, dict) else {}
 

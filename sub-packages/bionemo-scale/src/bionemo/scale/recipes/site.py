@@ -83,7 +83,9 @@ _PLAIN = ("job_dir", "account", "partition", "qos", "memory", "image", "shm_size
 _PLAIN_TEXT = re.compile(r"[\w./:@%+=~-]+")
 _CONSTRAINT = re.compile(r"[\w./:@%+=~&|*()\[\],-]+")
 _LISTS = ("mounts", "srun_args", "setup")
-_NUMBERS = ("gpus_per_node", "signal_seconds", "requeues", "cpus_per_task")
+_NUMBERS = {"gpus_per_node": 0, "signal_seconds": 0, "requeues": 0, "cpus_per_task": 1}
+"""Keys of whole numbers, and the least of each."""
+_LARGEST = 1_000_000
 
 
 def read_site(path: Path) -> Site:
@@ -108,7 +110,7 @@ def read_site(path: Path) -> Site:
     return site
 
 
-def _read_keys(path: Path, values: Mapping[str, Any], known: Sequence[str], *, where: str = "") -> dict[str, Any]:
+def _read_keys(path: Path, values: Mapping[Any, Any], known: Sequence[str], *, where: str = "") -> dict[str, Any]:
     """Return the keys that have a value, lists as tuples of text."""
     for name, value in values.items():
         if name not in known:
@@ -119,7 +121,7 @@ def _read_keys(path: Path, values: Mapping[str, Any], known: Sequence[str], *, w
     return {name: tuple(map(str, value)) if name in _LISTS else value for name, value in given.items()}
 
 
-def _read_steps(path: Path, steps: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _read_steps(path: Path, steps: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
     found = {}
     for name, values in steps.items():
         if name not in (CPU, *STEPS):
@@ -136,13 +138,17 @@ def _check_type(path: Path, name: str, value: Any) -> None:
     if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
         hint = "; quote it" if kind is str else ""
         raise InputError(f"{path}: {name}: expected {kind.__name__}, found {value!r}{hint}")
-    if kind is int and isinstance(value, int) and value < 0:
-        raise InputError(f"{path}: {name}: expected 0 or more, found {value}")
+    if kind is int and isinstance(value, int) and not _NUMBERS[name] <= value <= _LARGEST:
+        raise InputError(f"{path}: {name}: expected {_NUMBERS[name]} to {_LARGEST:,}, found {value}")
+    parts = value.values() if isinstance(value, dict) and name == "env" else value if isinstance(value, list) else ()
+    for part in parts:
+        if isinstance(part, bool) or not isinstance(part, str | int | float):
+            raise InputError(f"{path}: {name}: expected text in each entry, found {part!r}; quote it")
     if name == "time" and isinstance(value, str) and not re.fullmatch(r"(\d+-)?\d{1,2}:\d{2}:\d{2}", value):
         raise InputError(f"{path}: time: expected [days-]hours:minutes:seconds, found {value!r}")
 
 
-def _check_text(path: Path, values: Mapping[str, Any]) -> None:
+def _check_text(path: Path, values: Mapping[Any, Any]) -> None:
     """Refuse text that a batch script would read as more than text."""
     features = values.get("constraint")
     if features is not None and not _CONSTRAINT.fullmatch(features):
@@ -152,9 +158,17 @@ def _check_text(path: Path, values: Mapping[str, Any]) -> None:
         for text in value if isinstance(value, list) else [] if value is None else [value]:
             if not _PLAIN_TEXT.fullmatch(str(text)):
                 raise InputError(f"{path}: {name}: expected letters, digits and ./:@%+=~-_ alone, found {str(text)!r}")
+    _check_lines(path, values)
+
+
+def _check_lines(path: Path, values: Mapping[Any, Any]) -> None:
+    """Refuse lines that a shell would read as more lines, or as none."""
     for text in values.get("srun_args") or []:
         if not _is_words(str(text)):
             raise InputError(f"{path}: srun_args: expected words with closed quotes, in one line, found {str(text)!r}")
+    for text in values.get("setup") or []:
+        if not str(text).replace("\n", "").replace("\t", "").isprintable():
+            raise InputError(f"{path}: setup: expected lines without control characters, found {str(text)!r}")
     for name, value in (values.get("env") or {}).items():
         if not re.fullmatch(r"[A-Za-z_]\w*", str(name)) or not str(value).isprintable():
             raise InputError(f"{path}: env: expected a name and one line of text, found {name!r}: {str(value)!r}")

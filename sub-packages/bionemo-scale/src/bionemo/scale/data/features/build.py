@@ -102,7 +102,7 @@ def read_description(path: Path) -> dict[str, Any]:
         return dict(json.loads(metadata[METADATA_KEY]))
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a file of bionemo-scale-features, found no such file") from error
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path}: expected a file of bionemo-scale-features, found another") from error
 
 

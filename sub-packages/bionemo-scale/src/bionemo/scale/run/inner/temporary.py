@@ -26,15 +26,20 @@ _held: list[BinaryIO] = []
 
 
 def take_folder() -> None:
-    """Make the folder and let temporary files be in it; processes that this command starts share it.
+    """Make the folder and let temporary files be in it; commands that this command starts share it and end with it.
 
-    Folders of commands that were killed are removed first: the lock in them is free. Where none can be made, all
-    stays as it is.
+    Else a command that was killed would leave another at work, which holds the lock of its output. Folders of commands
+    that were killed are removed first: the lock in them is free. Where none can be made, all stays as it is.
     """
     # Late, for it brings more along than answering --help takes.
     import tempfile
 
-    if not interrupt.is_command() or _NAME.fullmatch(os.path.basename(os.environ.get("TMPDIR", ""))):
+    if not interrupt.is_command():
+        return
+    if _NAME.fullmatch(os.path.basename(os.environ.get("TMPDIR", ""))):
+        from bionemo.scale.megatron.writers import end_with
+
+        end_with(os.getppid())
         return
     with contextlib.suppress(OSError):
         around = Path(tempfile.gettempdir())

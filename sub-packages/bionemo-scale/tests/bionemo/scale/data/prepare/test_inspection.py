@@ -10,6 +10,7 @@ import pytest
 from bionemo.scale.data.prepare.inspection import describe_store, verify_store
 from bionemo.scale.data.store.format import block_key, decode_block, encode_block
 from bionemo.scale.files.provenance import hash_file
+from bionemo.scale.run import prepare
 from bionemo.scale.types import InputError, Split
 
 
@@ -53,6 +54,49 @@ def test_any_flipped_bit_is_found(make_store, screen, codec):
                 verify(path)
         (path / name).write_bytes(data)
     assert verify(path)[0] == screen.n_obs
+
+
+SPLIT = '[training]\nscreen0 = "train"\n[fewshot."screen0.A"]\ntest = ["p1"]'
+FILES = ("perturbed-00000.lmdb", "control-00000.lmdb", "obs-00000.parquet", "split.json", "manifest.json")
+DAMAGE = {
+    "cut": lambda data: data[: len(data) // 2],
+    "cut by a byte": lambda data: data.rstrip()[:-1],
+    "emptied": lambda data: b"",
+    "zeroed": lambda data: bytes(len(data)),
+    "longer": lambda data: data + b"\0",
+    "flipped": lambda data: bytes([data[0] ^ 1]) + data[1:],
+    "flipped in the middle": lambda data: data[: len(data) // 2] + b"\xff\xff" + data[len(data) // 2 + 2 :],
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_of_a_store_counts(name, tmp_path, make_store, screen, capsys):
+    """Whatever is done to one of them, the command says in a line which it is, or what does not fit it."""
+    (tmp_path / "split.toml").write_text(SPLIT)
+    with make_store(screen, split=tmp_path / "split.toml") as store:
+        path = store.path
+    assert sorted(FILES) == sorted(each.name for each in path.iterdir())
+    whole = (path / name).read_bytes()
+    for how, damage in DAMAGE.items():
+        (path / name).write_bytes(damage(whole))
+        assert refused(path, capsys), how
+    (path / name).unlink()
+    assert name in refused(path, capsys)
+    (path / name).mkdir()
+    assert refused(path, capsys)
+    (path / name).rmdir()
+    (path / name).symlink_to(name)
+    assert refused(path, capsys)
+    (path / name).unlink()
+    (path / name).write_bytes(whole)
+    assert prepare.main(["--verify", str(path)]) == 0
+
+
+def refused(path, capsys):
+    """Return the one line in which the command refuses a store."""
+    code, said = prepare.main(["--verify", str(path)]), capsys.readouterr().err.splitlines()
+    assert code == 2 and said[-1].startswith(f"error: {path}") and len(said) == 1, said
+    return said[-1]
 
 
 def edit_block(path, change):
@@ -132,7 +176,7 @@ def test_tables_that_do_not_fit_are_found(make_store, screen, change, message):
 
 
 def test_a_split_that_was_changed_is_found(tmp_path, make_store, screen):
-    (tmp_path / "split.toml").write_text('[training]\nscreen0 = "train"\n[fewshot."screen0.A"]\ntest = ["p1"]')
+    (tmp_path / "split.toml").write_text(SPLIT)
     store = make_store(screen, split=tmp_path / "split.toml")
     assert verify(store.path)[0] == store.num_cells
     assert len(store.groups.perturbed_in(Split.TEST)) == 2

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,11 @@ def body(argv):
     print(other == os.path.dirname(left), len(os.listdir(os.environ["AROUND"])), flush=True)
     if sys.argv[1] == "refuses":
         raise InputError("no")
-    if sys.argv[1] == "waits":
+    if sys.argv[1] == "starts":
+        other = subprocess.Popen([sys.executable, sys.orig_argv[1], "waits"], stdout=subprocess.PIPE)
+        other.stdout.readline()
+        print(other.pid, flush=True)
+    if sys.argv[1] in ("waits", "starts"):
         time.sleep(60)
 
 sys.exit(run_command(body))
@@ -41,9 +46,11 @@ sys.exit(run_command(body))
 
 
 def start(around: Path, how: str) -> subprocess.Popen:
+    script = around.with_suffix(".py")
+    script.write_text(COMMAND)
     environment = {**os.environ, "TMPDIR": str(around), "AROUND": str(around)}
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, how],
+        [sys.executable, script, how],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -57,6 +64,7 @@ def around():
     """A folder with a short name: the names of sockets below cannot be long."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         yield Path(folder)
+        Path(folder).with_suffix(".py").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +105,20 @@ def test_the_next_command_removes_the_folder_of_one_that_was_killed(around: Path
     runs.terminate()
     runs.communicate(timeout=60)
     os.killpg(killed.pid, signal.SIGKILL)
+
+
+def test_a_command_that_another_has_started_ends_when_that_is_killed(around: Path):
+    process = start(around, "starts")
+    process.stdout.readline()
+    started = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    # Whoever takes it in may be slow to take note.
+    while Path("/proc", str(started)).exists() and " Z " not in Path("/proc", str(started), "stat").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_folder_with_a_long_name_is_left_as_it_is(around: Path):
