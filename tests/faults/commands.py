@@ -206,6 +206,9 @@ def scores(*words: str, pred: str = _PRED, real: str = _REAL) -> Command:
     return Command(main=evaluate.main, words=arguments, look=partial(of_scores, "out"))
 
 
+WITH_SETS = scores("--gene-sets", "members.gmt")
+
+
 def shows(*words: str) -> Command:
     """Return the command that writes a page."""
     look = partial(of_page, "out.html")

@@ -270,6 +270,7 @@ FAMILIES: tuple[Family, ...] = (
         share=90,
         inputs=(
             Input(target="sets.gmt", damage=damage_text, commands=(the.OF_GENES,), besides=("edges.tsv",)),
+            Input(target="members.gmt", damage=damage_text, commands=(the.WITH_SETS,), besides=("predicted",)),
             Input(target="edges.tsv", damage=damage_text, commands=(the.OF_GENES,), besides=("sets.gmt",)),
             Input(target="drugs.csv", damage=damage_text, commands=(the.OF_DRUGS,)),
             Input(target="features.csv", damage=damage_text, commands=(the.OF_EMBEDDING["features.csv"], the.SIMILAR)),

@@ -88,6 +88,9 @@ def _write_knowledge(folder: Path) -> None:
     (folder / "drugs.csv").write_text("name,smiles\np0,CCO\np1,CC(=O)Oc1ccccc1C(=O)O\np2,CN1CCC[C@H]1c1cccnc1\n")
     (folder / "signature.csv").write_text("gene,logFC\n" + "".join(f"gene{n},{(n - 4) / 4}\n" for n in range(9)))
     (folder / "folds.toml").write_text('"first half" = ["A", "B c"]\n"second half" = ["C"]\n')
+    sets = {"first": range(8), "second": range(5, 20), "third": range(0, 30, 3), "fourth": range(12, 26)}
+    lines = ["\t".join([name, "none", *(f"gene{n}" for n in members)]) for name, members in sets.items()]
+    (folder / "members.gmt").write_text("\n".join(lines) + "\n")
     panel = folder / "panel"
     panel.mkdir()
     (panel / "gene_names.csv").write_text("gene_name\n" + "".join(f"gene{n}\n" for n in range(9)))

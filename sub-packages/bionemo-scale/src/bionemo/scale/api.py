@@ -514,8 +514,8 @@ def evaluate(
         target_sum: Library size behind the log1p values of such files.
         pred_labels: The same for predictions that differ from ``real``: of all, or by name.
         **options: Fields of :class:`bionemo.scale.eval.settings.ScoringSettings`: control_policy, baselines, ceiling,
-            evaluator, de, replicate_key, leave_out_targets, seed, plot, ...; ``values="log1p"`` if this cannot be seen
-            from ``real``; and ``perturbation_features``, a file of vectors for the baselines that use them.
+            evaluator, de, replicate_key, gene_sets, plot, ...; ``values="log1p"`` if this cannot be seen from
+            ``real``; and ``perturbation_features``, a file of vectors for the baselines that use them.
 
     Returns:
         ``scores``, a polars table with one row per model, cell type and perturbation; ``table``; ``summary``; and

@@ -76,7 +76,7 @@ MAY_IMPORT = {
     },
 }
 MODEL = {"trained_model", "run_estimate", "labels"}
-SCORED = {"cells", "cell_eval", "metrics", "baselines"}
+SCORED = {"cells", "cell_eval", "metrics", "baselines", "enrichment"}
 # Rooms of a folder and files beside them, and which of the others each may import.
 ROOMS = {
     "files": {
@@ -103,6 +103,7 @@ ROOMS = {
     "eval": {
         "cells": set(),
         "cell_eval": {"cells", "settings"},
+        "enrichment": set(),
         "metrics": {"cells", "cell_eval"},
         "baselines": set(),
         "scores": SCORED,

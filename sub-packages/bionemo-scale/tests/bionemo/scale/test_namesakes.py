@@ -58,6 +58,7 @@ ELSEWHERE = {
     "files/anndata/anndata_node.py": ("files/anndata/test_checked_anndata.py", "damage is tested on whole files"),
     "files/anndata/csc_rows.py": ("files/anndata/test_anndata_file.py", "rows are compared with those of CSR files"),
     "files/anndata/matrix_on_disk.py": ("files/anndata/test_checked_anndata.py", "damage is tested on whole files"),
+    "files/gene_sets.py": ("data/features/test_features.py", "sets are tested by the vectors made of them"),
     "files/provenance.py": ("data/prepare/test_inspection.py", "hashes are tested by what they protect"),
     "files/scale_evidence.py": ("files/test_expression_scale.py", "evidence is tested by the judgement on it"),
     "infer/certainty/conditions.py": (

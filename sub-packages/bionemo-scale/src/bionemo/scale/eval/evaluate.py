@@ -28,6 +28,7 @@ from bionemo.scale.eval.cells.library_size import HOW_TO
 from bionemo.scale.eval.cells.population_file import PopulationFile
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.cells.scale_check import check_scale
+from bionemo.scale.eval.enrichment import open_gene_sets
 from bionemo.scale.eval.metrics.intervals import (
     MIN_UNITS,
     BatchDraws,
@@ -170,6 +171,8 @@ def prepare(
     if training is not None and named:
         learnt, training_notes = _learn(training, real, cells)
         notes += training_notes
+    sets = None if options.gene_sets is None else open_gene_sets(options.gene_sets, real.population.genes)
+    notes += [] if sets is None else [sets.note]
     baselines = tuple(name for name in named if learnt is not None or name in WITHOUT_TRAINING)
     left_out = [name for name in named if name not in baselines]
     if left_out:
@@ -187,6 +190,7 @@ def prepare(
         current=other if isinstance(other, CurrentCellEval) else None,
         second=other if isinstance(other, CellEval2) else None,
         target_names=target_names,
+        gene_sets=sets,
         batch_weights=_batch_weights(real),
         covariates=real.covariates,
     )

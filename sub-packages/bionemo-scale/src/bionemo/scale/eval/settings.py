@@ -48,6 +48,9 @@ class ScoringSettings(Settings):
     counts)."""
     replicate_key: str | None = option(None, metavar="COLUMN", group=_MORE)
     """obs column with the replicate (donor, plate, culture) in every file, for --de pydeseq2."""
+    gene_sets: Path | None = option(None, metavar="FILE.gmt", group=_MORE)
+    """Gene sets to score in predicted and in measured cells (a line: name, description, genes, with tabs between
+    them)."""
 
     def check(self) -> None:
         """Refuse settings that do not go together.
@@ -200,6 +203,20 @@ class ReportSettings(Settings):
     """Seed of the random choice of cells."""
     target_sum: float | None = option(None, limits=LIBRARY_SIZE)
     """Library size behind log1p values, for h5ad files that do not record it."""
+    gene_sets: Path | None = option(None, metavar="FILE.gmt")
+    """Gene sets whose predicted changes are scored, for an h5ad of predictions alone."""
+
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: Naming the options.
+        """
+        if self.gene_sets is not None and self.run.exists() and not self.is_prediction:
+            raise InputError(
+                f"--gene-sets is for an h5ad of predictions, found {self.run}; bionemo-scale-evaluate --gene-sets "
+                "scores sets beside measured cells, and the page shows them"
+            )
 
     @property
     def page_path(self) -> Path:

@@ -48,9 +48,9 @@ def _report_prediction(args: ReportSettings) -> None:
         from bionemo.scale.eval.page.prediction import read_prediction, render_prediction
         from bionemo.scale.files.writing.atomic import write_text
 
-    check_not_inputs([args.page_path], [args.run])
+    check_not_inputs([args.page_path], [args.run, args.gene_sets])
     with only_writer(args.page_path):
-        write_text(args.page_path, render_prediction(read_prediction(args.run)))
+        write_text(args.page_path, render_prediction(read_prediction(args.run), args.gene_sets))
 
 
 def _report_scores(args: ReportSettings) -> None:

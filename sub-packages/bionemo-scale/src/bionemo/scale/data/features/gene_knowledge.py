@@ -10,6 +10,7 @@ from scipy import sparse
 from scipy.sparse.linalg import eigsh, svds
 
 from bionemo.scale.data.features.kind import Kind, numbered, with_fixed_signs
+from bionemo.scale.files.gene_sets import read_gene_sets
 from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.files.text import read_text
 from bionemo.scale.types import InputError
@@ -30,7 +31,7 @@ def gene_sets(path: Path, size: int, *, name: str = "gene_sets") -> Kind:
     Raises:
         InputError: It is no such file.
     """
-    sets = _read_gmt(path)
+    sets = read_gene_sets(path)
     genes = tuple(dict.fromkeys(gene for members in sets.values() for gene in members))
     row = {gene: number for number, gene in enumerate(genes)}
     rows = [row[gene] for members in sets.values() for gene in members]
@@ -87,26 +88,6 @@ def _kind(name: str, names: tuple[str, ...], values: np.ndarray, *, facts: dict[
     columns = numbered(name, values.shape[1])
     notes = (f"{name}: {note}",)
     return Kind(name=name, names=names, values=values, columns=columns, facts=facts, is_reduced=True, notes=notes)
-
-
-def _read_gmt(path: Path) -> dict[str, tuple[str, ...]]:
-    sets: dict[str, tuple[str, ...]] = {}
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        title, *rest = (field.strip() for field in line.split("\t"))
-        members = tuple(dict.fromkeys(gene for gene in rest[1:] if gene))
-        if not title or not members:
-            raise InputError(
-                f"{path}: line {number}: expected a set, a description and genes with tabs between them, found "
-                f"{line[:60]!r}"
-            )
-        if title in sets:
-            raise InputError(f"{path}: line {number}: expected each set once, found {title!r} more than once")
-        sets[title] = members
-    if not sets:
-        raise InputError(f"{path}: expected gene sets, found none")
-    return sets
 
 
 def _read_edges(path: Path) -> dict[tuple[str, str], float]:

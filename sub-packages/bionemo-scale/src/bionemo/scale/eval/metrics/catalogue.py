@@ -449,7 +449,15 @@ REPLICATES = (
           reads="tests", title="confirmed"),
 )  # fmt: skip
 """Of tests on pseudobulks of replicates, where they were asked for; columns of a table of their own."""
-BY_COLUMN = {metric.column: metric for metric in (*METRICS, *CELL_EVAL2, *REPLICATES)}
+GENE_SETS = (
+    _ours("sets_real", "gene sets that move in real cells", "none", reads="means", title="nReal", digits=1),
+    _ours("sets_correlation", "Pearson correlation over gene sets of predicted and real score", reads="means",
+          title="SetCorr"),
+    _ours("sets_direction", "share of the sets that move in real cells predicted in that direction", reads="means",
+          title="SetDir"),
+)  # fmt: skip
+"""Of gene sets, where they were given; columns of a table of their own."""
+BY_COLUMN = {metric.column: metric for metric in (*METRICS, *CELL_EVAL2, *REPLICATES, *GENE_SETS)}
 
 
 def add_metric(metric: Metric) -> None:

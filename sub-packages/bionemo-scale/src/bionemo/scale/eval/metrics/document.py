@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from bionemo.scale.eval.metrics.catalogue import (
     CELL_EVAL2,
     FURTHER,
+    GENE_SETS,
     HEADLINE,
     METRICS,
     PAPER_METRICS,
@@ -32,6 +33,7 @@ def metric_tables() -> dict[str, str]:
         "cell-eval metrics": _metrics("cell-eval"),
         "own metrics": _metrics("ours"),
         "replicate metrics": _table(HEADS, map(_row, REPLICATES)),
+        "gene set metrics": _table(HEADS, map(_row, GENE_SETS)),
         "cell-eval2 metrics": _table(HEADS, map(_row, CELL_EVAL2)),
         "challenge metrics": _table(("column", "in tables", "formula"), (_row(metric)[:3] for metric in SCALED)),
     }
@@ -66,7 +68,13 @@ def _where(metric: Metric) -> str:
     """Say in which table a metric is shown: that of the screen and the report, or the report's second one."""
     if metric in HEADLINE:
         return "first"
-    return "further" if metric in FURTHER else "own" if metric in (*SCALED, *SECOND_TABLE, *REPLICATES) else ""
+    return (
+        "further"
+        if metric in FURTHER
+        else "own"
+        if metric in (*SCALED, *SECOND_TABLE, *REPLICATES, *GENE_SETS)
+        else ""
+    )
 
 
 def _paper_row(metric: PaperMetric) -> tuple[str, ...]:

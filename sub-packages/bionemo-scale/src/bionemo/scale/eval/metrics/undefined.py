@@ -24,6 +24,8 @@ NO_INTERVAL = "no interval in the prediction's file, or one real cell"
 FEW_CONTROLS = "under 2 controls"
 FEW_GENES = "too few significant genes"
 FEW_CELLS_OR_GENES = "under 50 cells, or under 20 responding genes that vary"
+NO_SET = "no gene set moves in real cells"
+FEW_SETS = "fewer than three gene sets, or all of one score"
 NO_REPLICATE_GENE = "no gene found in replicates, or not a model"
 OTHER = "no value"
 
@@ -114,6 +116,8 @@ def _residual_both(pair: Pair) -> str:
 
 
 _RULES = (
+    ("sets_direction", lambda pair: NO_SET if pair.moved else NO_CHANGE),
+    ("sets_", lambda pair: FEW_SETS if pair.moved else NO_CHANGE),
     ("deseq2_", lambda pair: NO_REPLICATE_GENE),
     ("ce2_de_wilcoxon", lambda pair: FEW_GENES),
     ("ce2_cell_cov", lambda pair: FEW_CELLS_OR_GENES),

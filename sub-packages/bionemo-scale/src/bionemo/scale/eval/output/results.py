@@ -31,6 +31,8 @@ from bionemo.scale.types import InputError
 SUMMARY = "summary.json"
 GENES = "genes.parquet"
 """Predicted and observed change, how sure both are, and adjusted p-values, of every gene, pair and model."""
+GENE_SETS = "gene_sets.csv"
+"""Predicted and observed score of every gene set, pair and model, where sets were scored."""
 CELL_EVAL2 = "cell_eval2.csv"
 """cell-eval2's value of each model, context and metric over all perturbations, and its place on the scale."""
 
@@ -68,6 +70,7 @@ class ResultFolder:
         self._scores: list[pl.DataFrame] = []
         self._second: list[pl.DataFrame] = []
         self._genes: list[pl.DataFrame] = []
+        self._sets: list[pl.DataFrame] = []
         self._prefixes: dict[str, str] = {}
         check_out(out)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +107,7 @@ class ResultFolder:
             self._write(f"{prefix}_real_deseq2.csv", scores.replicates.write_csv)
         self._scores.append(scores.scores)
         self._second += [] if scores.second is None else [scores.second]
+        self._sets += [] if scores.gene_sets is None else [scores.gene_sets]
         self._genes += [_gene_frame(shift) for shift in scores.shifts]
 
     def _write(self, name: str, write: Callable[[io.BytesIO], object]) -> None:
@@ -138,6 +142,8 @@ class ResultFolder:
         second = self.second()
         if second is not None:
             self._write(CELL_EVAL2, second.write_csv)
+        if self._sets:
+            self._write(GENE_SETS, pl.concat(self._sets).write_csv)
         if self._genes:
             self._write(GENES, pl.concat(self._genes).write_parquet)
         files = sorted([*(path.name for path in self.staging.iterdir()), SUMMARY])

@@ -6,7 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from bionemo.scale.eval.cell_eval.newest import PREFIX
-from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, REPLICATES, SCALED, SECOND_TABLE, Metric
+from bionemo.scale.eval.metrics.catalogue import (
+    BY_COLUMN,
+    GENE_SETS,
+    HEADLINE,
+    REPLICATES,
+    SCALED,
+    SECOND_TABLE,
+    Metric,
+)
 from bionemo.scale.eval.metrics.intervals import Difference
 from bionemo.scale.eval.metrics.ranking import BEST, BEYOND, CONSTANT, is_constant, marks
 from bionemo.scale.eval.output.summary import MetricSummary, SecondEvaluator, Summary, why_unranked
@@ -30,8 +38,16 @@ def tables(summary: Summary) -> str:
     if any(REPLICATES[0].column in row for row in summary.models.values()):
         models = {name: row for name, row in summary.models.items() if name in summary.names.models}
         first += f"\n\ntests of replicates, by DESeq2 on summed counts\n{render_table(models, REPLICATES)}"
+    if has_gene_sets(summary):
+        sets = render_table(summary.models, GENE_SETS, ceiling=CEILING, fallbacks=fallbacks)
+        first += f"\n\nscores of gene sets\n{sets}"
     second = summary.second_evaluator
     return first if second is None else f"{first}\n\n{_second_tables(summary, second)}"
+
+
+def has_gene_sets(summary: Summary) -> bool:
+    """Whether gene sets were scored."""
+    return any(GENE_SETS[0].column in row for row in summary.models.values())
 
 
 def _second_tables(summary: Summary, second: SecondEvaluator) -> str:

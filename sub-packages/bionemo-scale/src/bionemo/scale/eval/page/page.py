@@ -12,13 +12,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
 from plotly.offline import get_plotlyjs
 
-from bionemo.scale.eval.metrics.catalogue import FURTHER, HEADLINE, PAPER_METRICS, SCALED, SECOND_TABLE
+from bionemo.scale.eval.metrics.catalogue import FURTHER, GENE_SETS, HEADLINE, PAPER_METRICS, SCALED, SECOND_TABLE
 from bionemo.scale.eval.output.summary import Summary
-from bionemo.scale.eval.output.table import headline_of, newest_columns
+from bionemo.scale.eval.output.table import has_gene_sets, headline_of, newest_columns
 from bionemo.scale.eval.page.cautions import cautions
 from bionemo.scale.eval.page.embedding import CellFiles, Clouds
 from bionemo.scale.eval.page.payload import figures
 from bionemo.scale.eval.page.provenance import file_notes
+from bionemo.scale.eval.page.set_tables import set_tables
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles, name_of_data
 from bionemo.scale.eval.page.tables import against_table, score_table
 from bionemo.scale.eval.page.verdict import verdicts
@@ -82,6 +83,7 @@ def render(page: Page) -> str:
         against=against_table(summary),
         newest=None if current is None else score_table(summary, newest_columns()),
         second=_second_tables(summary),
+        sets=_sets(page.scores),
         explained=[*HEADLINE, *FURTHER],
         split=None if run is None else run.split,
         most_conditions=_MOST_CONDITIONS,
@@ -97,6 +99,13 @@ def _second_tables(summary: Summary) -> list[Any]:
         return []
     scaled = replace(summary, models=summary.second_evaluator.scaled)
     return [score_table(scaled, SCALED), score_table(summary, SECOND_TABLE)]
+
+
+def _sets(scores: ScoreFiles) -> dict[str, Any] | None:
+    """Return the table of how well sets are predicted, and one of each pair; ``None`` where none were scored."""
+    if scores.gene_sets is None or not has_gene_sets(scores.summary):
+        return None
+    return {"scores": score_table(scores.summary, GENE_SETS), **set_tables(scores.gene_sets)}
 
 
 def _coverage() -> Any:

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from bionemo.scale.eval.cells.predicted_sd import CONDITIONS, LABELS, SD
+from bionemo.scale.eval.enrichment import enrich, open_gene_sets
 from bionemo.scale.eval.page.gene_changes import GeneChanges
 from bionemo.scale.eval.page.page import render_template
 from bionemo.scale.eval.page.payload import MAX_PAIRS, MAX_VALUES, encode
 from bionemo.scale.eval.page.provenance import file_notes
+from bionemo.scale.eval.page.set_tables import predicted_tables
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
 from bionemo.scale.files.provenance import versions_of
 from bionemo.scale.types import InputError
@@ -79,8 +81,16 @@ def read_prediction(path: Path) -> Prediction:
     return Prediction(path=path, genes=genes, table=table, arrays=arrays, notes=file_notes(path))
 
 
-def render_prediction(found: Prediction) -> str:
-    """Return the page as text."""
+def render_prediction(found: Prediction, gene_sets: Path | None = None) -> str:
+    """Return the page as text.
+
+    Args:
+        found: The prediction.
+        gene_sets: .gmt file of sets to score.
+
+    Raises:
+        InputError: The gene sets cannot be scored.
+    """
     order = found.strongest_first
     rows = found.table.iloc[order]
     columns = [name for name in rows.columns if name != "warnings" or rows["warnings"].astype(bool).any()]
@@ -99,8 +109,18 @@ def render_prediction(found: Prediction) -> str:
             for size, row in zip(sizes[:_MOST_CONDITIONS], rows.to_dict("records"), strict=False)
         ],
         hidden=max(0, len(rows) - _MOST_CONDITIONS),
+        sets=None if gene_sets is None else _sets(found, gene_sets, order),
         provenance=[(name, value) for name, value in found.notes.items() if name not in ("warnings", "versions")],
     )
+
+
+def _sets(found: Prediction, path: Path, order: np.ndarray) -> dict[str, Any]:
+    sets = open_gene_sets(path, found.genes)
+    shown = order[:MAX_PAIRS]
+    titles = [", ".join(map(str, labels)) for labels in found.table.iloc[shown][list(LABELS)].itertuples(index=False)]
+    scored = enrich(found.arrays["change"][:, shown].T.astype(np.float64), sets)
+    hidden = len(order) - len(shown)
+    return {"note": sets.note, "tables": predicted_tables(sets, titles, scored), "hidden": hidden}
 
 
 def _lines(found: Prediction, rows: pd.DataFrame, sizes: np.ndarray) -> list[str]:

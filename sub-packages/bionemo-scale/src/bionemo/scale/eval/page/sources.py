@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from bionemo.scale.eval.output.results import GENES, SUMMARY
+from bionemo.scale.eval.output.results import GENE_SETS, GENES, SUMMARY
 from bionemo.scale.eval.output.summary import InputFile, Summary
 from bionemo.scale.eval.page.embedding import CellFiles
 from bionemo.scale.files.provenance import hash_file
@@ -18,6 +18,8 @@ from bionemo.scale.types import FileLabels, InputError, from_plain
 
 
 _LABELS = ("model", "context", "perturbation")
+SET_SCORES = ("score_pred", "score_real", "fdr_pred", "fdr_real")
+"""Numbers of a gene set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,8 @@ class ScoreFiles:
     summary: Summary
     results: pl.DataFrame
     genes: pl.DataFrame
+    gene_sets: pl.DataFrame | None = None
+    """Scores of gene sets; ``None`` where none were scored."""
 
 
 def find_run(path: Path) -> RunFiles | None:
@@ -187,8 +191,16 @@ def _read_scores(folder: Path) -> ScoreFiles:
             summary=Summary.from_dict(read_json(folder / SUMMARY)),
             results=_numbers(pl.read_csv(folder / "results.csv", infer_schema_length=None), _LABELS),
             genes=_numbers(pl.read_parquet(folder / GENES), (*_LABELS, "gene")),
+            gene_sets=_read_gene_sets(folder / GENE_SETS),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError) as error:
         raise InputError(
             f"{folder}: is no result folder of this version of bionemo-scale-evaluate ({error!r}); evaluate again"
         ) from error
+
+
+def _read_gene_sets(path: Path) -> pl.DataFrame | None:
+    if not path.is_file():
+        return None
+    found = _numbers(pl.read_csv(path, infer_schema_length=None), (*_LABELS, "gene_set"))
+    return found.select(*_LABELS, "gene_set", "num_genes", *SET_SCORES, "same_direction")

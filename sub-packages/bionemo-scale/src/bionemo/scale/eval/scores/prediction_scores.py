@@ -13,9 +13,10 @@ from bionemo.scale.eval.baselines.estimators import named_rng
 from bionemo.scale.eval.cell_eval.adapter import AT_ONCE, DISCRIMINATION, MetricError, run_cell_eval
 from bionemo.scale.eval.cell_eval.challenge import CellEval2, CellEval2Scores
 from bionemo.scale.eval.cell_eval.newest import PREFIX
+from bionemo.scale.eval.enrichment import Enrichment, GeneSets, compare, enrich
 from bionemo.scale.eval.metrics import formulas as metrics
 from bionemo.scale.eval.metrics import intervals, spread
-from bionemo.scale.eval.metrics.catalogue import METRICS, REPLICATES, extra_metrics
+from bionemo.scale.eval.metrics.catalogue import GENE_SETS, METRICS, REPLICATES, extra_metrics
 from bionemo.scale.eval.metrics.replicates import compare_tests
 from bionemo.scale.eval.metrics.residuals import residual_correlations
 from bionemo.scale.eval.scores.sides import Side, share_batches
@@ -34,6 +35,8 @@ class Truth:
     """[2, G] float64, means of two halves of the real controls."""
     standard_errors: np.ndarray
     """[P, G] float64, of the observed means by the cells that they are of; NaN where there is one cell."""
+    sets: Enrichment | None = None
+    """Of the observed changes, where gene sets are scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +69,24 @@ class Scored:
     """Of the prediction."""
     second: CellEval2Scores | None = None
     """Of cell-eval2, where it was asked for."""
+    sets: Enrichment | None = None
+    """Of the predicted changes, where gene sets are scored."""
 
 
-def make_truth(context: str, side: Side, *, control_halves: np.ndarray, seed: int) -> Truth:
-    """Draw the cells that distances are taken from."""
+def make_truth(
+    context: str, side: Side, *, control_halves: np.ndarray, seed: int, gene_sets: GeneSets | None = None
+) -> Truth:
+    """Draw the cells that distances are taken from, and score gene sets where there are some."""
     samples = {name: _sample(side.cells[rows], context, name, seed=seed) for name, rows in side.rows.items()}
     errors = np.stack([_standard_error(side.cells[rows]) for rows in side.rows.values()])
-    return Truth(context=context, side=side, samples=samples, control_halves=control_halves, standard_errors=errors)
+    return Truth(
+        context=context,
+        side=side,
+        samples=samples,
+        control_halves=control_halves,
+        standard_errors=errors,
+        sets=None if gene_sets is None else enrich(side.changes, gene_sets),
+    )
 
 
 def _standard_error(cells: np.ndarray) -> np.ndarray:
@@ -99,6 +113,10 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
             table = table.join(second.rows, on="perturbation", how="left", maintain_order="left")
     except MetricError as error:
         raise MetricError(f"{error} (model {prediction.name!r}, context {truth.context!r})") from error
+    sets = None if task.gene_sets is None else enrich(pred.changes, task.gene_sets)
+    if sets is not None and truth.sets is not None:
+        compared = compare(sets, truth.sets)
+        table = table.with_columns(pl.Series(metric.column, compared[metric.column]) for metric in GENE_SETS)
     trained = None if task.training is None else task.training.changes
     own: dict[str, np.ndarray | list[float]] = {
         **_paper_metrics(pred, truth.side),
@@ -118,6 +136,7 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
         fallbacks=prediction.fallbacks,
         sd=prediction.sd,
         second=second,
+        sets=sets,
     )
 
 

@@ -18,6 +18,7 @@ from bionemo.scale.eval.baselines.estimators import BASELINES, Matches, Targets,
 from bionemo.scale.eval.cell_eval.challenge import CellEval2Scores
 from bionemo.scale.eval.cells.halves import Halves, half_means, split_halves
 from bionemo.scale.eval.cells.populations import Population
+from bionemo.scale.eval.enrichment import set_table
 from bionemo.scale.eval.metrics.intervals import BatchDraws
 from bionemo.scale.eval.scores.prediction_scores import Prediction, Scored, Truth, make_truth, score_prediction
 from bionemo.scale.eval.scores.sides import Side, make_side
@@ -68,6 +69,8 @@ class ContextScores:
     their batch."""
     replicates: pl.DataFrame | None = None
     """DESeq2 on the replicates of the real cells."""
+    gene_sets: pl.DataFrame | None = None
+    """Scores of the sets of each perturbation, predicted by each model and observed."""
     second: pl.DataFrame | None = None
     """Of cell-eval2 over all perturbations: ``model``, ``context``, ``metric``, ``value`` and ``scaled``."""
 
@@ -121,9 +124,22 @@ def _score_context(task: Task, context: str, progress: Callable[[str], None]) ->
         ),
         batch_draws=tuple(item.draws for item in scored.values() if item.draws is not None),
         replicates=truth.side.replicate_tests.frame(truth.side.rows, real.cells.genes) if task.by_replicate else None,
+        gene_sets=_gene_sets(task, truth, models),
         second=pl.concat(tables) if tables else None,
         fallbacks={"matching": real.matches.fallbacks} | {name: item.fallbacks for name, item in scored.items()},
     )
+
+
+def _gene_sets(task: Task, truth: Truth, models: dict[str, Scored]) -> pl.DataFrame | None:
+    if task.gene_sets is None or truth.sets is None:
+        return None
+    names, sides = list(truth.side.rows), {"real": truth.sets, "context": truth.context}
+    tables = [
+        set_table(task.gene_sets, names, pred=item.sets, model=name, **sides)
+        for name, item in models.items()
+        if item.sets is not None
+    ]
+    return pl.concat(tables) if tables else None
 
 
 def _overall(model: str, context: str, scores: CellEval2Scores) -> pl.DataFrame:
@@ -145,7 +161,7 @@ def _read_context(task: Task, context: str) -> _Context:
     side = _side(task, cells, controls)
     halves = half_means(side.adata.X[len(cells) :], controls.batch, named_rng(task.seed, context, "control halves"))
     return _Context(
-        truth=make_truth(context, side, control_halves=halves, seed=task.seed),
+        truth=make_truth(context, side, control_halves=halves, seed=task.seed, gene_sets=task.gene_sets),
         cells=cells,
         controls=controls,
         matches=context_matches(task, context, cells, controls=controls),
@@ -193,7 +209,8 @@ def _half_of_the_other(task: Task, real: _Context, halves: Halves) -> Prediction
     cells = replace(real.cells, expression=real.truth.side.cells)
     controls = replace(real.controls, expression=real.control_expression)
     first, second = (_side(task, cells.select(rows), controls) for rows in (halves.first, halves.second))
-    truth = make_truth(real.truth.context, second, control_halves=real.truth.control_halves, seed=task.seed)
+    same = {"control_halves": real.truth.control_halves, "seed": task.seed, "gene_sets": task.gene_sets}
+    truth = make_truth(real.truth.context, second, **same)
     return Prediction(name=CEILING, side=first, truth=truth)
 
 

@@ -11,6 +11,7 @@ from bionemo.scale.eval.baselines.training_means import TrainingMeans
 from bionemo.scale.eval.cell_eval.challenge import CellEval2
 from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
 from bionemo.scale.eval.cells.populations import Population
+from bionemo.scale.eval.enrichment import GeneSets
 from bionemo.scale.eval.metrics.differential import DEEngine
 
 
@@ -58,6 +59,8 @@ class Task:
     batch_weights: dict[str, np.ndarray] | None = None
     """Of :func:`bionemo.scale.eval.metrics.intervals.batch_weights`; ``None`` where there are too few batches."""
 
+    gene_sets: GeneSets | None = None
+    """Sets whose changes are scored too."""
     target_names: frozenset[str] = frozenset()
     """Names of the agents of all perturbations, genes among them."""
 

@@ -54,6 +54,32 @@ def test_what_the_page_says(tmp_path):
     np.testing.assert_allclose(low, [1.5, -1.5, -0.5])
 
 
+def test_gene_sets_of_a_prediction(tmp_path, capsys):
+    pytest.importorskip("decoupler")
+    change = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
+    change[:6, 1] += 3
+    adata = ad.AnnData(
+        X=np.ones((2, 30), dtype=np.float32),
+        var=pd.DataFrame(index=[f"g{row}" for row in range(30)]),
+        varm={"change": change},
+        uns={"conditions": pd.DataFrame({"cell_type": "T", "perturbation": ["A", "B"]}, index=["0", "1"])},
+    )
+    adata.write_h5ad(tmp_path / "screen.h5ad")
+    (tmp_path / "sets.gmt").write_text("first\t-\tg0\tg1\tg2\tg3\tg4\tg5\nlast\t-\tg20\tg21\tg22\tg23\tg24\n")
+    options = ["--gene-sets", str(tmp_path / "sets.gmt")]
+    assert main([str(tmp_path / "screen.h5ad"), *options]) == 0
+    text = (tmp_path / "screen.html").read_text()
+    assert "2 of 2 sets have at least 5 of the genes that are scored" in text
+    sets = text[text.index('<section id="sets">') : text.index('<section id="conditions">')]
+    # The strongest change comes first, and its strongest set.
+    assert sets.index("<summary>T, B</summary>") < sets.index("<summary>T, A</summary>")
+    assert re.search(r"<th>first</th><td>6</td><td>(\d+\.\d+)</td>", sets) and "observed" not in sets
+    capsys.readouterr()
+    (tmp_path / "folder").mkdir()
+    assert main([str(tmp_path / "folder"), *options]) == 2
+    assert "--gene-sets is for an h5ad of predictions, found" in capsys.readouterr().err
+
+
 def test_predictions_without_intervals_say_so(tmp_path):
     path = write(tmp_path / "screen.h5ad", change_low=None, change_high=None)
     assert main([str(path), "--out", str(tmp_path / "page.html")]) == 0
