@@ -82,6 +82,7 @@ ROOMS = {
     "files": {
         "anndata": {"expression_scale", "provenance", "suggest", "text", "writing"},
         "expression_scale": {"scale_evidence"},
+        "gene_sets": {"text"},
         "label_list": {"text"},
         "labels": {"label_list"},
         "names": set(),
@@ -103,7 +104,7 @@ ROOMS = {
     "eval": {
         "cells": set(),
         "cell_eval": {"cells", "settings"},
-        "enrichment": set(),
+        "enrichment": {"metrics"},
         "metrics": {"cells", "cell_eval"},
         "baselines": set(),
         "scores": SCORED,

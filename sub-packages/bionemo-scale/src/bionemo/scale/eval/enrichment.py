@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
+from bionemo.scale.eval.metrics.formulas import FDR, MIN_EFFECT
 from bionemo.scale.files.gene_sets import read_gene_sets
 from bionemo.scale.files.provenance import version_of
 from bionemo.scale.files.suggest import some
@@ -24,8 +25,6 @@ from bionemo.scale.types import InputError
 
 FEWEST = 5
 """Genes of a set among those of the file, without which it is left out; decoupler's own default."""
-SIGNIFICANT = 0.05
-"""Adjusted p-value below which a set is said to move."""
 _LEAST_SETS = 3
 """Sets without which scores are not correlated."""
 
@@ -94,7 +93,7 @@ def enrich(changes: np.ndarray, sets: GeneSets) -> Enrichment:
 
     shape = (len(changes), len(sets.members))
     scores, fdr = np.full(shape, np.nan), np.full(shape, np.nan)
-    moved = np.flatnonzero(np.ptp(changes, axis=1) > 0)
+    moved = np.flatnonzero((np.abs(changes).max(axis=1) >= MIN_EFFECT) & (np.ptp(changes, axis=1) > 0))
     if len(moved):
         data = pd.DataFrame(changes[moved], index=moved.astype(str), columns=list(sets.genes))
         pairs = [(name, gene) for name, members in sets.members.items() for gene in members]
@@ -113,7 +112,7 @@ def compare(pred: Enrichment, real: Enrichment) -> dict[str, np.ndarray]:
     """
     found = {name: np.full(len(real.scores), np.nan) for name in ("sets_real", "sets_correlation", "sets_direction")}
     for row, (predicted, observed, fdr) in enumerate(zip(pred.scores, real.scores, real.fdr, strict=True)):
-        moves = fdr < SIGNIFICANT
+        moves = fdr < FDR
         found["sets_real"][row] = moves.sum() if np.isfinite(observed).all() else np.nan
         if not (np.isfinite(predicted).all() and np.isfinite(observed).all()):
             continue

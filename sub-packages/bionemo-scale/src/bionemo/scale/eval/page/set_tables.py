@@ -57,15 +57,15 @@ def _table(title: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _measured(row: dict[str, Any]) -> dict[str, Any]:
     same = row["same_direction"]
     return {
-        **_row(row["gene_set"], row["num_genes"], row["score_pred"], row["fdr_pred"]),
+        **_row(row["gene_set"], int(row["num_genes"]), row["score_pred"], row["fdr_pred"]),
         "real": _text(row["score_real"], ".2f"),
         "fdr_real": _text(row["fdr_real"], ".2g"),
         "same": "-" if same is None else "same" if same else "opposite",
     }
 
 
-def _row(name: str, genes: float, score: float | None, fdr: float | None) -> dict[str, Any]:
-    return {"name": name, "genes": int(genes), "pred": _text(score, ".2f"), "fdr_pred": _text(fdr, ".2g")}
+def _row(name: str, genes: int, score: float | None, fdr: float | None) -> dict[str, Any]:
+    return {"name": name, "genes": genes, "pred": _text(score, ".2f"), "fdr_pred": _text(fdr, ".2g")}
 
 
 def _text(value: float | None, form: str) -> str:

@@ -133,9 +133,9 @@ def _score_context(task: Task, context: str, progress: Callable[[str], None]) ->
 def _gene_sets(task: Task, truth: Truth, models: dict[str, Scored]) -> pl.DataFrame | None:
     if task.gene_sets is None or truth.sets is None:
         return None
-    names, sides = list(truth.side.rows), {"real": truth.sets, "context": truth.context}
+    names, real, context = list(truth.side.rows), truth.sets, truth.context
     tables = [
-        set_table(task.gene_sets, names, pred=item.sets, model=name, **sides)
+        set_table(task.gene_sets, names, pred=item.sets, real=real, model=name, context=context)
         for name, item in models.items()
         if item.sets is not None
     ]
@@ -209,8 +209,8 @@ def _half_of_the_other(task: Task, real: _Context, halves: Halves) -> Prediction
     cells = replace(real.cells, expression=real.truth.side.cells)
     controls = replace(real.controls, expression=real.control_expression)
     first, second = (_side(task, cells.select(rows), controls) for rows in (halves.first, halves.second))
-    same = {"control_halves": real.truth.control_halves, "seed": task.seed, "gene_sets": task.gene_sets}
-    truth = make_truth(real.truth.context, second, **same)
+    whole, sets = real.truth, task.gene_sets
+    truth = make_truth(whole.context, second, control_halves=whole.control_halves, seed=task.seed, gene_sets=sets)
     return Prediction(name=CEILING, side=first, truth=truth)
 
 
