@@ -13,7 +13,7 @@ from bionemo.scale.files.anndata.anndata_file import H5adSource
 from bionemo.scale.files.suggest import some
 from bionemo.scale.submit.panel import Panel
 from bionemo.scale.submit.settings import SubmitSettings
-from bionemo.scale.types import FileLabels, InputError
+from bionemo.scale.types import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def _answers(path: Path, settings: SubmitSettings, panel: Panel, *, notes: list[
         card = read_card(own, path)
         if card is not None and not {"checkpoint", "baseline"} & set(own):
             raise InputError(f"{path}: expected predicted cells, found measured ones")
-        labels, found = labels_to_use(path, card, FileLabels(keys=settings.keys, control=settings.control.strip()))
+        labels, found = labels_to_use(path, card, settings.labels)
         controls = (labels.control,) if card is None else card.all_controls
         context = source.labels(labels.keys.cell_type)
         perturbation = source.labels(labels.keys.perturbation, named=controls)

@@ -8,7 +8,7 @@ from pathlib import Path
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.limits import COUNT, SEED
 from bionemo.scale.options.settings import Settings
-from bionemo.scale.types import InputError, ObsKeys
+from bionemo.scale.types import FileLabels, InputError, ObsKeys
 
 
 _PANEL = "what the challenge asks for"
@@ -45,10 +45,17 @@ class SubmitSettings(Settings):
     """Seed of the draw of cells."""
     overwrite: bool = False
     """Replace the file at --out."""
-    keys: ObsKeys = option(ObsKeys(), group=_OWN)
+    keys: ObsKeys | None = option(None, group=_OWN)
     """The obs columns that label a cell."""
-    control: str = option("control", metavar="LABEL", group=_OWN)
-    """Perturbation label of control cells."""
+    control: str | None = option(None, metavar="LABEL", group=_OWN)
+    """Perturbation label of control cells (default: control)."""
+
+    @property
+    def labels(self) -> FileLabels | None:
+        """How files without a data card label their cells; ``None`` where no option was given."""
+        if self.keys is None and self.control is None:
+            return None
+        return FileLabels(keys=self.keys or ObsKeys(), control=self.control or FileLabels().control)
 
     def check(self) -> None:
         """Refuse settings that do not go together.

@@ -155,7 +155,10 @@ def test_measured_cells_are_refused(predicted, panel, card):
     predicted.uns["bionemo_scale"] = {"card": card.to_json()}
     refused("expected predicted cells, found measured ones", predicted, panel)
     predicted.uns["bionemo_scale"]["checkpoint"] = "run"
-    assert written(predicted, panel)[1].num_cells == 12
+    done = written(predicted, panel)[1]
+    assert done.num_cells == 12 and not any("label options" in note for note in done.notes)
+    notes = written(predicted, panel, overwrite=True, control="ntc")[1].notes
+    assert "pred.h5ad says itself how its cells are labelled; label options are not used for it" in notes
 
 
 @pytest.fixture

@@ -46,7 +46,9 @@ def predicted_tables(sets: GeneSets, titles: list[str], found: Enrichment) -> li
         rows = sorted(
             zip(sets.names, scores.tolist(), fdr.tolist(), strict=True), key=lambda row: -abs(_number(row[1]))
         )
-        tables.append(_table(title, [_row(name, len(sets.members[name]), score, p) for name, score, p in rows]))
+        tables.append(
+            _table(title, [_row(name, len(sets.members[name]), score=score, fdr=p) for name, score, p in rows])
+        )
     return tables
 
 
@@ -57,14 +59,14 @@ def _table(title: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _measured(row: dict[str, Any]) -> dict[str, Any]:
     same = row["same_direction"]
     return {
-        **_row(row["gene_set"], int(row["num_genes"]), row["score_pred"], row["fdr_pred"]),
+        **_row(row["gene_set"], int(row["num_genes"]), score=row["score_pred"], fdr=row["fdr_pred"]),
         "real": _text(row["score_real"], ".2f"),
         "fdr_real": _text(row["fdr_real"], ".2g"),
         "same": "-" if same is None else "same" if same else "opposite",
     }
 
 
-def _row(name: str, genes: int, score: float | None, fdr: float | None) -> dict[str, Any]:
+def _row(name: str, genes: int, *, score: float | None, fdr: float | None) -> dict[str, Any]:
     return {"name": name, "genes": genes, "pred": _text(score, ".2f"), "fdr_pred": _text(fdr, ".2g")}
 
 
