@@ -13,7 +13,7 @@ from bionemo.scale.types import FileLabels, InputError, ObsKeys
 
 _PANEL = "what the challenge asks for"
 _RULES = "limits of the challenge (defaults: those of vcc-cli 0.3.0)"
-_OWN = "labels of files that do not name their own"
+_OWN = "labels of files that this package did not write"
 
 
 @dataclass(frozen=True, kw_only=True)
