@@ -151,19 +151,7 @@ def prepare(
     if options.leave_out_targets:
         # Alignment compares genes, so the predictions leave out the same ones.
         real, predictions = _without_targets(real, predictions, target_names)
-    notes, models = list(real.notes), []
-    for name, file in predictions.items():
-        if name in (*BASELINES, CEILING):
-            raise InputError(f"{file.path}: {name!r} is the name of a baseline; give the model another with --name")
-        pred = align(file, real)
-        notes += pred.notes
-        if file.sha256 == real.sha256:
-            notes.append(f"warning: {file.path} is the real file: it is scored against itself")
-        for policy, suffix in _policies(options.control_policy):
-            chosen, line = choose_controls(pred, real, policy)
-            notes.append(f"control policy {policy}, {name}: {line}")
-            predicted = pred.population.select(~pred.is_control)
-            models.append(Model(name=name + suffix, cells=predicted, controls=chosen, sd=pred.predicted_sd.of_pair))
+    models, notes = _models(real, predictions, options.control_policy)
     cells, controls = (real.population.select(chosen) for chosen in (~real.is_control, real.is_control))
     few = note_few_controls(_num_controls(cells, controls))
     notes += [] if few is None else [f"warning: {few}"]
@@ -181,7 +169,7 @@ def prepare(
         cells=cells,
         controls=controls,
         control=real.labels.control,
-        models=tuple(models),
+        models=models,
         baselines=baselines,
         training=learnt,
         ceiling=options.ceiling,
@@ -199,6 +187,26 @@ def prepare(
     if task.by_replicate:
         notes += _check_replicates(real, predictions, task)
     return Prepared(task=task, notes=tuple(notes))
+
+
+def _models(
+    real: PopulationFile, predictions: Mapping[str, PopulationFile], control_policy: str
+) -> tuple[tuple[Model, ...], list[str]]:
+    """Return predictions put beside the real cells, and lines for the user."""
+    notes, models = list(real.notes), []
+    for name, file in predictions.items():
+        if name in (*BASELINES, CEILING):
+            raise InputError(f"{file.path}: {name!r} is the name of a baseline; give the model another with --name")
+        pred = align(file, real)
+        notes += pred.notes
+        if file.sha256 == real.sha256:
+            notes.append(f"warning: {file.path} is the real file: it is scored against itself")
+        for policy, suffix in _policies(control_policy):
+            chosen, line = choose_controls(pred, real, policy)
+            notes.append(f"control policy {policy}, {name}: {line}")
+            predicted = pred.population.select(~pred.is_control)
+            models.append(Model(name=name + suffix, cells=predicted, controls=chosen, sd=pred.predicted_sd.of_pair))
+    return tuple(models), notes
 
 
 def _check_covariates(
