@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import anndata
@@ -173,6 +174,26 @@ def test_cells_stand_for_files(api_run: Path, cells: anndata.AnnData, tmp_path: 
     for given, out in zip((cells, tmp_path / "adata.h5ad"), found, strict=True):
         api.infer(api_run, out, adata=given)
     np.testing.assert_array_equal(*(anndata.read_h5ad(path).X for path in found))
+
+
+def test_cells_are_trained_on(cells: anndata.AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Their store stays with the run; the same call continues, other cells are refused, and nothing is left over."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    out, options = tmp_path / "run", {"size": "tiny", "set_size": 16, "val_interval": 2}
+    prepare = {"library_size_key": "n_counts_full", "num_hvg": 50}
+    with pytest.raises(api.InputError, match="no such field"):
+        api.train(cells, out, prepare=prepare, max_steps=2, model={"no_such": 1}, **options)
+    assert not out.exists()
+    assert api.train(cells, out, prepare=prepare, max_steps=2, **options) == out
+    assert api.train(cells.copy(), out, prepare=prepare, max_steps=4, **options) == out
+    assert api.Run(out).history["step"].max() == 4
+    with pytest.raises(api.InputError, match="expected the store of these cells and options, found another"):
+        api.train(cells[10:].copy(), out, prepare=prepare, max_steps=6, **options)
+    with pytest.raises(api.InputError, match="^prepare goes with cells"):
+        api.train(out / "store", out, prepare=prepare, max_steps=6, **options)
+    assert api.infer(out, tmp_path / "pred.h5ad", store=out / "store", all_perturbations=True).is_file()
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_evaluate_predictions(predictor: api.Predictor, api_run: Path, api_store: Path, tmp_path: Path):

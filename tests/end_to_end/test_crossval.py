@@ -3,6 +3,7 @@
 """Cross-validations of real cells: without a network over donors, and with one over cell types."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import anndata
@@ -68,6 +69,25 @@ def test_finished_folds_are_not_done_again(donors, screen, commands):
     assert (out / "folds" / f"01 {DONORS[0]}" / "scores" / "summary.json").stat().st_mtime_ns == before
     other = commands.run("crossval", screen, "--out", out, "--leave-out", "cell-type", *OPTIONS, "--fold", 1)
     assert "fold 1/3 B: scoring" in other, "folds of two rules have folders of their own"
+
+
+def test_cells_of_a_notebook(screen, tmp_path, monkeypatch):
+    """The same call continues, without a store of its own or a file left over; other cells are refused."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    cells = anndata.read_h5ad(screen)
+    options = {
+        "prepare": {"num_hvg": 100, "library_size_key": "n_counts_full"},
+        "leave_out": "batch",
+        "no_network": True,
+        "baselines": ["control", "additive"],
+    }
+    assert api.crossval(tmp_path / "out", inputs=cells, fold=1, **options) is None
+    found = api.crossval(tmp_path / "out", inputs=cells.copy(), **options)
+    assert sorted(set(found.scores["fold"])) == list(DONORS)
+    with pytest.raises(InputError, match="holds a store of other settings: expected inputs"):
+        api.crossval(tmp_path / "out", inputs=cells[10:].copy(), **options)
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_with_a_network(screen, tmp_path):

@@ -18,6 +18,8 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from bionemo.scale import api
 from bionemo.scale.model.checkpoint import find_checkpoint
+from bionemo.scale.notebook.predictor import join_process_group
+from bionemo.scale.progress import Progress
 
 
 pytestmark = pytest.mark.slow
@@ -129,9 +131,9 @@ def test_a_fine_tuned_run_predicts_its_own_store_and_is_scored(folder: Path, rep
 
     paths = dict(checkpoint=folder / "second", store=folder / "store-second", out=folder / "predicted")
     (folder / "predicted").mkdir()
-    api._join_process_group()
+    join_process_group()
     with tempfile.TemporaryFile("w") as screen:
-        infer(InferSettings(**paths, with_controls=True), screen)
+        infer(InferSettings(**paths, with_controls=True), Progress(screen))
     predicted = anndata.read_h5ad(folder / "predicted" / "adata_pred.h5ad")
     assert list(predicted.var_names) == genes_of(folder, "second")
     assert set(predicted.obs["perturbation"]) == {"STAT1", "control"} and set(predicted.obs["batch"]) == {"rep_2"}
@@ -212,7 +214,7 @@ REFUSALS: dict[str, tuple[tuple[object, ...], str]] = {
 @pytest.fixture
 def refused(folder: Path) -> Callable[..., str]:
     """Refuse in this process; answers the one line."""
-    api._join_process_group()
+    join_process_group()
     from bionemo.scale.run.train import settings_from
     from bionemo.scale.train.setup.resolve import resolve
 

@@ -19,6 +19,8 @@ from scipy import sparse
 
 from bionemo.scale import api
 from bionemo.scale.data.store.reader import Store
+from bionemo.scale.notebook.predictor import join_process_group
+from bionemo.scale.progress import Progress
 from bionemo.scale.types import InputError, Split
 
 
@@ -52,10 +54,10 @@ def infer(**chosen: object) -> str:
     from bionemo.scale.infer import job
     from bionemo.scale.infer.settings import InferSettings
 
-    api._join_process_group()
+    join_process_group()
     torch.set_num_threads(1)
     with tempfile.TemporaryFile("w+") as screen:
-        job.infer(InferSettings(**chosen), screen, part_cells=64)
+        job.infer(InferSettings(**chosen), Progress(screen), part_cells=64)
         screen.seek(0)
         return screen.read()
 
@@ -91,7 +93,9 @@ def test_three_processes_predict_what_one_does(
     out = tmp_path / "out"
     options = ("--checkpoint", api_run, "--store", api_store, "--out", out)
     screen = finish(start("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", small_parts, *options))
-    assert screen.count("predicted cells") == 1, "the first process alone speaks"
+    assert screen.count("predicted cells") == 1 and screen.count("loading the model\n") == 1, (
+        "the first process alone speaks"
+    )
     one, three = anndata.read_h5ad(alone), anndata.read_h5ad(out / "adata_pred.h5ad")
     np.testing.assert_array_equal(three.X, one.X)
     assert three.obs.equals(one.obs)

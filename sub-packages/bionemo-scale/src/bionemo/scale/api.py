@@ -14,37 +14,40 @@ Importing this module imports nothing heavy. Input that cannot be used raises
 :class:`~bionemo.scale.types.InputError` with the line that the command would print.
 """
 
-import atexit
-import os
+import shutil
 import sys
-import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, cast
 
-from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.provenance import version_of
 from bionemo.scale.files.quiet import quiet_libraries
 from bionemo.scale.infer.trained_run import Run
-from bionemo.scale.notebook.cells import CellsLike, PathLike, each_cells, forget_unfinished, given_files, is_anndata
+from bionemo.scale.notebook.cells import (
+    CellsLike,
+    GivenFiles,
+    PathLike,
+    each_cells,
+    forget_unfinished,
+    given_files,
+    is_anndata,
+    is_cells,
+)
+from bionemo.scale.notebook.predictor import LabelsLike, Predictor
 from bionemo.scale.notebook.process import run_command
 from bionemo.scale.notebook.refusals import names_arguments
 from bionemo.scale.notebook.scored import score_cells
 from bionemo.scale.options.arguments import arguments
-from bionemo.scale.types import DataCard, FileLabels, InputError, ObsKeys
+from bionemo.scale.types import FileLabels, InputError, ObsKeys
 
 
 if TYPE_CHECKING:
-    import anndata
-
     from bionemo.scale.crossval.pooled import Pooled
     from bionemo.scale.data.features.build import FeaturesSummary
     from bionemo.scale.data.prepare.preprocess import PrepareSummary
     from bionemo.scale.eval.evaluate import Evaluation
-    from bionemo.scale.infer.trained_model import LoadedModel
     from bionemo.scale.notebook import plot
     from bionemo.scale.rank.rank import Ranking
     from bionemo.scale.submit.write import Submission
@@ -78,10 +81,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-LabelsLike = str | os.PathLike[str] | Sequence[str]
-"""Labels: a list, one text as the command takes it (commas, ``@FILE``), or the path of a file with one a line."""
-
-
 @names_arguments("data.prepare.settings.PrepareSettings")
 def prepare(
     inputs: CellsLike | Sequence[CellsLike],
@@ -109,19 +108,11 @@ def prepare(
     from bionemo.scale.data.prepare.preprocess import prepare as prepare_store
     from bionemo.scale.data.prepare.settings import PrepareSettings
 
-    given = each_cells(inputs)
-    layout = {"matrix": options.get("matrix") or "X", "gene_key": options.get("gene_key")}
-    with given_files() as files:
-        numbers = [f"-{row}" if row else "" for row in range(len(given))]
-        paths = [files.path(cells, f"adata{each}", **layout) for cells, each in zip(given, numbers, strict=True)]
-        try:
-            return prepare_store(
-                PrepareSettings.make(inputs=paths, out=out, split=split, keys=keys, controls=controls, **options)
-            )
-        except KeyboardInterrupt:
-            if not files.is_empty:
-                forget_unfinished(Path(out))
-            raise
+    with given_files() as files, _unfinished_forgotten(files, Path(out)):
+        paths = files.inputs(inputs, options)
+        return prepare_store(
+            PrepareSettings.make(inputs=paths, out=out, split=split, keys=keys, controls=controls, **options)
+        )
 
 
 @names_arguments("data.features.settings.FeaturesSettings")
@@ -145,9 +136,10 @@ def features(out: PathLike, **options: Any) -> "FeaturesSummary":
 
 @names_arguments("train.settings.TrainSettings")
 def train(
-    store: PathLike,
+    store: CellsLike | Sequence[CellsLike],
     out: PathLike,
     *,
+    prepare: Mapping[str, Any] | None = None,
     size: str | None = None,
     model: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -158,8 +150,10 @@ def train(
     stays free of process groups. Progress goes to standard error.
 
     Args:
-        store: Folder that :func:`prepare` made.
+        store: Folder that :func:`prepare` made. Or cells, an AnnData object or a list of them, which are prepared
+            first; their store is ``store`` in the run folder.
         out: Run folder.
+        prepare: Fields of :class:`bionemo.scale.data.prepare.settings.PrepareSettings` by name, for cells.
         size: A name in :mod:`bionemo.scale.model.size.sizes`; what a run of that size does by default is in
             :mod:`bionemo.scale.recipes.defaults`. ``None`` is "small", or the network of ``from_checkpoint``.
         model: Fields of :class:`bionemo.scale.model.config.ScaleModelConfig` by name.
@@ -175,11 +169,44 @@ def train(
     """
     from bionemo.scale.recipes.defaults import train_settings
 
-    chosen = train_settings(
-        size, store=Path(store).resolve(), out=Path(out).resolve(), overrides=dict(model or {}), **settings
-    )
-    run_command("bionemo.scale.run.train", arguments(chosen))
+    out, given = Path(out).resolve(), is_cells(store)
+    if prepare and not given:
+        raise InputError("prepare goes with cells: a store is prepared already")
+    folder = out / "store" if given else Path(cast(PathLike, store)).resolve()
+    chosen = train_settings(size, store=folder, out=out, overrides=dict(model or {}), **settings)
+    with _store_of_cells(store, folder, dict(prepare or {})) if given else nullcontext():
+        run_command("bionemo.scale.run.train", arguments(chosen))
     return chosen.out
+
+
+@contextmanager
+def _store_of_cells(cells: Any, store: Path, options: dict[str, Any]) -> Iterator[None]:
+    """Prepare cells for a training, which takes away what it made if it is refused before the first checkpoint."""
+    from bionemo.scale.data.prepare.again import prepare_once
+    from bionemo.scale.data.prepare.settings import PrepareSettings
+    from bionemo.scale.files.writing.folder import new_folder
+
+    with new_folder(store.parent) as run, given_files() as files, _unfinished_forgotten(files, store):
+        paths = files.inputs(cells, options)
+        is_new = prepare_once(PrepareSettings.make(inputs=paths, out=store, **options), files.folder)
+        try:
+            yield
+        except InputError:
+            if is_new and not any(run.path.glob("checkpoints/*")):
+                shutil.rmtree(store)
+                run.remove()
+            raise
+
+
+@contextmanager
+def _unfinished_forgotten(files: GivenFiles, store: Path) -> Iterator[None]:
+    """Remove a conversion of cells that is interrupted: no later call has the same files."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not files.is_empty:
+            forget_unfinished(store)
+        raise
 
 
 @names_arguments("infer.settings.InferSettings")
@@ -329,165 +356,6 @@ def report(run: PathLike, **options: Any) -> Path:
     return settings.page_path
 
 
-class Predictor:
-    """A trained model that predicts populations from control cells.
-
-    The process joins a process group of one when the first predictor is loaded; it costs nothing and stays.
-    """
-
-    def __init__(self, loaded: "LoadedModel"):
-        self._loaded = loaded
-
-    @classmethod
-    @names_arguments("infer.settings.InferSettings")
-    def from_pretrained(
-        cls,
-        path: PathLike,
-        *,
-        generation: Literal["decode", "displace", "contrast"] | None = None,
-        network_weight: float | None = None,
-        additive_share: float | None = None,
-        num_steps: int | None = None,
-        samples: int | None = None,
-        precision: Literal["fp32", "bf16", "fp8", "mxfp8"] = "fp32",
-    ) -> "Predictor":
-        """Load a model, once for many predictions.
-
-        Args:
-            path: Folder that :func:`export` wrote, run folder, or one of its checkpoints.
-            generation: How cells are made of the network's output; ``None`` as trained.
-            network_weight: Of the network's mean against the run's classical estimate: 0 gives the estimate's means, 1
-                the network's; ``None`` as training measured.
-            additive_share: Weight of the perturbation's mean effect in training: 0 is the network alone, 1 the mean
-                effect alone; ``None`` as trained.
-            num_steps: Solver steps; ``None`` as trained.
-            samples: Draws of a stochastic prior to average each cell over; ``None`` as trained.
-            precision: Of matrix products; "fp8" and "mxfp8" on GPUs that have it.
-
-        Raises:
-            InputError: There is no whole checkpoint, it has no noise to draw several times or no share of the mean
-                effect, or this machine does not have the precision.
-        """
-        from bionemo.scale.infer.settings import InferSettings
-
-        checked = InferSettings.checked(
-            checkpoint=path,
-            precision=precision,
-            generation=generation,
-            network_weight=network_weight,
-            additive_share=additive_share,
-            num_steps=num_steps,
-            samples=samples,
-        )
-        with quiet_libraries():
-            _join_process_group()
-            from bionemo.scale.infer.trained_model import load_model
-
-            return cls(
-                load_model(
-                    checked["checkpoint"],
-                    precision=checked["precision"],
-                    generation=checked["generation"],
-                    network_weight=checked["network_weight"],
-                    additive_share=checked["additive_share"],
-                    num_generation_steps=checked["num_steps"],
-                    num_generation_samples=checked["samples"],
-                )
-            )
-
-    @classmethod
-    def from_checkpoint(cls, path: PathLike, **options: Any) -> "Predictor":
-        """Load a model by :meth:`from_pretrained`, under the name that it had first."""
-        return cls.from_pretrained(path, **options)
-
-    @property
-    def card(self) -> DataCard:
-        """Genes, labels and scale of the training data."""
-        return self._loaded.card
-
-    @names_arguments("infer.settings.InferSettings")
-    def predict(
-        self,
-        adata: "anndata.AnnData",
-        perturbations: LabelsLike | None = None,
-        *,
-        perturbation_features: PathLike | None = None,
-        allow_unknown: bool = False,
-        matrix: str | None = None,
-        gene_key: str | None = None,
-        set_size: int | None = None,
-        seed: int = 0,
-        **options: Any,
-    ) -> "anndata.AnnData":
-        """Predict how control cells look under perturbations.
-
-        Args:
-            adata: Cells with the model's genes (by name, any order) as raw counts or log1p, and its obs columns; only
-                those with the control label are used, or all where there is no perturbation column.
-            perturbations: Labels, or a text as ``--perturbations`` takes it; ``None`` is every one the model knows.
-            perturbation_features: File with one vector per perturbation, for those the model was not trained on.
-            allow_unknown: Whether cell types, batches and covariates that were not trained are predicted under the
-                unknown label.
-            matrix: Expression of ``adata``: "X", "layers/NAME", "raw/X" or "obsm/NAME"; ``None`` as the training data
-                was prepared.
-            gene_key: var column with gene names, or "_index" for the index; ``None`` as the training data was
-                prepared.
-            set_size: Cells of a set; ``None`` as trained.
-            seed: Randomness of stochastic priors and of the zeros of counts.
-            **options: covariate, the value of a covariate, such as {"time": "24h"}, under which to predict, rather
-                than under that of each control cell (``adata`` need not have the column then); and fields of
-                :class:`bionemo.scale.infer.settings.GivenScale`, for values that do not show what they are: values,
-                target_sum, library_size_key, sum_as_library_size.
-
-        Returns:
-            [controls x perturbations, genes] log1p expression, with labels in obs, ``control_cell`` naming the cell
-            that each began as, beside them the other obs columns of that cell and the var columns of the genes,
-            provenance in ``uns["bionemo_scale"]``, and for each (cell type, perturbation) of ``uns["conditions"]`` the
-            mean change with its interval in varm.
-
-        Raises:
-            InputError: Genes, columns or labels are missing or unknown, or values are no expression.
-        """
-        import anndata
-
-        from bionemo.scale.eval.cells.predicted_sd import CONDITIONS
-        from bionemo.scale.infer.certainty.certainty import Certainty
-        from bionemo.scale.infer.controls.notebook_cells import keep_obs, keep_var, matrix_of
-        from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations
-        from bionemo.scale.infer.output.origin import describe
-        from bionemo.scale.infer.predict import predict_all
-        from bionemo.scale.infer.settings import GivenScale, InferSettings
-        from bionemo.scale.notebook.controls import plan_controls, read_notebook_controls
-
-        stated = options.pop("covariate", {})
-        InferSettings.checked(set_size=set_size, seed=seed, allow_unknown=allow_unknown, covariate=stated)
-        features = None if perturbation_features is None else Path(perturbation_features)
-        names = self.card.perturbations
-        if perturbations is not None:
-            names = asked_perturbations(self._loaded, given_labels(perturbations), features)
-        self._loaded = with_new_perturbations(self._loaded, names, features)
-        matrix = matrix_of(adata, self.card, matrix)
-        given = GivenScale.make(**options)
-        cells = read_notebook_controls(adata, self.card, given, matrix=matrix, gene_key=gene_key, stated=stated)
-        cells = cells.with_covariates(stated, self.card)
-        loaded, plan = plan_controls(
-            self._loaded, cells, names, seed=seed, set_size=set_size, allow_unknown=allow_unknown
-        )
-        predicted = predict_all(loaded, plan)
-        certainty, varm = Certainty.of_cells(loaded, plan, predicted)
-        for note in certainty.all_lines():
-            # Above this function and what renames options in its refusals.
-            warnings.warn(note, stacklevel=3)
-        origin = {"checkpoint": self._loaded.path, "seed": seed, **certainty.notes()}
-        return anndata.AnnData(
-            X=predicted,
-            obs=keep_obs(plan.obs, adata.obs),
-            var=keep_var(self.card.genes, adata, matrix=matrix, gene_key=gene_key or self.card.gene_key),
-            varm=varm,
-            uns={"bionemo_scale": describe(self.card, origin), CONDITIONS: certainty.table()},
-        )
-
-
 @names_arguments("eval.settings.EvaluateSettings")
 def evaluate(
     pred: CellsLike | Mapping[str, CellsLike],
@@ -532,7 +400,7 @@ def evaluate(
 def crossval(
     out: PathLike,
     *,
-    inputs: PathLike | Sequence[PathLike] = (),
+    inputs: CellsLike | Sequence[CellsLike] = (),
     prepare: Mapping[str, Any] | None = None,
     train: Mapping[str, Any] | None = None,
     **options: Any,
@@ -541,7 +409,7 @@ def crossval(
 
     Args:
         out: Folder for the results; the same call continues.
-        inputs: h5ad file of the screen, or several; or give ``store``.
+        inputs: AnnData object or h5ad file of the screen, or several; or give ``store``.
         prepare: Fields of :class:`bionemo.scale.data.prepare.settings.PrepareSettings` by name, for ``inputs``.
         train: Fields of :class:`bionemo.scale.train.settings.TrainSettings` by name.
         **options: Fields of :class:`bionemo.scale.crossval.settings.CrossvalSettings`: leave_out, no_network, ...
@@ -553,30 +421,19 @@ def crossval(
         InputError: The input or the settings cannot be used.
         RuntimeError: A fold ended without success.
     """
-    from bionemo.scale.crossval.crossval import Crossval
+    from bionemo.scale.crossval.crossval import STORE, Crossval
     from bionemo.scale.crossval.job import cross_validate
     from bionemo.scale.crossval.settings import CrossvalSettings
 
-    files = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    settings = CrossvalSettings.make(out=out, inputs=tuple(files), **options)
-    if settings.on != "local" or settings.dryrun:
-        raise InputError("on and dryrun are options of the command: expected neither")
-    chosen = Crossval(settings=settings, prepare=dict(prepare or {}), train=dict(train or {}))
-    return cross_validate(chosen, _say)
+    options_of_prepare = dict(prepare or {})
+    with given_files() as files, _unfinished_forgotten(files, Path(out) / STORE):
+        paths = files.inputs(inputs, options_of_prepare)
+        settings = CrossvalSettings.make(out=out, inputs=tuple(paths), **options)
+        if settings.on != "local" or settings.dryrun:
+            raise InputError("on and dryrun are options of the command: expected neither")
+        chosen = Crossval(settings=settings, prepare=options_of_prepare, train=dict(train or {}))
+        return cross_validate(chosen, _say)
 
 
 def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
-
-
-@cache
-def _join_process_group() -> None:
-    from bionemo.scale.megatron import cpu
-
-    cpu.install()
-    from bionemo.scale.megatron.layout import model_parallel
-
-    # Predictors share it, so none takes it down; it ends with the process.
-    groups = ExitStack()
-    groups.enter_context(model_parallel())
-    atexit.register(groups.close)

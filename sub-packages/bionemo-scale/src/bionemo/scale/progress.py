@@ -15,7 +15,7 @@ BETWEEN_LINES = 10.0
 _BETWEEN_REWRITES = 0.2
 """Seconds between rewrites of the line on a terminal."""
 SILENCE = 5.0
-"""Seconds without a line after which a command that scores says what it is still doing."""
+"""Seconds without a line after which a command says what it is still doing."""
 
 Own = TypeVar("Own", bound="Progress")
 
@@ -100,6 +100,8 @@ class Progress:
     def add(self, count: int) -> None:
         """Count what is done; it is shown now and then."""
         self._done += count
+        if self._total and self._done == self._total:
+            self.stage("finishing")
         if time.monotonic() - self._said >= self._seconds:
             self.show(self._detail)
 

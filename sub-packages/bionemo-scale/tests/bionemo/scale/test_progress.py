@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 import io
+import time
 
 import pytest
 
@@ -10,6 +11,14 @@ from bionemo.scale.progress import Progress
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def wait_for(stream: io.StringIO, line: str) -> None:
+    deadline = time.monotonic() + 20
+    while line not in stream.getvalue():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    stream.truncate(0)
 
 
 def test_lines_come_now_and_then():
@@ -28,6 +37,19 @@ def test_nothing_is_written_between_two_lines_or_where_another_process_speaks():
             progress.begin("predict", 10)
             progress.add(3)
     assert [stream.getvalue() for stream in streams] == ["", ""]
+
+
+def test_what_takes_long_is_said_before_and_after_it_is_counted():
+    stream = io.StringIO()
+    with Progress(stream, silence=0.05) as progress:
+        for _ in range(2):
+            progress.stage("loading the model")
+            wait_for(stream, "loading the model: 0 s")
+            progress.begin("predict", 10)
+            progress.stage("predicting")
+            wait_for(stream, "predicting: 0 s")
+            progress.add(10)
+            wait_for(stream, "finishing: 0 s")
 
 
 def test_an_unknown_total_has_no_end():

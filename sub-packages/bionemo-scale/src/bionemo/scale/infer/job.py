@@ -3,10 +3,11 @@
 """One prediction, from settings to h5ad files, in this process or shared by the processes of a launcher."""
 
 import json
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
@@ -29,12 +30,12 @@ from bionemo.scale.progress import Progress
 from bionemo.scale.types import DataCard
 
 
-def infer(settings: InferSettings, stream: TextIO, *, part_cells: int = PART_CELLS) -> Timing:
+def infer(settings: InferSettings, progress: Progress, *, part_cells: int = PART_CELLS) -> Timing:
     """Load the trained model, plan what to predict, predict it and write it.
 
     Args:
         settings: What.
-        stream: Where progress and the result are shown; processes beside the first show nothing.
+        progress: Shows notes, how far it is, and the result; of several processes the first one's.
         part_cells: Most cells that a process predicts before it writes them.
 
     Raises:
@@ -42,6 +43,7 @@ def infer(settings: InferSettings, stream: TextIO, *, part_cells: int = PART_CEL
     """
     with model_parallel(), Store.open(settings.store) if settings.store else nullcontext() as store:
         is_first = torch.distributed.get_rank() == 0
+        progress.stage("loading the model")
         loaded = load_model(
             settings.checkpoint,
             precision=settings.precision,
@@ -54,23 +56,26 @@ def infer(settings: InferSettings, stream: TextIO, *, part_cells: int = PART_CEL
         )
         asked = asked_perturbations(loaded, settings.perturbations, settings.perturbation_features)
         settings = replace(settings, perturbations=asked)
+        progress.stage("choosing control cells")
         loaded = with_new_perturbations(loaded, asked, settings.perturbation_features)
         loaded, plan = make_plan(settings, loaded, store)
         measured = _measured_cells(settings, loaded, plan) if is_first else None
         certainty = Certainty(loaded, plan, planned_means(loaded, plan)) if is_first else None
         if certainty is not None:
-            stream.writelines(f"note: {line}\n" for line in plan.notes)
-            stream.writelines(f"warning: {line}\n" for line in certainty.lines())
-        with Progress(stream, shown=is_first) as progress:
-            progress.begin("predict", num_own_cells(plan, part_cells), unit="cells")
-            timing = write_predictions(
-                loaded, plan, _request(settings), certainty=certainty, progress=progress.add, part_cells=part_cells
-            )
+            _say(progress, "note", plan.notes)
+            _say(progress, "warning", certainty.lines())
+        progress.begin("predict", num_own_cells(plan, part_cells), unit="cells")
+        progress.stage("predicting")
+        timing = write_predictions(
+            loaded, plan, _request(settings), certainty=certainty, progress=progress.add, part_cells=part_cells
+        )
+        progress.close()
         if certainty is not None:
-            stream.writelines(f"warning: {line}\n" for line in certainty.lines_after())
-            stream.write(_summary(settings, loaded, timing))
+            _say(progress, "warning", certainty.lines_after())
+            progress.say(_summary(settings, loaded, timing), last=True)
         if measured is not None and settings.measured is not None:
-            stream.write(_write_measured(measured, settings.measured, loaded.card))
+            progress.stage("writing measured cells")
+            progress.say(_write_measured(measured, settings.measured, loaded.card), last=True)
     return timing
 
 
@@ -95,7 +100,12 @@ def _measured_cells(settings: InferSettings, loaded: LoadedModel, plan: Plan) ->
 
 def _write_measured(measured: MeasuredCells, path: Path, card: DataCard) -> str:
     num_cells = measured.write(path, card, provenance={"source": measured.source.path.resolve()})
-    return f"{path}: {num_cells:,} measured cells of what is predicted, and their controls\n"
+    return f"{path}: {num_cells:,} measured cells of what is predicted, and their controls"
+
+
+def _say(progress: Progress, kind: str, lines: Iterable[str]) -> None:
+    for line in lines:
+        progress.say(f"{kind}: {line}", last=True)
 
 
 def _request(settings: InferSettings) -> Request:
@@ -125,4 +135,4 @@ def _summary(settings: InferSettings, loaded: LoadedModel, timing: Timing) -> st
     total = f"{timing.num_cells + timing.num_kept:,} predicted cells"
     kept = f" ({timing.num_kept:,} kept from an interrupted run)" if timing.num_kept else ""
     lines.append(f"{settings.pred_path}: {total}{kept}, {timing.cells_per_second:,.0f} cells/s")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)

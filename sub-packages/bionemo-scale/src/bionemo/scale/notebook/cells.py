@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union, cast
@@ -29,7 +29,8 @@ class GivenFiles:
     """The files of one call."""
 
     def __init__(self, folder: Path):
-        self._folder = folder
+        self.folder = folder
+        """Goes away at the end of the call."""
         self._names: dict[str, str] = {}
 
     def path(self, cells: CellsLike, name: str, **kept: Any) -> Path:
@@ -45,10 +46,22 @@ class GivenFiles:
             return Path(cast(PathLike, cells))
         from bionemo.scale.files.anndata.plain_anndata import plain_anndata
 
-        path = self._folder / f"{name}.h5ad"
+        path = self.folder / f"{name}.h5ad"
         plain_anndata(cast("anndata.AnnData", cells), **kept).write_h5ad(path)
         self._names[str(path)] = name
         return path
+
+    def inputs(self, cells: CellsLike | Sequence[CellsLike], options: Mapping[str, Any]) -> list[Path]:
+        """Return the files of cells that are to be prepared.
+
+        Args:
+            cells: A path or an object, or several.
+            options: Fields of the preparation, of which ``matrix`` and ``gene_key`` say what of an object is written.
+        """
+        kept = {"matrix": options.get("matrix") or "X", "gene_key": options.get("gene_key")}
+        return [
+            self.path(each, f"adata-{row}" if row else "adata", **kept) for row, each in enumerate(each_cells(cells))
+        ]
 
     def named(self, text: str) -> str:
         """Return a text with the names of arguments where it has those of files."""
@@ -81,6 +94,11 @@ def is_anndata(value: object) -> bool:
     """Return whether a value is an AnnData object; nothing is imported to find out."""
     module = sys.modules.get("anndata")
     return module is not None and isinstance(value, module.AnnData)
+
+
+def is_cells(value: object) -> bool:
+    """Return whether a value is an AnnData object, or a list of cells, and no path."""
+    return is_anndata(value) or isinstance(value, list | tuple)
 
 
 def each_cells(value: CellsLike | Sequence[CellsLike]) -> list[CellsLike]:

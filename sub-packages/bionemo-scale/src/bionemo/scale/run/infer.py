@@ -17,6 +17,7 @@ from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.outputs import check_absent, check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
+from bionemo.scale.progress import SILENCE, Progress
 from bionemo.scale.run.inner.command import EXIT_REFUSED, next_step, run_command
 from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.types import InputError
@@ -92,7 +93,7 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
                     # Here, where what a kill has left beside a prediction that is whole is tidied up.
                     _check_absent(settings)
                     remove_leftovers(out)
-                _run(settings, log)
+                _run(settings, log, is_first=ranks.is_first)
             except (InputError, OSError) as error:
                 clear()
                 if isinstance(error, OSError) and error.filename is None:
@@ -109,17 +110,20 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
         print(next_step("evaluate", pred=settings.pred_path, real=real, **store, out="SCORES"))
 
 
-def _run(settings: InferSettings, log: Path) -> None:
+def _run(settings: InferSettings, log: Path, *, is_first: bool) -> None:
     from bionemo.scale.run.inner.console import quiet_screen
 
-    with quiet_screen(log) as screen:
+    with quiet_screen(log) as screen, Progress(screen, silence=SILENCE, shown=is_first) as progress:
+        # Imports take seconds, on a busy machine many.
+        progress.stage("loading libraries")
+        progress.say("loading the model")
         with imports():
             from bionemo.scale.megatron import cpu
 
             cpu.install()
             from bionemo.scale.infer.job import infer
 
-        infer(settings, screen)
+        infer(settings, progress)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,12 @@ from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.types import InputError
 
 
+_NO_CELLS = (
+    "note: no plots of cells, because the cells that were scored are not in a file, or the file has moved or changed; "
+    "give them with --pred and --real (in Python pred and real)"
+)
+
+
 def parser() -> OptionParser:
     """Return the command's options."""
     return OptionParser(
@@ -73,7 +79,7 @@ def _report_scores(args: ReportSettings) -> None:
     with only_writer(out):
         clouds = []
         if cells is None:
-            print("note: the h5ad files of the scores are gone: no populations; --pred and --real say where they are")
+            print(_NO_CELLS)
         else:
             clouds = embed_populations(cells, umap=args.umap, seed=args.seed)
         if run is None:

@@ -8,7 +8,7 @@ import anndata as ad
 import numpy as np
 import pytest
 
-from bionemo.scale.notebook.cells import each_cells, forget_unfinished, given_files, is_anndata
+from bionemo.scale.notebook.cells import each_cells, forget_unfinished, given_files, is_anndata, is_cells
 from bionemo.scale.types import InputError
 
 
@@ -37,6 +37,7 @@ def test_one_or_several(cells):
     assert each_cells("a.h5ad") == ["a.h5ad"] and each_cells(Path("a")) == [Path("a")]
     assert each_cells(cells) == [cells] and each_cells([cells, "b"]) == [cells, "b"]
     assert is_anndata(cells) and not is_anndata(pickle)
+    assert is_cells(cells) and is_cells(["b"]) and not is_cells("a.h5ad") and not is_cells(Path("a"))
 
 
 def test_what_cannot_be_continued_is_removed(tmp_path):

@@ -253,7 +253,7 @@ def test_cells_that_are_gone_leave_out_the_populations(folder, tmp_path, capsys)
     summary["inputs"]["real"]["path"] = "/nowhere/real.h5ad"
     (moved / "summary.json").write_text(json.dumps(summary))
     assert main([str(folder / "run"), "--scores", str(moved), "--out", str(tmp_path / "page.html")]) == 0
-    assert "no populations; --pred and --real say where they are" in capsys.readouterr().out
+    assert "no plots of cells, because" in capsys.readouterr().out
     assert data_of(tmp_path / "page.html")["clouds"] == []
     real = str(folder / "predicted" / "adata_real.h5ad")
     assert (
@@ -274,7 +274,7 @@ def test_a_folder_that_was_moved_keeps_its_populations(folder, tmp_path, capsys,
     with (tmp_path / "moved" / "predicted" / "adata_real.h5ad").open("ab") as file:
         file.write(b"other content")
     assert main([str(tmp_path / "moved"), "--out", str(page)]) == 0
-    assert "no populations" in capsys.readouterr().out
+    assert "no plots of cells" in capsys.readouterr().out
 
 
 def test_refusals(folder, tmp_path, capsys):

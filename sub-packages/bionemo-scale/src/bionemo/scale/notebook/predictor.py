@@ -1,0 +1,201 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""A trained model in a notebook: AnnData in, AnnData out."""
+
+import atexit
+import os
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bionemo.scale.files.label_list import given_labels
+from bionemo.scale.files.quiet import quiet_libraries
+from bionemo.scale.notebook.cells import PathLike
+from bionemo.scale.notebook.refusals import names_arguments
+from bionemo.scale.types import DataCard
+
+
+if TYPE_CHECKING:
+    import anndata
+
+    from bionemo.scale.infer.trained_model import LoadedModel
+
+
+LabelsLike = str | os.PathLike[str] | Sequence[str]
+"""Labels: a list, one text as the command takes it (commas, ``@FILE``), or the path of a file with one a line."""
+
+
+class Predictor:
+    """A trained model that predicts populations from control cells.
+
+    The process joins a process group of one when the first predictor is loaded; it costs nothing and stays.
+    """
+
+    def __init__(self, loaded: "LoadedModel"):
+        self._loaded = loaded
+
+    @classmethod
+    @names_arguments("infer.settings.InferSettings")
+    def from_pretrained(
+        cls,
+        path: PathLike,
+        *,
+        generation: Literal["decode", "displace", "contrast"] | None = None,
+        network_weight: float | None = None,
+        additive_share: float | None = None,
+        num_steps: int | None = None,
+        samples: int | None = None,
+        precision: Literal["fp32", "bf16", "fp8", "mxfp8"] = "fp32",
+    ) -> "Predictor":
+        """Load a model, once for many predictions.
+
+        Args:
+            path: Folder that :func:`export` wrote, run folder, or one of its checkpoints.
+            generation: How cells are made of the network's output; ``None`` as trained.
+            network_weight: Of the network's mean against the run's classical estimate: 0 gives the estimate's means, 1
+                the network's; ``None`` as training measured.
+            additive_share: Weight of the perturbation's mean effect in training: 0 is the network alone, 1 the mean
+                effect alone; ``None`` as trained.
+            num_steps: Solver steps; ``None`` as trained.
+            samples: Draws of a stochastic prior to average each cell over; ``None`` as trained.
+            precision: Of matrix products; "fp8" and "mxfp8" on GPUs that have it.
+
+        Raises:
+            InputError: There is no whole checkpoint, it has no noise to draw several times or no share of the mean
+                effect, or this machine does not have the precision.
+        """
+        from bionemo.scale.infer.settings import InferSettings
+
+        checked = InferSettings.checked(
+            checkpoint=path,
+            precision=precision,
+            generation=generation,
+            network_weight=network_weight,
+            additive_share=additive_share,
+            num_steps=num_steps,
+            samples=samples,
+        )
+        with quiet_libraries():
+            join_process_group()
+            from bionemo.scale.infer.trained_model import load_model
+
+            return cls(
+                load_model(
+                    checked["checkpoint"],
+                    precision=checked["precision"],
+                    generation=checked["generation"],
+                    network_weight=checked["network_weight"],
+                    additive_share=checked["additive_share"],
+                    num_generation_steps=checked["num_steps"],
+                    num_generation_samples=checked["samples"],
+                )
+            )
+
+    @classmethod
+    def from_checkpoint(cls, path: PathLike, **options: Any) -> "Predictor":
+        """Load a model by :meth:`from_pretrained`, under the name that it had first."""
+        return cls.from_pretrained(path, **options)
+
+    @property
+    def card(self) -> DataCard:
+        """Genes, labels and scale of the training data."""
+        return self._loaded.card
+
+    @names_arguments("infer.settings.InferSettings")
+    def predict(
+        self,
+        adata: "anndata.AnnData",
+        perturbations: LabelsLike | None = None,
+        *,
+        perturbation_features: PathLike | None = None,
+        allow_unknown: bool = False,
+        matrix: str | None = None,
+        gene_key: str | None = None,
+        set_size: int | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> "anndata.AnnData":
+        """Predict how control cells look under perturbations.
+
+        Args:
+            adata: Cells with the model's genes (by name, any order) as raw counts or log1p, and its obs columns; only
+                those with the control label are used, or all where there is no perturbation column.
+            perturbations: Labels, or a text as ``--perturbations`` takes it; ``None`` is every one the model knows.
+            perturbation_features: File with one vector per perturbation, for those the model was not trained on.
+            allow_unknown: Whether cell types, batches and covariates that were not trained are predicted under the
+                unknown label.
+            matrix: Expression of ``adata``: "X", "layers/NAME", "raw/X" or "obsm/NAME"; ``None`` as the training data
+                was prepared.
+            gene_key: var column with gene names, or "_index" for the index; ``None`` as the training data was
+                prepared.
+            set_size: Cells of a set; ``None`` as trained.
+            seed: Randomness of stochastic priors and of the zeros of counts.
+            **options: covariate, the value of a covariate, such as {"time": "24h"}, under which to predict, rather
+                than under that of each control cell (``adata`` need not have the column then); and fields of
+                :class:`bionemo.scale.infer.settings.GivenScale`, for values that do not show what they are: values,
+                target_sum, library_size_key, sum_as_library_size.
+
+        Returns:
+            [controls x perturbations, genes] log1p expression, with labels in obs, ``control_cell`` naming the cell
+            that each began as, beside them the other obs columns of that cell and the var columns of the genes,
+            provenance in ``uns["bionemo_scale"]``, and for each (cell type, perturbation) of ``uns["conditions"]`` the
+            mean change with its interval in varm.
+
+        Raises:
+            InputError: Genes, columns or labels are missing or unknown, or values are no expression.
+        """
+        import anndata
+
+        from bionemo.scale.eval.cells.predicted_sd import CONDITIONS
+        from bionemo.scale.infer.certainty.certainty import Certainty
+        from bionemo.scale.infer.controls.notebook_cells import keep_obs, keep_var, matrix_of
+        from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations
+        from bionemo.scale.infer.output.origin import describe
+        from bionemo.scale.infer.predict import predict_all
+        from bionemo.scale.infer.settings import GivenScale, InferSettings
+        from bionemo.scale.notebook.controls import plan_controls, read_notebook_controls
+
+        stated = options.pop("covariate", {})
+        InferSettings.checked(set_size=set_size, seed=seed, allow_unknown=allow_unknown, covariate=stated)
+        features = None if perturbation_features is None else Path(perturbation_features)
+        names = self.card.perturbations
+        if perturbations is not None:
+            names = asked_perturbations(self._loaded, given_labels(perturbations), features)
+        self._loaded = with_new_perturbations(self._loaded, names, features)
+        matrix = matrix_of(adata, self.card, matrix)
+        given = GivenScale.make(**options)
+        cells = read_notebook_controls(adata, self.card, given, matrix=matrix, gene_key=gene_key, stated=stated)
+        cells = cells.with_covariates(stated, self.card)
+        loaded, plan = plan_controls(
+            self._loaded, cells, names, seed=seed, set_size=set_size, allow_unknown=allow_unknown
+        )
+        predicted = predict_all(loaded, plan)
+        certainty, varm = Certainty.of_cells(loaded, plan, predicted)
+        for note in certainty.all_lines():
+            # Above this function and what renames options in its refusals.
+            warnings.warn(note, stacklevel=3)
+        origin = {"checkpoint": self._loaded.path, "seed": seed, **certainty.notes()}
+        return anndata.AnnData(
+            X=predicted,
+            obs=keep_obs(plan.obs, adata.obs),
+            var=keep_var(self.card.genes, adata, matrix=matrix, gene_key=gene_key or self.card.gene_key),
+            varm=varm,
+            uns={"bionemo_scale": describe(self.card, origin), CONDITIONS: certainty.table()},
+        )
+
+
+@cache
+def join_process_group() -> None:
+    """Make this process a process group of one, once, until it ends."""
+    from bionemo.scale.megatron import cpu
+
+    cpu.install()
+    from bionemo.scale.megatron.layout import model_parallel
+
+    # Predictors share it, so none takes it down; it ends with the process.
+    groups = ExitStack()
+    groups.enter_context(model_parallel())
+    atexit.register(groups.close)
