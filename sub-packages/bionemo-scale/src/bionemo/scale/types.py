@@ -63,6 +63,12 @@ SetKind = Literal["batch", "mixed"]
 cell type, perturbation)."""
 
 
+INTERVAL_LEVEL = 0.9
+"""Share of true values that the interval of a predicted mean is to hold."""
+Z_OF_INTERVAL = 1.645
+"""Standard deviations on either side that hold this share of a normal distribution."""
+
+
 class Split(StrEnum):
     """The part of the data a group of cells belongs to."""
 

@@ -7,7 +7,10 @@ None is autouse: data and eval must run without torch.distributed.
 
 import contextlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from unittest import mock
 
 import anndata as ad
@@ -154,3 +157,42 @@ def pandas_cells() -> ad.AnnData:
     )
     var = pd.DataFrame({"symbol": pd.array(["a", "b"], dtype="string"), "rank": [1, 2]}, index=["ENSG1", "ENSG2"])
     return ad.AnnData(np.eye(3, 2, dtype=np.float32), obs=obs, var=var, layers={"counts": np.ones((3, 2))})
+
+
+_LIGHT = """
+import importlib, sys
+from importlib.metadata import packages_distributions
+from packaging.utils import canonicalize_name
+lines = [line for line in open(sys.argv[1]) if "==" in line]
+allowed = {"bionemo-scale", *(canonicalize_name(line.partition("==")[0]) for line in lines)}
+others = {
+    module for module, names in packages_distributions().items()
+    if not allowed & set(map(canonicalize_name, names)) and module not in ("bionemo", *sys.stdlib_module_names)
+}
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+    def find_spec(self, name, *where):
+        return None if name.partition(".")[0] in others else self.finder.find_spec(name, *where)
+sys.meta_path[:] = map(Without, sys.meta_path)
+for name in [name for name in sys.modules if name.partition(".")[0] in others]:
+    del sys.modules[name]
+sys.exit(importlib.import_module(f"bionemo.scale.run.{sys.argv[2]}").main(sys.argv[3:]))
+"""
+
+
+@pytest.fixture(scope="session")
+def light_command() -> Callable[..., str]:
+    """Run a command where no other package can be imported than those of requirements/light.txt."""
+    light = Path(__file__).parents[5] / "requirements" / "light.txt"
+
+    def run(*words: object, code: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", _LIGHT, light, *map(str, words)], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    return run

@@ -127,3 +127,29 @@ def test_no_bound_lets_pip_prefer_a_pre_release():
 )
 def test_megatrons_bounds(version, fits):
     assert declared()["megatron-core"].specifier.contains(version, prereleases=True) is fits
+
+
+def pins(name: str) -> set[str]:
+    lines = (REPOSITORY / "requirements" / name).read_text().splitlines()
+    return {line for line in lines if "==" in line and not line.startswith("#")}
+
+
+def test_small_installations_have_the_versions_that_were_tested():
+    light, scores = pins("light.txt"), pins("scores.txt")
+    assert light | scores <= pins("cpu.txt") and not light & scores
+    heavy = {"torch", "nemo-toolkit", "megatron-core", "lightning", "bionemo-llm"}
+    assert not heavy & {canonicalize_name(line.partition("==")[0]) for line in light}
+
+
+def test_preparation_splits_and_vectors_need_the_light_packages_alone(screen, tmp_path, light_command):
+    """test_report.py and test_rank.py have the other commands of such an installation."""
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    split, store = tmp_path / "split.toml", tmp_path / "store"
+    assert "wrote" in light_command("split", tmp_path / "screen.h5ad", "--share", 0.4, "--out", split)
+    assert "next" in light_command("prepare", tmp_path / "screen.h5ad", "--out", store, "--split", split)
+    sets = tmp_path / "sets.gmt"
+    sets.write_text("a\t-\tp0\tp1\nb\t-\tp1\tp2\n")
+    vectors = tmp_path / "vectors.parquet"
+    assert "wrote" in light_command("features", "--gene-sets", sets, "--store", store, "--out", vectors)
+    refused = light_command("train", "--store", store, "--out", tmp_path / "run", code=2)
+    assert refused.startswith("error: this needs the Python package torch, which is not installed")

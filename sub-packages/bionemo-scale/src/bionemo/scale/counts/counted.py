@@ -5,10 +5,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.population import one_count
 from bionemo.scale.types import InputError
 
 
@@ -81,6 +79,11 @@ def whole_counts(expression: csr_matrix, target_sum: float) -> tuple[csr_matrix,
 
 def _in_counts(expression: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     """Return [cells, G] expression in counts, and what one is worth in each cell, 0 in one without any."""
+    # Late: who reads the columns of counts, or makes a page, needs no torch.
+    import torch
+
+    from bionemo.scale.population import one_count
+
     values = expression.toarray().astype(np.float64)
     unit = np.expm1(one_count(torch.from_numpy(values)).numpy())
     return np.expm1(values) / np.where(unit > 0, unit, 1.0)[:, None], unit

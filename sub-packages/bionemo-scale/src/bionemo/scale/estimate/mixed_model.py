@@ -43,10 +43,6 @@ MAX_GIVEN_GROUPS = 800
 """Groups that a prediction is conditioned on; of more, those that have most in common with the predicted ones."""
 MAX_TARGETS = 256
 """Populations that are predicted together: the covariances of all pairs are in memory."""
-INTERVAL_LEVEL = 0.9
-"""Share of the genes whose measured mean an interval is to hold."""
-Z_OF_INTERVAL = 1.645
-"""Standard deviations on either side that hold this share of a normal distribution."""
 _START = -3.0
 _PULL = 1e-4
 """Weight of a pull of log theta to its start, so that what the data do not determine stays finite."""

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bionemo.scale.estimate.mixed_model import INTERVAL_LEVEL, Z_OF_INTERVAL
+from bionemo.scale.types import INTERVAL_LEVEL, Z_OF_INTERVAL
 
 
 WEIGHTS = tuple(number / 20 for number in range(21))

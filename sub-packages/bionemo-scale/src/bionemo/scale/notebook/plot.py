@@ -15,7 +15,6 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from bionemo.scale.estimate.mixed_model import Z_OF_INTERVAL
 from bionemo.scale.eval.metrics.formulas import FDR
 from bionemo.scale.eval.output.plot import BLUE, GREY, ORANGE, draw_change
 from bionemo.scale.eval.page.embedding import CellFiles, embed_populations
@@ -25,7 +24,7 @@ from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.trained_run import Run
 from bionemo.scale.notebook.cells import CellsLike, PathLike, given_files
 from bionemo.scale.notebook.drawn import Drawn, changes, chosen_pair
-from bionemo.scale.types import FileLabels, InputError
+from bionemo.scale.types import Z_OF_INTERVAL, FileLabels, InputError
 
 
 __all__ = ("delta", "genes", "history", "populations", "volcano")

@@ -5,8 +5,6 @@
 import numpy as np
 
 
-INTERVAL_LEVEL, Z_OF_INTERVAL = 0.9, 1.645
-"""Share of true values within an interval, and its half width in standard deviations."""
 _MOST_CONDITIONS = 1000
 """Conditions that the correlation of genes is taken from."""
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from bionemo.scale.files.labels.grammar import NO_DOSE, Agent
-from bionemo.scale.rank.certainty import Z_OF_INTERVAL, GeneErrors
+from bionemo.scale.rank.certainty import GeneErrors
 from bionemo.scale.rank.screen import Screen
-from bionemo.scale.types import InputError
+from bionemo.scale.types import Z_OF_INTERVAL, InputError
 
 
 LABELS = ["cell_type", "perturbation"]

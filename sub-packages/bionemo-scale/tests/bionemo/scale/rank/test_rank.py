@@ -54,6 +54,11 @@ def screen(write):
     return write(table(CHANGES))
 
 
+def test_the_light_packages_are_enough(screen, tmp_path, light_command):
+    shown = light_command("rank", screen, "--by", "effect", "--out", tmp_path / "ranks.csv")
+    assert "wrote" in shown and len(pd.read_csv(tmp_path / "ranks.csv")) == len(CHANGES)
+
+
 def answer(screen, **options) -> pd.DataFrame:
     settings = RankSettings.make(screen=screen, out=screen.with_name("ranks.csv"), overwrite=True, **options)
     found = rank(settings).table

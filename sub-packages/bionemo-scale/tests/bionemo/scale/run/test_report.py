@@ -76,6 +76,13 @@ def page(folder) -> Path:
     return folder / "page.html"
 
 
+def test_a_page_needs_the_light_packages_alone(folder, tmp_path, light_command):
+    shown = light_command("report", folder, "--out", tmp_path / "page.html")
+    assert "wrote" in shown and (tmp_path / "page.html").stat().st_size > 100_000
+    refused = light_command("report", folder, "--umap", "--out", tmp_path / "page.html", code=2)
+    assert "needs the Python package umap" in refused
+
+
 def data_of(page: Path) -> dict:
     return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.S).group(1))
 

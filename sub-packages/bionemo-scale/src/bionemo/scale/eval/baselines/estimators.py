@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from bionemo.scale.eval.baselines.by_features import ChangesByFeatures
 from bionemo.scale.eval.baselines.training_means import TrainingMeans
 from bionemo.scale.files.label_list import settle_labels
-from bionemo.scale.population import one_count, with_counted_zeros, with_mean
 from bionemo.scale.types import Group, GroupMeans, InputError, cell_type_of
 
 
@@ -369,6 +367,11 @@ def _moved_to(targets: Targets, means: dict[tuple[str, str], np.ndarray]) -> Bas
     Cells get it, and their zeros back, as a network's do (:mod:`bionemo.scale.population`): without that, the sampling
     error of the drawn controls and values that no count can have would be scored, too.
     """
+    # Late: a page of scores needs no torch.
+    import torch
+
+    from bionemo.scale.population import one_count, with_counted_zeros, with_mean
+
     expression = np.empty_like(targets.controls)
     for perturbation, batch, rows in _populations(targets):
         mean = means[perturbation, batch]

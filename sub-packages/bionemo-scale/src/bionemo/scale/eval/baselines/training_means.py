@@ -9,11 +9,10 @@ controls of the same dataset, and "mean over contexts" counts a context once per
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from bionemo.scale.estimate import mixed_model
 from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.estimate.labels import ParseAgents, whole_label
 from bionemo.scale.eval.baselines.by_features import ChangesByFeatures
@@ -21,6 +20,9 @@ from bionemo.scale.eval.baselines.persistence import ContextMeans, Persistence, 
 from bionemo.scale.eval.baselines.ridge import Changes, Ridge, fit_ridge
 from bionemo.scale.types import Group, GroupMeans
 
+
+if TYPE_CHECKING:
+    from bionemo.scale.estimate.mixed_model import MixedModel
 
 Label = TypeVar("Label", bound=Hashable)
 
@@ -86,9 +88,12 @@ class TrainingMeans:
         return ChangesByFeatures.of(self.changes, features=self.features, parse=self.parse)
 
     @cached_property
-    def mixed_model(self) -> mixed_model.MixedModel | None:
+    def mixed_model(self) -> "MixedModel | None":
         """The mixed model of :mod:`bionemo.scale.estimate.mixed_model`, fitted when first asked for."""
-        return mixed_model.fit(self.groups, control=self.control, parse=self.parse, features=self.features)
+        # Late: a page of scores needs no torch.
+        from bionemo.scale.estimate.mixed_model import fit as fit_mixed_model
+
+        return fit_mixed_model(self.groups, control=self.control, parse=self.parse, features=self.features)
 
     @cached_property
     def persistence(self) -> Persistence | None:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from scipy import stats
 from scipy.spatial import distance
 
-from bionemo.scale.estimate.mixed_model import Z_OF_INTERVAL
+from bionemo.scale.types import Z_OF_INTERVAL
 
 
 DiscriminationMetric = Literal["l1", "l2", "cosine"]

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import polars as pl
 
-from bionemo.scale.estimate.mixed_model import INTERVAL_LEVEL, Z_OF_INTERVAL
 from bionemo.scale.eval.cell_eval.adapter import SKIPPED, versions
 from bionemo.scale.eval.cell_eval.challenge import CHALLENGE, CellEval2
 from bionemo.scale.eval.cell_eval.challenge import CONVENTIONS as CELL_EVAL2_CONVENTIONS
@@ -44,6 +43,7 @@ from bionemo.scale.eval.output.summary import (
     only_fallbacks,
 )
 from bionemo.scale.eval.scores.task import CEILING, KEYS, Task
+from bionemo.scale.types import INTERVAL_LEVEL, Z_OF_INTERVAL
 
 
 OVERALL = "score"

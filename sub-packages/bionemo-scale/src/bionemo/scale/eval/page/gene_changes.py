@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from bionemo.scale.estimate.mixed_model import Z_OF_INTERVAL
 from bionemo.scale.eval.metrics.formulas import FDR
+from bionemo.scale.types import Z_OF_INTERVAL
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from bionemo.scale.estimate.mixed_model import Z_OF_INTERVAL
 from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, METRICS, Metric
 from bionemo.scale.eval.output.summary import Summary
 from bionemo.scale.eval.page.embedding import Clouds
 from bionemo.scale.eval.page.gene_changes import GeneChanges, changes_of, strongest_pairs
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
+from bionemo.scale.types import Z_OF_INTERVAL
 
 
 MAX_PAIRS = 150

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from bionemo.scale.estimate.mixed_model import INTERVAL_LEVEL, Z_OF_INTERVAL
 from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, Metric, loss
 from bionemo.scale.eval.metrics.formulas import FDR
 from bionemo.scale.eval.metrics.ranking import best_of
 from bionemo.scale.eval.output.summary import Summary
 from bionemo.scale.eval.scores.task import CEILING
+from bionemo.scale.types import INTERVAL_LEVEL, Z_OF_INTERVAL
 
 
 NOTHING = "control"

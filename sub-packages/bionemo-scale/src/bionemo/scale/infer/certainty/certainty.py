@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bionemo.scale.estimate.mixed_model import INTERVAL_LEVEL, Z_OF_INTERVAL
 from bionemo.scale.eval.cells.predicted_sd import CONDITIONS, SD
 from bionemo.scale.files.writing.h5ad_writer import H5adWriter
 from bionemo.scale.infer.certainty.conditions import ConditionFacts
@@ -18,7 +17,7 @@ from bionemo.scale.infer.plans.parts import cut
 from bionemo.scale.infer.plans.plan import Plan
 from bionemo.scale.infer.run_estimate import PlannedMeans, RunEstimate
 from bionemo.scale.infer.trained_model import LoadedModel
-from bionemo.scale.types import Group
+from bionemo.scale.types import INTERVAL_LEVEL, Z_OF_INTERVAL, Group
 
 
 VARM = {"change": "change", "sd": SD, "low": "change_low", "high": "change_high"}

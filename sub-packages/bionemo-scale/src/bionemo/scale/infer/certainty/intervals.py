@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bionemo.scale.estimate.mixed_model import Z_OF_INTERVAL
 from bionemo.scale.infer.run_estimate import PlannedMeans
-from bionemo.scale.types import Group
+from bionemo.scale.types import Z_OF_INTERVAL, Group
 
 
 def change_and_interval(

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What commands share: one-line refusals with exit code 2, the answer to an interrupt, and what to run next."""
 
+import importlib.util
 import io
 import os
 import re
@@ -51,6 +52,15 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
     except (InputError, OSError, UnicodeError, MemoryError) as error:
         print(f"error: {one_line(describe(error))}", file=sys.stderr)
         return EXIT_REFUSED
+    except ModuleNotFoundError as error:
+        if not _is_absent(error.name):
+            raise
+        print(
+            f"error: this needs the Python package {error.name}, which is not installed; docs/install.md says what to "
+            "install",
+            file=sys.stderr,
+        )
+        return EXIT_REFUSED
     except KeyboardInterrupt:
         if interrupt.is_command():
             interrupt.leave()
@@ -59,6 +69,13 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
     finally:
         keep_all()
     return 0
+
+
+def _is_absent(module: str | None) -> bool:
+    """Whether a package is not installed, as in a small installation; one that lacks a part of itself has a bug."""
+    if module is None or module.startswith("bionemo.scale"):
+        return False
+    return importlib.util.find_spec(module) is None
 
 
 def next_step(command: str, **options: object) -> str:

@@ -69,6 +69,18 @@ def test_an_interrupt_is_one_line_and_code_130(capsys):
     assert capsys.readouterr().err.splitlines() == ["interrupted"]
 
 
+def test_a_package_that_is_not_installed_is_named(capsys):
+    assert run_command(raising(ModuleNotFoundError("No module", name="no_such_package"))) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: this needs the Python package no_such_package, which is not installed; docs/")
+
+
+@pytest.mark.parametrize("name", ["bionemo.scale.no_such", "json", None])
+def test_a_part_of_our_own_or_of_an_installed_package_is_an_error(name):
+    with pytest.raises(ModuleNotFoundError):
+        run_command(raising(ModuleNotFoundError("No module", name=name)))
+
+
 def test_an_error_of_ours_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         run_command(raising(ZeroDivisionError()))
