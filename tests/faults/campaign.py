@@ -106,12 +106,19 @@ class Campaign:
             (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / name)
         return folder
 
-    def _start(self, command: Command, folder: Path) -> forked.Outcome:
-        return forked.run(command.main, command.words, folder=folder, look=command.look, before=command.before)
+    def _start(self, command: Command, folder: Path, cpu_seconds: int = forked.CPU_SECONDS) -> forked.Outcome:
+        return forked.run(
+            command.main,
+            command.words,
+            folder=folder,
+            look=command.look,
+            before=command.before,
+            cpu_seconds=cpu_seconds,
+        )
 
     def _judge(self, family: Family, command: Command, folder: Path, expected: str | None) -> tuple[str, str]:
         before = _snapshot(folder.parent)
-        done = self._start(command, folder)
+        done = self._start(command, folder, family.cpu_seconds)
         after = _snapshot(folder.parent)
         if done.left:
             return "fault", f"left {done.left} in the folder of temporary files"

@@ -283,6 +283,7 @@ WITH_FEATURES = predicts(
 )
 ON_FEATURES = trains("--store", "store", *SMALL, "--perturbation-features", "features.csv")
 ON_PARQUET = trains("--store", "store", *SMALL, "--perturbation-features", "features.parquet")
+FROM_CONFIG = trains("--store", "store", "--config", "settings.yaml")
 FROM_CHECKPOINT = trains(
     *("--store", "store", "--from-checkpoint", "run", "--max-steps", "2", "--perturbation-features", "features.csv")
 )
@@ -299,6 +300,7 @@ BY_EFFECT = ranks("--cell-types", "A")
 RANK_CELLS = ranks(screen=_PRED)
 SUBMITS = submits()
 OF_GENES = describes("--gene-sets", "sets.gmt", "--network", "edges.tsv", *_NAMES)
+OF_TARGETS = describes("--gene-sets", "sets.gmt", "--targets", "targets.csv", *_NAMES)
 OF_DRUGS = describes("--smiles", "drugs.csv", *_NAMES)
 OF_STORE = describes("--from-store", "store", "--leave-out", *_NAMES)
 OF_EMBEDDING = {

@@ -268,3 +268,14 @@ def damage_zipped(path: Path, rng: random.Random) -> str:
     finally:
         shutil.make_archive(str(path.with_suffix("")), "zip", folder)
         shutil.rmtree(folder)
+
+
+def zero_heap(path: Path, rng: random.Random) -> str:
+    """Fill what follows the header of the file's first heap of texts with zeros: HDF5 looks for its end for ever."""
+    data = bytearray(path.read_bytes())
+    first = data.index(b"GCOL") + 16
+    size = rng.choice((16, 512, 2048))
+    data[first : first + size] = bytes(size)
+    path.unlink()
+    path.write_bytes(data)
+    return f"{size} bytes of the heap of texts zeroed"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from damage_bytes import damage_bytes
 
 
@@ -105,6 +106,15 @@ def damage_json(path: Path, rng: random.Random) -> str:
     said = _change(document, rng)
     path.unlink()
     path.write_text(json.dumps(document), encoding="utf-8")
+    return said
+
+
+def damage_yaml(path: Path, rng: random.Random) -> str:
+    """Change one value of a YAML file."""
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    said = _change(document, rng)
+    path.unlink()
+    path.write_text(yaml.safe_dump(document), encoding="utf-8", errors="replace")
     return said
 
 

@@ -9,10 +9,18 @@ from pathlib import Path
 
 import commands as the
 from commands import Command
-from damage_anndata import damage_h5ad, damage_prediction, damage_zarr, damage_zarr_files, damage_zipped
+from damage_anndata import (
+    damage_h5ad,
+    damage_prediction,
+    damage_zarr,
+    damage_zarr_files,
+    damage_zipped,
+    zero_heap,
+)
 from damage_bytes import damage_below, damage_bytes
 from damage_options import hostile_words
-from damage_text import damage_json, damage_npz, damage_text
+from damage_text import damage_json, damage_npz, damage_text, damage_yaml
+from forked import CPU_SECONDS
 
 
 Damage = Callable[[Path, random.Random], str]
@@ -52,6 +60,8 @@ class Family:
     """Files that the commands need besides."""
     commands: tuple[Command, ...] = field(default=(), kw_only=True)
     """Of the family of options: commands that get another option."""
+    cpu_seconds: int = CPU_SECONDS
+    """After which a command is taken for endless."""
     may_differ: bool = False
     """Whether another value may be as good as the one before: the result need not be the same then."""
 
@@ -134,6 +144,12 @@ FAMILIES: tuple[Family, ...] = (
             Input(target="controls.h5ad", damage=damage_bytes, commands=(the.CONTROLS,), besides=("run",)),
             Input(target=_PRED, damage=damage_bytes, commands=(the.scores(),)),
         ),
+    ),
+    Family(
+        name="h5ad, a heap without an end",
+        share=1,
+        inputs=(Input(target="screen.h5ad", damage=zero_heap, commands=_PREPARES[:1], besides=_SPLIT),),
+        cpu_seconds=5,
     ),
     Family(
         name="zarr",
@@ -273,6 +289,7 @@ FAMILIES: tuple[Family, ...] = (
             Input(target="members.gmt", damage=damage_text, commands=(the.WITH_SETS,), besides=("predicted",)),
             Input(target="edges.tsv", damage=damage_text, commands=(the.OF_GENES,), besides=("sets.gmt",)),
             Input(target="drugs.csv", damage=damage_text, commands=(the.OF_DRUGS,)),
+            Input(target="targets.csv", damage=damage_text, commands=(the.OF_TARGETS,), besides=("sets.gmt",)),
             Input(target="features.csv", damage=damage_text, commands=(the.OF_EMBEDDING["features.csv"], the.SIMILAR)),
             *(
                 Input(target=name, damage=damage, commands=(the.OF_EMBEDDING[name],))
@@ -299,9 +316,22 @@ FAMILIES: tuple[Family, ...] = (
         may_differ=True,
     ),
     Family(
+        name="settings of a training",
+        share=30,
+        inputs=(
+            Input(target="settings.yaml", damage=damage_text, commands=(the.FROM_CONFIG,)),
+            Input(target="settings.yaml", damage=damage_yaml, commands=(the.FROM_CONFIG,)),
+        ),
+        besides=("store",),
+        may_differ=True,
+    ),
+    Family(
         name="sites",
         share=40,
-        inputs=(Input(target="site.yaml", damage=damage_text, commands=(the.launches("slurm"),)),),
+        inputs=(
+            Input(target="site.yaml", damage=damage_text, commands=(the.launches("slurm"),)),
+            Input(target="site.yaml", damage=damage_yaml, commands=(the.launches("slurm"),)),
+        ),
         besides=("screen.h5ad", "split.toml"),
         may_differ=True,
     ),

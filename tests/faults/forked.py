@@ -57,6 +57,7 @@ def run(
     look: Callable[[], Any] = lambda: None,
     before: Callable[[], None] = lambda: None,
     seconds: float = SECONDS,
+    cpu_seconds: int = CPU_SECONDS,
 ) -> Outcome:
     """Run a command to its end.
 
@@ -67,8 +68,9 @@ def run(
         look: Called in the same process after exit code 0; returns what JSON can hold.
         before: Called in that process before the command.
         seconds: After which it is killed.
+        cpu_seconds: Of the processor, after which it is ended.
     """
-    child = start(main, arguments, folder=folder, look=look, before=before)
+    child = start(main, arguments, folder=folder, look=look, before=before, cpu_seconds=cpu_seconds)
     return child.wait(seconds)
 
 
@@ -147,6 +149,7 @@ def start(
     folder: Path,
     look: Callable[[], Any] = lambda: None,
     before: Callable[[], None] = lambda: None,
+    cpu_seconds: int = CPU_SECONDS,
 ) -> Child:
     """Start a command; see :func:`run`."""
     files = Path(tempfile.mkdtemp(prefix="fault-"))
@@ -156,6 +159,7 @@ def start(
     sys.stderr.flush()
     process = os.fork()
     if process == 0:
+        _limit_time(files / "where", cpu_seconds)
         _be(main, [str(word) for word in arguments], folder, files, look, before)
     return Child(process=process, files=files, started=time.monotonic())
 
@@ -175,7 +179,6 @@ def _be(
         )
         resource.setrlimit(resource.RLIMIT_DATA, (1024 * data + BYTES,) * 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _limit_time(files / "where")
         before()
         code = main(arguments)
         if code == 0:
@@ -192,10 +195,10 @@ def _be(
         os._exit(code)
 
 
-def _limit_time(where: Path) -> None:
+def _limit_time(where: Path, cpu_seconds: int) -> None:
     """End this process when it has used its seconds, also in a library that does not return, and note where."""
     faulthandler.register(signal.SIGXCPU, file=os.open(where, os.O_WRONLY | os.O_CREAT), chain=True)
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))
 
 
 def _redirect(files: Path) -> None:

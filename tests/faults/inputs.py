@@ -77,6 +77,9 @@ def _write_texts(folder: Path) -> None:
         "setup": ["source /opt/scale/bin/activate"],
         "srun_args": ["--exclusive"],
         "env": {"A_NAME": "a value"},
+        "qos": "normal",
+        "constraint": "h100|a100",
+        "steps": {"cpu": {"memory": "64G", "setup": ["module load python"]}, "train": {"time": "08:00:00"}},
     }
     (folder / "site.yaml").write_text(yaml.safe_dump(site))
 
@@ -86,6 +89,7 @@ def _write_knowledge(folder: Path) -> None:
     (folder / "sets.gmt").write_text("first\tnone\tp0\tp1\nsecond\tnone\tp1\tp2\tp9\nthird\tnone\tp0\tp9\n")
     (folder / "edges.tsv").write_text("from\tto\tweight\np0\tp1\t0.5\np1\tp2\t0.25\np2\tp9\t1\np9\tp0\t0.125\n")
     (folder / "drugs.csv").write_text("name,smiles\np0,CCO\np1,CC(=O)Oc1ccccc1C(=O)O\np2,CN1CCC[C@H]1c1cccnc1\n")
+    (folder / "targets.csv").write_text("name,gene,edit\np0,p0,knock-out\np1,p9,CRISPRi\np2,p2,knock-out\n")
     (folder / "signature.csv").write_text("gene,logFC\n" + "".join(f"gene{n},{(n - 4) / 4}\n" for n in range(9)))
     (folder / "folds.toml").write_text('"first half" = ["A", "B c"]\n"second half" = ["C"]\n')
     sets = {"first": range(8), "second": range(5, 20), "third": range(0, 30, 3), "fourth": range(12, 26)}
@@ -112,6 +116,7 @@ def _run_commands(folder: Path) -> None:
             *("prepare", "screen.h5ad", "--out", "timed", "--dataset", "d", "--split", "split.toml", "--hvg", 0),
             *("--covariate-key", "time"),
         ),
+        ("train", *small, "--write-config", "settings.yaml"),
         ("train", "--store", "store", "--out", "run", *small, "--perturbation-features", "features.csv"),
         ("infer", "--checkpoint", "run", "--store", "store", "--out", "predicted", "--with-controls"),
         (

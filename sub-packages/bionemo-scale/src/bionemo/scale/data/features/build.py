@@ -171,13 +171,19 @@ def _scales(kinds: Sequence[Kind], like: Path | None) -> dict[str, dict[str, lis
 def _scale_of(kind: Kind) -> dict[str, list[float]]:
     if not len(kind.values):
         raise InputError(f"{kind.facts['source']}: expected names with vectors, found none")
-    mean = kind.values.mean(axis=0)
-    centred = kind.values - mean
-    if kind.by_column:
-        sd = centred.std(axis=0)
-        divisor = np.where(sd > 0, sd, 1.0) * np.sqrt(max(int((sd > 0).sum()), 1))
-    else:
-        divisor = np.full(mean.size, np.sqrt((centred**2).sum(axis=1).mean()))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = kind.values.mean(axis=0)
+        centred = kind.values - mean
+        if kind.by_column:
+            sd = centred.std(axis=0)
+            divisor = np.where(sd > 0, sd, 1.0) * np.sqrt(max(int((sd > 0).sum()), 1))
+        else:
+            divisor = np.full(mean.size, np.sqrt((centred**2).sum(axis=1).mean()))
+    if not (np.isfinite(mean).all() and np.isfinite(divisor).all()):
+        raise InputError(
+            f"{kind.facts['source']}: expected numbers whose squares can be added up, found {kind.name} up to "
+            f"{np.abs(kind.values).max():.3g}"
+        )
     if not (centred / np.maximum(divisor, np.finfo(float).tiny)).any():
         raise InputError(f"{kind.facts['source']}: expected vectors that differ, found {kind.name} all alike")
     return {"subtracted": mean.tolist(), "divided_by": divisor.tolist()}

@@ -258,6 +258,13 @@ def test_vectors_that_are_all_alike_say_nothing(tmp_path):
         make(tmp_path, embedding=write(tmp_path / "x.csv", "name,x\nA,1\nB,1\n"))
 
 
+def test_numbers_that_are_too_large_to_compare_are_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=r"expected numbers whose squares can be added up, found embedding up to 1e\+300"
+    ):
+        make(tmp_path, embedding=write(tmp_path / "x.csv", "name,x\nA,1e300\nB,1\n"))
+
+
 def test_neither_inputs_nor_files_are_replaced(tmp_path, sets):
     out = make(tmp_path, gene_sets=sets).out
     with pytest.raises(InputError, match="exists already"):
