@@ -12,7 +12,7 @@ from bionemo.scale.types import Split
 
 
 MIN_CONTEXTS = 3
-"""With fewer, leaving out a whole context would leave one or none."""
+"""With fewer, leaving out a whole context, or a whole batch, would leave one or none."""
 
 
 class Fold(NamedTuple):
@@ -30,19 +30,37 @@ A_THIRD = Fold()
 def held_out_groups(groups: GroupTable, fold: Fold = A_THIRD) -> np.ndarray:
     """Return the indices of the perturbed training groups that are held out, ascending; none where nothing can be.
 
-    Every ``fold.of``-th context (dataset and cell type) as a whole, as a new cell type would be. With fewer than three
-    contexts that have perturbed training cells, every ``fold.of``-th perturbation that several contexts show, in one
-    of them.
+    They are like what the test split asks for, as its labels show. Where all its conditions were trained in other
+    batches, every ``fold.of``-th batch is held out as a whole, as a new donor would be. Otherwise it is every
+    ``fold.of``-th context (dataset and cell type), as a new cell type would be. With fewer than three of these that
+    have perturbed training cells, it is every ``fold.of``-th perturbation that several contexts show, in one of them.
     """
     training = groups.perturbed_in(Split.TRAIN)
+    for labels in (groups.batch, groups.cell_type) if _asks_for_batches(groups, training) else (groups.cell_type,):
+        wholes = [(int(groups.dataset[i]), int(labels[i])) for i in training.tolist()]
+        distinct = sorted(set(wholes))
+        if len(distinct) >= MIN_CONTEXTS:
+            chosen = set(distinct[fold.number :: fold.of])
+            return training[[whole in chosen for whole in wholes]]
     contexts = [(int(groups.dataset[i]), int(groups.cell_type[i])) for i in training.tolist()]
-    distinct = sorted(set(contexts))
-    if len(distinct) >= MIN_CONTEXTS:
-        chosen = set(distinct[fold.number :: fold.of])
-        return training[[context in chosen for context in contexts]]
     pairs = [(*context, int(groups.perturbation[i])) for context, i in zip(contexts, training.tolist(), strict=True)]
     chosen_pairs = _pairs_shown_elsewhere(sorted(set(pairs)), fold)
     return training[[pair in chosen_pairs for pair in pairs]]
+
+
+def _asks_for_batches(groups: GroupTable, training: np.ndarray) -> bool:
+    """Return whether the test split has new batches of trained conditions only."""
+
+    def conditions(rows: np.ndarray) -> set[tuple[int, ...]]:
+        return set(
+            zip(
+                *(column[rows].tolist() for column in (groups.dataset, groups.cell_type, groups.perturbation)),
+                strict=True,
+            )
+        )
+
+    asked = conditions(groups.perturbed_in(Split.TEST))
+    return bool(asked) and asked <= conditions(training)
 
 
 def _pairs_shown_elsewhere(pairs: list[tuple[int, int, int]], fold: Fold) -> set[tuple[int, int, int]]:

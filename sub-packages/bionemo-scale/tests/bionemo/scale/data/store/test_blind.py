@@ -29,6 +29,27 @@ def test_with_two_contexts_pairs_are_held_out_that_the_other_context_shows(make_
     assert {(group.cell_type, group.perturbation) for group in held_out} == {("a", "p0"), ("b", "p3")}
 
 
+def by_batch(test_type: str, num_batches: int) -> list[tuple]:
+    """Return training groups of two cell types and some batches, and a test group of one more batch."""
+    rows = [("d", t, p, f"b{b}", Split.TRAIN, 5) for t in ("s", "t") for p in (None, "p") for b in range(num_batches)]
+    return [*rows, ("d", test_type, "p", "new", Split.TEST, 5)]
+
+
+def test_batches_are_held_out_where_the_test_split_has_new_batches(make_groups):
+    groups = make_groups(*by_batch("t", 5))
+    held_out = labels(groups, held_out_groups(groups))
+    assert {group.batch for group in held_out} == {"b1", "b4"}
+    assert {(group.cell_type, group.perturbation) for group in held_out} == {("s", "p"), ("t", "p")}
+
+
+@pytest.mark.parametrize(("test_type", "num_batches"), [("new", 5), ("t", 2)])
+def test_other_splits_and_too_few_batches_leave_batches_whole(make_groups, test_type, num_batches):
+    groups = make_groups(*by_batch(test_type, num_batches))
+    held_out = labels(groups, held_out_groups(groups))
+    assert {(group.cell_type, group.perturbation) for group in held_out} == {("s", "p")}
+    assert {group.batch for group in held_out} == {f"b{number}" for number in range(num_batches)}
+
+
 @pytest.mark.parametrize("num_contexts", [2, 5])
 def test_the_parts_of_a_fold_are_disjoint_and_make_up_what_can_be_held_out(make_groups, num_contexts):
     rows = [("d", f"t{t}", f"p{p}", "x", Split.TRAIN, 5) for t in range(num_contexts) for p in range(6)]
