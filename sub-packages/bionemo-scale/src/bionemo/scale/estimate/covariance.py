@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bionemo.scale.estimate.features import AgentFeatures
-from bionemo.scale.estimate.labels import Labels, codes_of
+from bionemo.scale.estimate.labels import ALL, Labels, codes_of
 from bionemo.scale.types import Group, GroupMeans
 
 
@@ -121,16 +121,15 @@ class Similarity:
             scale = float(np.median(between)) if between.size and np.median(between) > 0 else 1.0
         return cls(cell_types=tuple(rows), distances=distances, scale=scale)
 
-    def matrix(self, groups: tuple[Group, ...]) -> np.ndarray:
-        """Return [n, n] similarity of the groups' cell types; a cell type without controls is like no other."""
+    def matrix(self, groups: tuple[Group, ...], rows: slice = ALL) -> np.ndarray:
+        """Return [rows, n] similarity of the groups' cell types; a cell type without controls is like no other."""
         position = {name: number for number, name in enumerate(self.cell_types)}
-        rows = np.array([position.get(group.cell_type, -1) for group in groups])
+        place = np.array([position.get(group.cell_type, -1) for group in groups])
         alike = _nearest_correlation(np.exp(-self.distances / self.scale))
-        found = np.where(
-            (rows[:, None] >= 0) & (rows[None, :] >= 0), alike[np.ix_(rows, rows)] if len(alike) else 0, 0
-        )
+        known = (place[rows, None] >= 0) & (place[None, :] >= 0)
+        found = np.where(known, alike[np.ix_(place[rows], place)] if len(alike) else 0, 0)
         same = np.array([group.cell_type for group in groups])
-        return np.where(same[:, None] == same[None, :], 1.0, found)
+        return np.where(same[rows, None] == same[None, :], 1.0, found)
 
 
 def _nearest_correlation(alike: np.ndarray) -> np.ndarray:
@@ -150,40 +149,41 @@ def _nearest_correlation(alike: np.ndarray) -> np.ndarray:
 
 
 def components(
-    labels: Labels, similarity: Similarity, features: AgentFeatures | None = None
+    labels: Labels, similarity: Similarity, features: AgentFeatures | None = None, *, rows: slice = ALL
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Return [n, n] float64 for each of :data:`COMPONENTS`, before their sizes are known.
+    """Return [rows, n] float64 for each of :data:`COMPONENTS`, before their sizes are known.
 
     Args:
         labels: Of n groups.
         similarity: Of their cell types.
         features: Of their agents; without them all components of "features" are 0.
+        rows: Groups that are compared with all.
     """
-    places, effects = _places(labels, similarity), _effects(labels, features)
+    places, effects = _places(labels, similarity, rows), _effects(labels, features, rows)
     return {(place, effect): places[place] * effects[effect] for place, effect in COMPONENTS if place in places}
 
 
-def _places(labels: Labels, similarity: Similarity) -> dict[str, np.ndarray]:
-    cell_type = labels.same(lambda group: (group.dataset, group.cell_type))
-    batch = labels.same(lambda group: (group.dataset, group.batch))
+def _places(labels: Labels, similarity: Similarity, rows: slice) -> dict[str, np.ndarray]:
+    cell_type = labels.same(lambda group: (group.dataset, group.cell_type), rows)
+    batch = labels.same(lambda group: (group.dataset, group.batch), rows)
     return {
         "everywhere": np.ones_like(batch),
-        "dataset": labels.same(lambda group: group.dataset),
+        "dataset": labels.same(lambda group: group.dataset, rows),
         "cell_type": cell_type,
         "batch": batch,
         "cell_type_batch": cell_type * batch,
-        "similar": similarity.matrix(labels.groups),
-        **_covariate_places(labels, cell_type),
+        "similar": similarity.matrix(labels.groups, rows),
+        **_covariate_places(labels, cell_type, rows),
     }
 
 
-def _covariate_places(labels: Labels, cell_type: np.ndarray) -> dict[str, np.ndarray]:
+def _covariate_places(labels: Labels, cell_type: np.ndarray, rows: slice) -> dict[str, np.ndarray]:
     """Return which groups share covariates: the share of them that they do, all of them, all and the cell type."""
     num = max((len(group.covariates) for group in labels.groups), default=0)
     if not num:
         return {}
     values = [[group.covariates[column] for group in labels.groups] for column in range(num)]
-    each = [(codes[:, None] == codes[None, :]).astype(np.float64) for codes in map(codes_of, values)]
+    each = [(codes[rows, None] == codes[None, :]).astype(np.float64) for codes in map(codes_of, values)]
     together = np.prod(each, axis=0)
     return {
         "covariates": np.mean(each, axis=0),
@@ -192,15 +192,16 @@ def _covariate_places(labels: Labels, cell_type: np.ndarray) -> dict[str, np.nda
     }
 
 
-def _effects(labels: Labels, features: AgentFeatures | None) -> dict[str, np.ndarray]:
+def _effects(labels: Labels, features: AgentFeatures | None, rows: slice) -> dict[str, np.ndarray]:
     names, copies, log_doses = labels.agent_doses()
-    perturbed = np.outer(~labels.is_control, ~labels.is_control).astype(np.float64)
+    own_copies, own_doses = copies[rows], log_doses[rows]
+    perturbed = np.outer(~labels.is_control[rows], ~labels.is_control).astype(np.float64)
     agent, dose = np.zeros_like(perturbed), np.zeros_like(perturbed)
-    for column in range(copies.shape[1]):
-        rows = np.flatnonzero(copies[:, column])
-        both = np.ix_(rows, rows)
-        shared = np.outer(copies[rows, column], copies[rows, column])
-        apart = log_doses[rows, column][:, None] - log_doses[rows, column][None, :]
+    for column in np.flatnonzero(own_copies.any(axis=0)):
+        own, others = np.flatnonzero(own_copies[:, column]), np.flatnonzero(copies[:, column])
+        both = np.ix_(own, others)
+        shared = np.outer(own_copies[own, column], copies[others, column])
+        apart = own_doses[own, column][:, None] - log_doses[others, column][None, :]
         agent[both] += shared
         dose[both] += shared * np.exp(-0.5 * apart**2)
     return {
@@ -208,6 +209,6 @@ def _effects(labels: Labels, features: AgentFeatures | None) -> dict[str, np.nda
         "perturbed": perturbed,
         "agent": agent,
         "dose": dose,
-        "features": np.zeros_like(agent) if features is None else copies @ features.kernel(names) @ copies.T,
-        "label": labels.same(lambda group: group.perturbation) * perturbed,
+        "features": np.zeros_like(agent) if features is None else own_copies @ features.kernel(names) @ copies.T,
+        "label": labels.same(lambda group: group.perturbation, rows) * perturbed,
     }

@@ -15,6 +15,10 @@ ParseAgents = Callable[[str], tuple[tuple[str, Dose], ...]]
 """Perturbation label -> its agents with their doses; a dose below zero means that none is given."""
 
 
+ALL = slice(None)
+"""Every group."""
+
+
 def whole_label(label: str) -> tuple[tuple[str, Dose], ...]:
     """Read a label as one agent without a dose."""
     return ((label, -1.0),)
@@ -41,10 +45,10 @@ class Labels:
         """[n] bool."""
         return np.array([group.perturbation == self.control for group in self.groups], dtype=bool)
 
-    def same(self, key: Callable[[Group], Hashable]) -> np.ndarray:
-        """Return [n, n] float64, 1 where two groups have the same key."""
+    def same(self, key: Callable[[Group], Hashable], rows: slice = ALL) -> np.ndarray:
+        """Return [rows, n] float64, 1 where two groups have the same key."""
         codes = codes_of([key(group) for group in self.groups])
-        return (codes[:, None] == codes[None, :]).astype(np.float64)
+        return (codes[rows, None] == codes[None, :]).astype(np.float64)
 
     def agent_doses(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
         """Return the agents, [n, agents] copies of each in each group, and logarithms of its doses (0 without)."""

@@ -31,7 +31,7 @@ from scipy.linalg import block_diag, solve_triangular
 
 from bionemo.scale.estimate.covariance import Similarity, components
 from bionemo.scale.estimate.features import AgentFeatures
-from bionemo.scale.estimate.labels import Labels, ParseAgents, whole_label
+from bionemo.scale.estimate.labels import ALL, Labels, ParseAgents, whole_label
 from bionemo.scale.types import Group, GroupMeans
 
 
@@ -92,10 +92,12 @@ class MixedModel:
         """
         return Conditional(self, controls).predict(targets)
 
-    def covariances(self, groups: Sequence[Group], similarity: Similarity) -> tuple[np.ndarray, np.ndarray]:
-        """Return [n, n] covariance of expression and, at strength 1, of responses."""
+    def covariances(
+        self, groups: Sequence[Group], similarity: Similarity, *, rows: slice = ALL
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return [rows, n] covariance of expression and, at strength 1, of responses."""
         labels = Labels.of(groups, control=self.control, parse=self.parse)
-        return _weighted(components(labels, similarity, self.features), self.names, self.theta)
+        return _weighted(components(labels, similarity, self.features, rows=rows), self.names, self.theta)
 
 
 class Conditional:
@@ -153,8 +155,9 @@ class Conditional:
         # Some groups beside the targets at a time: all pairs of a large screen would not fit in memory.
         for first in range(0, len(given.groups), MAX_GIVEN_GROUPS):
             piece = given.groups[first : first + MAX_GIVEN_GROUPS]
-            expression, response = self._model.covariances([*piece, *targets], self._similarity)
-            shared[first : first + len(piece)] = (expression + response)[len(piece) :, : len(piece)].max(axis=0)
+            both = (*piece, *targets)
+            expression, response = self._model.covariances(both, self._similarity, rows=slice(len(piece), None))
+            shared[first : first + len(piece)] = (expression + response)[:, : len(piece)].max(axis=0)
         return _rows(given, np.sort(np.argsort(-shared, kind="stable")[:MAX_GIVEN_GROUPS]))
 
     def _conditional(

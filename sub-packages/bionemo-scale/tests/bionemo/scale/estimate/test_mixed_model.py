@@ -165,6 +165,24 @@ def test_large_screens_are_predicted_from_the_groups_that_matter(screen, monkeyp
     assert error(mixed_model.fit(groups, control="control")) < 2.5 * whole
 
 
+def test_some_rows_of_the_covariances_are_those_of_all():
+    def parse(label):
+        return tuple((name, len(name) + 0.5) for name in label.split("+"))
+
+    names = ("control", "a", "bb", "a+bb", "ccc")
+    groups = tuple(
+        Group("d", f"t{row % 3}", names[row % 5], f"b{row % 2}", (f"c{row % 2}", f"d{row % 4}")) for row in range(30)
+    )
+    alike = Similarity(cell_types=("t0", "t1"), distances=np.array([[0.0, 1], [1, 0]]), scale=1.0)
+    features = AgentFeatures.of(("a", "bb", "ccc"), np.random.default_rng(0).normal(size=(3, 4)))
+    labels = Labels.of(groups, control="control", parse=parse)
+    whole = components(labels, alike, features)
+    for rows in (slice(25, None), slice(3, 9)):
+        for name, matrix in components(labels, alike, features, rows=rows).items():
+            np.testing.assert_allclose(matrix, whole[name][rows], rtol=1e-13, err_msg=str(name))
+    assert all(matrix.any() for matrix in whole.values())
+
+
 def test_nothing_to_learn_from(screen):
     groups, _, _ = screen
     only = [row for row, group in enumerate(groups.groups) if group.perturbation == "control"]

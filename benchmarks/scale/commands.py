@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Processor time and peak memory of each command against cells, perturbations and genes of a made-up screen.
+
+    python benchmarks/scale/commands.py --perturbations 100 1000 --cells 4 --genes 500 --commands prepare train infer
+
+Two cell types in two batches with controls. A tenth of the perturbations is held out in the second cell type. Training
+is a step, so that what is left is the start, the classical estimate and the checkpoint. Every command is a process of
+its own with one thread; each size is one line of JSON.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_matrix
+
+
+COMMANDS = ("prepare", "train", "infer", "evaluate")
+CONTROLS = 500
+"""Control cells of a cell type and batch."""
+
+
+def write_screen(path: Path, *, perturbations: int, cells: int, genes: int) -> None:
+    """Write counts of every perturbation in two cell types, ``cells`` of each in all, with controls in two batches."""
+    rng = np.random.default_rng(0)
+    places = list(itertools.product(("A", "B"), ("b0", "b1")))
+    labels = [(*place, "control") for place in places for _ in range(CONTROLS)]
+    labels += [(*places[cell % 4], f"p{number}") for number in range(perturbations) for cell in range(cells)]
+    rates = rng.gamma(0.25, 1.0, size=genes)
+    blocks = []
+    for first in range(0, len(labels), 1 << 14):
+        size = len(labels[first : first + (1 << 14)])
+        counts = rng.poisson(rates * rng.gamma(4.0, 0.25, size=(size, 1))).astype(np.float32)
+        counts[:, 0] += 1
+        blocks.append(csr_matrix(counts))
+    obs = pd.DataFrame(labels, columns=["cell_type", "batch", "perturbation"]).astype("category")
+    obs.index = [f"cell{row}" for row in range(len(obs))]
+    from scipy.sparse import vstack
+
+    ad.AnnData(vstack(blocks).tocsr(), obs=obs, var=pd.DataFrame(index=[f"gene{n}" for n in range(genes)])).write_h5ad(
+        path
+    )
+
+
+def write_split(path: Path, perturbations: int) -> None:
+    """Hold a tenth of the perturbations out in cell type B."""
+    held_out = ", ".join(f'"p{number}"' for number in range(0, perturbations, 10))
+    path.write_text(f'[training]\nmade = "train"\n\n[fewshot."made.B"]\ntest = [{held_out}]\n')
+
+
+def words_of(folder: Path) -> dict[str, list[str]]:
+    """Return the words of each command."""
+    store, run, predicted = folder / "store", folder / "run", folder / "predicted"
+    found = {
+        "prepare": [
+            *(folder / "cells.h5ad", "--out", store, "--dataset", "made", "--hvg", "0"),
+            *("--split", folder / "split.toml"),
+        ],
+        "train": ["--store", store, "--out", run, "--size", "tiny", "--max-steps", "100", "--blind-share", "0"],
+        "infer": ["--checkpoint", run, "--store", store, "--split", "test", "--out", predicted, "--with-controls"],
+        "evaluate": [
+            *("--pred", predicted / "adata_pred.h5ad", "--real", predicted / "adata_real.h5ad", "--store", store),
+            *("--out", folder / "scores"),
+        ],
+    }
+    return {name: [*map(str, words)] for name, words in found.items()}
+
+
+def measured(command: str, words: list[str]) -> dict[str, float]:
+    """Run a command; return its seconds of the processor and its largest memory in MB."""
+    program = Path(sys.executable).with_name(f"bionemo-scale-{command}")
+    process = subprocess.Popen(
+        [program, *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdout is not None, "it is a pipe"
+    shown = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"bionemo-scale-{command} {' '.join(words)}\n{shown.decode()[-2000:]}")
+    return {"seconds": round(usage.ru_utime + usage.ru_stime, 1), "MB": round(usage.ru_maxrss / 1e3)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--perturbations", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--cells", type=int, nargs="+", default=[4], help="of each perturbation")
+    parser.add_argument("--genes", type=int, nargs="+", default=[500])
+    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS)
+    args = parser.parse_args()
+    for perturbations, cells, genes in itertools.product(args.perturbations, args.cells, args.genes):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            write_screen(folder / "cells.h5ad", perturbations=perturbations, cells=cells, genes=genes)
+            write_split(folder / "split.toml", perturbations)
+            words = words_of(folder)
+            row = {command: measured(command, words[command]) for command in args.commands}
+        print(json.dumps({"perturbations": perturbations, "cells": cells, "genes": genes, **row}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
