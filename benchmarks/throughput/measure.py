@@ -132,7 +132,8 @@ def scale_speed(args: argparse.Namespace, store: Path) -> Speed:
     timed([str(word) for word in command], args.work / "scale.log")
     with (out / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["steps_per_second"] and int(row["step"]) > args.warmup]
-    seconds = np.array([args.warmup / float(row["steps_per_second"]) for row in rows])
+    done = np.diff([args.warmup, *(int(row["step"]) for row in rows)])
+    seconds = done / np.array([float(row["steps_per_second"]) for row in rows])
     mean = {
         name: float(np.average([float(row[name]) for row in rows], weights=seconds))
         for name in ("steps_per_second", "cells_per_second", "filler_share", "wait_share")
