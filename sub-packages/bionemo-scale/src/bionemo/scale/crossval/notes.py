@@ -5,6 +5,7 @@
 A note has names and contents of files, and no folders: what it describes can be moved and copied.
 """
 
+import dataclasses
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
@@ -46,12 +47,20 @@ def check_note(
     """
     before, now = _flat(before), _flat(json.loads(json.dumps(now)))
     for name in dict.fromkeys((*before, *now)):
-        expected, found = (side.get(name, defaults.get(name)) for side in (before, now))
+        expected, found = (_completed(side, name, default=defaults.get(name)) for side in (before, now))
         if expected != found:
             raise InputError(
                 f"{path}: holds {what} of other settings: expected {name} {expected!r}, found {found!r}; "
                 f"choose another --out, or remove {path.parent}"
             )
+
+
+def _completed(side: Mapping[str, Any], name: str, *, default: Any) -> Any:
+    """Return a value of a description, with the default of what it lacks."""
+    if dataclasses.is_dataclass(default) and not isinstance(default, type):
+        default = dataclasses.asdict(default)
+    value = side.get(name, default)
+    return {**default, **value} if isinstance(value, dict) and isinstance(default, dict) else value
 
 
 def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
 import shutil
+from contextlib import nullcontext
+from dataclasses import asdict
 
 import pytest
 
 from bionemo.scale.crossval.notes import check_note, read_note, stamped, stamps_of_same, write_note
 from bionemo.scale.files.provenance import hash_file
-from bionemo.scale.types import InputError
+from bionemo.scale.types import InputError, ObsKeys
 
 
 DEFAULTS = {"preset": "default", "seed": 0, "freeze": []}
@@ -31,6 +33,15 @@ def test_an_option_that_an_earlier_version_did_not_have_is_at_its_default(tmp_pa
         check(tmp_path, {"data": "0"}, {"data": "0", "preset": "paper"})
     with pytest.raises(InputError, match="expected data None, found '0'"):
         check(tmp_path, {}, {"data": "0"})
+
+
+def test_a_part_of_an_option_that_an_earlier_version_did_not_have_is_at_its_default(tmp_path):
+    before = asdict(ObsKeys(batch="donor"))
+    now = dict(before)
+    del before["covariate"]
+    for keys, is_same in ((now, True), ({**now, "covariate": "time"}, False)):
+        with nullcontext() if is_same else pytest.raises(InputError, match="a store of other settings: expected keys"):
+            check_note(tmp_path / "n", {"keys": before}, {"keys": keys}, what="a store", defaults={"keys": ObsKeys()})
 
 
 def test_settings_of_the_training_are_compared_one_by_one(tmp_path):
