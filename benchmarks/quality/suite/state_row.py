@@ -19,6 +19,8 @@ from bionemo.scale import api
 from bionemo.scale.crossval.crossval import PREDICTED, SCORES, STORE
 from bionemo.scale.crossval.pooled import ScoredFold, read_fold
 from bionemo.scale.data.store.reader import Store
+from bionemo.scale.eval.output.summarise import metric_names
+from bionemo.scale.eval.output.summary import MetricSummary
 from bionemo.scale.types import InputError, Split
 
 
@@ -56,14 +58,19 @@ def with_state(fold: ScoredFold, folder: Path, run: StateRun) -> ScoredFold:
         _predict(folder, work, run)
         api.evaluate({STATE: work / "pred.h5ad"}, folder / PREDICTED / "adata_real.h5ad", work / SCORES, baselines=())
     scored = read_fold(fold.name, work)
-    names = fold.summary.names
+    names, found = fold.summary.names, scored.summary.models[STATE]
+    # Some metrics need the training data, which these scores were made without.
+    without = MetricSummary(mean=None, n=0, undefined=fold.summary.pairs, why={})
+    row = {column: found.get(column, without) for column in metric_names(fold.scores)}
     summary = replace(
         fold.summary,
-        models=fold.summary.models | {STATE: scored.summary.models[STATE]},
+        models=fold.summary.models | {STATE: row},
         names=replace(names, baselines=[*names.baselines, STATE]),
     )
     rows = scored.scores.filter(pl.col("model") == STATE)
-    return replace(fold, scores=pl.concat([fold.scores, rows], how="diagonal_relaxed"), summary=summary)
+    # A column without a value is read as text.
+    types = {column: kind for column, kind in fold.scores.schema.items() if column in rows.columns}
+    return replace(fold, scores=pl.concat([fold.scores, rows.select(*types).cast(types)], how="diagonal_relaxed"), summary=summary)
 
 
 def _predict(folder: Path, work: Path, run: StateRun) -> None:
