@@ -70,7 +70,8 @@ def with_state(fold: ScoredFold, folder: Path, run: StateRun) -> ScoredFold:
     rows = scored.scores.filter(pl.col("model") == STATE)
     # A column without a value is read as text.
     types = {column: kind for column, kind in fold.scores.schema.items() if column in rows.columns}
-    return replace(fold, scores=pl.concat([fold.scores, rows.select(*types).cast(types)], how="diagonal_relaxed"), summary=summary)
+    scores = pl.concat([fold.scores, rows.select(*types).cast(types)], how="diagonal_relaxed")
+    return replace(fold, scores=scores, summary=summary)
 
 
 def _predict(folder: Path, work: Path, run: StateRun) -> None:
