@@ -153,3 +153,4 @@ def test_preparation_splits_and_vectors_need_the_light_packages_alone(screen, tm
     assert "wrote" in light_command("features", "--gene-sets", sets, "--store", store, "--out", vectors)
     refused = light_command("train", "--store", store, "--out", tmp_path / "run", code=2)
     assert refused.startswith("error: this needs the Python package torch, which is not installed")
+    assert not (tmp_path / "run").exists()

@@ -94,7 +94,7 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
                     _check_absent(settings)
                     remove_leftovers(out)
                 _run(settings, log, is_first=ranks.is_first)
-            except (InputError, OSError) as error:
+            except (InputError, OSError, ModuleNotFoundError) as error:
                 clear()
                 if isinstance(error, OSError) and error.filename is None:
                     # Of a full disk, where libraries do not say the file.

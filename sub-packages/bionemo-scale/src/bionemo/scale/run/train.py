@@ -221,7 +221,7 @@ def _run(settings: TrainSettings, ranks: Ranks) -> None:
             try:
                 with quiet_screen(out / "logs" / f"output-rank{ranks.rank}.log") as screen:
                     _start(settings, ranks, screen)
-            except (InputError, OSError):
+            except (InputError, OSError, ModuleNotFoundError):
                 clear()
                 raise
 
