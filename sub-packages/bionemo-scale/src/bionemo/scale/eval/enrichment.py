@@ -138,6 +138,7 @@ def set_table(
     """
     titles, num = sets.names, len(names)
     same = np.sign(pred.scores) == np.sign(real.scores)
+    has_both = pl.all_horizontal(pl.col("score_pred", "score_real").is_not_null())
     values = {"score_pred": pred.scores, "score_real": real.scores, "fdr_pred": pred.fdr, "fdr_real": real.fdr}
     return pl.DataFrame(
         {
@@ -149,4 +150,4 @@ def set_table(
             **{name: pl.Series(table.reshape(-1)).fill_nan(None) for name, table in values.items()},
             "same_direction": pl.Series(same.reshape(-1)),
         }
-    ).with_columns(pl.when(pl.col("score_pred").is_not_null()).then(pl.col("same_direction")))
+    ).with_columns(pl.when(has_both).then(pl.col("same_direction")))

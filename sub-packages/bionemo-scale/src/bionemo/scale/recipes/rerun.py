@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bionemo.scale.data.store.format import MANIFEST_NAME
-from bionemo.scale.eval.output.summary import InputFile, Inputs
+from bionemo.scale.eval.output.summary import InputFile, Inputs, Summary
 from bionemo.scale.eval.page.provenance import file_notes
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 from bionemo.scale.eval.settings import EvaluateSettings
@@ -109,11 +109,17 @@ def _evaluation(scores: ScoreFiles) -> dict[str, Any]:
         "store": None if inputs.store is None else inputs.store.path,
         "control_policy": summary.control_policy,
         "seed": summary.baselines.seed,
-        "evaluator": None if summary.current_evaluator is None else "current",
+        "evaluator": _evaluator(summary),
         "out": scores.path,
         **_fields(inputs.real.labels),
         **_labels_of_predictions(inputs),
     }
+
+
+def _evaluator(summary: Summary) -> str | None:
+    if summary.second_evaluator is not None:
+        return "cell-eval2"
+    return None if summary.current_evaluator is None else "current"
 
 
 def _fields(labels: FileLabels | None) -> dict[str, Any]:
@@ -135,5 +141,5 @@ def _labels_of_predictions(inputs: Inputs) -> dict[str, list]:
 def _labels(file: InputFile) -> dict[str, Any]:
     if file.labels is None:
         return {}
-    keys = {f"{name}_key": column for name, column in asdict(file.labels.keys).items()}
+    keys = {f"{name}_key": column for name, column in asdict(file.labels.keys).items() if column}
     return {**keys, **{name: getattr(file.labels, name) for name in ("control", "target_sum", "values")}}

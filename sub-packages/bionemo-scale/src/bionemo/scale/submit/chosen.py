@@ -13,7 +13,7 @@ from bionemo.scale.files.anndata.anndata_file import H5adSource
 from bionemo.scale.files.suggest import some
 from bionemo.scale.submit.panel import Panel
 from bionemo.scale.submit.settings import SubmitSettings
-from bionemo.scale.types import InputError
+from bionemo.scale.types import InputError, ObsKeys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,8 @@ def choose_cells(settings: SubmitSettings, panel: Panel) -> tuple[list[ChosenCel
     surplus = present.size - sum(int(part.sum()) for part in kept)
     if surplus:
         notes.append(
-            f"{surplus:,} cells left out of conditions with more than are asked for; {settings.cells_per_condition} "
-            f"of each were drawn with the seed {settings.seed}"
+            f"{surplus:,} cells left out of conditions with more than are asked for; the rest were drawn with the "
+            f"seed {settings.seed}"
         )
     chosen = [
         ChosenCells(path=each.path, rows=each.rows[part], condition=each.condition[part], column=each.column)
@@ -64,6 +64,7 @@ def _answers(path: Path, settings: SubmitSettings, panel: Panel, *, notes: list[
             raise InputError(f"{path}: expected predicted cells, found measured ones")
         labels, found = labels_to_use(path, card, settings.labels)
         controls = (labels.control,) if card is None else card.all_controls
+        _check_covariates(source, labels.keys)
         context = source.labels(labels.keys.cell_type)
         perturbation = source.labels(labels.keys.perturbation, named=controls)
     notes += [*found, *context.notes, *perturbation.notes]
@@ -83,6 +84,17 @@ def _answers(path: Path, settings: SubmitSettings, panel: Panel, *, notes: list[
         names = [f"{perturbation.names[b]} in {context.names[a]}" for a, b in sorted(set(labelled))]
         notes.append(f"{path.name}: {int(others.sum()):,} cells left out: {some(names)} not asked for")
     return ChosenCells(path=path, rows=rows, condition=condition[rows], column=column)
+
+
+def _check_covariates(source: H5adSource, keys: ObsKeys) -> None:
+    """Refuse cells of several times or modalities, which the contexts of a submission would pool."""
+    for key in keys.covariates:
+        names = source.labels(key).names
+        if len(names) > 1:
+            raise InputError(
+                f"{source.path}: expected one value of obs[{key!r}], found {some(names)}; bionemo-scale-infer "
+                "--covariate predicts one"
+            )
 
 
 def _columns(source: H5adSource, settings: SubmitSettings, panel: Panel, *, notes: list[str]) -> np.ndarray:

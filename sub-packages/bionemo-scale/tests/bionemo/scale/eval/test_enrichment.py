@@ -70,6 +70,8 @@ def test_the_table_has_both_sides(sets):
     assert table.height == 6 and table["gene_set"].to_list() == ["low", "high", "odd"] * 2
     assert table["num_genes"].to_list() == [5, 8, 20] * 2
     assert table["same_direction"].to_list() == [True] * 3 + [None] * 3
+    turned = set_table(sets, ["A", "B"], pred=enrich(changes, sets), real=pred, model="m", context="T")
+    assert turned["same_direction"].to_list() == [True] * 3 + [None] * 3
     assert table["score_pred"].null_count() == 3 and table["score_real"].null_count() == 0
 
 

@@ -130,3 +130,8 @@ def test_labels_of_files_that_name_none_come_back():
     expected = FileLabels(keys=ObsKeys(perturbation="gene"), control="non-targeting", target_sum=1e4)
     assert settings.labels == settings.pred_labels[1] == expected
     assert settings.pred_labels[0].control == "ctrl"
+
+
+def test_labels_of_a_prediction_beside_a_real_file_that_names_its_own():
+    settings = evaluation(recorded(pred={"m": file("m.h5ad", labels=LABELS), "n": file("n.h5ad", labels=LABELS)}))
+    assert settings.pred_perturbation_key == ("gene", "gene") and settings.pred_covariate_key == ()

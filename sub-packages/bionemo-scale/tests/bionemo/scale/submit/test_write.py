@@ -17,7 +17,7 @@ from bionemo.scale.files.anndata import anndata_file
 from bionemo.scale.run.submit import main
 from bionemo.scale.submit.settings import SubmitSettings
 from bionemo.scale.submit.write import submit
-from bionemo.scale.types import InputError
+from bionemo.scale.types import InputError, ObsKeys
 
 
 GENES = ["G0", "G1", "G2", "G3"]
@@ -93,7 +93,7 @@ def test_what_was_mended_is_said(predicted, panel):
         "genes put in the order of gene_names.csv",
         "10 control cells left out",
         "10 cells left out: 'R in A', 'R in B' not asked for",
-        "8 cells left out of conditions with more than are asked for; 3 of each were drawn with the seed 0",
+        "8 cells left out of conditions with more than are asked for; the rest were drawn with the seed 0",
     ]
 
 
@@ -146,6 +146,13 @@ def test_what_is_no_count_is_refused(predicted, panel, value, shown):
     refused(f"X must hold whole counts, found {shown}; predict with", predicted, panel)
 
 
+def test_several_times_in_a_context_are_refused(predicted, panel):
+    predicted.obs["time"] = ["6h", "24h"] * (len(predicted.obs) // 2)
+    refused(
+        r"expected one value of obs\['time'\], found '6h', '24h'", predicted, panel, keys=ObsKeys(covariate="time")
+    )
+
+
 def test_a_perturbation_of_zeros_is_refused(predicted, panel):
     predicted.X = predicted.X.toarray() * (predicted.obs["perturbation"] != "Q").to_numpy()[:, None]
     refused("found only zeros of 'Q in A', 'Q in B'", predicted, panel)
@@ -163,7 +170,7 @@ def test_measured_cells_are_refused(predicted, panel, card):
 
 @pytest.fixture
 def card():
-    from bionemo.scale.types import DataCard, ExpressionScale, ObsKeys
+    from bionemo.scale.types import DataCard, ExpressionScale
 
     labels = {"cell_types": ("A", "B"), "perturbations": ("P", "Q", "R"), "batches": ("b",), "control": "control"}
     scale = ExpressionScale(target_sum=1e4, source="counts", library_size_key=None)
