@@ -173,13 +173,12 @@ def _score_methods(folder: Path, crossval: Crossval) -> None:
     from bionemo.scale.megatron import cpu
 
     cpu.install()
-    from bionemo.scale.data.labels.agents import read_features
     from bionemo.scale.data.store.reader import Store
     from bionemo.scale.eval.cells.read_population import read_population
     from bionemo.scale.eval.evaluate import evaluate
     from bionemo.scale.infer.output.cells_file import write_real
     from bionemo.scale.infer.plans.split_plan import SplitPlan
-    from bionemo.scale.infer.training_data import training_data
+    from bionemo.scale.infer.training_data import training_data, with_vectors
 
     real = folder / PREDICTED / "adata_real.h5ad"
     with Store.open(folder / STORE) as store:
@@ -189,7 +188,7 @@ def _score_methods(folder: Path, crossval: Crossval) -> None:
     measured, training = read_population(real), training_data(folder / STORE)
     features = crossval.settings.perturbation_features
     if features is not None:
-        training = training.described(partial(read_features, features), measured)
+        training = with_vectors(training, features, measured)
     evaluate(
         real=measured,
         predictions={},
