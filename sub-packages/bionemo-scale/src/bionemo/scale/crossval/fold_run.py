@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +18,7 @@ from bionemo.scale.files.writing.atomic import remove_leftovers_in
 from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.recipes.steps import Step, evaluate_step, infer_step, train_step
+from bionemo.scale.train.callbacks.stopping import passing_on
 from bionemo.scale.types import InputError, Split
 
 
@@ -27,8 +27,6 @@ MODEL, NETWORK = "SCALE", "network alone"
 LOG = "log.txt"
 """In the folder of a fold: what the commands wrote on the screen."""
 _REFUSED = 2
-_ENDINGS = (signal.SIGTERM, signal.SIGUSR1)
-"""Signals by which a scheduler tells training to save and stop."""
 
 
 def run_fold(crossval: Crossval, number: int, *, say: Callable[[str], None]) -> None:
@@ -121,7 +119,7 @@ class Processes:
         )
         self._running.append(process)
         reason = ""
-        with _passing_on(process):
+        with passing_on(process):
             try:
                 for line in process.stdout or ():
                     if line.startswith("error: "):
@@ -149,21 +147,6 @@ def _check_end(code: int, *, name: str, what: str, reason: str) -> None:
         raise InputError(f"{where}{reason or f'{what} was refused'}")
     if code:
         raise FoldStopped(f"fold {name!r}: {what} ended with exit code {code}{': ' if reason else ''}{reason}", code)
-
-
-@contextmanager
-def _passing_on(process: subprocess.Popen) -> Iterator[None]:
-    """Hand signals that ask for an early end to a command, which saves what it has."""
-    try:
-        before = {number: signal.signal(number, lambda which, _: process.send_signal(which)) for number in _ENDINGS}
-    except ValueError:
-        # A thread has no signals.
-        before = {}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _score_methods(folder: Path, crossval: Crossval) -> None:

@@ -21,6 +21,7 @@ from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.run.inner.command import run_command
 from bionemo.scale.run.inner.imports import imports
+from bionemo.scale.train.callbacks.stopping import TrainingInterrupted, passing_on
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -128,8 +129,24 @@ def _measure(run: Path, store: Path, target: Path, *, fold: Fold | None = None) 
 
 
 def _run(module: str, *arguments: str) -> None:
+    """Run a step to its end, or to the one that a signal asks for.
+
+    Raises:
+        TrainingInterrupted: Such a signal came, and the step had nothing to save.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in _LAUNCH_VARIABLES}
-    code = subprocess.run([sys.executable, "-m", module, *arguments], env=environment, check=False).returncode
+    with (
+        subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment) as process,
+        passing_on(process) as received,
+    ):
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.kill()
+            raise
+    # A training that had begun says itself that it has saved.
+    if received and code in (0, -received[-1], 128 + received[-1]):
+        raise TrainingInterrupted(f"stopped by {received[-1].name} while the network's weight was measured")
     if code:
         sys.exit(code)
 

@@ -23,7 +23,7 @@ from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.progress import Progress
 from bionemo.scale.train import waiting
 from bionemo.scale.train.callbacks.metrics_file import SPEED, MetricsFile
-from bionemo.scale.train.callbacks.stopping import TrainingStopped
+from bionemo.scale.train.callbacks.stopping import STOP_SIGNALS, TrainingStopped
 from bionemo.scale.train.finetune.transfer import count_weights
 from bionemo.scale.train.objective import TERMS
 
@@ -107,8 +107,6 @@ class StopOnSignal(pl.Callback):
     blocks them before any of those is started, since that is inherited; it asks for pending ones after each step.
     """
 
-    SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-
     def __init__(self) -> None:
         self.received: str | None = None
         """Name of the signal that ended training, on the process that received it; "another process" on the others."""
@@ -118,17 +116,17 @@ class StopOnSignal(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Make the processes that are started from now on deaf to the signals."""
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals from whoever had them."""
-        for number in self.SIGNALS:
+        for number in STOP_SIGNALS:
             self._before[number] = signal.signal(number, self._note)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         """Ask all processes whether one of them was told to stop."""
         # A thread that was there before may have taken one.
-        self._pending = next(iter(signal.sigpending() & set(self.SIGNALS)), self._pending)
+        self._pending = next(iter(signal.sigpending() & set(STOP_SIGNALS)), self._pending)
         asked = torch.tensor(float(self._pending is not None), device=torch.cuda.current_device())
         torch.distributed.all_reduce(asked, op=torch.distributed.ReduceOp.MAX)
         if asked.item():
