@@ -4,6 +4,7 @@
 
 import dataclasses
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,12 @@ def newest_whole(folder: Path) -> Path | None:
     entries = folder.iterdir() if folder.is_dir() else ()
     # The mark first: another process removes what is unfinished, and then its mark.
     whole = [entry for entry in entries if not _unfinished(entry) and (entry / "weights").is_dir()]
-    return max(whole, key=lambda entry: (step_of(entry), is_last(entry)), default=None)
+    return newest_of(whole)
+
+
+def newest_of(checkpoints: Iterable[Path]) -> Path | None:
+    """Return the checkpoint of the latest step, the last one rather than the other of its step."""
+    return max(checkpoints, key=lambda path: (step_of(path), is_last(path)), default=None)
 
 
 def steps_done(folder: Path) -> int:

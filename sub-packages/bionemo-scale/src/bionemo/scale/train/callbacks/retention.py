@@ -25,7 +25,7 @@ class KeptCheckpoints(ModelCheckpoint):
         kept = Kept(monitor=self.monitor, mode=self.mode, count=self.save_top_k)
         losses = kept.ranked(self._saved_checkpoint_paths)
         order = list(losses)
-        for path in order[kept.count :]:
+        for path in kept.surplus(self._saved_checkpoint_paths):
             self._del_model_without_trainer(str(path))
         self.best_k_models = {str(path): losses[path] for path in order[: kept.count]}
         if self.best_k_models:

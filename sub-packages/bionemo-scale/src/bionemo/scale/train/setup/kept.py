@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bionemo.scale.model.checkpoint import MARK, is_last, mark_of, newest_whole, step_of
+from bionemo.scale.model.checkpoint import MARK, is_last, mark_of, newest_of, newest_whole, step_of
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -25,13 +25,23 @@ class Kept:
     """How many are kept."""
 
     def ranked(self, checkpoints: Iterable[Path]) -> dict[Path, float]:
-        """Return the value of each checkpoint, those to keep first; without the last one, which is kept anyway."""
+        """Return the value of each checkpoint, those to keep first; without the last one, which is kept anyway.
+
+        Names have few digits: of equal values the newest comes first.
+        """
         values: dict[Path, float] = {}
         for path in checkpoints:
             value = re.search(rf"(?:^|-){self.monitor}=(-?[\d.]+)", path.name)
             if value and not is_last(path):
                 values[path] = float(value.group(1).rstrip("."))
-        return dict(sorted(values.items(), key=lambda item: item[1], reverse=self.mode == "max"))
+        sign = 1 if self.mode == "min" else -1
+        return dict(sorted(values.items(), key=lambda item: (sign * item[1], -step_of(item[0]))))
+
+    def surplus(self, checkpoints: Iterable[Path]) -> list[Path]:
+        """Return the whole checkpoints to remove: never the newest, from which the run continues."""
+        checkpoints = list(checkpoints)
+        newest = newest_of(checkpoints)
+        return [path for path in list(self.ranked(checkpoints))[self.count :] if path != newest]
 
 
 def kept_by(settings: TrainSettings, *, has_validation: bool) -> Kept:
@@ -63,7 +73,7 @@ def tidy_checkpoints(folder: Path, kept: Kept) -> None:
     checkpoints = sorted(path for path in folder.iterdir() if (path / "weights").is_dir())
     replaced = [path for path in checkpoints if is_last(path) and 0 <= step_of(path) < step_of(newest)]
     if not is_last(newest):
-        replaced += list(kept.ranked(checkpoints))[kept.count :]
+        replaced += kept.surplus(checkpoints)
     for path in replaced:
         _remove(path)
 

@@ -32,6 +32,13 @@ def make(folder: Path, names: tuple[str, ...]) -> None:
         # Between the new and the old one.
         (("step=3-val_loss=0.5-last", "step=5-val_loss=0.4", "step=5-val_loss=0.4-last"), (1, 2)),
         (("step=3-val_loss=0.5", "step=3-val_loss=0.5-last", "step=5-val_loss=0.4"), (2,)),
+        # Equal in the digits of their names: the newest is one of those to keep.
+        (
+            ("step=99-val_loss=0.5", "step=199-val_loss=0.5", "step=199-val_loss=0.5-last", "step=299-val_loss=0.5"),
+            (3,),
+        ),
+        # Another number was kept before: the run continues from the newest.
+        (("step=3-val_loss=0.3", "step=4-val_loss=0.6", "step=5-val_loss=0.5"), (0, 2)),
         # As an old one was removed, or its mark, or before there was more than a mark.
         (("step=3-val_loss=0.5", "step=3-val_loss=0.5-last", "step=3-val_loss=0.5-unfinished"), (1,)),
         (("step=5-val_loss=0.4", "step=5-val_loss=0.4-last", "step=3-val_loss=0.5-unfinished"), (0, 1)),
