@@ -114,7 +114,15 @@ def _call_all(functions: list[Callable[[], None]]) -> None:
             clear()
 
 
+def _is_worker() -> bool:
+    """Return whether ``multiprocessing`` has spawned this process; while it imports, its name alone says so."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.current_process().name != "MainProcess"
+
+
 def _speaks() -> bool:
+    if _is_worker():
+        return False
     rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
     return rank == "0" and not os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(QUIET_LAUNCH)
 
@@ -153,8 +161,9 @@ def _see_to_it() -> None:
     leave()
 
 
-# Whoever started the command may have told it to ignore them.
+# Whoever started the command may have told it to ignore them. Workers import its module too: their parent takes care
+# of them, and ends them by SIGTERM.
 if is_command():
     for _number, _default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
-        if signal.getsignal(_number) is _default:
+        if signal.getsignal(_number) is _default and not (_number == signal.SIGTERM and _is_worker()):
             signal.signal(_number, _answer)

@@ -158,6 +158,30 @@ def test_a_command_answers_an_interrupt_within_seconds(how, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+_STARTS_A_WORKER = """
+import sys
+sys.argv[0] = "bionemo-scale-test"
+from bionemo.scale.run.inner import interrupt
+import multiprocessing, time
+
+if __name__ == "__main__":
+    worker = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    worker.start()
+    while not open(f"/proc/{worker.pid}/cmdline").read().count("spawn_main"):
+        time.sleep(0.02)
+    time.sleep(float(sys.argv[1]))
+    worker.terminate()
+    worker.join()
+    print(worker.exitcode)
+"""
+
+
+def test_a_worker_that_its_parent_ends_says_nothing(tmp_path):
+    (tmp_path / "starts.py").write_text(_STARTS_A_WORKER)
+    done = subprocess.run([sys.executable, tmp_path / "starts.py", "3"], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == (f"{-signal.SIGTERM}\n", "")
+
+
 def test_a_command_in_a_notebook_leaves_its_signals_alone():
     before = signal.getsignal(signal.SIGINT)
     seen = []
