@@ -271,6 +271,9 @@ def _command(config: PrepareSettings, what: str) -> dict[str, Any]:
     if not config.keys.covariate:
         # As it was written before there were covariates, so that conversions and scans go on.
         del fields["keys"]["covariate"]
+    if config.hvg_factor == PrepareSettings.hvg_factor:
+        # As it was written before there was such a factor.
+        del fields["hvg_factor"]
     if isinstance(config.split, Path):
         fields["split"] = read_text(config.split) if config.split.is_file() else None
     elif config.split is not None:
@@ -299,7 +302,7 @@ def _scan_options(config: PrepareSettings) -> dict[str, Any]:
         "knockdown",
         "hvg_factor",
     )
-    command = _command(config, "scan")
+    command = {"hvg_factor": config.hvg_factor, **_command(config, "scan")}
     return {name: command[name] for name in names}
 
 

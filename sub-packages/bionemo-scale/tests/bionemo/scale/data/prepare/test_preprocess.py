@@ -243,6 +243,19 @@ def test_another_command_does_not_continue(tmp_path, monkeypatch, screen_file):
     assert prepare(config).num_cells
 
 
+def test_what_was_begun_before_there_was_a_factor_continues(tmp_path, monkeypatch, screen_file):
+    config = PrepareSettings(inputs=(screen_file,), out=tmp_path / "store")
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocess, "Manifest", lambda **fields: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config)
+    (note,) = tmp_path.glob(".store.partial/.work/command.json")
+    assert "hvg_factor" not in json.loads(note.read_text())
+    with pytest.raises(InputError, match="holds an unfinished conversion with other hvg_factor"):
+        prepare(replace(config, hvg_factor=2.0))
+    assert prepare(config).num_cells
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_several_files_are_converted_at_once(tmp_path, screen, workers):
     inputs = []
