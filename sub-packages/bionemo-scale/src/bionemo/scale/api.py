@@ -181,7 +181,7 @@ def train(
 
 @contextmanager
 def _store_of_cells(cells: Any, store: Path, options: dict[str, Any]) -> Iterator[None]:
-    """Prepare cells for a training, which takes away what it made if it is refused before the first checkpoint."""
+    """Prepare cells for a training, which takes away what it made if it is refused before a checkpoint of its own."""
     from bionemo.scale.data.prepare.again import prepare_once
     from bionemo.scale.data.prepare.settings import PrepareSettings
     from bionemo.scale.files.writing.folder import new_folder
@@ -189,10 +189,11 @@ def _store_of_cells(cells: Any, store: Path, options: dict[str, Any]) -> Iterato
     with new_folder(store.parent) as run, given_files() as files, _unfinished_forgotten(files, store):
         paths = files.inputs(cells, options)
         is_new = prepare_once(PrepareSettings.make(inputs=paths, out=store, **options), files.folder)
+        before = set(run.path.glob("checkpoints/*"))
         try:
             yield
         except InputError:
-            if is_new and not any(run.path.glob("checkpoints/*")):
+            if is_new and set(run.path.glob("checkpoints/*")) == before:
                 shutil.rmtree(store)
                 run.remove()
             raise

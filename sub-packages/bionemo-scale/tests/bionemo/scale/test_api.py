@@ -36,6 +36,23 @@ def test_values_are_refused_by_the_name_of_the_argument(call, found, tmp_path, m
     assert found in str(refused.value) and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_store_of_cells_goes_with_a_refused_training(trains, screen, tmp_path, monkeypatch):
+    """Also beside the checkpoints of another run; but not where this training made one."""
+    theirs, ours = (tmp_path / "run" / "checkpoints" / name for name in ("theirs", "ours"))
+    theirs.mkdir(parents=True)
+
+    def refuse(*_: object) -> None:
+        if trains:
+            ours.mkdir()
+        raise api.InputError("refused")
+
+    monkeypatch.setattr(api, "run_command", refuse)
+    with pytest.raises(api.InputError, match="refused"):
+        api.train(screen, tmp_path / "run", size="tiny")
+    assert (tmp_path / "run" / "store").exists() == trains and theirs.is_dir()
+
+
 def test_the_version_is_that_of_the_distribution():
     assert api.__version__ == version_of("bionemo-scale")
     with pytest.raises(AttributeError, match="'versions'"):
