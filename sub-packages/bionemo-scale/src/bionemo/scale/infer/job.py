@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.infer.certainty.certainty import Certainty
 from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations
 from bionemo.scale.infer.output.lab_cells import MeasuredCells, find_measured
-from bionemo.scale.infer.output.measured_cells import keeps_measured_cells
+from bionemo.scale.infer.output.measured_cells import keeps_measured_cells, settle, unsettled_path
 from bionemo.scale.infer.output.request import Request
 from bionemo.scale.infer.output.write import Timing, num_own_cells, write_predictions
 from bionemo.scale.infer.planning import cell_source, make_plan
@@ -25,7 +26,7 @@ from bionemo.scale.infer.plans.plan import Plan, predicted_contexts
 from bionemo.scale.infer.predict import planned_means
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.infer.trained_model import LoadedModel, load_model
-from bionemo.scale.megatron.layout import model_parallel
+from bionemo.scale.megatron.layout import first_alone, model_parallel
 from bionemo.scale.progress import Progress
 from bionemo.scale.types import DataCard
 
@@ -59,11 +60,16 @@ def infer(settings: InferSettings, progress: Progress, *, part_cells: int = PART
         progress.stage("choosing control cells")
         loaded = with_new_perturbations(loaded, asked, settings.perturbation_features)
         loaded, plan = make_plan(settings, loaded, store)
-        measured = _measured_cells(settings, loaded, plan) if is_first else None
+        measured = _measured_cells(settings, loaded, plan)
         certainty = Certainty(loaded, plan, planned_means(loaded, plan)) if is_first else None
         if certainty is not None:
             _say(progress, "note", plan.notes)
             _say(progress, "warning", certainty.lines())
+        note = ""
+        if measured is not None and settings.measured is not None:
+            progress.stage("writing measured cells")
+            # Before the work of hours: a value that cannot be used is refused first.
+            note = first_alone(partial(_write_measured, measured, settings.measured, loaded.card))
         progress.begin("predict", num_own_cells(plan, part_cells), unit="cells")
         progress.stage("predicting")
         timing = write_predictions(
@@ -73,9 +79,9 @@ def infer(settings: InferSettings, progress: Progress, *, part_cells: int = PART
         if certainty is not None:
             _say(progress, "warning", certainty.lines_after())
             progress.say(_summary(settings, loaded, timing), last=True)
-        if measured is not None and settings.measured is not None:
-            progress.stage("writing measured cells")
-            progress.say(_write_measured(measured, settings.measured, loaded.card), last=True)
+            if settings.measured is not None:
+                settle(settings.measured, settings.pred_path)
+                progress.say(note, last=True)
     return timing
 
 
@@ -99,7 +105,8 @@ def _measured_cells(settings: InferSettings, loaded: LoadedModel, plan: Plan) ->
 
 
 def _write_measured(measured: MeasuredCells, path: Path, card: DataCard) -> str:
-    num_cells = measured.write(path, card, provenance={"source": measured.source.path.resolve()})
+    provenance = {"source": measured.source.path.resolve()}
+    num_cells = measured.write(unsettled_path(path), card, provenance=provenance)
     return f"{path}: {num_cells:,} measured cells of what is predicted, and their controls"
 
 

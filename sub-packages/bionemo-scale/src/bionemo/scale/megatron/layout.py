@@ -4,13 +4,14 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from megatron.core import parallel_state
 from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
 
 from bionemo.scale.megatron import cpu
+from bionemo.scale.types import InputError
 
 
 @contextlib.contextmanager
@@ -29,6 +30,28 @@ def model_parallel(*, tensor_parallel: int = 1, pipeline_parallel: int = 1, seed
             parallel_state.initialize_model_parallel(tensor_parallel, pipeline_parallel)
             model_parallel_cuda_manual_seed(seed)
         yield
+
+
+def first_alone(make: Callable[[], str]) -> str:
+    """Let the first process make something, for which the others wait, and return to all what it returned.
+
+    Raises:
+        InputError: The first process failed, which raises its own error; the others raise this, and do not wait on.
+    """
+    told: list[tuple[str, str]] = [("", "")]
+    error: Exception | None = None
+    if torch.distributed.get_rank() == 0:
+        try:
+            told = [(make(), "")]
+        except Exception as caught:
+            error, told = caught, [("", str(caught) or type(caught).__name__)]
+    torch.distributed.broadcast_object_list(told, src=0)
+    if error is not None:
+        raise error
+    done, refusal = told[0]
+    if refusal:
+        raise InputError(refusal)
+    return done
 
 
 def _forget_groups() -> None:

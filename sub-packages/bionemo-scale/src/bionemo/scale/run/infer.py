@@ -6,13 +6,14 @@ from bionemo.scale.run.inner import interrupt  # isort: skip - before all others
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from bionemo.scale.files.writing.atomic import remove_leftovers
 from bionemo.scale.files.writing.folder import new_folder
 from bionemo.scale.files.writing.lock import sole_writer
-from bionemo.scale.infer.output.measured_cells import keeps_measured_cells
+from bionemo.scale.infer.output.measured_cells import keeps_measured_cells, settle
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.outputs import check_absent, check_not_inputs
@@ -76,7 +77,11 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
     lock = out.with_name(f".{out.name}.lock")
     # The log is for a crash: a prediction or a refusal says itself all there is to say.
     log = out.with_name(f".{out.stem}{'' if ranks.is_first else f'.rank{ranks.rank}'}.log")
-    with new_folder(out.parent) as folder, sole_writer(out, lock, rank=ranks.rank, launch=ranks.launch):
+    with (
+        new_folder(out.parent) as folder,
+        sole_writer(out, lock, rank=ranks.rank, launch=ranks.launch),
+        _measured_alone(settings, ranks) as clear_measured,
+    ):
 
         def clear() -> None:
             from bionemo.scale.infer.output.part_folder import tidy
@@ -84,6 +89,7 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
             log.unlink(missing_ok=True)
             if ranks.is_first:
                 tidy(out)
+                clear_measured()
                 lock.unlink(missing_ok=True)
                 folder.remove_empty()
 
@@ -108,6 +114,26 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
     if ranks.is_first and real is not None and settings.output == "cells":
         store = {} if settings.store is None else {"store": settings.store}
         print(next_step("evaluate", pred=settings.pred_path, real=real, **store, out="SCORES"))
+
+
+@contextmanager
+def _measured_alone(settings: InferSettings, ranks: Ranks) -> Iterator[Callable[[], None]]:
+    """Be the only command that writes the file of --measured; give what clears up after a stop."""
+    measured = settings.measured
+    if measured is None or not ranks.is_first:
+        yield lambda: None
+        return
+    lock = measured.with_name(f".{measured.name}.lock")
+    with new_folder(measured.parent) as folder, sole_writer(measured, lock):
+
+        def clear() -> None:
+            settle(measured, settings.pred_path)
+            lock.unlink(missing_ok=True)
+            folder.remove_empty()
+
+        # What a kill has left.
+        settle(measured, settings.pred_path)
+        yield clear
 
 
 def _run(settings: InferSettings, log: Path, *, is_first: bool) -> None:

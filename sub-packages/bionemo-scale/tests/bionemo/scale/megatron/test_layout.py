@@ -101,3 +101,35 @@ def test_nothing_keeps_the_groups_that_were_taken_down(monkeypatch):
     layout._forget_groups()
     gc.collect()
     assert groups.forgotten is None and kept() is None
+
+
+TOGETHER = """
+import sys, torch
+from bionemo.scale.megatron import cpu
+cpu.install()
+from bionemo.scale.megatron.layout import first_alone
+from bionemo.scale.types import InputError
+
+rank = int(sys.argv[1])
+torch.distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
+
+def refuse():
+    raise OSError(28, "No space left on device")
+
+print(first_alone(lambda: f"made by {rank}"))
+try:
+    first_alone(refuse)
+except (InputError, OSError) as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_what_the_first_process_makes_or_refuses_is_told_to_all(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", TOGETHER]
+    started = [
+        subprocess.Popen([*command, str(rank), tmp_path / "rendezvous"], stdout=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=100)[0].splitlines() for process in started]
+    reason = "[Errno 28] No space left on device"
+    assert said == [["made by 0", f"OSError {reason}"], ["made by 0", f"InputError {reason}"]]

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the command refuses before it imports a network."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from bionemo.scale.data.store.format import MANIFEST_NAME
 from bionemo.scale.files.provenance import hash_file
-from bionemo.scale.infer.output.measured_cells import STORE_CONTENT, keeps_measured_cells
+from bionemo.scale.infer.output.measured_cells import STORE_CONTENT, keeps_measured_cells, settle, unsettled_path
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.run.infer import _check_absent, main
 from bionemo.scale.types import InputError
@@ -62,6 +63,22 @@ def test_measured_cells_of_the_same_split_are_no_hindrance(tmp_path):
     for change in ({"split": "val"}, {"store": other}):
         with pytest.raises(InputError, match="adata_real.h5ad: exists already"):
             _check_absent(replace(chosen, **change))
+
+
+@pytest.mark.parametrize("is_older", [True, False])
+def test_measured_cells_have_their_name_when_the_prediction_is_whole(tmp_path, is_older):
+    """What a killed command left is no hindrance, and none beside a prediction that was there before."""
+    measured, out = tmp_path / "real.h5ad", tmp_path / "pred.h5ad"
+    unsettled = unsettled_path(measured)
+    settle(measured, out)
+    unsettled.write_bytes(b"cells")
+    settle(measured, out)
+    assert list(tmp_path.iterdir()) == []
+    for number, path in enumerate((out, unsettled) if is_older else (unsettled, out)):
+        path.write_bytes(b"cells")
+        os.utime(path, ns=(number, number))
+    settle(measured, out)
+    assert sorted(tmp_path.iterdir()) == ([out] if is_older else [out, measured])
 
 
 @pytest.mark.parametrize("option", ["--matrix", "--gene-key"])

@@ -1,12 +1,15 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tells whether a file holds the measured cells of a split, so that a second prediction need not write it."""
+"""Files of measured cells: that of a split, which need not be written again, and that of --measured."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bionemo.scale.data.store.format import MANIFEST_NAME
+from bionemo.scale.files.names import file_name
 from bionemo.scale.files.provenance import hash_file
+from bionemo.scale.files.writing.atomic import remove_leftovers
 from bionemo.scale.infer.settings import InferSettings
 
 
@@ -24,6 +27,32 @@ def keeps_measured_cells(settings: InferSettings) -> bool:
     if settings.overwrite or path is None or store is None:
         return False
     return _holds_measured_cells(path, store=store, split=settings.split)
+
+
+def unsettled_path(measured: Path) -> Path:
+    """Return the hidden name that the file of --measured has until its prediction is whole.
+
+    It is written first: what cannot be read or written is found before hours of prediction. Under its own name it
+    would keep the same command from continuing.
+    """
+    return measured.with_name(f".{file_name(measured.name)}.unsettled")
+
+
+def settle(measured: Path, out: Path) -> None:
+    """Give measured cells their name if their prediction is whole, and delete those of one that is not.
+
+    Args:
+        measured: File of --measured.
+        out: File of the prediction; newer than the measured cells, it was made after them.
+    """
+    unsettled = unsettled_path(measured)
+    remove_leftovers(unsettled)
+    if not unsettled.exists():
+        return
+    if out.exists() and out.stat().st_mtime_ns >= unsettled.stat().st_mtime_ns:
+        os.replace(unsettled, measured)
+    else:
+        unsettled.unlink()
 
 
 def _holds_measured_cells(path: Path, *, store: Path, split: str) -> bool:
