@@ -118,7 +118,7 @@ ELSEWHERE = {
     "submit/panel.py": ("submit/test_write.py", "a panel is tested by the file that answers it"),
     "submit/settings.py": ("submit/test_write.py", "a settings class is tested by its command"),
     "train/callbacks/average.py": ("train/test_averaged.py", "it calls the network's own average"),
-    "train/callbacks/stopping.py": ("train/callbacks/test_progress.py", "it is the error that stops a run"),
+    "train/callbacks/stopping.py": ("run/inner/test_weigh.py", "signals are handed on by the step that weighs"),
     "train/config.py": ("tests/distributed/test_trainer.py", "it needs NeMo's trainer"),
     "train/finetune/start.py": ("tests/end_to_end/test_finetuning.py", "it needs a trained run"),
     "train/loss.py": ("tests/distributed/test_trainer.py", "it needs Megatron's schedule"),

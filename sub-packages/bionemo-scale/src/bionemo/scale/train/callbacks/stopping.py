@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""How a run ends before its last step."""
+"""How a run ends before its last step, and the signals that ask for it."""
 
 import signal
 import subprocess
