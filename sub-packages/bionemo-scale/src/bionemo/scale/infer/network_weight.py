@@ -14,7 +14,7 @@ from bionemo.scale.estimate.weight import PairErrors, squared_scales
 from bionemo.scale.infer.plans.parts import cut
 from bionemo.scale.infer.plans.split_plan import SplitPlan
 from bionemo.scale.infer.predict import predict_part
-from bionemo.scale.infer.run_estimate import RunEstimate, read_estimate
+from bionemo.scale.infer.run_estimate import read_estimate
 from bionemo.scale.infer.trained_model import LoadedModel, load_model
 from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.types import Group, GroupMeans, InputError, Split
@@ -42,13 +42,14 @@ def errors_of_pairs(checkpoint: Path, store_path: Path, *, blind: Fold | None) -
         truth = store.pseudobulks(chosen)
         network = _network_means(loaded, plan, truth.groups)
         pairs = _rows_of_pairs(truth.groups)
-        estimated = _estimated(estimate, truth.groups)
+        conditional = Conditional(estimate.model, plan.control_groups())
+        estimated = np.maximum(conditional.predict(truth.groups).mean, 0.0)
         return _errors(
             [(pair[1], pair[2]) for pair in pairs],
             _by_pair(truth.means, truth.counts, pairs),
             _by_pair(network, truth.counts, pairs),
             estimate=_by_pair(estimated, truth.counts, pairs),
-            deviations=_deviations(estimate, truth, pairs),
+            deviations=_deviations(conditional, truth, pairs),
         )
 
 
@@ -65,10 +66,6 @@ def _network_means(loaded: LoadedModel, plan: SplitPlan, groups: tuple[Group, ..
     return sums / np.maximum(counts, 1)[:, None]
 
 
-def _estimated(estimate: RunEstimate, groups: tuple[Group, ...]) -> np.ndarray:
-    return np.maximum(estimate.model.predict(groups).mean, 0.0)
-
-
 def _rows_of_pairs(groups: tuple[Group, ...]) -> dict[tuple[str, str, str], list[int]]:
     """Return the groups of each (dataset, context, perturbation), which differ in their batches."""
     pairs: dict[tuple[str, str, str], list[int]] = {}
@@ -83,14 +80,14 @@ def _by_pair(table: np.ndarray, counts: np.ndarray, pairs: dict[tuple[str, str, 
 
 
 def _deviations(
-    estimate: RunEstimate, truth: GroupMeans, pairs: dict[tuple[str, str, str], list[int]]
+    conditional: Conditional, truth: GroupMeans, pairs: dict[tuple[str, str, str], list[int]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return [pairs, G] standard deviations: of what the estimate does not know, of the sampling of measured cells."""
     rows = list(pairs.values())
     members = [{truth.groups[row]: float(truth.counts[row]) for row in pair} for pair in rows]
     cells = np.array([truth.counts[pair].sum() for pair in rows])
     assert truth.cell_sd is not None, "pseudobulks of a store have the spread of cells"
-    return Conditional(estimate.model).predict_averages(members).sd, truth.cell_sd / np.sqrt(cells)[:, None]
+    return conditional.predict_averages(members).sd, truth.cell_sd / np.sqrt(cells)[:, None]
 
 
 def _errors(

@@ -52,7 +52,7 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
         source=source,
         set_size=set_size,
         seed=settings.seed,
-        are_trained=store is not None,
+        store=store,
         sets=loaded.model.config.sets,
     )
     return loaded, plan

@@ -4,6 +4,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from bionemo.scale.files.text import read_json
 from bionemo.scale.infer.plans.plan import Plan
 from bionemo.scale.model.checkpoint import run_folder
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.types import DataCard, Group, InputError
+from bionemo.scale.types import DataCard, Group, GroupMeans, InputError
 
 
 WEIGHT_NAME = "network_weight.json"
@@ -39,7 +40,7 @@ class RunEstimate:
         controls = plan.control_groups()
         if controls is not None:
             controls = replace(controls, groups=tuple(self.with_dataset(group) for group in controls.groups))
-        return PlannedMeans(self, Conditional(self.model, controls), plan)
+        return PlannedMeans(self, controls, plan)
 
     def described(self, agents: Sequence[str], vectors: np.ndarray) -> "RunEstimate":
         """Return an estimate that also knows the vectors of new agents; the same where it was fitted without vectors.
@@ -52,11 +53,17 @@ class RunEstimate:
             return self
         return replace(self, model=replace(self.model, features=self.model.features.with_others(agents, vectors)))
 
-    def with_dataset(self, group: Group) -> Group:
-        """Return a group in the data set that has its cell type, where it names none."""
+    def with_dataset(self, group: Group, given: Sequence[Group] = ()) -> Group:
+        """Return a group in the data set that has its cell type, where it names none.
+
+        Args:
+            group: Its labels.
+            given: Groups beside those that the estimate was fitted to.
+        """
         if group.dataset:
             return group
-        known = (other.dataset for other in self.model.observed.groups if other.cell_type == group.cell_type)
+        others = chain(self.model.observed.groups, given)
+        known = (other.dataset for other in others if other.cell_type == group.cell_type)
         return group._replace(dataset=next(known, ""))
 
     def sd(self, predicted: np.ndarray, estimate: Estimate) -> np.ndarray:
@@ -81,8 +88,10 @@ class RunEstimate:
 class PlannedMeans:
     """Estimated means of the populations of a plan."""
 
-    def __init__(self, estimate: RunEstimate, conditional: Conditional, plan: Plan):
-        self._estimate, self._conditional, self._plan = estimate, conditional, plan
+    def __init__(self, estimate: RunEstimate, controls: GroupMeans | None, plan: Plan):
+        self._estimate, self._plan = estimate, plan
+        self._given = () if controls is None else controls.groups
+        self._conditional = Conditional(estimate.model, controls)
 
     @property
     def network_weight(self) -> float:
@@ -99,7 +108,8 @@ class PlannedMeans:
     def of_averages(self, averages: Sequence[Mapping[Group, float]]) -> Estimate:
         """Return the estimates of averages over the plan's groups, with their weights."""
         placed = [
-            {self._estimate.with_dataset(group): weight for group, weight in members.items()} for members in averages
+            {self._estimate.with_dataset(group, self._given): weight for group, weight in members.items()}
+            for members in averages
         ]
         return self._conditional.predict_averages(placed)
 

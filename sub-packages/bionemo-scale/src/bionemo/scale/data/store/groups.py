@@ -93,6 +93,17 @@ class GroupTable:
         """Return the indices of the control groups that training may use, ascending."""
         return np.flatnonzero((self.split == Split.TRAIN) & self.is_control)
 
+    def held_out_controls(self, chosen: np.ndarray) -> np.ndarray:
+        """Return the control groups, ascending, that share data set and cell type with some groups and are held out.
+
+        Args:
+            chosen: [n] int64, indices of groups.
+        """
+        contexts = set(map(tuple, np.stack([self.dataset[chosen], self.cell_type[chosen]], axis=1).tolist()))
+        held_out = np.flatnonzero((self.split != Split.TRAIN) & self.is_control)
+        own = [(int(self.dataset[i]), int(self.cell_type[i])) in contexts for i in held_out.tolist()]
+        return held_out[np.array(own, dtype=bool)]
+
     def rows(self, index: SupportsIndex) -> np.ndarray:
         """Return the store rows of a group's cells, [num_cells] int64."""
         first = int(self.first_row[index])

@@ -12,12 +12,14 @@ import pandas as pd
 
 from bionemo.scale.data.sets.populations import cut_sizes, set_sizes
 from bionemo.scale.data.store.format import covariate_column
+from bionemo.scale.data.store.reader import Store
 from bionemo.scale.infer.controls.control_cells import ControlCells
 from bionemo.scale.infer.plans.parts import cut
 from bionemo.scale.infer.plans.plan import (
     ControlPool,
     ControlSet,
     check_labels,
+    held_out_controls,
     named_obs,
     note_few,
     number_populations,
@@ -80,7 +82,7 @@ class ControlsPlan:
         source: Path,
         set_size: int,
         seed: int,
-        are_trained: bool = False,
+        store: Store | None = None,
         sets: SetKind = "batch",
     ):
         """Plan the perturbations of some cells.
@@ -92,14 +94,14 @@ class ControlsPlan:
             source: Where the cells are from, for messages.
             set_size: Cells that go through the network together.
             seed: Of random numbers.
-            are_trained: Whether the cells are controls of the training data.
+            store: Of the training data, where the cells are controls of it.
             sets: What shared a set when the network was trained.
 
         Raises:
             InputError: If a label is not one the model was trained on.
         """
         self._cells, self._set_size, self._seed, self._card = cells, set_size, seed, card
-        self._are_trained = are_trained
+        self._store = store
         self._pools: dict[int, ControlPool] = {}
         check_labels(perturbations, card.perturbations, kind="perturbation", source="--perturbations")
         hint = "; --allow-unknown predicts it under the unknown label"
@@ -168,9 +170,13 @@ class ControlsPlan:
         """Return nothing: each set stands for its own cells."""
 
     def control_groups(self) -> GroupMeans | None:
-        """Return the pseudobulks of the cells by cell type, covariates and batch, without a data set."""
-        if self._are_trained:
-            return None
+        """Return the pseudobulks of the cells by cell type, covariates and batch, without a data set.
+
+        Of a store: of all cells of its held-out controls, ``None`` where all were trained.
+        """
+        if self._store is not None:
+            asked = np.isin(self._store.groups.cell_type, self._cell_types)
+            return held_out_controls(self._store, np.flatnonzero(asked))
         card, cells = self._card, self._cells.expression
         # As they were measured: under another time they say nothing of the expression at that time.
         measured = list(zip(*(self._cells.measured or self._cells.covariates), strict=True)) or [()] * len(

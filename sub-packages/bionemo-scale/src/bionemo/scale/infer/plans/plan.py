@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.store.format import covariate_column
+from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.controls.control_cells import contexts_of
 from bionemo.scale.population import note_few_controls
@@ -90,6 +91,23 @@ class Plan(Protocol):
 
     def control_groups(self) -> GroupMeans | None:
         """Return the pseudobulks of the controls at hand, ``None`` where they are those of the training data."""
+
+
+def held_out_controls(store: Store, chosen: np.ndarray) -> GroupMeans | None:
+    """Return the pseudobulks of the controls that are no training data, of the contexts of some groups.
+
+    The controls of a store are those of the training data, but for those that a split file holds out. They were
+    measured before anything is predicted, so that predictions may start from them.
+
+    Args:
+        store: The store.
+        chosen: [n] int64, indices of groups.
+
+    Returns:
+        ``None`` where there are none.
+    """
+    held_out = store.groups.held_out_controls(chosen)
+    return store.pseudobulks(held_out) if len(held_out) else None
 
 
 def number_populations(labels: np.ndarray, sizes: np.ndarray, population_cells: int = POPULATION_CELLS) -> np.ndarray:

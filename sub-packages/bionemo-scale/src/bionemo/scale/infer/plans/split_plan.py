@@ -11,8 +11,16 @@ from bionemo.scale.data.sets.controls import ControlMatcher
 from bionemo.scale.data.sets.dataset import PredictionSet, prediction_sets
 from bionemo.scale.data.sets.mixed_prediction import MixedPredictionSet, mixed_prediction_sets
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.infer.plans.plan import READ_ROWS, ControlPool, ControlSet, named_obs, note_few, number_populations
-from bionemo.scale.types import Group, InputError, SetKind, Split
+from bionemo.scale.infer.plans.plan import (
+    READ_ROWS,
+    ControlPool,
+    ControlSet,
+    held_out_controls,
+    named_obs,
+    note_few,
+    number_populations,
+)
+from bionemo.scale.types import Group, GroupMeans, InputError, SetKind, Split
 
 
 class _Begin(NamedTuple):
@@ -125,8 +133,9 @@ class SplitPlan:
         """Return [G] the mean of all controls that a set's were drawn from."""
         return self._control_mean(self._matcher.pool(self._group[number]))
 
-    def control_groups(self) -> None:
-        """Return nothing: the controls of a store are those of the training data."""
+    def control_groups(self) -> GroupMeans | None:
+        """Return the pseudobulks of the contexts' controls that are held out, ``None`` where all were trained."""
+        return held_out_controls(self.store, np.unique(self._group))
 
     def _control_rows(self, number: int) -> np.ndarray:
         first = self.first[number]
