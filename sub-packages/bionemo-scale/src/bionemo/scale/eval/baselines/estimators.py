@@ -41,7 +41,8 @@ class Targets:
     training: TrainingMeans | None
     """``None`` when no training data is at hand; only ``control`` works then."""
     control_groups: GroupMeans | None = None
-    """Pseudobulks of the real control cells of the cell type, by batch; data sets are not named."""
+    """Pseudobulks of the real control cells of the cell type, by batch and by the covariates that they were measured
+    at; data sets are not named."""
     seed: int = 0
     """Places the zeros of counts."""
     covariates: tuple[str, ...] = ()
@@ -70,6 +71,8 @@ class Matches:
     """[controls] str, batch of each control of the cell type."""
     fallbacks: int
     """Cells whose batch has no controls."""
+    control_context: np.ndarray | None = None
+    """[controls] str, the context that each control was measured in; ``None`` where it is that of the cells."""
 
 
 def match_controls(batch: np.ndarray, control_batch: np.ndarray, rng: np.random.Generator) -> Matches:

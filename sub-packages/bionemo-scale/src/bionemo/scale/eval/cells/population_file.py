@@ -84,7 +84,9 @@ class PopulationFile:
         if len(rows) == 1:
             return self
         chosen = np.concatenate(rows)
-        population = replace(self.population.select(chosen), cell_type=np.concatenate(contexts))
+        population = replace(
+            self.population.select(chosen), cell_type=np.concatenate(contexts), measured_context=labels[chosen]
+        )
         return replace(self, population=population, row_sums=self.row_sums[chosen], notes=tuple(notes))
 
     @property

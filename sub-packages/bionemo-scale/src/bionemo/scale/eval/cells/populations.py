@@ -38,6 +38,8 @@ class Population:
     """[cells] float64, what one count of a cell is worth before log1p, of cells that were read as counts."""
     replicate: np.ndarray | None = None
     """[cells] str, donor, plate or culture, where a column was named."""
+    measured_context: np.ndarray | None = None
+    """[cells] str, the context that a cell was measured in, where controls stand in for those of other contexts."""
 
     def __len__(self) -> int:
         """Return the number of cells."""
@@ -54,6 +56,7 @@ class Population:
             batch=self.batch[rows],
             unit=None if self.unit is None else self.unit[rows],
             replicate=None if self.replicate is None else self.replicate[rows],
+            measured_context=None if self.measured_context is None else self.measured_context[rows],
         )
 
     def with_genes(self, genes: tuple[str, ...]) -> "Population":

@@ -250,27 +250,36 @@ def baseline_targets(
             for name, pool in matches.pools.items()
             if task.baselines
         },
-        control_groups=_control_groups(task, context, matches.control_batch, controls=controls),
+        control_groups=_control_groups(task, context, matches, controls=controls),
         training=task.training,
         seed=task.seed,
     )
 
 
-def _control_groups(task: Task, context: str, batch: np.ndarray, *, controls: np.ndarray) -> GroupMeans:
-    """Return the pseudobulks of the real controls by batch; none where no baseline reads them."""
-    names = list(dict.fromkeys(batch.tolist())) if task.baselines else []
-    own = task.covariates.get(context, ())
-    means = [controls[batch == name].mean(axis=0, dtype=np.float64) for name in names]
+def _control_groups(task: Task, context: str, matches: Matches, *, controls: np.ndarray) -> GroupMeans:
+    """Return the pseudobulks of the real controls by batch and covariates; none where no baseline reads them."""
+    batch, measured = matches.control_batch, matches.control_context
+    if measured is None:
+        measured = np.full(len(batch), context, dtype=object)
+    names = list(dict.fromkeys(zip(measured.tolist(), batch.tolist(), strict=True))) if task.baselines else []
+    members = [(measured == own) & (batch == name) for own, name in names]
+    means = [controls[rows].mean(axis=0, dtype=np.float64) for rows in members]
     return GroupMeans(
-        groups=tuple(Group("", cell_type_of(context, own), task.control, name, own) for name in names),
+        groups=tuple(_control_group(task, own, name) for own, name in names),
         means=np.array(means).reshape(len(names), controls.shape[1]),
-        counts=np.array([int((batch == name).sum()) for name in names], dtype=np.int64),
+        counts=np.array([int(rows.sum()) for rows in members], dtype=np.int64),
     )
+
+
+def _control_group(task: Task, context: str, batch: str) -> Group:
+    covariates = task.covariates.get(context, ())
+    return Group("", cell_type_of(context, covariates), task.control, batch, covariates)
 
 
 def context_matches(task: Task, context: str, cells: Population, *, controls: Population) -> Matches:
     """Draw a control for each cell of a context; the draws depend on the seed and the context alone."""
-    return match_controls(cells.batch, controls.batch, named_rng(task.seed, context))
+    found = match_controls(cells.batch, controls.batch, named_rng(task.seed, context))
+    return replace(found, control_context=controls.measured_context)
 
 
 def _shifts(model: str, truth: Truth, scored: Scored, *, genes: tuple[str, ...]) -> Iterator[Shift]:

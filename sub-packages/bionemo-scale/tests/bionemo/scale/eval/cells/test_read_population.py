@@ -184,5 +184,7 @@ def test_contexts_without_controls_have_those_of_their_cell_type(read, kang):
     for name in ("NK:6h", "NK:24h"):
         here = file.is_control & (cells.cell_type == name)
         assert here.sum() == (is_control & (other.obs["cell_type"] == "NK").to_numpy()).sum()
+        # They are told apart from controls that were measured at that time.
+        assert set(cells.measured_context[here]) == {"NK:0h"} and file.covariates["NK:0h"] == ("0h",)
     assert len(file.row_sums) == len(cells) == other.n_obs + 2 * is_control.sum()
     assert any("NK:6h has no controls; those of its cell type are used" in note for note in file.notes)

@@ -11,7 +11,7 @@ import pytest
 from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError, metric_columns
 from bionemo.scale.eval.metrics.catalogue import extra_metrics
 from bionemo.scale.eval.scores import prediction_scores, sides
-from bionemo.scale.eval.scores.scoring import score_contexts
+from bionemo.scale.eval.scores.scoring import baseline_targets, context_matches, score_contexts
 from bionemo.scale.eval.scores.task import KEYS, Model, Task
 
 
@@ -168,3 +168,21 @@ def test_chance_and_split_controls_are_those_of_the_cells(papalexi_population):
     assert scores["de_chance"].to_list() == smaller.to_series().to_list() and scores["de_chance"].max() > 0
     assert (scores["pearson_delta_split"] < scores["pearson_delta"]).all()
     assert scores["pearson_delta_split"].min() > -1
+
+
+def test_borrowed_controls_keep_the_covariates_that_they_were_measured_at(task):
+    """Controls of 0 h that stand in at 24 h say nothing of untreated cells at 24 h."""
+    borrowed = np.where(np.arange(len(task.controls)) % 2, "NK:0h", "NK:24h").astype(object)
+    controls = replace(
+        task.controls, cell_type=np.full(len(borrowed), "NK:24h", dtype=object), measured_context=borrowed
+    )
+    timed = replace(task, covariates={"NK:24h": ("24h",), "NK:0h": ("0h",)})
+    matches = context_matches(timed, "NK:24h", controls, controls=controls)
+    found = baseline_targets(timed, "NK:24h", controls, controls=controls.dense(), matches=matches).control_groups
+    expected = sorted(set(zip(borrowed.tolist(), controls.batch.tolist(), strict=True)))
+    assert sorted((group.context, group.batch) for group in found.groups) == expected
+    assert {(group.cell_type, group.covariates) for group in found.groups} == {("NK", ("0h",)), ("NK", ("24h",))}
+    for group, mean, count in zip(found.groups, found.means, found.counts.tolist(), strict=True):
+        rows = (borrowed == group.context) & (controls.batch == group.batch)
+        assert count == rows.sum()
+        np.testing.assert_allclose(mean, controls.dense()[rows].mean(axis=0), rtol=1e-5)
