@@ -137,6 +137,10 @@ class ObsKeys:
         return tuple(name.strip() for name in self.covariate.split(",") if name.strip())
 
 
+NO_COLUMN = "none"
+"""Given for a column: all cells have the same label."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileLabels:
     """How a file without a data card labels its cells, and what its values are."""

@@ -68,6 +68,8 @@ class Option:
     form: Form
     kind: type
     """Of the value, or of each of several."""
+    values: type | None
+    """Of each value of pairs, ``None`` where there may be any."""
     others: tuple[type, ...]
     """Types that Python may give besides."""
     choices: tuple[str, ...]
@@ -120,6 +122,7 @@ def _option(field: dataclasses.Field, hint: Any, owner: type) -> Option:
         flag=(own.get("metavar") or field.name.upper()) if form == "positional" else name,
         form=form,
         kind=typing.get_origin(kind) or kind,
+        values=str if form == "pairs" and typing.get_args(kind)[1:] == (str,) else None,
         others=kinds[1:],
         choices=literals or tuple(own.get("choices") or ()),
         default=_default(field),

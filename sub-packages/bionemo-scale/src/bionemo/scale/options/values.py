@@ -13,7 +13,7 @@ from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.files.text import is_line
 from bionemo.scale.options.fields import Option
-from bionemo.scale.types import InputError, ObsKeys
+from bionemo.scale.types import NO_COLUMN, InputError, ObsKeys
 
 
 _NAMES: dict[type, str] = {
@@ -116,6 +116,10 @@ def _checked_number(option: Option, value: Any) -> int | float:
 def _checked_pairs(option: Option, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise _refusal(option, "names and values", value)
+    if option.values is str:
+        for key, entry in value.items():
+            if not isinstance(entry, str):
+                raise _refusal(option, f"text for each name, such as {key}={str(entry)!r}", f"{key}={entry!r}")
     return dict(value)
 
 
@@ -143,6 +147,12 @@ def _checked_parts(option: Option, value: Any) -> Any:
 
 def _check_covariates(keys: ObsKeys) -> None:
     named = [name.strip() for name in str(keys.covariate).split(",")]
+    if NO_COLUMN in named:
+        raise InputError(f"{column_flag('covariate')} must be names of columns, found {NO_COLUMN!r}; leave it out")
+    if keys.perturbation in named:
+        raise InputError(
+            f"{column_flag('covariate')} must be other columns than the perturbation, found {keys.perturbation!r}"
+        )
     if keys.covariate and (not all(named) or len(set(named)) < len(named)):
         raise InputError(
             f"{column_flag('covariate')} must be distinct names of columns with commas between them, found "

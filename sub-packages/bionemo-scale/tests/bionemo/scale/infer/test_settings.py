@@ -32,6 +32,12 @@ def test_refusals(chosen, found):
         settings(**chosen)
 
 
+def test_the_value_of_a_covariate_is_text():
+    assert InferSettings.checked(covariate={"time": "24"}) == {"covariate": {"time": "24"}}
+    with pytest.raises(InputError, match="--covariate must be text for each name, such as time='24', found 'time=24'"):
+        InferSettings.checked(covariate={"time": 24})
+
+
 def test_a_split_has_its_real_cells_beside_it():
     assert settings(out=Path("folder")).pred_path == Path("folder/adata_pred.h5ad")
     assert settings(out=Path("folder")).real_path == Path("folder/adata_real.h5ad")

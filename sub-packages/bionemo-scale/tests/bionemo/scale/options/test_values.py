@@ -46,6 +46,15 @@ def test_one_value_is_a_sequence_of_one(example):
         (dict(keys={"batch": ""}), "--batch-key must be the name of a column, found ''"),
         (dict(keys={"bach": "x"}), "ObsKeys: unknown setting 'bach'; did you mean 'batch'"),
         (dict(keys="batch"), "--keys must be ObsKeys, found 'batch'"),
+        (dict(keys={"covariate": "time,time"}), "--covariate-key must be distinct names of columns"),
+        (
+            dict(keys={"covariate": "time, none"}),
+            "--covariate-key must be names of columns, found 'none'; leave it out",
+        ),
+        (
+            dict(keys={"perturbation": "drug", "covariate": "drug"}),
+            "--covariate-key must be other columns than the perturbation, found 'drug'",
+        ),
         (dict(overrides=["x"]), "--set must be names and values"),
         (dict(loud=True, mode="slow"), "--loud goes with --mode fast"),
     ],

@@ -12,7 +12,7 @@ import pandas as pd
 
 from bionemo.scale.files.suggest import some
 from bionemo.scale.files.text import is_line
-from bionemo.scale.types import JOINED, InputError
+from bionemo.scale.types import JOINED, NO_COLUMN, InputError
 
 
 if TYPE_CHECKING:
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 MISSING = ("", "nan", "NaN", "NA", "<NA>", "NaT", "None")
 """What becomes of a missing value when a column is turned into text; no label but where it is called the control."""
-NO_COLUMN = "none"
-"""Given for a column: all cells have the same label."""
 ALL_CELLS = "all cells"
-"""That label."""
+"""The label where :data:`bionemo.scale.types.NO_COLUMN` is given for a column."""
 _SHOWN = 3
 
 

@@ -8,14 +8,13 @@ import pytest
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
 from bionemo.scale.files.anndata.label_column import (
     ALL_CELLS,
-    NO_COLUMN,
     columns_of,
     has_labels,
     look_alikes,
     read_label_columns,
     read_labels_of,
 )
-from bionemo.scale.types import InputError
+from bionemo.scale.types import NO_COLUMN, InputError
 
 
 @pytest.mark.parametrize("kind", ["category", "object", "string", "array"])

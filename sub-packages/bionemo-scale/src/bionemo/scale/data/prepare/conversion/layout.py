@@ -19,10 +19,10 @@ from bionemo.scale.data.labels.split import Condition, ResolvedSplit
 from bionemo.scale.data.store.format import CHUNK_ROWS
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.files.anndata.anndata_file import H5adSource
-from bionemo.scale.files.anndata.label_column import NO_COLUMN, Labels
+from bionemo.scale.files.anndata.label_column import Labels
 from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.files.suggest import MAX_NAMES, some, suggest
-from bionemo.scale.types import Group, InputError, ObsKeys
+from bionemo.scale.types import NO_COLUMN, Group, InputError, ObsKeys
 
 
 _MAX_KEY_TABLE = 1 << 24
