@@ -37,6 +37,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "decoder_bias": "zero",
                 "cell_type_dropout": 0.0,
                 "batch_dropout": 0.0,
+                "covariate_dropout": 0.0,
                 "start_share": 0.0,
                 "endpoint_weight": 0.0,
                 "ema_decay": 0.0,
