@@ -89,8 +89,9 @@ class TrainSettings(Settings):
     """Measure the network's weight with K more networks, each trained without one of K parts of the training groups
     (default: on the validation groups or, if there are none, with one network trained without a third)."""
     blind: bool = option(False, group=_WEIGHT)
-    """Leave a part of the training groups out, and validate on it: one of --folds (default: 3) parts of the cell
-    types, or of the perturbations if there are fewer than three cell types."""
+    """Leave a part of the training groups out, and validate on it: one of --folds (default: 3) parts of the batches if
+    all test conditions were trained in other batches, otherwise of the cell types, or of the perturbations if there
+    are fewer than three of these."""
     fold: int = option(1, limits=NOT_NEGATIVE, metavar="I", group=_WEIGHT)
     """Number of the part that --blind leaves out, counted from 0."""
     blind_share: float = option(0.5, limits=SHARE, group=_WEIGHT)
