@@ -80,7 +80,6 @@ ELSEWHERE = {
     "infer/output/request.py": ("tests/end_to_end/test_inference.py", "it is what writing takes"),
     "infer/output/write.py": ("tests/end_to_end/test_inference.py", "it needs several processes and kills"),
     "infer/planning.py": ("tests/end_to_end/test_inference.py", "it needs a trained run and its store"),
-    "infer/plans/split_plan.py": ("tests/end_to_end/test_inference.py", "it needs a store with a split"),
     "infer/predict.py": ("infer/plans/test_controls_plan.py", "predictions of one plan are compared"),
     "infer/trained_run.py": ("tests/end_to_end/test_api.py", "it needs a trained run"),
     "infer/training_data.py": ("run/test_evaluate.py", "it opens what the command scores with"),
