@@ -84,7 +84,8 @@ def test_a_hostile_checkpoint_is_one_line(plant, how, run, api_store, tmp_path):
         "resume": lambda: command("train", "--store", api_store, "--out", run, *small),
     }[how]()
     assert done.returncode == 2, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line]
+    # On a busy machine a command says every few seconds that it is still at work.
+    (line,) = [line for line in done.stderr.splitlines() if line and not line.startswith("loading ")]
     assert line.startswith("error: ") and str(run) in line and ("cannot be read" in line or "expected YAML" in line)
     assert not (tmp_path / "marker").exists() and not (tmp_path / "out").exists()
 

@@ -93,9 +93,7 @@ def test_three_processes_predict_what_one_does(
     out = tmp_path / "out"
     options = ("--checkpoint", api_run, "--store", api_store, "--out", out)
     screen = finish(start("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", small_parts, *options))
-    assert screen.count("predicted cells") == 1 and screen.count("loading the model\n") == 1, (
-        "the first process alone speaks"
-    )
+    assert screen.count("predicted cells") == 1, "the first process alone speaks"
     one, three = anndata.read_h5ad(alone), anndata.read_h5ad(out / "adata_pred.h5ad")
     np.testing.assert_array_equal(three.X, one.X)
     assert three.obs.equals(one.obs)

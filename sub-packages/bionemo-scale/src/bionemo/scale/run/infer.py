@@ -142,7 +142,6 @@ def _run(settings: InferSettings, log: Path, *, is_first: bool) -> None:
     with quiet_screen(log) as screen, Progress(screen, silence=SILENCE, shown=is_first) as progress:
         # Imports take seconds, on a busy machine many.
         progress.stage("loading libraries")
-        progress.say("loading the model")
         with imports():
             from bionemo.scale.megatron import cpu
 
