@@ -123,7 +123,7 @@ def test_golden_docker(launch, site, golden, tmp_path):
         ({"gpus_per_nod": 2}, (), "unknown key 'gpus_per_nod'; did you mean 'gpus_per_node'"),
         ({"time": 240}, (), "time: expected str, found 240; quote it"),
         ({"time": "4h"}, (), "time: expected [days-]hours:minutes:seconds"),
-        ({"requeues": -1}, (), "requeues: expected 0 or more"),
+        ({"requeues": -1}, (), "requeues: expected 0 to 1,000,000"),
         ({}, ("--array",), "--array converts each file in a job of its own: expected at least two files, found 1"),
         ({}, ("--inputs", "/no/screen.h5ad"), "/no/screen.h5ad: expected a file, found none"),
         ({}, ("--size", "smal"), "--size must be one of tiny, small, base, 184m, 280m, found 'smal'"),

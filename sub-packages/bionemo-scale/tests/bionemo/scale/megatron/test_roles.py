@@ -157,14 +157,14 @@ class TestDerivedNames:
 
     def test_what_follows_from_the_data_and_the_settings(self):
         assert names_of(ScaleModelConfig, Role.DATA) == {
-            "feature_size", "max_agents", "num_agents", "num_batches", "num_cell_types", "num_genes",
-            "num_perturbations", "seed", "set_size", "sets",
+            "covariate_sizes", "feature_size", "max_agents", "num_agents", "num_batches", "num_cell_types",
+            "num_genes", "num_perturbations", "seed", "set_size", "sets",
         }  # fmt: skip
 
     def test_what_fine_tuning_may_change(self):
         assert names_of(ScaleModelConfig, Role.OBJECTIVE) == {
             "attention_dropout", "autoencoder_weight", "batch_dropout", "cell_type_dropout", "combination_separator",
-            "coupling", "decoder_bias",
+            "coupling", "covariate_dropout", "decoder_bias",
             "ema_decay", "endpoint_mmd_weight", "endpoint_weight", "hidden_dropout", "loss_space",
             "mmd_estimator", "mmd_weight", "prior", "start_share", "stop_gradient_target",
         }  # fmt: skip
@@ -183,7 +183,7 @@ class TestDerivedNames:
     def test_what_something_else_decides(self):
         assert {name: kind.decided_by for name, kind in kinds(ScaleModelConfig).items() if kind.decided_by} == {
             **dict.fromkeys(("num_genes", "num_cell_types", "num_perturbations", "num_batches"), "the store"),
-            **dict.fromkeys(("num_agents", "max_agents", "feature_size"), "the store"),
+            **dict.fromkeys(("num_agents", "max_agents", "feature_size", "covariate_sizes"), "the store"),
             **dict.fromkeys(("init_method", "output_layer_init_method"), "the model"),
             **dict.fromkeys(("autocast_dtype", "bf16", "params_dtype", "pipeline_dtype"), "--precision"),
             **dict.fromkeys(("fp8", "fp8_amax_compute_algo", "fp8_amax_history_len", "fp8_recipe"), "--precision"),

@@ -210,6 +210,7 @@ REFUSED = {
     ),
     "no split file": (lambda folder: (folder / "split.toml").unlink(), ["split"], "no such split file"),
     "library size": (NOTHING, ["--library-size-key", "total"], "obs has no column 'total'"),
+    "name too long": (NOTHING, ["--scanned", "x" * 300], "expected the folder that --scan-only made"),
     "layer": (NOTHING, ["--matrix", "layers/counts"], "no layer 'counts'; there is none"),
     "hvg": (NOTHING, ["--hvg", "-1"], "--hvg must be at least 0"),
     "names": (NOTHING, ["--dataset", "a", "--dataset", "b"], "one dataset name for each of 1 files, or one for all"),

@@ -66,7 +66,7 @@ def _read_h5(path: Path) -> tuple[list[str], np.ndarray]:
                 if isinstance(item, h5py.Dataset):
                     is_text = h5py.check_string_dtype(item.dtype) is not None
                     arrays[key] = np.asarray(item.asstr()[()] if is_text else item[()])
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:
         raise InputError(f"{path}: cannot be read as HDF5: {str(error).splitlines()[0]}") from error
     return _laid_out(path, arrays)
 

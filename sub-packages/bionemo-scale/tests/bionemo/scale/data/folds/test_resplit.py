@@ -9,6 +9,7 @@ from bionemo.scale.data.folds.folds import fold_split, make_folds
 from bionemo.scale.data.folds.resplit import resplit
 from bionemo.scale.data.prepare.inspection import verify_store
 from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files.writing.atomic import temporary_name
 from bionemo.scale.types import InputError, Split
 
 
@@ -69,7 +70,8 @@ def test_a_store_that_lacks_a_file_is_refused(whole, tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed(whole, tmp_path):
-    (tmp_path / ".fold.0-1.tmp").mkdir()
+    left = temporary_name(tmp_path / "fold")
+    left.mkdir()
     fold = make_folds(whole.groups, "batch")[1]
     resplit(whole.path, tmp_path / "fold", fold_split(whole.groups, "batch", fold))
-    assert not (tmp_path / ".fold.0-1.tmp").exists()
+    assert not left.exists()

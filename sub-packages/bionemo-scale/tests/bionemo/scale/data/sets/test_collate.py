@@ -19,7 +19,7 @@ def gathered(num_sets, num_cells=3, seed=0):
 def test_sets_become_tensors():
     sets = gathered(4)
     batch = collate(sets)
-    assert set(batch) == set(CellBatch.__annotations__) - {"num_places", "weight", "share"}
+    assert set(batch) == set(CellBatch.__annotations__) - {"num_places", "weight", "share", "covariates"}
     dense = sets.expression.toarray().reshape(2, 4, 3, 5)
     np.testing.assert_array_equal(batch["control"], dense[0])
     np.testing.assert_array_equal(batch["perturbed"], dense[1])

@@ -3,6 +3,7 @@
 """What the first pass learned, as a folder: files of one store can be scanned and written on many machines."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,8 @@ def read_scans(folders: Sequence[Path], options: Mapping[str, Any]) -> tuple[Sca
     scans = []
     for folder in folders:
         path = folder / SCANS_NAME
-        if not path.is_file():
+        # Of a name that is too long too, which pathlib would raise.
+        if not os.path.isfile(path):
             raise InputError(f"{folder}: expected the folder that --scan-only made, found no {SCANS_NAME} in it")
         fields = read_json(path)
         different = sorted(name for name in wanted if fields["options"].get(name, _LATER.get(name)) != wanted[name])
