@@ -47,6 +47,8 @@ from bionemo.scale.infer import job  # noqa: E402
 
 
 _EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.copyfile", "shutil.rmtree")
+_DESCRIPTORS = {"os.remove": (1,), "os.rmdir": (1,), "os.mkdir": (2,), "os.rename": (2, 3)}
+"""Where these events have the open folders that their names are relative to."""
 _SECONDS = 120
 _HARMLESS = ".metadata"
 """The only hidden name that may be there: a part of a checkpoint."""
@@ -99,15 +101,22 @@ class Moments:
     def __call__(self, event: str, arguments: tuple) -> None:
         """Take note of an event."""
         is_written = event in _EVENTS or (event == "open" and bool((arguments[2] or 0) & _WRITES))
-        # Of an open file the second is its mode.
-        if is_written and any(self._is_below(word) for word in arguments[: 1 if event == "open" else 2]):
+        if is_written and any(map(self._is_below, _paths(event, arguments))):
             self.count += 1
             if self.count == self._number:
                 self._act()
 
-    def _is_below(self, word: object) -> bool:
-        is_path = isinstance(word, str | bytes | os.PathLike)
-        return is_path and os.path.abspath(os.fsdecode(word)).startswith(self._folder)
+    def _is_below(self, path: str) -> bool:
+        return os.path.abspath(path).startswith(self._folder)
+
+
+def _paths(event: str, arguments: tuple) -> list[str]:
+    """Return the paths that an event is about."""
+    # Of an open file the second is its mode.
+    words = [word for word in arguments[: 1 if event == "open" else 2] if isinstance(word, str | bytes | os.PathLike)]
+    numbers = [arguments[place] for place in _DESCRIPTORS.get(event, ())] or [-1] * len(words)
+    folders = ["" if number < 0 else os.readlink(f"/proc/self/fd/{number}") for number in numbers]
+    return [os.path.join(folder, os.fsdecode(word)) for folder, word in zip(folders, words, strict=True)]
 
 
 def kill() -> None:

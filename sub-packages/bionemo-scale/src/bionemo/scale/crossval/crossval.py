@@ -14,6 +14,7 @@ from bionemo.scale.crossval.notes import check_note, read_note, stamped, stamps_
 from bionemo.scale.crossval.settings import CrossvalSettings
 from bionemo.scale.data.folds.folds import Fold, fold_split, make_folds, read_folds
 from bionemo.scale.data.folds.resplit import resplit
+from bionemo.scale.data.prepare.conversion.workspace import tidy_store
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.manifest import Manifest, read_manifest
 from bionemo.scale.data.store.reader import Store
@@ -231,6 +232,7 @@ def noted_preparation(crossval: Crossval) -> Iterator[bool]:
     is_there = crossval.store.exists()
     if is_there:
         _check_preparation(crossval, note, described)
+        tidy_store(crossval.store)
     with new_folder(crossval.out):
         if not is_there:
             inputs = [stamped(path) for path in conversion.inputs if path.exists()]
@@ -238,8 +240,9 @@ def noted_preparation(crossval: Crossval) -> Iterator[bool]:
         try:
             yield is_there
         except InputError:
-            if not is_there:
-                note.unlink()
+            # A store that was just finished, by whomever, is this cross-validation's by its note alone.
+            if not crossval.store.exists():
+                note.unlink(missing_ok=True)
             raise
 
 

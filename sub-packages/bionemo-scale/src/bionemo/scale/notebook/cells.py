@@ -8,12 +8,12 @@ They are written to a folder that goes away with the call, so that they meet eve
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union, cast
 
+from bionemo.scale.files.writing.folder import temporary_folder
 from bionemo.scale.types import InputError
 
 
@@ -82,8 +82,8 @@ def given_files() -> Iterator[GivenFiles]:
     Raises:
         InputError: What was refused, with the names of arguments in the place of these files.
     """
-    with tempfile.TemporaryDirectory(prefix="bionemo-scale-") as folder:
-        files = GivenFiles(Path(folder))
+    with temporary_folder("bionemo-scale-") as folder:
+        files = GivenFiles(folder)
         try:
             yield files
         except InputError as error:

@@ -5,11 +5,10 @@
 from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from bionemo.scale.export.settings import ExportSettings
+from bionemo.scale.files.writing.folder import temporary_folder
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.inner.command import next_step, run_command
 from bionemo.scale.run.inner.imports import imports
@@ -35,7 +34,7 @@ def _export(argv: Sequence[str] | None) -> None:
     settings = make_settings(ExportSettings, parser().parse_args(argv))
     from bionemo.scale.run.inner.console import quiet_screen
 
-    with tempfile.TemporaryDirectory() as folder, quiet_screen(Path(folder) / "log.txt") as screen:
+    with temporary_folder() as folder, quiet_screen(folder / "log.txt") as screen:
         with imports():
             from bionemo.scale.megatron import cpu
 

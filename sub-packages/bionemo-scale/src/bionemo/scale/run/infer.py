@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bionemo.scale.files.writing.atomic import remove_leftovers
+from bionemo.scale.files.writing.atomic import remove, remove_leftovers
 from bionemo.scale.files.writing.folder import new_folder
 from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.infer.output.measured_cells import keeps_measured_cells, settle
@@ -86,11 +86,11 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
         def clear() -> None:
             from bionemo.scale.infer.output.part_folder import tidy
 
-            log.unlink(missing_ok=True)
+            remove(log)
             if ranks.is_first:
                 tidy(out)
                 clear_measured()
-                lock.unlink(missing_ok=True)
+                remove(lock)
                 folder.remove_empty()
 
         with interrupt.removes(clear):
@@ -109,7 +109,7 @@ def _infer_alone(settings: InferSettings, ranks: Ranks) -> None:
                         f"{out}: stopped by {reason}; when that is mended, the same command continues"
                     ) from error
                 raise
-            log.unlink(missing_ok=True)
+            remove(log)
     real = settings.real_path or settings.measured
     if ranks.is_first and real is not None and settings.output == "cells":
         store = {} if settings.store is None else {"store": settings.store}
@@ -128,7 +128,7 @@ def _measured_alone(settings: InferSettings, ranks: Ranks) -> Iterator[Callable[
 
         def clear() -> None:
             settle(measured, settings.pred_path)
-            lock.unlink(missing_ok=True)
+            remove(lock)
             folder.remove_empty()
 
         # What a kill has left.

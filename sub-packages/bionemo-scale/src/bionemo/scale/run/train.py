@@ -9,14 +9,13 @@ import csv
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from bionemo.scale.files.writing.atomic import remove_leftovers_in
-from bionemo.scale.files.writing.folder import new_folder
+from bionemo.scale.files.writing.atomic import remove, remove_leftovers_in
+from bionemo.scale.files.writing.folder import new_folder, temporary_folder
 from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.config_file import read_settings, write_settings
@@ -212,7 +211,7 @@ def _run(settings: TrainSettings, ranks: Ranks) -> None:
 
         def clear() -> None:
             if ranks.is_first:
-                lock.unlink(missing_ok=True)
+                remove(lock)
                 if not _can_continue(out):
                     folder.remove()
 
@@ -258,7 +257,7 @@ def _start(settings: TrainSettings, ranks: Ranks, screen: TextIO) -> None:
 def _show_size(settings: TrainSettings, *, with_store: bool) -> None:
     from bionemo.scale.run.inner.console import quiet_screen
 
-    with tempfile.TemporaryDirectory() as folder, quiet_screen(Path(folder) / "output.log") as screen:
+    with temporary_folder() as folder, quiet_screen(folder / "output.log") as screen:
         from bionemo.scale.megatron import cpu
 
         cpu.install()

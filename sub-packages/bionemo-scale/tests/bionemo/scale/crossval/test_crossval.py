@@ -5,10 +5,13 @@ import shutil
 
 import pytest
 
+from bionemo.scale.crossval import job
 from bionemo.scale.crossval.crossval import NOTE, PREPARED, SCORES, Crossval
 from bionemo.scale.crossval.fold_run import network_steps
 from bionemo.scale.crossval.job import cluster_steps, cross_validate, make_store
 from bionemo.scale.crossval.settings import CrossvalSettings
+from bionemo.scale.data.prepare.conversion.workspace import WORK_NAME
+from bionemo.scale.data.prepare.preprocess import prepare
 from bionemo.scale.run import crossval as command
 from bionemo.scale.types import InputError
 
@@ -218,6 +221,20 @@ def test_input_that_cannot_be_prepared_leaves_nothing(make, tmp_path):
     with pytest.raises(InputError, match="none.h5ad: no such file"):
         make_store(make(inputs=(tmp_path / "none.h5ad",)), silent)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stop_after_the_store_was_made_keeps_its_note_and_is_tidied(make, monkeypatch):
+    def stopped(config):
+        prepare(config)
+        (config.out / WORK_NAME).mkdir()
+        (config.out / ".lock").touch()
+        raise InputError("stopped")
+
+    with monkeypatch.context() as patched, pytest.raises(InputError, match="stopped"):
+        patched.setattr(job, "prepare", stopped)
+        make_store(make(), silent)
+    make_store(make(), silent)
+    assert not [path.name for path in make().store.iterdir() if path.name.startswith(".")]
 
 
 def test_vectors_are_part_of_what_a_fold_is(make, tmp_path):

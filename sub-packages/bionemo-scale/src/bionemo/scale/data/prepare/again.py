@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bionemo.scale.data.prepare.conversion.workspace import tidy_store
 from bionemo.scale.data.prepare.preprocess import prepare
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.manifest import read_manifest
@@ -45,6 +46,7 @@ def prepare_once(config: PrepareSettings, folder: Path) -> bool:
             f"{config.out}: expected the store of these cells and options, found another; choose another --out, or "
             f"remove {config.out.parent}"
         )
+    tidy_store(config.out)
     return False
 
 

@@ -7,7 +7,6 @@ conventions: mse and mae without control subtraction, ``overlap_at_N`` of 0 wher
 ranked by absolute fold change among genes that are significant on both sides.
 """
 
-import tempfile
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ import polars as pl
 from bionemo.scale.eval.cell_eval.quiet import quiet
 from bionemo.scale.eval.cells.populations import PERTURBATION
 from bionemo.scale.files.provenance import versions_of
+from bionemo.scale.files.writing.folder import temporary_folder
 
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def run_cell_eval(
         MetricError: A metric raised.
     """
     perturbations = sorted(set(real.obs[PERTURBATION]) - {control})
-    with tempfile.TemporaryDirectory(prefix="cell-eval-") as scratch, quiet():
+    with temporary_folder("cell-eval-") as scratch, quiet():
         import sklearn
         from cell_eval import MetricsEvaluator
 
@@ -86,7 +86,7 @@ def run_cell_eval(
                 control_pert=control,
                 pert_col=PERTURBATION,
                 num_threads=1,
-                outdir=scratch,
+                outdir=str(scratch),
             )
             # Its arguments are cell-eval's own, thousands of times.
             with sklearn.config_context(skip_parameter_validation=True):

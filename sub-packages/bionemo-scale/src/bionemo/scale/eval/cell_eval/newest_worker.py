@@ -20,7 +20,7 @@ def answer(request: dict) -> dict:
     from cell_eval import MetricsEvaluator
 
     try:
-        with tempfile.TemporaryDirectory(prefix="cell-eval-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="cell-eval-", ignore_cleanup_errors=True) as scratch:
             evaluator = MetricsEvaluator(
                 adata_pred=request["pred"],
                 adata_real=request["real"],

@@ -6,7 +6,6 @@ Entries are dealt to files of consecutive rows, each of which fits in memory, an
 disk space of about the size of the uncompressed matrix, in the folder for temporary files (``TMPDIR``).
 """
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 
 from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk
+from bionemo.scale.files.writing.folder import temporary_folder
 
 
 _MAX_FILES = 256
@@ -43,10 +43,10 @@ def rows_of_csc(
     # Small types may overflow where duplicated entries are added up.
     value = value if value.kind in "iuf" and value.itemsize >= 4 else np.dtype(np.float32)
     entry = np.dtype([("row", "<i8"), ("column", "<i4"), ("value", value)])
-    with tempfile.TemporaryDirectory(prefix="columns-") as folder:
-        _deal(matrix, edges, entry, folder=Path(folder), entries_at_once=entries_at_once)
+    with temporary_folder("columns-") as folder:
+        _deal(matrix, edges, entry, folder=folder, entries_at_once=entries_at_once)
         for number, (first, last) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
-            path = Path(folder) / str(number)
+            path = folder / str(number)
             stored = np.fromfile(path, dtype=entry) if path.exists() else np.empty(0, dtype=entry)
             path.unlink(missing_ok=True)
             rows = coo_matrix(

@@ -41,7 +41,7 @@ def atomic(path: Path) -> Iterator[Path]:
         yield temporary
         put_in_place(temporary, path)
     finally:
-        _remove(temporary)
+        remove(temporary)
 
 
 def temporary_name(path: Path) -> Path:
@@ -59,7 +59,7 @@ def remove_old(path: Path) -> None:
     """Delete the folder that ``path`` has replaced, if a kill left it."""
     if path.is_dir():
         # Else it is all that there is of it.
-        _remove(_old_name(path))
+        remove(_old_name(path))
 
 
 def remove_leftovers_in(folder: Path) -> None:
@@ -71,7 +71,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
     """Rename a file or folder; a folder that is there and not empty is moved aside first and removed then."""
     old = _old_name(path)
     if temporary.is_dir() and path.is_dir() and any(path.iterdir()):
-        _remove(old)
+        remove(old)
         path.rename(old)
         try:
             temporary.rename(path)
@@ -119,7 +119,7 @@ def _remove_those(folder: Path, chosen: Callable[[re.Match[str]], bool]) -> None
     for entry in folder.iterdir() if folder.is_dir() else ():
         found = _LEFTOVER.fullmatch(entry.name)
         if found and chosen(found):
-            _remove(entry)
+            remove(entry)
 
 
 def _is_dead(found: re.Match[str]) -> bool:
@@ -130,8 +130,10 @@ def _old_name(path: Path) -> Path:
     return path.with_name(f".{file_name(path.name)}.old")
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def remove(path: Path) -> None:
+    """Delete a file or folder if it is there; one that cannot be deleted now fails nothing that is done."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -42,3 +42,13 @@ def new_folder(path: Path) -> Iterator[NewFolder]:
     except BaseException:
         folder.remove_empty()
         raise
+
+
+@contextlib.contextmanager
+def temporary_folder(prefix: str | None = None) -> Iterator[Path]:
+    """Give a folder for temporary files, which goes at the end; one that cannot go fails nothing that is done."""
+    # Late, for it brings more along than answering --help takes.
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)

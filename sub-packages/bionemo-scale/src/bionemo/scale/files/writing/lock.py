@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bionemo.scale.files.names import file_name
-from bionemo.scale.files.writing.atomic import remove_leftovers
+from bionemo.scale.files.writing.atomic import remove, remove_leftovers
 from bionemo.scale.files.writing.folder import new_folder
 from bionemo.scale.types import InputError
 
@@ -57,7 +57,7 @@ def sole_writer(target: Path, lock: Path, *, rank: int = 0, launch: str = "") ->
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            remove(lock)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bionemo.scale.files.writing.atomic import atomic, remove_leftovers
+from bionemo.scale.files.writing.atomic import atomic, remove, remove_leftovers
 from bionemo.scale.infer.plans.parts import Part
 
 
@@ -25,7 +25,7 @@ def tidy(out: Path) -> None:
     folder = parts_path(out)
     remove_leftovers(out)
     for path in folder.glob(".part-*.tmp"):
-        path.unlink(missing_ok=True)
+        remove(path)
     finished = [path.stat().st_mtime_ns for path in folder.glob("part-*.npy")]
     if not finished or (out.exists() and out.stat().st_mtime_ns >= max(finished)):
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,13 +12,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from bionemo.scale.data.store.blind import A_THIRD, Fold, held_out_groups
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.files.writing.atomic import write_text
+from bionemo.scale.files.writing.folder import temporary_folder
 from bionemo.scale.run.inner.command import run_command
 from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.train.callbacks.stopping import TrainingInterrupted, passing_on
@@ -177,7 +177,7 @@ def _weigh(argv: Sequence[str] | None) -> None:
 def _write_errors(target: Path, checkpoint: Path, store: Path, *, fold: Fold | None) -> None:
     from bionemo.scale.run.inner.console import quiet_screen
 
-    with tempfile.TemporaryDirectory() as folder, quiet_screen(Path(folder) / "output.log"):
+    with temporary_folder() as folder, quiet_screen(folder / "output.log"):
         with imports():
             from bionemo.scale.megatron import cpu
 

@@ -25,6 +25,8 @@ def test_the_same_cells_keep_the_store_and_others_are_refused(tmp_path, screen):
     work.mkdir()
     assert prepare_once(config, work)
     before = made(config.out)
+    # What a stop just after it was made has left.
+    (config.out / ".lock").touch()
     assert not prepare_once(replace(config, inputs=(second,)), work)
     with pytest.raises(InputError, match=r"store: expected the store of these cells and options, found another; ch"):
         prepare_once(replace(config, num_hvg=10), work)

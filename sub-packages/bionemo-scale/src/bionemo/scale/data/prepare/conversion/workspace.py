@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import lmdb
 
 from bionemo.scale.files.text import read_json
-from bionemo.scale.files.writing.atomic import put_in_place, remove_leftovers_in, remove_old, write_text
+from bionemo.scale.files.writing.atomic import put_in_place, remove, remove_leftovers_in, remove_old, write_text
 from bionemo.scale.types import InputError
 
 
@@ -120,7 +120,7 @@ def _put_in_place(folder: Path, out: Path) -> None:
 
 
 def tidy_store(out: Path) -> None:
-    """Remove what only the making of a store needs, in it and beside it; a kill may have left it in a finished one."""
+    """Remove what only the making of a store needs, in it and beside it; a stop may have left it in a finished one."""
     remove_old(out)
-    shutil.rmtree(out / WORK_NAME, ignore_errors=True)
-    (out / ".lock").unlink(missing_ok=True)
+    remove(out / WORK_NAME)
+    remove(out / ".lock")

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 import multiprocessing
+import os
 
 import pytest
 
@@ -111,3 +112,19 @@ def test_a_finished_store_is_tidied(tmp_path):
     tidy_store(store)
     assert [path.name for path in store.iterdir()] == ["cells"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other.old", "store"]
+
+
+def test_a_store_is_made_where_what_is_beside_it_cannot_be_removed(tmp_path, monkeypatch):
+    """Later it is tidied."""
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    store = tmp_path / "store"
+    with monkeypatch.context() as patched, workspace(store, COMMAND) as folder:
+        (folder / "cells").touch()
+        for name in ("unlink", "rmdir"):
+            patched.setattr(os, name, full)
+    assert sorted(path.name for path in store.iterdir()) == [".lock", WORK_NAME, "cells"]
+    tidy_store(store)
+    assert [path.name for path in store.iterdir()] == ["cells"]
