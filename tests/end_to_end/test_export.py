@@ -20,8 +20,8 @@ import torch
 from huggingface_hub import ModelCard
 
 from bionemo.scale import api
+from bionemo.scale.files.network_weight import WEIGHT_NAME
 from bionemo.scale.files.provenance import hash_file
-from bionemo.scale.infer.run_estimate import WEIGHT_NAME
 from bionemo.scale.model.checkpoint import find_checkpoint
 
 

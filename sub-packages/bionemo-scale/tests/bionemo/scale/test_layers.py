@@ -86,6 +86,7 @@ ROOMS = {
         "label_list": {"text"},
         "labels": {"label_list"},
         "names": set(),
+        "network_weight": {"text"},
         "provenance": set(),
         "quiet": set(),
         "scale_evidence": set(),

@@ -48,6 +48,7 @@ ELSEWHERE = {
     "eval/page/provenance.py": ("eval/page/test_page.py", "parts of the page are tested on one run"),
     "eval/page/sources.py": ("eval/page/test_page.py", "parts of the page are tested on one run"),
     "eval/page/tables.py": ("eval/page/test_page.py", "parts of the page are tested on one run"),
+    "eval/page/training.py": ("run/test_report.py", "the page is tested by the command that writes it"),
     "eval/page/verdict.py": ("eval/page/test_page.py", "parts of the page are tested on one run"),
     "eval/scores/prediction_scores.py": ("eval/scores/test_scoring.py", "it needs contexts to score"),
     "eval/scores/task.py": ("eval/scores/test_scoring.py", "it is what scoring takes"),
@@ -59,6 +60,7 @@ ELSEWHERE = {
     "files/anndata/csc_rows.py": ("files/anndata/test_anndata_file.py", "rows are compared with those of CSR files"),
     "files/anndata/matrix_on_disk.py": ("files/anndata/test_checked_anndata.py", "damage is tested on whole files"),
     "files/gene_sets.py": ("data/features/test_features.py", "sets are tested by the vectors made of them"),
+    "files/network_weight.py": ("infer/test_run_estimate.py", "the weight is tested where it is used"),
     "files/provenance.py": ("data/prepare/test_inspection.py", "hashes are tested by what they protect"),
     "files/scale_evidence.py": ("files/test_expression_scale.py", "evidence is tested by the judgement on it"),
     "infer/certainty/conditions.py": (

@@ -20,6 +20,7 @@ from bionemo.scale.eval.output.summarise import metric_names
 from bionemo.scale.eval.output.summary import MetricSummary, Summary, only_fallbacks
 from bionemo.scale.eval.output.table import Summaries, comparisons, in_columns, render_table
 from bionemo.scale.eval.scores.task import CEILING
+from bionemo.scale.files.network_weight import measured_weight
 from bionemo.scale.files.provenance import versions_of
 from bionemo.scale.files.text import read_json
 from bionemo.scale.files.writing.atomic import atomic, write_text
@@ -165,9 +166,6 @@ def read_fold(name: str, folder: Path) -> ScoredFold:
         ) from error
     weight = None
     if (folder / RUN).is_dir():
-        # It brings Megatron along, which takes seconds.
-        from bionemo.scale.infer.run_estimate import measured_weight
-
         measured = measured_weight(folder / RUN)
         weight = None if measured is None else measured.network_weight
     return ScoredFold(name=name, scores=table, summary=summary, network_weight=weight)

@@ -188,7 +188,8 @@ class ReportSettings(Settings):
     """One page."""
 
     run: Path = option(form="positional", metavar="RUN")
-    """Run folder, a folder that contains it as run/, a result folder, or an h5ad of predictions."""
+    """Run folder with or without scores, a folder that contains it as run/, a result folder of
+    bionemo-scale-evaluate, or an h5ad of predictions."""
     scores: Path | None = None
     """Result folder of bionemo-scale-evaluate (default: RUN/scores, or scores beside RUN)."""
     pred: Path | None = None

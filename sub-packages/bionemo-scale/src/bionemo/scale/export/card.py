@@ -13,8 +13,8 @@ from bionemo.scale.eval.page.cautions import cautions
 from bionemo.scale.export.scores import OwnScores
 from bionemo.scale.export.settings import ExportSettings
 from bionemo.scale.export.training import SETTINGS
+from bionemo.scale.files.network_weight import MeasuredWeight
 from bionemo.scale.files.provenance import version_of
-from bionemo.scale.infer.run_estimate import MeasuredWeight
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.types import DataCard
 

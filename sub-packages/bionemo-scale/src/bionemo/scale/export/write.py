@@ -13,9 +13,9 @@ from bionemo.scale.export.card import Exported, model_card
 from bionemo.scale.export.scores import own_scores
 from bionemo.scale.export.settings import ExportSettings
 from bionemo.scale.export.training import training_of
+from bionemo.scale.files.network_weight import WEIGHT_NAME, measured_weight
 from bionemo.scale.files.writing.atomic import atomic
 from bionemo.scale.files.writing.lock import only_writer
-from bionemo.scale.infer.run_estimate import WEIGHT_NAME, measured_weight
 from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.model.checkpoint import (
     distributed_tensors,

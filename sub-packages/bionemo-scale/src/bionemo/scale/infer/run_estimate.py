@@ -6,22 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from bionemo.scale.estimate.mixed_model import Conditional, Estimate, MixedModel
 from bionemo.scale.estimate.storage import ESTIMATE_NAME, load
 from bionemo.scale.files.labels.grammar import grammar_of
-from bionemo.scale.files.text import read_json
+from bionemo.scale.files.network_weight import measured_weight
 from bionemo.scale.infer.plans.plan import Plan
 from bionemo.scale.model.checkpoint import run_folder
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.types import DataCard, Group, GroupMeans, InputError
-
-
-WEIGHT_NAME = "network_weight.json"
-"""In a run folder: what was measured of the network on groups that it had not seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,32 +150,3 @@ def read_estimate(
         measured_weight=measured.network_weight if measured else 0.0,
         interval_scale=measured.interval_scale if measured else 1.0,
     )
-
-
-class MeasuredWeight(NamedTuple):
-    """What a prediction reads of network_weight.json."""
-
-    network_weight: float
-    interval_scale: float
-    """1 in runs of releases that did not measure it."""
-
-
-def measured_weight(run: Path) -> MeasuredWeight | None:
-    """Return the network's weight as it was measured, ``None`` where it was not.
-
-    Raises:
-        InputError: If the file is damaged.
-    """
-    path = run / WEIGHT_NAME
-    if not path.is_file():
-        return None
-    try:
-        values = read_json(path)
-        found = MeasuredWeight(float(values["network_weight"]), float(values.get("interval_scale", 1.0)))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: cannot be read as the network's weight: {error}") from error
-    if not 0 <= found.network_weight <= 1:
-        raise InputError(f"{path}: expected a network_weight of 0 to 1, found {found.network_weight}")
-    if not 0 < found.interval_scale < float("inf"):
-        raise InputError(f"{path}: expected an interval_scale above 0, found {found.interval_scale}")
-    return found

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bionemo.scale.files.network_weight import measured_weight
 from bionemo.scale.files.quiet import quiet_libraries
 from bionemo.scale.files.text import read_yaml
 
@@ -26,6 +27,7 @@ class Run:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
+        """The run folder."""
         self.config: dict[str, Any] = read_yaml(self.path / "config.yaml")
         """``run`` has the settings of the training, ``model`` the fields of the network."""
 
@@ -51,9 +53,6 @@ class Run:
     @property
     def network_weight(self) -> float | None:
         """Weight of the network's means against the classical estimate's; ``None`` where it was not measured."""
-        with quiet_libraries():
-            from bionemo.scale.infer.run_estimate import measured_weight
-
         found = measured_weight(self.path)
         return None if found is None else found.network_weight
 

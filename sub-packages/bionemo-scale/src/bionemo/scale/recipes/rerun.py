@@ -3,6 +3,7 @@
 """How to make a run and its scores again: the commands of what every step recorded."""
 
 import contextlib
+import dataclasses
 import json
 import shlex
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.format import MANIFEST_NAME
 from bionemo.scale.eval.output.summary import InputFile, Inputs, Summary
 from bionemo.scale.eval.page.provenance import file_notes
@@ -20,17 +22,28 @@ from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.arguments import arguments_of
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.train.settings import TrainSettings
-from bionemo.scale.types import FileLabels, InputError
+from bionemo.scale.types import DataCard, ExpressionScale, FileLabels, InputError
 
 
-def commands(run: RunFiles | None, scores: ScoreFiles, pred: Path | None) -> list[str]:
+_OF_CARD = ("combination_separator", "dose_separator", "whole_agents", "matrix", "gene_key")
+_DEFAULTS = {"target_sum": ExpressionScale().target_sum} | {
+    field.name: field.default for field in dataclasses.fields(PrepareSettings) if field.name != "target_sum"
+}
+
+
+def commands(run: RunFiles | None, scores: ScoreFiles | None, pred: Path | None) -> list[str]:
     """Return the commands that make the run, the prediction and the scores, as far as they are recorded.
 
     Paths are relative to the folder that the commands were started in, where it shows.
+
+    Args:
+        run: The training; ``None`` leaves it out, and its prediction.
+        scores: The evaluation; ``None`` leaves it out.
+        pred: A predicted h5ad, for the options of the prediction.
     """
     notes = {} if pred is None else file_notes(pred)
     if run is None:
-        return [_line("evaluate", EvaluateSettings, _evaluation(scores))]
+        return [] if scores is None else [_line("evaluate", EvaluateSettings, _evaluation(scores))]
     roots = _roots(run, notes)
     found = [_line("train", TrainSettings, _relative(run.config["run"], roots))]
     if "split" in notes and "store" in notes and pred is not None:
@@ -38,8 +51,9 @@ def commands(run: RunFiles | None, scores: ScoreFiles, pred: Path | None) -> lis
         prediction |= {name: notes[name] for name in ("store", "split", "seed", "output") if name in notes}
         prediction |= _options(notes)
         found.append(_line("infer", InferSettings, _relative(prediction, roots)))
-    evaluation = {**_evaluation(scores), "out": scores.path.resolve()}
-    found.append(_line("evaluate", EvaluateSettings, _relative(evaluation, roots)))
+    if scores is not None:
+        evaluation = {**_evaluation(scores), "out": scores.path.resolve()}
+        found.append(_line("evaluate", EvaluateSettings, _relative(_found_below(evaluation, roots), roots)))
     start = [f"cd {shlex.quote(str(roots[0]))}"] if roots else []
     return [*start, _preparation(run, roots), *found]
 
@@ -53,16 +67,52 @@ def _options(notes: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _preparation(run: RunFiles, roots: list[Path]) -> str:
-    """Say what made the store, whose options no file records."""
+    """Return the command that made the store, as far as the store tells; the rest stands in a comment above it."""
     store = _relative({"store": run.config["run"].get("store", "STORE")}, roots)["store"]
-    manifest = Path(str(run.config["run"].get("store", ""))) / MANIFEST_NAME
-    names = []
-    with contextlib.suppress(InputError, OSError, KeyError, TypeError):
-        names = [str(item["name"]) for item in read_json(manifest)["inputs"]] if manifest.is_file() else []
-    inputs = " ".join(map(shlex.quote, names)) or "INPUT.h5ad"
-    split = "" if run.split is None else f" (split {run.split['sha256'][:12]})"
-    command = f"bionemo-scale-prepare {inputs} --out {shlex.quote(str(store))} ..."
-    return f"# with the options that the store was made with{split}:\n# {command}"
+    values = {"inputs": ["INPUT.h5ad"], **_prepared(store, roots), "out": store}
+    values |= {} if run.split is None else {"split": "SPLIT.toml"}
+    split = "" if run.split is None else f" (SPLIT.toml of hash {run.split['sha256'][:12]})"
+    return (
+        f"# with your paths of the inputs and the split{split}; no file records --hvg-factor, --join, --knockdown\n"
+        f"# {_line('prepare', PrepareSettings, values)}"
+    )
+
+
+def _prepared(store: str, roots: list[Path]) -> dict[str, Any]:
+    """Return the settings of a preparation that its store shows, where they are no defaults; {} if it is gone."""
+    folder = next((path for path in (root / store for root in roots) if (path / MANIFEST_NAME).is_file()), None)
+    if folder is None:
+        return {}
+    with contextlib.suppress(InputError, OSError, KeyError, TypeError, ValueError):
+        manifest = read_json(folder / MANIFEST_NAME)
+        card, inputs = DataCard.from_dict(manifest["card"]), manifest["inputs"]
+        most = max(int(item["num_genes"]) for item in inputs)
+        found = {
+            "inputs": [str(item["name"]) for item in inputs],
+            "datasets": list(dict.fromkeys(str(item["dataset"]) for item in inputs)),
+            "keys": card.keys,
+            "controls": card.all_controls,
+            "num_hvg": len(card.genes) if len(card.genes) < most else 0,
+            **{name: getattr(card, name) for name in _OF_CARD},
+            **{name: getattr(card.scale, name) for name in ("target_sum", "library_size_key")},
+        }
+        return {name: value for name, value in found.items() if value != _DEFAULTS.get(name)}
+    return {}
+
+
+def _found_below(values: Mapping[str, Any], roots: list[Path]) -> dict[str, Any]:
+    """Return values with relative paths as they are seen from the first root, where its folder has such a file.
+
+    An evaluation records paths as they were typed, perhaps in a folder above.
+    """
+
+    def placed(path: str) -> str:
+        parts = Path(path).parts
+        tails = (Path(*parts[row:]) for row in range(len(parts)))
+        return str(next((tail for tail in tails if roots and (roots[0] / tail).exists()), path))
+
+    paths = {name: values[name] for name in ("real", "store") if values.get(name)}
+    return {**values, "pred": [placed(path) for path in values["pred"]], **{n: placed(v) for n, v in paths.items()}}
 
 
 def _roots(run: RunFiles, notes: Mapping[str, str]) -> list[Path]:

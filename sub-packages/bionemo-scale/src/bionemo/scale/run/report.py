@@ -28,7 +28,8 @@ def parser() -> OptionParser:
         ReportSettings,
         prog="bionemo-scale-report",
         description="Write one HTML page about a run, with a verdict, scores beside baselines, figures and the origin "
-        "of the data. The page loads nothing from the internet.",
+        "of the data. A run without scores gets a page of its training, and an h5ad of predictions one of what it "
+        "predicts. The page loads nothing from the internet.",
     )
 
 
@@ -44,7 +45,7 @@ def _report(argv: Sequence[str] | None) -> None:
         raise InputError(f"{out}: expected an HTML file to write, found a folder")
     if args.is_prediction:
         _report_prediction(args)
-    else:
+    elif not _report_training(args):
         _report_scores(args)
     print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
@@ -57,6 +58,26 @@ def _report_prediction(args: ReportSettings) -> None:
     check_not_inputs([args.page_path], [args.run, args.gene_sets])
     with only_writer(args.page_path):
         write_text(args.page_path, render_prediction(read_prediction(args.run), args.gene_sets))
+
+
+def _report_training(args: ReportSettings) -> bool:
+    """Write the page of a run without scores; return whether it is one."""
+    with imports():
+        from bionemo.scale.eval.page.sources import find_run, score_folder
+        from bionemo.scale.eval.page.training import render_training
+        from bionemo.scale.files.writing.atomic import write_text
+        from bionemo.scale.recipes.rerun import commands
+
+    if args.scores is not None or score_folder(args.run, None) is not None:
+        return False
+    run = find_run(args.run)
+    if run is None:
+        return False
+    print("note: no scores were found, so the page is of the training alone; bionemo-scale-evaluate makes scores")
+    check_not_inputs([args.page_path], [path for path in run.path.iterdir() if path.suffix != ".html"])
+    with only_writer(args.page_path):
+        write_text(args.page_path, render_training(run, commands(run, None, None)))
+    return True
 
 
 def _report_scores(args: ReportSettings) -> None:

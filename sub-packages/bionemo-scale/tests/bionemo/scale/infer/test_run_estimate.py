@@ -11,11 +11,12 @@ import torch
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.estimate import mixed_model, storage
+from bionemo.scale.files.network_weight import WEIGHT_NAME, measured_weight
 from bionemo.scale.infer.controls.control_cells import ControlCells
 from bionemo.scale.infer.generate import encode_controls, perturb
 from bionemo.scale.infer.plans.controls_plan import ControlsPlan
 from bionemo.scale.infer.predict import predict_all
-from bionemo.scale.infer.run_estimate import WEIGHT_NAME, RunEstimate, measured_weight, read_estimate
+from bionemo.scale.infer.run_estimate import RunEstimate, read_estimate
 from bionemo.scale.infer.trained_model import LoadedModel
 from bionemo.scale.types import DataCard, ExpressionScale, Group, GroupMeans, InputError, ObsKeys
 

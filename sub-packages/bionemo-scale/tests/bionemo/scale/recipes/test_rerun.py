@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.output.summary import Summary
 from bionemo.scale.eval.page.sources import RunFiles, ScoreFiles
 from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.parser import make_settings
 from bionemo.scale.recipes.rerun import commands
-from bionemo.scale.run import evaluate, infer
+from bionemo.scale.run import evaluate, infer, prepare
 from bionemo.scale.run.train import settings_from
 from bionemo.scale.types import FileLabels, ObsKeys
 
@@ -86,12 +87,47 @@ def test_paths_start_in_one_folder_also_where_the_run_was_moved(tmp_path):
     }
     scores = replace(recorded(**inputs), path=tmp_path / "scores")
     start, preparation, training, evaluation = commands(run, scores, None)
-    assert start == f"cd {shlex.quote(str(tmp_path.resolve()))}" and "(split aaaaaaaaaaaa)" in preparation
+    assert start == f"cd {shlex.quote(str(tmp_path.resolve()))}" and "hash aaaaaaaaaaaa" in preparation
     assert "--store store --out run" in training
     assert "--pred predicted/pred.h5ad /elsewhere/n.h5ad" in evaluation or (
         "--pred predicted/pred.h5ad" in evaluation and "/elsewhere/n.h5ad" in evaluation
     )
     assert "--out scores" in evaluation and old not in "".join((start, preparation, training, evaluation))
+
+
+def test_an_evaluation_that_was_typed_in_a_folder_above_starts_where_the_others_do(tmp_path):
+    for name in ("predicted/pred.h5ad", "predicted/real.h5ad", "store/manifest.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    config = {"run": {"store": f"{tmp_path}/store", "out": f"{tmp_path}/run"}}
+    run = RunFiles(path=tmp_path / "run", config=config, split=None, metrics={})
+    inputs = {
+        "pred": {"m": file("runs/x/predicted/pred.h5ad"), "n": file("runs/gone/n.h5ad")},
+        "real": file("runs/x/predicted/real.h5ad"),
+        "store": {"path": "runs/x/store", "split_sha256": None},
+    }
+    words = shlex.split(commands(run, replace(recorded(**inputs), path=tmp_path / "scores"), None)[-1])
+    settings = make_settings(EvaluateSettings, evaluate.parser().parse_args(words[1:]))
+    assert settings.pred == (Path("predicted/pred.h5ad"), Path("runs/gone/n.h5ad"))
+    assert (settings.real, settings.store) == (Path("predicted/real.h5ad"), Path("store"))
+
+
+def test_a_preparation_is_asked_for_as_far_as_the_store_tells(screen, tmp_path):
+    screen.obs = screen.obs.rename(columns={"perturbation": "gene"})
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    given = ["--out", str(tmp_path / "store"), "--dataset", "d", "--hvg", "7", "--perturbation-key", "gene"]
+    assert prepare.main([str(tmp_path / "a.h5ad"), *given, "--dose-separator", "@", "--target-sum", "5000"]) == 0
+    config = {"run": {"store": f"{tmp_path}/store", "out": f"{tmp_path}/run"}}
+    run = RunFiles(path=tmp_path / "run", config=config, split=None, metrics={})
+    _, preparation, training = commands(run, None, None)
+    assert training.startswith("bionemo-scale-train --store store --out run")
+    words = shlex.split(preparation.splitlines()[-1].removeprefix("# "))
+    settings = make_settings(PrepareSettings, prepare.parser().parse_args(words[1:]))
+    expected = PrepareSettings.make(
+        inputs=[Path("a.h5ad")], out=Path("store"), datasets=["d"], num_hvg=7, keys=ObsKeys(perturbation="gene"),
+        dose_separator="@", target_sum=5000.0,
+    )  # fmt: skip
+    assert settings == expected
 
 
 @pytest.mark.parametrize("options", ['{"with_controls": true, "network_weight": 0.5}', "", "no json", "[1]"])

@@ -253,6 +253,54 @@ def test_scores_of_another_tool_need_no_run(folder, tmp_path, capsys):
     assert "No split.json of a training run was found" in text and data_of(tmp_path / "only.html")["curves"] == {}
 
 
+def test_a_run_without_scores_has_a_page_of_its_training(folder, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(folder / "run", run)
+    (run / "network_weight.json").write_text('{"network_weight": 0.25}')
+    assert main([str(run)]) == 0
+    assert "the page is of the training alone" in capsys.readouterr().out
+    text = (run / "report.html").read_text()
+    for expected in (
+        "Training on papalexi",
+        "went from 2.5 at step 10 to 1.5 at step 20",
+        "lowest validation loss is 1.75, at step 20",
+        "weight is 0.25",
+        "no proof of good predictions",
+        "train: 7 conditions, 1,234 cells",
+        "4 conditions and their part",
+        "bionemo-scale-train --store some/store",
+    ):
+        assert expected in text, expected
+    assert "bionemo-scale-evaluate --pred" not in text and data_of(run / "report.html")["curves"]["loss"] == [2.5, 1.5]
+    before = (run / "report.html").read_bytes()
+    (run / "network_weight.json").write_text('{"network_weight": 2}')
+    assert main([str(run)]) == 2
+    assert "network_weight.json: expected a network_weight of 0 to 1" in capsys.readouterr().err
+    assert (run / "report.html").read_bytes() == before
+
+
+CURVE = """<script>setTimeout(() => {
+  const ticks = Array.from(document.querySelectorAll("#curves .ytick text"), (tick) => tick.textContent);
+  document.title = JSON.stringify({ ready: document.body.dataset.ready, ticks });
+}, 2000);</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: the page was not opened in a browser")
+def test_ticks_of_a_loss_are_written_out(folder, tmp_path):
+    """Also 20 and 50, of which plotly shows the first digit."""
+    run = tmp_path / "run"
+    shutil.copytree(folder / "run", run)
+    (run / "metrics.csv").write_text("step,loss,val_loss\n10,60,\n20,6,30\n")
+    assert main([str(run)]) == 0
+    probed = tmp_path / "probed.html"
+    probed.write_text((run / "report.html").read_text().replace("</body>", CURVE + "</body>"))
+    done = browse(probed, tmp_path / "profile", "--window-size=1366,900", "--dump-dom")
+    assert [line for line in done.stderr.splitlines() if ":CONSOLE" in line] == []
+    found = json.loads(re.search(r"<title>(.*?)</title>", done.stdout).group(1).replace("&quot;", '"'))
+    assert found["ready"] == "yes" and {"10", "20", "50"} <= set(found["ticks"])
+
+
 def test_cells_that_are_gone_leave_out_the_populations(folder, tmp_path, capsys):
     moved = tmp_path / "moved"
     shutil.copytree(folder / "scores", moved)

@@ -28,8 +28,18 @@ from bionemo.scale.types import InputError
 
 
 _HERE = Path(__file__).parent
-_MOST_CONDITIONS = 2000
+MOST_CONDITIONS = 2000
 """Rows of the split that are listed."""
+_NETWORK = (
+    "num_genes",
+    "num_cell_types",
+    "num_perturbations",
+    "num_batches",
+    "set_size",
+    "hidden_size",
+    "num_layers",
+)
+"""Fields of the network that are named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +87,7 @@ def render(page: Page) -> str:
         summary=summary,
         verdicts=verdicts(summary, page.scores.genes),
         cautions=cautions(run, summary),
-        facts=_run_facts(run, summary),
+        facts=_facts(run, summary),
         headline=score_table(summary, headline_of(summary)),
         further=score_table(summary, further),
         against=against_table(summary),
@@ -86,7 +96,7 @@ def render(page: Page) -> str:
         sets=_sets(page.scores),
         explained=[*HEADLINE, *FURTHER],
         split=None if run is None else run.split,
-        most_conditions=_MOST_CONDITIONS,
+        most_conditions=MOST_CONDITIONS,
         paper_metrics=PAPER_METRICS,
         provenance=_provenance(page),
         commands=page.commands,
@@ -148,27 +158,24 @@ def _subtitle(summary: Summary) -> str:
     )
 
 
-def _run_facts(run: RunFiles | None, summary: Summary) -> list[tuple[str, str]]:
+def _facts(run: RunFiles | None, summary: Summary) -> list[tuple[str, str]]:
     facts = [
         ("Models", ", ".join(summary.names.models)),
         ("Held-out cells", f"{summary.baselines.cells:,}"),
     ]
     if run is None:
         return [*facts, ("Training", "no run folder: the prediction is another tool's, or the run is elsewhere")]
+    return [*facts, *run_facts(run)]
+
+
+def run_facts(run: RunFiles) -> list[tuple[str, str]]:
+    """Return what a page says of a training: its store, size, network and split."""
     settings, model = run.config["run"], run.config["model"]
-    named = (
-        "num_genes",
-        "num_cell_types",
-        "num_perturbations",
-        "num_batches",
-        "set_size",
-        "hidden_size",
-        "num_layers",
-    )
-    facts += [
+    named = [f"{name} {model[name]}" for name in _NETWORK if name in model]
+    facts = [
         ("Trained on", str(settings.get("store", "not recorded"))),
         ("Size and steps", f"{settings.get('size')}, {settings.get('max_steps')} steps, seed {settings.get('seed')}"),
-        ("Network", ", ".join(f"{name} {model[name]}" for name in named if name in model)),
+        ("Network", ", ".join(named)),
     ]
     if run.split is not None:
         counts = run.split["counts"]

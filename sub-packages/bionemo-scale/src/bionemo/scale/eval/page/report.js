@@ -134,6 +134,15 @@ function drawForest() {
   element("forest-note").textContent = metric.formula + "; " + direction;
 }
 
+// 1, 2 and 5 of each power, written out: plotly's own ticks say 2 where they mean 20.
+function logTicks(ends) {
+  const ticks = [];
+  for (let power = Math.floor(Math.log10(ends[0])) - 1; power <= Math.log10(ends[1]) + 1; power += 1) {
+    for (const step of [1, 2, 5]) ticks.push(Number((step * 10 ** power).toPrecision(3)));
+  }
+  return ticks;
+}
+
 function drawCurves() {
   const curves = DATA.curves;
   const names = Object.keys(curves).filter((name) => name !== "step");
@@ -161,9 +170,9 @@ function drawCurves() {
       .filter((trace) => trace.x.length);
     const values = traces.flatMap((trace) => trace.y);
     const drawn = layout("step", name);
-    if (values.every((value) => value > 0) && name.includes("loss")) {
-      // Ticks at 1, 2 and 5 of each power: a loss seldom spans ten.
-      Object.assign(drawn.yaxis, { type: "log", dtick: "D2" });
+    if (values.length && values.every((value) => value > 0) && name.includes("loss")) {
+      const ticks = logTicks(range(values));
+      Object.assign(drawn.yaxis, { type: "log", tickvals: ticks, ticktext: ticks.map((tick) => String(tick)) });
     }
     plot("curves", traces, drawn);
   };
@@ -479,25 +488,17 @@ function drawEffects() {
 
 function drawAll() {
   readColours();
+  if (element("curves")) drawCurves();
   if (element("forest")) {
     drawForest();
-    drawCurves();
     drawPairs();
   }
-  drawChosen();
+  if (element("gene-pair")) drawChosen();
   if (element("effects")) drawEffects();
 }
 
-function start() {
-  readColours();
+function startGenes() {
   fill(element("gene-model"), DATA.models);
-  if (element("forest")) {
-    const withValues = DATA.metrics.filter((metric) => DATA.rows.some((row) => row.scores[metric.column]));
-    fill(element("forest-metric"), withValues.map((metric) => metric.column), withValues.map((metric) => metric.title));
-    element("forest-metric").onchange = drawForest;
-    fill(element("cloud-method"), DATA.clouds.map((item) => item.method));
-    element("cloud-method").onchange = drawChosen;
-  }
   fillPairs();
   element("gene-model").onchange = () => {
     fillPairs();
@@ -507,6 +508,20 @@ function start() {
   element("gene-pair").onchange = drawChosen;
   element("gene-find").oninput = fillTable;
   element("gene-csv").onclick = saveTable;
+}
+
+function startScores() {
+  const withValues = DATA.metrics.filter((metric) => DATA.rows.some((row) => row.scores[metric.column]));
+  fill(element("forest-metric"), withValues.map((metric) => metric.column), withValues.map((metric) => metric.title));
+  element("forest-metric").onchange = drawForest;
+  fill(element("cloud-method"), DATA.clouds.map((item) => item.method));
+  element("cloud-method").onchange = drawChosen;
+}
+
+function start() {
+  readColours();
+  if (element("forest")) startScores();
+  if (element("gene-pair")) startGenes();
   drawAll();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   matchMedia("print").addEventListener("change", drawAll);

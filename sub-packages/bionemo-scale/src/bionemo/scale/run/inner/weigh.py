@@ -52,7 +52,7 @@ def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: 
     """
     from bionemo.scale.data.store.reader import Store
     from bionemo.scale.estimate.storage import ESTIMATE_NAME
-    from bionemo.scale.infer.run_estimate import WEIGHT_NAME
+    from bionemo.scale.files.network_weight import WEIGHT_NAME
     from bionemo.scale.types import Split
 
     target, work = settings.out / WEIGHT_NAME, settings.out / "weighing"

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from bionemo.scale import api
-from bionemo.scale.infer.run_estimate import WEIGHT_NAME, measured_weight
+from bionemo.scale.files.network_weight import WEIGHT_NAME, measured_weight
 from bionemo.scale.run.inner.weigh import _run, weigh_network
 from bionemo.scale.train.callbacks.stopping import TrainingInterrupted
 from bionemo.scale.train.settings import TrainSettings
