@@ -25,6 +25,7 @@ from bionemo.scale.rank.settings import RankSettings
 from bionemo.scale.recipes.protocol import Protocol
 from bionemo.scale.run.inner import protocol
 from bionemo.scale.run.inner.launch import LaunchSettings
+from bionemo.scale.run.main import module_of
 from bionemo.scale.submit.settings import SubmitSettings
 from bionemo.scale.train.settings import TrainSettings
 
@@ -41,6 +42,7 @@ COMMANDS = (
     "prepare",
     "features",
     "split",
+    "recipe",
     "train",
     "infer",
     "export",
@@ -89,7 +91,7 @@ def _command_lines(text: str) -> Iterator[str]:
 
 @cache
 def _options(command: str) -> frozenset[str]:
-    module = importlib.import_module(f"bionemo.scale.run.{command}")
+    module = importlib.import_module(module_of(command) if "." not in command else f"bionemo.scale.run.{command}")
     return frozenset(module.parser()._option_string_actions)
 
 

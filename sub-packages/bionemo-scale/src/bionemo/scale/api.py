@@ -48,16 +48,40 @@ if TYPE_CHECKING:
     from bionemo.scale.data.features.build import FeaturesSummary
     from bionemo.scale.data.prepare.preprocess import PrepareSummary
     from bionemo.scale.eval.evaluate import Evaluation
+    from bionemo.scale.model.config import ScaleModelConfig
+    from bionemo.scale.model.scale_model import ScaleModel
     from bionemo.scale.notebook import plot
     from bionemo.scale.rank.rank import Ranking
+    from bionemo.scale.run.config.config_models import (
+        DataConfig,
+        ExperimentConfig,
+        ExposedScaleConfig,
+        MainConfig,
+        OptimizerSchedulerConfig,
+        ParallelConfig,
+        TrainingConfig,
+    )
     from bionemo.scale.submit.write import Submission
+    from bionemo.scale.train.config import ScaleConfig
+    from bionemo.scale.train.settings import TrainSettings
 
 __all__ = (
+    "DataConfig",
+    "ExperimentConfig",
+    "ExposedScaleConfig",
     "FileLabels",
     "InputError",
+    "MainConfig",
     "ObsKeys",
+    "OptimizerSchedulerConfig",
+    "ParallelConfig",
     "Predictor",
     "Run",
+    "ScaleConfig",
+    "ScaleModel",
+    "ScaleModelConfig",
+    "TrainSettings",
+    "TrainingConfig",
     "crossval",
     "evaluate",
     "export",
@@ -72,12 +96,37 @@ __all__ = (
 )
 
 
+_CLASSES = {
+    "train.settings": ("TrainSettings",),
+    "model.config": ("ScaleModelConfig",),
+    "model.scale_model": ("ScaleModel",),
+    "train.config": ("ScaleConfig",),
+    "run.config.config_models": (
+        "MainConfig",
+        "DataConfig",
+        "ExposedScaleConfig",
+        "OptimizerSchedulerConfig",
+        "ParallelConfig",
+        "TrainingConfig",
+        "ExperimentConfig",
+    ),
+}
+"""Classes of configurations and networks, by module; most need Megatron, ``ScaleConfig`` NeMo too."""
+
+
 def __getattr__(name: str) -> Any:
-    """Return the version as ``__version__``, which namespaces have none of, and ``plot``, which imports matplotlib."""
+    """Return the version as ``__version__``, which namespaces have none of, and what takes time to import."""
     if name == "__version__":
         return version_of("bionemo-scale")
     if name == "plot":
         return import_module("bionemo.scale.notebook.plot")
+    for module, classes in _CLASSES.items():
+        if name in classes:
+            with quiet_libraries():
+                from bionemo.scale.megatron import cpu
+
+                cpu.install()
+                return getattr(import_module(f"bionemo.scale.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

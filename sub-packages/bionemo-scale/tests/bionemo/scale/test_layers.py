@@ -58,6 +58,7 @@ MAY_IMPORT = {
         "recipes",
         "crossval",
         "notebook",
+        "run",
         *MIDDLE,
     },
     "run": {
@@ -71,7 +72,6 @@ MAY_IMPORT = {
         "export",
         "recipes",
         "crossval",
-        "api",
         *MIDDLE,
     },
 }

@@ -49,7 +49,7 @@ def option(
         limits: Numbers that may be given.
         choices: Texts that may be given, where they are the keys of a table and no Literal.
         group: Heading of the option in help.
-        part: Group of a recipe that has the field.
+        part: Of a run, in which a file of settings or a recipe has the field.
     """
     own = {"flag": flag, "form": form, "metavar": metavar, "limits": limits, "choices": choices, "group": group}
     own["part"] = part

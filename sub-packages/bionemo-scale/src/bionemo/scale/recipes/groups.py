@@ -6,8 +6,8 @@ Each group here is made of the fields of a settings class, so that a field is wr
 what every run must name is ``None`` until it is named, and types are those that NeMo-Run reads from text
 (``Optional[X]`` rather than ``X | None``, lists rather than tuples).
 
-The settings of a training run come in the four groups of a recipe: model, data, optim, trainer. What is in no other
-group belongs to the trainer. The functions at the end make the groups of a size, which a command line then changes.
+The settings of a training run come in the four groups of a recipe: model, data, optim, trainer. The functions at the
+end make the groups of a size, which a command line then changes.
 """
 
 import dataclasses
@@ -23,18 +23,12 @@ import nemo_run as run
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.infer.settings import InferSettings
-from bionemo.scale.megatron.roles import kinds
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.recipes.defaults import size_defaults
+from bionemo.scale.recipes.parts import architecture, chosen_fields, fields_of, overrides_of
 from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
-
-
-def _fields_of(part: str) -> tuple[str, ...]:
-    """Return the fields of a training run that belong to a group of a recipe; those of no other are the trainer's."""
-    return tuple(field.name for field in dataclasses.fields(TrainSettings) if field.metadata.get("part", "") == part)
 
 
 Group = TypeVar("Group")
@@ -96,18 +90,11 @@ def _fields(group: Any) -> tuple[dataclasses.Field, ...]:
     return dataclasses.fields(group)
 
 
-def _chosen_fields() -> tuple[str, ...]:
-    """Return the network's fields that a recipe offers."""
-    chosen = {name for name, kind in kinds(ScaleModelConfig).items() if not kind.decided_by}
-    sized = {name for fields in SIZES.values() for name in fields}
-    return tuple(sorted(chosen & {*ScaleModelConfig.__annotations__, *sized}))
-
-
 # NeMo-Run reads no other spelling.
 _NAMED = (("size", typing.Optional[str], "small"), ("preset", typing.Optional[str], TrainSettings.preset))  # noqa: UP045
 
 
-@_group(ScaleModelConfig, _chosen_fields(), more=_NAMED, may_be_none=True)
+@_group(ScaleModelConfig, chosen_fields(), more=_NAMED, may_be_none=True)
 class Model:
     """A size, a preset, and every field of the network that a run may choose.
 
@@ -115,17 +102,17 @@ class Model:
     """
 
 
-@_group(TrainSettings, _fields_of("data"))
+@_group(TrainSettings, fields_of("data"))
 class Data:
     """Where the cells are and how sets are drawn."""
 
 
-@_group(TrainSettings, _fields_of("optim"))
+@_group(TrainSettings, fields_of("optim"))
 class Optim:
     """AdamW and its schedule."""
 
 
-@_group(TrainSettings, _fields_of(""))
+@_group(TrainSettings, fields_of("parallel", "training", "experiment"))
 class Trainer:
     """Length, layout, run folder and everything else."""
 
@@ -148,20 +135,6 @@ class Evaluate:
 _PATHS = {"store": "data.store", "out": "trainer.out"}
 
 
-def architecture(size: str, preset: str = TrainSettings.preset) -> dict[str, Any]:
-    """Return every field of a size's network that a recipe may change, with its value.
-
-    Raises:
-        InputError: There is no such size or preset.
-    """
-    for name, value, table in (("size", size, SIZES), ("preset", preset, PRESETS)):
-        if value not in table:
-            raise InputError(f"model.{name} must be one of {', '.join(table)}, found {value!r}")
-    known = {**SIZES[size], **PRESETS[preset].fields}
-    chosen = set(_chosen_fields())
-    return {each.name: known.get(each.name, each.default) for each in _fields(Model) if each.name in chosen}
-
-
 def join(*, model: Any, data: Any, optim: Any, trainer: Any) -> TrainSettings:
     """Return the settings that the four groups of a training run are.
 
@@ -174,11 +147,8 @@ def join(*, model: Any, data: Any, optim: Any, trainer: Any) -> TrainSettings:
             raise InputError(f"{option}: expected a path, found none; give {option}=PATH")
     fields = _values(model)
     size, preset = fields.pop("size"), fields.pop("preset") or TrainSettings.preset
-    as_it_is = {} if size is None else architecture(size, preset)
+    overrides = overrides_of(fields, size, preset)
     _check_written_out(preset, values)
-    overrides = {
-        name: str(value) for name, value in fields.items() if value is not None and value != as_it_is.get(name)
-    }
     return TrainSettings.make(size=size, preset=preset, overrides=overrides, **values)
 
 

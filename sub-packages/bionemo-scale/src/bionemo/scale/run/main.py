@@ -18,6 +18,7 @@ COMMANDS = {
     "prepare": "convert h5ad files or zarr stores to a store",
     "split": "hold out perturbations or cell types by a rule",
     "features": "make vectors of genes or drugs that describe perturbations",
+    "recipe": "write the settings of a training run to a file, by size and preset",
     "train": "train a network on a store, or fine-tune one",
     "infer": "predict cells or mean expression",
     "export": "write a run as a folder that can be moved and published",
@@ -28,6 +29,8 @@ COMMANDS = {
     "report": "write one HTML page of a run and its scores",
 }
 """What each does, in the order in which they are used. A command's module has its name."""
+_BELOW = {"recipe": "config"}
+"""Folder of a command that is not beside this file."""
 
 _SHELLS = ("bash", "zsh")
 _HELP = """usage: bionemo-scale COMMAND [OPTIONS]
@@ -47,9 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first word names, with the words after it."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in COMMANDS:
-        module = importlib.import_module(f"bionemo.scale.run.{words[0]}")
+        module = importlib.import_module(module_of(words[0]))
         return module.main(words[1:])
     return run_command(_without_command, words)
+
+
+def module_of(command: str) -> str:
+    """Return the module of a command."""
+    return ".".join(("bionemo.scale.run", *((_BELOW[command],) if command in _BELOW else ()), command))
 
 
 def _without_command(argv: Sequence[str] | None) -> None:
@@ -81,7 +89,7 @@ def _completion(shell: str = "") -> str:
     whole = argparse.ArgumentParser(prog="bionemo-scale")
     commands = whole.add_subparsers()
     for name, text in COMMANDS.items():
-        parser = importlib.import_module(f"bionemo.scale.run.{name}").parser()
+        parser = importlib.import_module(module_of(name)).parser()
         for action in parser._actions:
             metavar = str(action.metavar)
             if metavar == "PATH":

@@ -18,12 +18,11 @@ from bionemo.scale.files.writing.atomic import remove, remove_leftovers_in
 from bionemo.scale.files.writing.folder import new_folder, temporary_folder
 from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.megatron.ranks import Ranks, take_ranks
-from bionemo.scale.options.config_file import read_settings, write_settings
-from bionemo.scale.options.fields import option, path_options
-from bionemo.scale.options.parser import OptionParser, given_fields
-from bionemo.scale.options.settings import Settings
+from bionemo.scale.options.config_file import write_yaml
+from bionemo.scale.options.fields import option
+from bionemo.scale.options.parser import OptionParser
 from bionemo.scale.progress import SILENCE, Progress
-from bionemo.scale.recipes.defaults import train_settings
+from bionemo.scale.run.config.given import PLACES, SettingsFile, given_values, training_of
 from bionemo.scale.run.inner.command import EXIT_REFUSED, next_step, run_command
 from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.run.inner.weigh import weigh_network
@@ -35,20 +34,15 @@ EXIT_CONTINUE = 75
 """Exit code of a run that was stopped and saved: EX_TEMPFAIL, "try again later"."""
 
 
-_PLACES = ("store", "out")
-"""What a run must be told, and a file of settings need not hold."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class TrainModes(Settings):
+class TrainModes(SettingsFile):
     """What the command does besides training."""
 
     dry_run: bool = False
     """Print the number of parameters and stop; needs no --store and no --out."""
-    config: Path | None = option(None, metavar="FILE.yaml")
-    """Take settings from a file, as --write-config writes it; options on the command line override it."""
     write_config: Path | None = option(None, metavar="FILE.yaml")
-    """Write every setting to a file for --config and stop; needs no --store and no --out."""
+    """Write every setting to a file for --config, one key an option, and stop; needs no --store and no --out.
+    bionemo-scale-recipe writes such a file in sections."""
 
 
 def parser() -> OptionParser:
@@ -68,34 +62,12 @@ def settings_from(argv: Sequence[str] | None) -> TrainSettings:
 
 
 def _settings(options: argparse.Namespace) -> TrainSettings:
-    values = _values(options)
+    values = given_values(options)
     trains = not {"dry_run", "write_config"} & vars(options).keys()
-    for name in _PLACES:
+    for name in PLACES:
         if name not in values and trains:
             raise InputError(f"--{name} is required without --dry-run and --write-config")
-        values.setdefault(name, Path(name))
-    # Absolute, so that a run folder is the same run from wherever it is continued.
-    for name in path_options(TrainSettings):
-        if values.get(name) is not None:
-            values[name] = values[name].resolve()
-    return train_settings(values.pop("size", None), **values)
-
-
-def _values(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what the command line and the file of settings give, the command line first."""
-    given = given_fields(TrainSettings, options)
-    if "config" not in options:
-        return given
-    held = read_settings(options.config, TrainSettings)
-    for name in ("size", "preset"):
-        # The file holds what follows from them, which would stay.
-        if name in held and given.get(name, held[name]) != held[name]:
-            raise InputError(
-                f"--{name}: expected {held[name]} as {options.config} has it, found {given[name]}; write another file "
-                "by --write-config"
-            )
-    overrides = {**held.get("overrides", {}), **given.get("overrides", {})}
-    return {**held, **given, "overrides": {name: str(value) for name, value in overrides.items()}}
+    return training_of(values)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,9 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(argv: Sequence[str] | None) -> None:
     options = parser().parse_args(argv)
-    settings, named = _settings(options), _values(options)
+    settings, named = _settings(options), given_values(options)
     if "write_config" in options:
-        write_settings(options.write_config, settings, without=[name for name in _PLACES if name not in named])
+        shown = {name for name in settings.as_dict() if name in named or name not in PLACES}
+        write_yaml(options.write_config, {name: value for name, value in settings.as_dict().items() if name in shown})
         print(f"settings in {options.write_config}")
         return
     if "dry_run" in options:

@@ -42,16 +42,16 @@ class TrainSettings(Settings):
 
     store: Path = option(part="data")
     """Store that bionemo-scale-prepare wrote."""
-    out: Path
+    out: Path = option(part="experiment")
     """Run folder."""
     size: str | None = option("small", choices=SIZES, part="model")
     """Size of the network (with --from-checkpoint: the checkpoint's network)."""
     preset: str = option("default", choices=PRESETS, part="model")
     """Settings besides the size: those of the paper's equations (paper), or with this package's additions (default).
     Other options override a preset."""
-    max_steps: int = option(500, limits=COUNT)
+    max_steps: int = option(500, limits=COUNT, part="training")
     """Optimizer steps."""
-    seed: int = option(0, limits=SEED)
+    seed: int = option(0, limits=SEED, part="training")
     """Seed of weights and of the order of sets."""
     set_size: int = option(32, limits=COUNT, part="data", group=_LEARNING)
     """Cells that the network processes together, as a set."""
@@ -68,57 +68,57 @@ class TrainSettings(Settings):
     """Steps of linear warm-up to --lr, at most a tenth of the run."""
     weight_decay: float = option(0.01, limits=NOT_NEGATIVE, part="optim", group=_LEARNING)
     """Weight decay of AdamW."""
-    val_interval: int = option(100, limits=COUNT, group=_RECORDS)
+    val_interval: int = option(100, limits=COUNT, part="training", group=_RECORDS)
     """Steps between validations and checkpoints."""
-    log_interval: int = option(10, limits=COUNT, group=_RECORDS)
+    log_interval: int = option(10, limits=COUNT, part="experiment", group=_RECORDS)
     """Steps between rows of metrics.csv."""
-    keep_best: int = option(1, limits=COUNT, group=_RECORDS)
+    keep_best: int = option(1, limits=COUNT, part="experiment", group=_RECORDS)
     """Number of checkpoints to keep beside the last one, those with the lowest validation loss."""
-    keep_last: int = option(0, limits=NOT_NEGATIVE, group=_RECORDS)
+    keep_last: int = option(0, limits=NOT_NEGATIVE, part="experiment", group=_RECORDS)
     """Keep this many of the newest checkpoints instead of the best ones; 0 keeps the best."""
-    async_checkpoints: AsyncCheckpoints = option("auto", group=_RECORDS)
+    async_checkpoints: AsyncCheckpoints = option("auto", part="experiment", group=_RECORDS)
     """Continue training while a checkpoint is written: on, off, auto (on where there is a GPU)."""
-    wandb: str = option("", metavar="PROJECT", group=_RECORDS)
+    wandb: str = option("", metavar="PROJECT", part="experiment", group=_RECORDS)
     """Weights & Biases project to log to, beside metrics.csv and TensorBoard."""
     weighting: Weighting = option("tempered", part="data", group=_LEARNING)
     """How often a group of cells is drawn: in proportion to its number of cells (proportional) or to the square root
     of it (tempered), or equally often (uniform)."""
     control_share: float = option(0.4, limits=Limits(at_least=0, below=1), part="data", group=_LEARNING)
     """Share of the training sets whose targets are other controls instead of perturbed cells."""
-    folds: int | None = option(None, limits=Limits(at_least=2), metavar="K", group=_WEIGHT)
+    folds: int | None = option(None, limits=Limits(at_least=2), metavar="K", part="training", group=_WEIGHT)
     """Measure the network's weight with K more networks, each trained without one of K parts of the training groups
     (default: on the validation groups or, if there are none, with one network trained without a third)."""
-    blind: bool = option(False, group=_WEIGHT)
+    blind: bool = option(False, part="training", group=_WEIGHT)
     """Leave a part of the training groups out, and validate on it: one of --folds (default: 3) parts of the batches if
     all test conditions were trained in other batches, otherwise of the cell types, or of the perturbations if there
     are fewer than three of these."""
-    fold: int = option(1, limits=NOT_NEGATIVE, metavar="I", group=_WEIGHT)
+    fold: int = option(1, limits=NOT_NEGATIVE, metavar="I", part="training", group=_WEIGHT)
     """Number of the part that --blind leaves out, counted from 0."""
-    blind_share: float = option(0.5, limits=SHARE, group=_WEIGHT)
+    blind_share: float = option(0.5, limits=SHARE, part="training", group=_WEIGHT)
     """Steps of the networks that measure the weight, as a share of --max-steps; 0 trains none. The weight says how far
     predicted means follow the network instead of the classical estimate."""
-    perturbation_features: Path | None = None
+    perturbation_features: Path | None = option(None, part="training")
     """File with one vector per perturbation (.csv, .tsv or .parquet; names in the first column)."""
-    from_checkpoint: Path | None = option(None, metavar="RUN", group=_TUNING)
+    from_checkpoint: Path | None = option(None, metavar="RUN", part="training", group=_TUNING)
     """Fine-tune: start from the weights of this run, checkpoint or export. Genes and labels of the store are matched
     by name."""
-    freeze: tuple[str, ...] = option((), form="commas", choices=FREEZABLE, group=_TUNING)
+    freeze: tuple[str, ...] = option((), form="commas", choices=FREEZABLE, part="training", group=_TUNING)
     """Parts of the network that keep the checkpoint's weights."""
-    lora: int = option(0, limits=NOT_NEGATIVE, metavar="RANK", group=_TUNING)
+    lora: int = option(0, limits=NOT_NEGATIVE, metavar="RANK", part="training", group=_TUNING)
     """Train low-rank adapters of this rank instead of the weights of the blocks; 0 trains the weights."""
     num_workers: int = option(0, limits=NOT_NEGATIVE, part="data", group=_PROCESSES)
     """Data loading processes beside each training process."""
-    devices: int = option(1, limits=COUNT, group=_PROCESSES)
+    devices: int = option(1, limits=COUNT, part="parallel", group=_PROCESSES)
     """Processes on each machine."""
-    num_nodes: int = option(1, limits=COUNT, group=_PROCESSES)
+    num_nodes: int = option(1, limits=COUNT, part="parallel", group=_PROCESSES)
     """Machines."""
-    tensor_parallel: int = option(1, limits=COUNT, group=_PROCESSES)
+    tensor_parallel: int = option(1, limits=COUNT, part="parallel", group=_PROCESSES)
     """Processes that share every layer."""
-    pipeline_parallel: int = option(1, limits=COUNT, group=_PROCESSES)
+    pipeline_parallel: int = option(1, limits=COUNT, part="parallel", group=_PROCESSES)
     """Processes that share the stack of blocks."""
-    precision: PrecisionName = option("fp32", group=_PROCESSES)
+    precision: PrecisionName = option("fp32", part="training", group=_PROCESSES)
     """Number format of weights and matrix products; fp8, fp8-current and mxfp8 need a GPU that has it."""
-    spec: SpecName = option("auto", group=_PROCESSES)
+    spec: SpecName = option("auto", part="training", group=_PROCESSES)
     """Layers of the blocks: local (torch), te (Transformer Engine), or auto (te if it can run)."""
     overrides: dict[str, Any] = option({}, flag="--set", part="model", group=_LEARNING)
     """Set any field of ScaleModelConfig; may be repeated."""

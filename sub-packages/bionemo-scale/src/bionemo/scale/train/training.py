@@ -10,17 +10,13 @@ import zlib
 from pathlib import Path
 from typing import TextIO
 
-import torch
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from nemo import lightning as nl
 from nemo.collections import llm
-from nemo.lightning.pytorch.optim import MegatronOptimizerModule
 
-from bionemo.scale.data.sets.datamodule import ScaleDataModule
-from bionemo.scale.data.sets.sampler import Sampling
 from bionemo.scale.estimate.storage import ESTIMATE_NAME
 from bionemo.scale.megatron import writers
-from bionemo.scale.megatron.kernels import PRECISIONS
+from bionemo.scale.train import components
 from bionemo.scale.train.callbacks.average import WeightAverage
 from bionemo.scale.train.callbacks.dropout import DropoutSeed
 from bionemo.scale.train.callbacks.optimizer import FusedOptimizer
@@ -29,11 +25,10 @@ from bionemo.scale.train.callbacks.retention import checkpointing, resuming
 from bionemo.scale.train.callbacks.stopping import TrainingInterrupted
 from bionemo.scale.train.config import ScaleConfig
 from bionemo.scale.train.finetune.start import report
-from bionemo.scale.train.module import adamw_with_cosine, scale_lightning_module
+from bionemo.scale.train.module import scale_lightning_module
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.resolve import ResolvedRun
 from bionemo.scale.train.setup.run_folder import write_estimate, write_run_folder
-from bionemo.scale.train.step import places_length
 
 
 def train(run: ResolvedRun, stream: TextIO) -> Path:
@@ -59,7 +54,7 @@ def train(run: ResolvedRun, stream: TextIO) -> Path:
         write_estimate(settings.out, run.card, run.training, grammar=run.grammar, features=told)
     if run.matches is not None and run.start is not None and os.environ.get("RANK", "0") == "0":
         stream.write(report(settings, run.start, run.matches))
-    trainer = _trainer(settings, stream, has_validation=run.has_validation)
+    trainer = _trainer(run, stream)
     writers.install()
     stopper = StopOnSignal()
     # As the monitor: not an argument, so that the checkpoint's context does not hold it.
@@ -71,8 +66,8 @@ def train(run: ResolvedRun, stream: TextIO) -> Path:
         trainer.callbacks.append(TrainableReport(stream))
     try:
         llm.train(
-            model=scale_lightning_module(_config(run), _optimizer(run)),
-            data=_data(settings),
+            model=scale_lightning_module(_config(run), components.optimizer(settings, is_sharded=run.is_sharded)),
+            data=components.data_module(settings),
             trainer=trainer,
             log=nl.NeMoLogger(
                 explicit_log_dir=str(settings.out / "logs" / "nemo"),
@@ -100,79 +95,18 @@ def _config(run: ResolvedRun) -> ScaleConfig:
     )
 
 
-def _data(settings: TrainSettings) -> ScaleDataModule:
-    return ScaleDataModule(
-        store=settings.store,
-        set_size=settings.set_size,
-        micro_batch_size=settings.micro_batch_size,
-        global_batch_size=settings.global_batch_size,
-        seq_length=places_length(settings),
-        seed=settings.seed,
-        num_workers=settings.num_workers,
-        sampling=Sampling(
-            sets=settings.sets,
-            weighting=settings.weighting,
-            control_share=settings.control_share,
-            blind=settings.left_out,
-        ),
-    )
-
-
-def _optimizer(run: ResolvedRun) -> MegatronOptimizerModule:
-    settings = run.settings
-    return adamw_with_cosine(
-        lr=settings.lr,
-        max_steps=settings.max_steps,
-        warmup_steps=max(1, min(settings.warmup_steps, settings.max_steps // 10)),
-        weight_decay=settings.weight_decay,
-        use_distributed_optimizer=run.is_sharded,
-        bf16=PRECISIONS[settings.precision].dtype is torch.bfloat16,
-    )
-
-
-def _trainer(settings: TrainSettings, stream: TextIO, *, has_validation: bool) -> nl.Trainer:
-    on_gpu = torch.cuda.is_available()
-    strategy = nl.MegatronStrategy(
-        tensor_model_parallel_size=settings.tensor_parallel,
-        pipeline_model_parallel_size=settings.pipeline_parallel,
-        pipeline_dtype=PRECISIONS[settings.precision].dtype,
-        process_group_backend="nccl" if on_gpu else "gloo",
-        ddp="megatron",
-        gradient_as_bucket_view=True,
-        ckpt_async_save=on_gpu if settings.async_checkpoints == "auto" else settings.async_checkpoints == "on",
-        ckpt_parallel_load=True,
-        # Another number of tensor or pipeline parallel processes can continue a sharded optimizer too.
-        ckpt_optim_fully_reshardable=True,
-    )
-    monitor = RunMonitor(
-        run_dir=settings.out,
-        log_every=settings.log_interval,
-        stream=stream,
-    )
-    trainer = nl.Trainer(
-        accelerator="gpu" if on_gpu else "cpu",
-        devices=settings.devices,
-        num_nodes=settings.num_nodes,
-        strategy=strategy,
-        plugins=_precision_plugin(settings.precision),
-        max_steps=settings.max_steps,
-        accumulate_grad_batches=1,
-        val_check_interval=min(settings.val_interval, settings.max_steps),
-        limit_val_batches=1.0 if has_validation else 0,
-        num_sanity_val_steps=0,
-        log_every_n_steps=settings.log_interval,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        logger=TensorBoardLogger(save_dir=str(settings.out), name="tensorboard", version=""),
-    )
-    # Not an argument: NeMo copies those into the checkpoint's context, and a stream cannot be copied. Before what
-    # saves checkpoints: a kill between the two would leave a step that is saved, and not in the table of losses.
-    trainer.callbacks.insert(0, monitor)
-    trainer.callbacks.append(FusedOptimizer())
-    trainer.callbacks.append(WeightAverage())
+def _trainer(run: ResolvedRun, stream: TextIO) -> nl.Trainer:
+    settings, trainer = run.settings, components.trainer(run.settings)
+    if not run.has_validation:
+        trainer.limit_val_batches = 0
+    trainer.loggers = [TensorBoardLogger(save_dir=str(settings.out), name="tensorboard", version="")]
     if settings.wandb:
         trainer.loggers = [*trainer.loggers, _wandb(settings)]
+    # Not arguments: NeMo copies those into the checkpoint's context, and a stream cannot be copied. Before what
+    # saves checkpoints: a kill between the two would leave a step that is saved, and not in the table of losses.
+    trainer.callbacks.insert(0, RunMonitor(run_dir=settings.out, log_every=settings.log_interval, stream=stream))
+    trainer.callbacks.append(FusedOptimizer())
+    trainer.callbacks.append(WeightAverage())
     return trainer
 
 
@@ -180,12 +114,3 @@ def _wandb(settings: TrainSettings) -> WandbLogger:
     # The same id each time a run goes on: one curve.
     identity = f"{settings.out.name}-{zlib.crc32(str(settings.out).encode()):08x}"
     return WandbLogger(project=settings.wandb, name=settings.out.name, id=identity, save_dir=str(settings.out))
-
-
-def _precision_plugin(name: str) -> nl.MegatronMixedPrecision | None:
-    """Return what tells NeMo of a precision; single precision is what it does by itself."""
-    fields = PRECISIONS[name].config_fields()
-    if not fields.pop("bf16"):
-        return None
-    # Gradients are summed over micro-batches and ranks in float32.
-    return nl.MegatronMixedPrecision(precision="bf16-mixed", grad_reduce_in_fp32=True, **fields)

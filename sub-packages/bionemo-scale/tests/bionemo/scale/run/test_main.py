@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from bionemo.scale.files.provenance import version_of
-from bionemo.scale.run.main import COMMANDS, main
+from bionemo.scale.run.main import COMMANDS, main, module_of
 
 
 def test_every_command_is_reached_by_its_name(pytestconfig):
@@ -19,15 +19,13 @@ def test_every_command_is_reached_by_its_name(pytestconfig):
     ]
     scripts = {name.removeprefix("bionemo-scale-"): target for name, target in project["scripts"].items()}
     scripts.pop("bionemo-scale")
-    assert scripts == {name: f"bionemo.scale.run.{name}:main" for name in COMMANDS}
+    assert scripts == {name: f"{module_of(name)}:main" for name in COMMANDS}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_gets_the_words_after_its_name(name, monkeypatch):
     given = []
-    monkeypatch.setattr(
-        importlib.import_module(f"bionemo.scale.run.{name}"), "main", lambda argv: given.append(argv) or 7
-    )
+    monkeypatch.setattr(importlib.import_module(module_of(name)), "main", lambda argv: given.append(argv) or 7)
     assert main([name, "--out", "x"]) == 7
     assert given == [["--out", "x"]]
 

@@ -37,7 +37,8 @@ def is_command() -> bool:
     """Return whether this process is one of our commands, rather than a notebook or a test that calls one."""
     folder, name = os.path.split(sys.argv[0] if sys.argv else "")
     commands = os.path.dirname(os.path.dirname(__file__))
-    return name.startswith("bionemo-scale") or (name.endswith(".py") and folder == commands)
+    folders = (commands, os.path.join(commands, "config"))
+    return name.startswith("bionemo-scale") or (name.endswith(".py") and folder in folders)
 
 
 @contextlib.contextmanager

@@ -5,12 +5,14 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from bionemo.scale.files.suggest import did_you_mean
 from bionemo.scale.flow.prior import PRIORS
+from bionemo.scale.megatron.roles import OF_A_LAYOUT, Role, kinds
 from bionemo.scale.model.condition import POOLINGS
+from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.types import InputError
 
@@ -30,34 +32,63 @@ def size_fields(size: str) -> dict[str, int]:
     return dict(SIZES[size])
 
 
-def parse_overrides(config_class: type, overrides: dict[str, str]) -> dict[str, Any]:
+def network_overrides(
+    overrides: Mapping[str, str], *, decided: Collection[Role] = tuple(Role), given: str = "--set "
+) -> dict[str, Any]:
+    """Return the fields of a network that a user sets by name.
+
+    Args:
+        overrides: Text by field.
+        decided: Roles whose fields the run decides where it can.
+        given: What a refusal writes before the name of a field.
+
+    Raises:
+        InputError: If there is no such field, a value is not of its type, or an option or the data decide the field.
+    """
+    fields = parse_overrides(ScaleModelConfig, overrides, given=given)
+    for name in sorted(fields.keys() & OF_A_LAYOUT):
+        raise InputError(f"{given}{name}: a field of Megatron's that SCALE does not use; leave it out")
+    for name, kind in kinds(ScaleModelConfig).items():
+        if name in fields and kind.decided_by and kind.role in decided:
+            option = kind.decided_by.startswith("--")
+            advice = f"use {kind.decided_by}" if option else f"{kind.decided_by} decides it; leave it out"
+            raise InputError(f"{given}{name}: {advice}")
+    return fields
+
+
+def parse_overrides(config_class: type, overrides: Mapping[str, str], *, given: str = "--set ") -> dict[str, Any]:
     """Turn text values into the types of a dataclass's fields.
+
+    Args:
+        config_class: The dataclass.
+        overrides: Text by field.
+        given: What a refusal writes before the name of a field.
 
     Raises:
         InputError: If a field does not exist or a value is not of its type.
     """
     hints = typing.get_type_hints(config_class)
     names = {field.name for field in dataclasses.fields(config_class) if field.init}
-    return {name: _parse(name, text, names, hints=hints) for name, text in overrides.items()}
+    for name, text in overrides.items():
+        if name not in names:
+            near = did_you_mean(name, names)
+            raise InputError(f"{given}{name}={text}: there is no such field{'; ' if near else ''}{near}")
+    return {name: _parse(name, text, hints[name], given=given) for name, text in overrides.items()}
 
 
-def _parse(name: str, text: str, names: set[str], *, hints: dict[str, Any]) -> Any:
-    if name not in names:
-        near = did_you_mean(name, names)
-        raise InputError(f"--set {name}={text}: there is no such field{'; ' if near else ''}{near}")
-    hint = hints[name]
+def _parse(name: str, text: str, hint: Any, *, given: str) -> Any:
     choices = [
         *REGISTERED.get(name, ()),
         *(arg for arg in _alternatives(hint) if not isinstance(arg, type) and arg is not None),
     ]
     if choices:
         if text not in choices:
-            raise InputError(f"--set {name}: expected one of {', '.join(map(str, choices))}, found {text!r}")
+            raise InputError(f"{given}{name}: expected one of {', '.join(map(str, choices))}, found {text!r}")
         return text
     for kind in (bool, int, float, str):
         if kind in _alternatives(hint):
-            return _convert(name, text, kind)
-    raise InputError(f"--set {name}: a field of type {hint} cannot be set from text")
+            return _convert(f"{given}{name}", text, kind)
+    raise InputError(f"{given}{name}: a field of type {hint} cannot be set from text")
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
@@ -73,9 +104,9 @@ def _convert(name: str, text: str, kind: type) -> Any:
     if kind is bool:
         values = {"true": True, "1": True, "false": False, "0": False}
         if str(text).lower() not in values:
-            raise InputError(f"--set {name}: expected true or false, found {text!r}")
+            raise InputError(f"{name}: expected true or false, found {text!r}")
         return values[str(text).lower()]
     try:
         return kind(text)
     except ValueError as error:
-        raise InputError(f"--set {name}: expected {kind.__name__}, found {text!r}") from error
+        raise InputError(f"{name}: expected {kind.__name__}, found {text!r}") from error

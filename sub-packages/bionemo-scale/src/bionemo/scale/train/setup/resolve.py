@@ -12,7 +12,7 @@ from bionemo.scale.data.labels.split import check_leakage
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.labels.grammar import Grammar, describe_agents, grammar_of
 from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
-from bionemo.scale.megatron.roles import OF_A_LAYOUT, Role, kinds
+from bionemo.scale.megatron.roles import Role
 from bionemo.scale.model.checkpoint import check_pickles, newest_whole
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.size.arithmetic import ENDS, stage_fields
@@ -27,7 +27,7 @@ from bionemo.scale.train.finetune.start import (
 from bionemo.scale.train.finetune.transfer import Matches
 from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
-from bionemo.scale.train.setup.fields import parse_overrides, size_fields
+from bionemo.scale.train.setup.fields import network_overrides, size_fields
 from bionemo.scale.train.setup.run_folder import check_same_run, description, shards_optimizer
 from bionemo.scale.train.tables import TABLES_NAME, Perturbations, card_of_training, read_perturbations
 from bionemo.scale.types import DataCard, GroupMeans, InputError, Split
@@ -171,15 +171,7 @@ def read_overrides(settings: TrainSettings, *, decided: frozenset[Role] = frozen
     Raises:
         InputError: If there is no such field, a value is not of its type, or an option or the data decide the field.
     """
-    overrides = parse_overrides(ScaleModelConfig, settings.overrides)
-    for name in sorted(overrides.keys() & OF_A_LAYOUT):
-        raise InputError(f"--set {name}: a field of Megatron's that SCALE does not use; leave it out")
-    for name, kind in kinds(ScaleModelConfig).items():
-        if name in overrides and kind.decided_by and kind.role in decided:
-            option = kind.decided_by.startswith("--")
-            advice = f"use {kind.decided_by}" if option else f"{kind.decided_by} decides it; leave it out"
-            raise InputError(f"--set {name}: {advice}")
-    return overrides
+    return network_overrides(settings.overrides, decided=decided)
 
 
 def checked_config(fields: dict[str, Any]) -> ScaleModelConfig:

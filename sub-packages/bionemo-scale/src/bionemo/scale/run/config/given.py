@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a command line and a file of settings say of a training run."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from bionemo.scale.files.text import read_yaml
+from bionemo.scale.files.writing.folder import temporary_folder
+from bionemo.scale.options.fields import option, path_options
+from bionemo.scale.options.parser import given_fields
+from bionemo.scale.options.settings import Settings
+from bionemo.scale.recipes.defaults import train_settings
+from bionemo.scale.run.config.sections import SECTIONS
+from bionemo.scale.run.inner.imports import imports
+from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import InputError
+
+
+PLACES = ("store", "out")
+"""What a run must be told, and a file of settings need not hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsFile(Settings):
+    """Where settings come from besides the command line."""
+
+    config: Path | None = option(None, metavar="FILE.yaml")
+    """Take settings from a file of bionemo-scale-recipe or --write-config; options on the command line override it."""
+
+
+def training_of(values: Mapping[str, Any]) -> TrainSettings:
+    """Return the settings of values by field; a place that is not named has its own name for one."""
+    values = {**{name: Path(name) for name in PLACES}, **values}
+    # Absolute, so that a run folder is the same run from wherever it is continued.
+    for name in path_options(TrainSettings):
+        if values.get(name) is not None:
+            values[name] = values[name].resolve()
+    return train_settings(values.pop("size", None), **values)
+
+
+def given_values(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the command line and the file of settings give, the command line first.
+
+    Raises:
+        InputError: The file cannot be used, or names another size or preset.
+    """
+    given = given_fields(TrainSettings, options)
+    if "config" not in options:
+        return given
+    held = read_settings(options.config)
+    for name in ("size", "preset"):
+        # The file holds what follows from them, which would stay.
+        if name in held and given.get(name, held[name]) != held[name]:
+            raise InputError(
+                f"--{name}: expected {held[name]} as {options.config} has it, found {given[name]}; write another file "
+                "by bionemo-scale-recipe"
+            )
+    overrides = {**held.get("overrides", {}), **given.get("overrides", {})}
+    return {**held, **given, "overrides": {name: str(value) for name, value in overrides.items()}}
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the values of :class:`TrainSettings` that a file gives, in sections or one key a field.
+
+    Raises:
+        InputError: It cannot be read, a key is unknown, or a value is not possible.
+    """
+    values = read_yaml(path)
+    try:
+        return _of_sections(values) if _has_sections(values) else TrainSettings.checked(**_named(values))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _named(values: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in values.items()}
+
+
+def _has_sections(values: Mapping[Any, Any]) -> bool:
+    """Whether a file has a section, or something that may be meant as one."""
+    return any(
+        name in SECTIONS.values() or (isinstance(value, Mapping) and name != "overrides")
+        for name, value in values.items()
+    )
+
+
+def _of_sections(values: Mapping[Any, Any]) -> dict[str, Any]:
+    return config_models().MainConfig(**_named(values)).given()
+
+
+def config_models() -> ModuleType:
+    """Return the module of that name. It is imported late and quietly: it needs Megatron, for the network's fields."""
+    from bionemo.scale.run.inner.console import quiet_screen
+
+    with temporary_folder() as folder, quiet_screen(folder / "log.txt"), imports():
+        from bionemo.scale.megatron import cpu
+
+        cpu.install()
+        from bionemo.scale.run.config import config_models
+
+    return config_models
