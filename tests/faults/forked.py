@@ -182,14 +182,14 @@ def _be(
         before()
         code = main(arguments)
         if code == 0:
-            # What libraries tidy up at the end of a process, which a fork leaves out.
-            multiprocessing.util._exit_function()
             (files / "result").write_text(json.dumps(look()))
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:
         traceback.print_exc()
     finally:
+        # What libraries tidy up at the end of a process, which a fork leaves out.
+        multiprocessing.util._exit_function()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

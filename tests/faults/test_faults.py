@@ -41,8 +41,7 @@ def test_commands_that_are_stopped_go_on_and_of_two_one_is_refused(script):
 
 
 def test_a_training_that_is_killed_ends_bit_equal_and_reads_one_store(script):
-    # A full disk in training has a fault that is known (docs/reliability.md): a line of Python before the refusal.
-    done = script("stops", "--only", "train", "--train", TRAININGS, "--full", 0, "--pairs", 1)
+    done = script("stops", "--only", "train", "--train", TRAININGS, "--full", 1, "--pairs", 1)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     figures = json.loads(done.stdout)["figures"]
     assert figures["train"]["killed"] == TRAININGS and figures["replaced"]["tried"] == 1

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 import io
+import threading
 import time
 
 import pytest
@@ -40,7 +41,7 @@ def test_nothing_is_written_between_two_lines_or_where_another_process_speaks():
 
 
 def test_what_takes_long_is_said_before_and_after_it_is_counted():
-    stream = io.StringIO()
+    stream, threads = io.StringIO(), threading.active_count()
     with Progress(stream, silence=0.05) as progress:
         for _ in range(2):
             progress.stage("loading the model")
@@ -50,6 +51,7 @@ def test_what_takes_long_is_said_before_and_after_it_is_counted():
             wait_for(stream, "predicting: 0 s")
             progress.add(10)
             wait_for(stream, "finishing: 0 s")
+    assert threading.active_count() == threads
 
 
 def test_an_unknown_total_has_no_end():

@@ -213,10 +213,10 @@ def test_a_fit_does_not_wait_for_a_compiler():
             return loss
 
         optimizer.step(closure)
-        assert abs(parameter.item() - 3) < 1e-5
-        assert "torch._dynamo" not in sys.modules
+        print(round(parameter.item(), 4), "torch._dynamo" in sys.modules)
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.stdout == "3.0 False\n", done.stderr
 
 
 def test_a_file_gives_the_same_predictions(screen, tmp_path):

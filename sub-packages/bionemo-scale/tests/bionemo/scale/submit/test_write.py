@@ -62,7 +62,7 @@ def written(adata, panel, **options):
     return anndata.read_h5ad(chosen.out), done
 
 
-def refused(match, adata, panel, **options):
+def assert_refused(match, adata, panel, **options):
     before = sorted(panel["genes"].parent.iterdir())
     with pytest.raises(InputError, match=match):
         submit(settings(adata, panel, **options))
@@ -115,7 +115,7 @@ def test_several_files_and_layouts_are_one_submission(predicted, panel, tmp_path
     both = written(None, panel, inputs=inputs, overwrite=True, cells_per_condition=EACH)[0]
     assert both.obs["context"].tolist() == ["A"] * 10 + ["B"] * 10
     np.testing.assert_array_equal(both.X.sum(axis=0), whole.X.sum(axis=0))
-    refused("expected each file of predictions once", None, panel, inputs=[inputs[0], inputs[0]])
+    assert_refused("expected each file of predictions once", None, panel, inputs=[inputs[0], inputs[0]])
 
 
 def test_lists_of_single_contexts_and_numbers(predicted, panel):
@@ -128,39 +128,43 @@ def test_lists_of_single_contexts_and_numbers(predicted, panel):
 
 
 def test_broken_rules_are_one_line(predicted, panel):
-    refused("expected 6 cells of 'P' in the context 'A', found 5, and too few of 2 of 2", predicted, panel,
+    assert_refused("expected 6 cells of 'P' in the context 'A', found 5, and too few of 2 of 2", predicted, panel,
             cells_per_condition=6)  # fmt: skip
-    refused("expected cells of the context 'D', found none", predicted, panel, contexts=("D", "A"))
-    refused("--max-cells: expected at most 11 cells, found that the list asks for 12", predicted, panel, max_cells=11)
-    refused("--max-values: expected at most 9 counts above 0, found more", predicted, panel, max_values=9)
-    refused("expected at most 3 counts of a cell, found", predicted, panel, max_counts=3)
+    assert_refused("expected cells of the context 'D', found none", predicted, panel, contexts=("D", "A"))
+    assert_refused(
+        "--max-cells: expected at most 11 cells, found that the list asks for 12", predicted, panel, max_cells=11
+    )
+    assert_refused("--max-values: expected at most 9 counts above 0, found more", predicted, panel, max_values=9)
+    assert_refused("expected at most 3 counts of a cell, found", predicted, panel, max_counts=3)
     missing = predicted[(predicted.obs["perturbation"] != "Q") | (predicted.obs["cell_type"] != "B")].copy()
-    refused("expected all 2 perturbations in the context 'B', found no 'Q'", missing, panel)
-    refused(r"expected every gene of .*gene_names.csv, found no 'G1'; make the store", predicted[:, :4].copy(), panel)
+    assert_refused("expected all 2 perturbations in the context 'B', found no 'Q'", missing, panel)
+    assert_refused(
+        r"expected every gene of .*gene_names.csv, found no 'G1'; make the store", predicted[:, :4].copy(), panel
+    )
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0.5, "0.5"), (-1.0, "-1"), (np.nan, "nan"), (np.inf, "inf")])
 def test_what_is_no_count_is_refused(predicted, panel, value, shown):
     predicted.X = predicted.X.toarray()
     predicted.X[np.flatnonzero(predicted.obs["perturbation"] == "P"), 1] = value
-    refused(f"X must hold whole counts, found {shown}; predict with", predicted, panel)
+    assert_refused(f"X must hold whole counts, found {shown}; predict with", predicted, panel)
 
 
 def test_several_times_in_a_context_are_refused(predicted, panel):
     predicted.obs["time"] = ["6h", "24h"] * (len(predicted.obs) // 2)
-    refused(
+    assert_refused(
         r"expected one value of obs\['time'\], found '6h', '24h'", predicted, panel, keys=ObsKeys(covariate="time")
     )
 
 
 def test_a_perturbation_of_zeros_is_refused(predicted, panel):
     predicted.X = predicted.X.toarray() * (predicted.obs["perturbation"] != "Q").to_numpy()[:, None]
-    refused("found only zeros of 'Q in A', 'Q in B'", predicted, panel)
+    assert_refused("found only zeros of 'Q in A', 'Q in B'", predicted, panel)
 
 
 def test_measured_cells_are_refused(predicted, panel, card):
     predicted.uns["bionemo_scale"] = {"card": card.to_json()}
-    refused("expected predicted cells, found measured ones", predicted, panel)
+    assert_refused("expected predicted cells, found measured ones", predicted, panel)
     predicted.uns["bionemo_scale"]["checkpoint"] = "run"
     done = written(predicted, panel)[1]
     assert done.num_cells == 12 and not any("label options" in note for note in done.notes)
@@ -195,12 +199,12 @@ def card():
 )
 def test_lists_that_are_none(predicted, panel, name, text, match):
     panel["genes"].with_name(name).write_text(text)
-    refused(match, predicted, panel)
+    assert_refused(match, predicted, panel)
 
 
 def test_contexts_must_be_named(predicted, panel):
     panel["genes"].with_name("manifest.json").unlink()
-    refused("--contexts: expected the contexts of the challenge", predicted, panel)
+    assert_refused("--contexts: expected the contexts of the challenge", predicted, panel)
     with pytest.raises(InputError, match="^contexts: expected the contexts of the challenge"):
         api.submit(predicted, panel["genes"].with_name("api.h5ad"), **panel)
 

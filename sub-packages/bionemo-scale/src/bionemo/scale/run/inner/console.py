@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def quiet_screen(log_path: Path) -> Iterator[TextIO]:
     try:
         os.dup2(log_file, 1)
         os.dup2(log_file, 2)
-        with warnings.catch_warnings(), interrupt.shows_on(saved_err):
+        with warnings.catch_warnings(), _threads_end_in(log_path), interrupt.shows_on(saved_err):
             yield screen
     except Exception:
         _flush()
@@ -52,6 +53,41 @@ def quiet_screen(log_path: Path) -> Iterator[TextIO]:
         screen.close()
         for descriptor in (saved_out, saved_err, log_file):
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _threads_end_in(log_path: Path) -> Iterator[None]:
+    """Write the exception that ends a thread of the body to a file, also if it comes after the body.
+
+    The writer of TensorBoard's events is such a thread: on a full disk it fails at the same time as the training.
+    """
+    others, shown = set(threading.enumerate()), threading.excepthook
+    left: set[threading.Thread] | None = None
+
+    def note(failed: threading.ExceptHookArgs) -> None:
+        if failed.thread in others if left is None else failed.thread not in left:
+            shown(failed)
+            return
+        text = "".join(traceback.format_exception(failed.exc_type, failed.exc_value, failed.exc_traceback))
+        with contextlib.suppress(OSError):
+            _append(log_path, f"Exception in thread {failed.thread.name if failed.thread else '?'}:\n{text}")
+
+    threading.excepthook = note
+    try:
+        yield
+    finally:
+        left = set(threading.enumerate()) - others
+        if not left:
+            threading.excepthook = shown
+
+
+def _append(path: Path, text: str) -> None:
+    """Append to a file, and do not make one that is gone: its folder may have been removed, or be a new one."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(file, text.encode(errors="backslashreplace"))
+    finally:
+        os.close(file)
 
 
 def _flush() -> None:

@@ -9,29 +9,22 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.infer.controls.control_cells import CellSource, read_controls
 from bionemo.scale.infer.settings import GivenScale
-from bionemo.scale.types import DataCard, ExpressionScale, InputError, ObsKeys
+from bionemo.scale.types import ExpressionScale, InputError
 
 
-CARD = DataCard(
-    genes=tuple(f"gene{i}" for i in range(40)),
-    cell_types=("A", "B c"),
-    perturbations=("p0", "p1", "p2"),
-    batches=("b0", "b1"),
-    control="control",
-    scale=ExpressionScale(),
-    keys=ObsKeys(),
-)
-WITH_SIZES = replace(CARD, scale=ExpressionScale(library_size_key="size"))
+WITH_SIZES = ExpressionScale(library_size_key="size")
 
 
 @pytest.fixture
-def read(tmp_path, screen):
+def read(tmp_path, screen, card):
     """Write the screen with other values and read its controls."""
 
-    def run(matrix, card=CARD, *, uns=None, **given):
+    def run(matrix, scale=card.scale, *, uns=None, **given):
         adata = ad.AnnData(csr_matrix(matrix), obs=screen.obs, var=screen.var, uns=uns or {})
         adata.write_h5ad(tmp_path / "cells.h5ad")
-        return read_controls(CellSource(path=tmp_path / "cells.h5ad", given=GivenScale(**given)), card)
+        return read_controls(
+            CellSource(path=tmp_path / "cells.h5ad", given=GivenScale(**given)), replace(card, scale=scale)
+        )
 
     return run
 
