@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from nemo.lightning import AutoResume
+from nemo.lightning.ckpt_utils import ckpt_to_dir
 from nemo.lightning.pytorch.callbacks import ModelCheckpoint
 
-from bionemo.scale.model.checkpoint import newest_whole
+from bionemo.scale.model.checkpoint import mark_of, newest_whole
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.kept import Kept, kept_by
 
@@ -19,6 +20,8 @@ class KeptCheckpoints(ModelCheckpoint):
     NeMo looks for the monitored value in the whole path, where a folder may be called as the value is, and cannot go
     on at all where nothing is monitored.
     """
+
+    async_save: bool
 
     def nemo_topk_check_previous_run(self) -> None:
         """Take up the checkpoints that an earlier start of the run has kept, and remove those that are too many."""
@@ -38,6 +41,22 @@ class KeptCheckpoints(ModelCheckpoint):
     def _should_remove_checkpoint(self, trainer: Any, previous: str, current: str) -> bool:
         """Treat the checkpoint that a run went on from as any other, which Lightning would keep for good."""
         return previous != current and Path(self.dirpath).absolute() in Path(previous).absolute().parents
+
+    def _remove_checkpoint(self, trainer: Any, filepath: str, override_async: bool = False) -> None:
+        """Remove a checkpoint before going on, and leave it marked as unfinished where something of it stays.
+
+        NeMo takes away the mark also where removing fails, and, if checkpoints are written in the background, before
+        the thread that removes has ended. What stayed would be half a checkpoint that looks like a whole one.
+        """
+        is_put_off = self.async_save and not override_async
+        saves_in_background, self.async_save = self.async_save, is_put_off
+        try:
+            super()._remove_checkpoint(trainer, filepath)
+        finally:
+            self.async_save = saves_in_background
+        folder = Path(ckpt_to_dir(filepath))
+        if not is_put_off and trainer.is_global_zero and folder.exists():
+            mark_of(folder).touch()
 
 
 class ResumeFromNewest(AutoResume):

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,6 +78,36 @@ def test_a_run_goes_on_from_the_newest_checkpoint_that_is_whole(names, expected,
 def test_a_new_run_has_nothing_to_take_up(kept):
     callback, found = kept(("other",), has_validation=False)
     assert callback.best_k_models == {} and found == ["other"]
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+def test_half_of_a_checkpoint_stays_marked(kept, fails, in_background):
+    """Where a checkpoint cannot be removed training goes on, and what is left of it is no checkpoint to use."""
+    callback, _ = kept(("step=9", "step=19"), has_validation=False, keep_last=2)
+    callback.async_save = in_background
+
+    def remove(path: str) -> None:
+        if fails:
+            raise OSError("no space left")
+        Path(path).with_suffix("").rmdir()
+
+    strategy = SimpleNamespace(remove_checkpoint=remove)
+    trainer = SimpleNamespace(is_global_zero=True, strategy=strategy, callbacks=[])
+    old = Path(callback.dirpath) / "step=9"
+    callback._remove_checkpoint(trainer, f"{old}.ckpt", override_async=True)
+    left = {path.name for path in old.parent.iterdir()}
+    assert left == ({"step=9", "step=9-unfinished", "step=19"} if fails else {"step=19"})
+    assert callback.async_save == in_background
+
+
+def test_a_removal_that_is_put_off_marks_nothing(kept):
+    callback, _ = kept(("step=9", "step=19"), has_validation=False, keep_last=2)
+    callback.async_save = True
+    old = Path(callback.dirpath) / "step=9"
+    callback._remove_checkpoint(None, f"{old}.ckpt")
+    assert callback.deferred_ckpts_to_remove == [[f"{old}.ckpt"]]
+    assert {path.name for path in old.parent.iterdir()} == {"step=9", "step=19"}
 
 
 @pytest.mark.parametrize(
