@@ -91,10 +91,11 @@ def _versions(tool: Tool, folder: Path) -> dict[str, str]:
         done = subprocess.run(
             [str(folder / "bin" / "python"), "-c", listing], capture_output=True, text=True, env=_clean()
         )
-        if not done.returncode:
-            return json.loads(done.stdout)
-    except OSError:
-        pass
+        found = None if done.returncode else json.loads(done.stdout)
+    except (OSError, ValueError):
+        found = None
+    if isinstance(found, dict) and all(isinstance(found.get(name), str) for name in tool.listed):
+        return {name: found[name] for name in tool.listed}
     raise InputError(f"{folder}: has no {tool.name}; remove the folder, it will be made again")
 
 
@@ -149,7 +150,12 @@ class Worker:
             line = ""
         if not line:
             raise MetricError(f"{name} stopped: {self._last_words()}")
-        answer = json.loads(line)
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise MetricError(f"{name} stopped: expected an answer in JSON, found {line.strip()[:80]!r}")
         if answer.get("error") is not None:
             raise MetricError(f"{name} failed: {answer['error']}")
         return answer

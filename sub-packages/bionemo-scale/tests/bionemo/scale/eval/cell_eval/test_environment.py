@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """An evaluator's own environment is made once and announced; one that cannot be made is refused and leaves nothing."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from bionemo.scale.eval.cell_eval import environment
+from bionemo.scale.eval.cell_eval.adapter import MetricError
 from bionemo.scale.eval.cell_eval.challenge import CELL_EVAL2
-from bionemo.scale.eval.cell_eval.environment import cache_folder, ensure_environment
+from bionemo.scale.eval.cell_eval.environment import Environment, Worker, cache_folder, ensure_environment
 from bionemo.scale.eval.cell_eval.newest import NEWEST
 from bionemo.scale.types import InputError
 
@@ -36,20 +38,41 @@ def test_an_environment_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch
 
 
 def test_an_environment_is_made_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(environment.venv, "create", make("""echo '{"cell-eval2": "0.20.0"}'"""))
+    versions = dict.fromkeys(CELL_EVAL2.listed, "0.20.0")
+    monkeypatch.setattr(environment.venv, "create", make(f"echo '{json.dumps(versions)}'"))
     said: list[str] = []
     for _ in range(2):
         found = ensure_environment(CELL_EVAL2, tmp_path / "environment", announce=said.append)
-        assert found.versions == {"cell-eval2": "0.20.0"}
+        assert found.versions == versions
     assert len(said) == 1
 
 
-@pytest.mark.parametrize("has_python", [True, False])
-def test_a_folder_that_is_no_environment(tmp_path, has_python):
-    if has_python:
-        make("exit 1")(tmp_path, with_pip=False)
+NO_VERSIONS = ["exit 1", "echo words", "echo '[1]'", "echo '{}'", """echo '{"cell-eval2": 2}'""", "printf '\\377'"]
+
+
+@pytest.mark.parametrize("answer", [None, *NO_VERSIONS])
+def test_a_folder_that_is_no_environment(tmp_path, answer):
+    if answer:
+        make(answer)(tmp_path, with_pip=False)
     with pytest.raises(InputError, match="has no cell-eval2; remove the folder"):
         ensure_environment(CELL_EVAL2, tmp_path)
+
+
+def test_a_file_is_no_environment(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file: has no cell-eval2; remove the folder"):
+        ensure_environment(CELL_EVAL2, tmp_path / "file")
+
+
+@pytest.mark.parametrize("answer", ["words", "[1]", "7"])
+def test_an_evaluator_that_answers_something_else_has_failed(tmp_path, answer):
+    make(f"read request; echo '{answer}'")(tmp_path, with_pip=False)
+    found = Environment(python=tmp_path / "bin" / "python", versions={"cell-eval2": "0.20.0"})
+    with (
+        Worker(found, tool=CELL_EVAL2, script=tmp_path / "script.py") as worker,
+        pytest.raises(MetricError, match="cell-eval2 0.20.0 stopped: expected an answer in JSON, found"),
+    ):
+        worker.ask({})
 
 
 def test_every_evaluator_has_a_folder_of_its_own(monkeypatch):
