@@ -106,7 +106,6 @@ ELSEWHERE = {
     "recipes/site.py": ("tests/recipes/test_launch.py", "a site is tested by what is launched there"),
     "recipes/steps.py": ("tests/recipes/test_launch.py", "steps are tested by what is launched"),
     "recipes/tasks.py": ("tests/recipes/test_recipes.py", "recipes import NeMo-Run, which takes seconds"),
-    "run/inner/console.py": ("run/inner/test_command.py", "it needs a command whose output is caught"),
     "run/config/given.py": ("run/test_train.py", "a file of settings is tested by the command that reads it"),
     "run/config/sections.py": ("run/config/test_config_models.py", "sections are tested by the models of them"),
     "run/crossval.py": ("tests/end_to_end/test_crossval.py", "the command calls one function"),
