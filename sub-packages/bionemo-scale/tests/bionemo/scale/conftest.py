@@ -9,7 +9,11 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from unittest import mock
 
@@ -196,3 +200,63 @@ def light_command() -> Callable[..., str]:
         return done.stdout + done.stderr
 
     return run
+
+
+class Web:
+    """A web server on this machine. It lists no files, as most do not, and knows ranges.
+
+    Args:
+        root: What it serves.
+    """
+
+    def __init__(self, root: Path):
+        self.root, self.asked, self.failing = root, [], set()
+        """Paths that were asked for, and those that are answered with an error."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Answers, directory=str(root), web=self))
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def url(self, path: Path):
+        """Return the URL of a file or a folder."""
+        from bionemo.scale.files.url import Url
+
+        return Url(f"http://127.0.0.1:{self._server.server_port}/{path.relative_to(self.root)}")
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Answers(SimpleHTTPRequestHandler):
+    def __init__(self, *arguments, web: Web, **named):
+        self.web = web
+        super().__init__(*arguments, **named)
+
+    def log_message(self, *_) -> None:
+        pass
+
+    def list_directory(self, path):
+        self.send_error(404)
+
+    def send_head(self):
+        self.web.asked.append(self.path)
+        if any(self.path.endswith(end) for end in self.web.failing):
+            self.send_error(503)
+            return None
+        path, asked = Path(self.translate_path(self.path)), self.headers.get("Range", "")
+        if not asked or not path.is_file():
+            return super().send_head()
+        first, last = (int(part) for part in asked.removeprefix("bytes=").split("-"))
+        piece = path.read_bytes()[first : last + 1]
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{first + len(piece) - 1}/{path.stat().st_size}")
+        self.send_header("Content-Length", str(len(piece)))
+        self.end_headers()
+        return BytesIO(piece)
+
+
+@pytest.fixture(scope="session")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """A web server of the temporary files of tests."""
+    server = Web(tmp_path_factory.getbasetemp())
+    yield server
+    server.close()

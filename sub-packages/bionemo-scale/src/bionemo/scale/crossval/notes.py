@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from bionemo.scale.files.provenance import hash_file
+from bionemo.scale.files.provenance import hash_file, version_stamp
 from bionemo.scale.files.text import read_json
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.types import InputError
@@ -71,8 +71,7 @@ def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def stamped(path: Path) -> list[str | int]:
     """Return name, bytes and time of a file."""
-    status = path.stat()
-    return [path.name, status.st_size, status.st_mtime_ns]
+    return [path.name, *version_stamp(path)]
 
 
 def stamps_of_same(paths: Sequence[Path], before: Any, hashes: Collection[str]) -> list[Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from bionemo.scale.data.folds.folds import Rule
+from bionemo.scale.files.url import PathOrUrl
 from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.limits import COUNT, SEED, Limits
@@ -21,7 +22,7 @@ _PLACE = "where it runs"
 class CrossvalSettings(Settings):
     """One cross-validation."""
 
-    inputs: tuple[Path, ...] = option((), form="positional", metavar="INPUT")
+    inputs: tuple[PathOrUrl, ...] = option((), form="positional", metavar="INPUT")
     """h5ad files of the screen, which are prepared once for all folds (or give --store)."""
     store: Path | None = None
     """Store that bionemo-scale-prepare wrote; its own split is not used."""

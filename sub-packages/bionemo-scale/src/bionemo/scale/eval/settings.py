@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bionemo.scale.files.url import PathOrUrl, is_url
 from bionemo.scale.options.fields import option, options_of
 from bionemo.scale.options.limits import LIBRARY_SIZE, SEED
 from bionemo.scale.options.settings import Settings
@@ -68,11 +69,11 @@ class ScoringSettings(Settings):
 class EvaluatedFiles(Settings):
     """What is compared, and where the results go."""
 
-    pred: tuple[Path, ...] = ()
+    pred: tuple[PathOrUrl, ...] = ()
     """h5ad of predicted cells; may be repeated."""
     name: tuple[str, ...] = ()
     """Name of a --pred in the tables, in the same order (default: its file name)."""
-    real: Path
+    real: PathOrUrl
     """h5ad of the real perturbed cells and the controls of their cell types."""
     out: Path | None = None
     """Folder for the results; required with --pred."""
@@ -187,14 +188,14 @@ def model_names(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
 class ReportSettings(Settings):
     """One page."""
 
-    run: Path = option(form="positional", metavar="RUN")
+    run: PathOrUrl = option(form="positional", metavar="RUN")
     """Run folder with or without scores, a folder that contains it as run/, a result folder of
     bionemo-scale-evaluate, or an h5ad of predictions."""
     scores: Path | None = None
     """Result folder of bionemo-scale-evaluate (default: RUN/scores, or scores beside RUN)."""
-    pred: Path | None = None
+    pred: PathOrUrl | None = None
     """Predicted h5ad, for the plots of cells (default: the file that was scored)."""
-    real: Path | None = None
+    real: PathOrUrl | None = None
     """Real h5ad, for the plots of cells (default: the file that was scored)."""
     out: Path | None = None
     """HTML file (default: RUN/report.html, or beside the h5ad)."""
@@ -213,6 +214,8 @@ class ReportSettings(Settings):
         Raises:
             InputError: Naming the options.
         """
+        if is_url(self.run) and self.out is None:
+            raise InputError(f"--out must say where the page goes, for it cannot be written beside {self.run}")
         if self.gene_sets is not None and self.run.exists() and not self.is_prediction:
             raise InputError(
                 f"--gene-sets is for an h5ad of predictions, found {self.run}; bionemo-scale-evaluate --gene-sets "
@@ -227,4 +230,4 @@ class ReportSettings(Settings):
     @property
     def is_prediction(self) -> bool:
         """Whether the page is of predictions alone."""
-        return self.run.is_file()
+        return is_url(self.run) or self.run.is_file()

@@ -7,9 +7,16 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from bionemo.scale.files.url import PathOrUrl, Url
 
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal; of a folder, that of the names and hashes of its files."""
+
+def hash_file(path: PathOrUrl) -> str:
+    """Return the sha256 of a file in hexadecimal; of a folder, that of the names and hashes of its files.
+
+    That of a URL is of its metadata and of the sizes and version tags of its files (:meth:`Url.sha256`).
+    """
+    if isinstance(path, Url):
+        return path.sha256()
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
         lines = "".join(f"{hash_file(file)}  {file.relative_to(path)}\n" for file in files)
@@ -18,11 +25,21 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def size_of(path: Path) -> int:
+def size_of(path: PathOrUrl) -> int:
     """Return the bytes of a file, or of all files of a folder."""
+    if isinstance(path, Url):
+        return path.num_bytes()
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return path.stat().st_size
+
+
+def version_stamp(path: PathOrUrl) -> tuple[int | str, ...]:
+    """Return what changes when a file does: its size and time; of a URL the hash of :func:`hash_file`."""
+    if isinstance(path, Url):
+        return (path.sha256(),)
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def stamp_of(path: Path) -> tuple[int, int, int]:

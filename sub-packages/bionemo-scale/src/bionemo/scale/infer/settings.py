@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bionemo.scale.files.url import PathOrUrl
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.limits import COUNT, LIBRARY_SIZE, SEED, SHARE
 from bionemo.scale.options.settings import Settings
@@ -56,7 +57,7 @@ class InferSettings(GivenScale):
     """h5ad file to write, or a folder if a split is predicted."""
     store: Path | None = None
     """Store whose split is predicted, or whose controls are used for --perturbations."""
-    adata: Path | None = None
+    adata: PathOrUrl | None = None
     """h5ad with control cells to predict from."""
     matrix: str | None = option(None, group=_ADATA)
     """Expression of the h5ad: X, layers/NAME, raw/X or obsm/NAME (default: as the training data was prepared)."""

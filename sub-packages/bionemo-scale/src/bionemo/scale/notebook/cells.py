@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union, cast
 
+from bionemo.scale.files.url import PathOrUrl, path_or_url
 from bionemo.scale.files.writing.folder import temporary_folder
 from bionemo.scale.types import InputError
 
@@ -33,7 +34,7 @@ class GivenFiles:
         """Goes away at the end of the call."""
         self._names: dict[str, str] = {}
 
-    def path(self, cells: CellsLike, name: str, **kept: Any) -> Path:
+    def path(self, cells: CellsLike, name: str, **kept: Any) -> PathOrUrl:
         """Return the file of some cells.
 
         Args:
@@ -43,7 +44,7 @@ class GivenFiles:
                 takes it: matrix, columns, gene_key.
         """
         if not is_anndata(cells):
-            return Path(cast(PathLike, cells))
+            return path_or_url(cast(PathLike, cells))
         from bionemo.scale.files.anndata.plain_anndata import plain_anndata
 
         path = self.folder / f"{name}.h5ad"
@@ -51,7 +52,7 @@ class GivenFiles:
         self._names[str(path)] = name
         return path
 
-    def inputs(self, cells: CellsLike | Sequence[CellsLike], options: Mapping[str, Any]) -> list[Path]:
+    def inputs(self, cells: CellsLike | Sequence[CellsLike], options: Mapping[str, Any]) -> list[PathOrUrl]:
         """Return the files of cells that are to be prepared.
 
         Args:

@@ -112,9 +112,9 @@ def _option(field: dataclasses.Field, hint: Any, owner: type) -> Option:
     kind = str if literals else kinds[0]
     is_many = typing.get_origin(kind) is tuple
     if is_many:
-        kind = typing.get_args(kind)[0]
-        literals = tuple(member for member in _members(kind) if isinstance(member, str))
-        kind = str if literals else kind
+        entries = tuple(_members(typing.get_args(kind)[0]))
+        literals = tuple(member for member in entries if isinstance(member, str))
+        kind, kinds = str if literals else entries[0], (kinds[0], *entries[1:])
     form = own.get("form") or _form(kind, is_many=is_many)
     name = own.get("flag") or f"--{field.name.replace('_', '-')}"
     return Option(

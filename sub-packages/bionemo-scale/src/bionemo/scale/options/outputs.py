@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bionemo.scale.files.url import is_url
 from bionemo.scale.files.writing.lock import only_writer
 from bionemo.scale.types import InputError
 
@@ -15,12 +16,12 @@ def check_not_inputs(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> 
 
     Args:
         outputs: Files or folders that will be replaced.
-        inputs: Files or folders that are read; ``None`` is none.
+        inputs: Files or folders that are read; ``None`` is none. Nothing is written to a URL.
 
     Raises:
         InputError: Naming the output and the input.
     """
-    sources = [source for source in inputs if source is not None and source.exists()]
+    sources = [source for source in inputs if source is not None and not is_url(source) and source.exists()]
     for output in outputs:
         for source in sources:
             if _replaces(output, source):

@@ -12,6 +12,7 @@ from typing import Any
 from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.files.text import is_line
+from bionemo.scale.files.url import Url, is_url, path_or_url
 from bionemo.scale.options.fields import Option
 from bionemo.scale.types import NO_COLUMN, InputError, ObsKeys
 
@@ -93,6 +94,10 @@ def checked_one(option: Option, value: Any) -> Any:
         return value
     if option.kind in (int, float):
         return _checked_number(option, value)
+    if option.kind is Path and isinstance(value, str | Url) and is_url(value):
+        if Url not in option.others:
+            raise _refusal(option, "a path on this machine", str(value))
+        return path_or_url(value)
     if not isinstance(value, str | os.PathLike) or not (str(value).strip() or value == option.default):
         raise _refusal(option, _NAMES.get(option.kind, "text"), value)
     # Results, logs and job scripts hold it.

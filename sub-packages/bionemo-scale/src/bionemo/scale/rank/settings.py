@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bionemo.scale.files.url import PathOrUrl
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.limits import COUNT
 from bionemo.scale.options.settings import Settings
@@ -22,7 +23,7 @@ _OWN = "labels of files that this package did not write"
 class RankSettings(Settings):
     """One question to a screen, and where the answer goes."""
 
-    screen: Path = option(form="positional", metavar="SCREEN.h5ad")
+    screen: PathOrUrl = option(form="positional", metavar="SCREEN.h5ad")
     """Predictions: one row per condition (bionemo-scale-infer --output pseudobulk), or cells with their controls."""
     out: Path = option(metavar="RANKS.csv")
     """CSV to write, best first."""

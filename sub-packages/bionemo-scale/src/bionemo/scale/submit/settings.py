@@ -5,6 +5,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from bionemo.scale.files.url import PathOrUrl
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.limits import COUNT, SEED
 from bionemo.scale.options.settings import Settings
@@ -20,7 +21,7 @@ _OWN = "labels of files that this package did not write"
 class SubmitSettings(Settings):
     """Predicted counts, the panel that they answer, and the file to submit."""
 
-    inputs: tuple[Path, ...] = option(form="positional", metavar="PREDICTED.h5ad")
+    inputs: tuple[PathOrUrl, ...] = option(form="positional", metavar="PREDICTED.h5ad")
     """Predictions of bionemo-scale-infer --output counts, or of another tool: whole counts in X. One file with all
     contexts, or several."""
     out: Path = option(metavar="SUBMISSION.h5ad")

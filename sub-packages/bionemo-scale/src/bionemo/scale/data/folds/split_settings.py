@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from bionemo.scale.data.prepare.settings import LabelSettings
+from bionemo.scale.files.url import PathOrUrl
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.limits import COUNT, SEED, Limits
 from bionemo.scale.types import InputError
@@ -22,7 +23,7 @@ _PART = Limits(at_least=0, below=1)
 class SplitSettings(LabelSettings):
     """What to hold out of which data."""
 
-    inputs: tuple[Path, ...] = option(form="positional", metavar="INPUT")
+    inputs: tuple[PathOrUrl, ...] = option(form="positional", metavar="INPUT")
     """h5ad files, folders of zarr stores of AnnData, or one store of bionemo-scale-prepare (then without options for
     labels)."""
     out: Path = option(metavar="SPLIT.toml")

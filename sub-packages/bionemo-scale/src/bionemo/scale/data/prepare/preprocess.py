@@ -44,7 +44,7 @@ from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import Manifest
 from bionemo.scale.files.anndata.label_column import look_alikes
 from bionemo.scale.files.labels.grammar import describe_agents, likely_combinations, respelled
-from bionemo.scale.files.provenance import version_of, versions_of
+from bionemo.scale.files.provenance import version_of, version_stamp, versions_of
 from bionemo.scale.files.text import read_text
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.options.outputs import check_not_inputs
@@ -278,8 +278,7 @@ def _command(config: PrepareSettings, what: str) -> dict[str, Any]:
         fields["split"] = read_text(config.split) if config.split.is_file() else None
     elif config.split is not None:
         fields["split"] = repr(config.split)
-    inputs = [(path, path.stat()) for path in config.inputs if path.exists()]
-    fields["inputs"] = [[str(path.resolve()), status.st_size, status.st_mtime_ns] for path, status in inputs]
+    fields["inputs"] = [[str(path.resolve()), *version_stamp(path)] for path in config.inputs if path.exists()]
     return {"what": what, "version": version_of("bionemo-scale"), **fields}
 
 

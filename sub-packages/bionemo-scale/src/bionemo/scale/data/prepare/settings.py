@@ -8,6 +8,7 @@ from typing import Literal
 
 from bionemo.scale.data.labels.split import SplitSpec
 from bionemo.scale.files.labels.grammar import Grammar
+from bionemo.scale.files.url import PathOrUrl
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.limits import COUNT, LIBRARY_SIZE, NOT_NEGATIVE, Limits
 from bionemo.scale.options.settings import Settings
@@ -41,7 +42,7 @@ class Knockdown:
 class LabelSettings(Settings):
     """Files, how their cells are labelled, and what is made of them."""
 
-    inputs: tuple[Path, ...] = option(form="positional", metavar="INPUT")
+    inputs: tuple[PathOrUrl, ...] = option(form="positional", metavar="INPUT")
     """h5ad files, or folders of zarr stores of AnnData; with --merge, stores."""
     out: Path = option(metavar="STORE")
     """Folder to write."""

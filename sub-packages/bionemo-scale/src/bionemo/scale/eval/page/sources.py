@@ -14,6 +14,7 @@ from bionemo.scale.eval.output.summary import InputFile, Summary
 from bionemo.scale.eval.page.embedding import CellFiles
 from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.files.text import read_json, read_yaml
+from bionemo.scale.files.url import Url, path_or_url
 from bionemo.scale.types import FileLabels, InputError, from_plain
 
 
@@ -102,8 +103,8 @@ def cell_files(
         InputError: A given file is not there.
     """
     for given in (pred, real):
-        if given is not None and not given.is_file():
-            raise InputError(f"{given}: no such file; expected an h5ad")
+        if given is not None and not given.exists():
+            raise InputError(f"{given}: no such file; expected an h5ad or a zarr store")
     inputs, folder = scores.summary.inputs, scores.path.resolve()
     first = next(iter(inputs.pred))
     found = {name: pred if pred and name == first else _find(file, folder) for name, file in inputs.pred.items()}
@@ -125,11 +126,13 @@ def cell_files(
 
 def _find(named: InputFile, scores: Path) -> Path | None:
     """Return a file where the scores name it, or where it stands to them as it did, if it has the same content."""
-    path = Path(named.path)
+    path = path_or_url(named.path)
+    if isinstance(path, Url):
+        return path if path.exists() and hash_file(path) == named.sha256 else None
     tails = [Path(*path.parts[-length:]) for length in range(min(3, len(path.parts)), 0, -1)]
     # A copied folder has its own: they come before those of the folder it was copied from.
     moved = [folder / tail for folder in (scores, *scores.parents[:3]) for tail in tails if not tail.is_absolute()]
-    places = (place for place in (*moved, path) if place.is_file() and hash_file(place) == named.sha256)
+    places = (place for place in (*moved, path) if place.exists() and hash_file(place) == named.sha256)
     return next(places, None)
 
 

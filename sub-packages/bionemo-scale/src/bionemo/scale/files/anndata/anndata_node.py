@@ -15,7 +15,9 @@ import numpy as np
 import zarr
 from anndata.io import read_elem
 
+from bionemo.scale.files.anndata.remote import must_be_whole, stored_bytes
 from bionemo.scale.files.provenance import size_of
+from bionemo.scale.files.url import PathOrUrl, Url
 from bionemo.scale.types import InputError
 
 
@@ -41,7 +43,7 @@ _OF_THE_SYSTEM = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOMEM, errno.
 class Node:
     """A group or an array."""
 
-    file: Path
+    file: PathOrUrl
     name: str
     """Path within the file, for messages too."""
     raw: Folder | Array
@@ -69,6 +71,8 @@ class Node:
         if name not in self.members():
             return None
         inside = f"{self.name}/{name}".lstrip("/")
+        if isinstance(self.file, Url) and (link := _of_external_link(self.raw, name)):
+            raise InputError(f"{self.file}: {inside} {link}; expected a file that holds all it needs, at a URL")
         try:
             return Node(file=self.file, name=inside, raw=self.raw[name])
         except Exception as error:
@@ -134,8 +138,12 @@ class Node:
     def check_stored(self) -> None:
         """Refuse an array of which pieces are not in the file, where libraries would read zeros or empty text.
 
-        Not for dense matrices and codes, of which writers may leave out pieces that are all zero.
+        Not for dense matrices and codes, of which writers may leave out pieces that are all zero. Of a zarr store at a
+        URL it is checked while the pieces are read.
         """
+        if isinstance(self.file, Url) and isinstance(self.raw, zarr.Array):
+            must_be_whole(self.raw)
+            return
         with self.reading():
             found, expected = _num_pieces(self.raw)
             if self.file.is_dir():
@@ -211,13 +219,19 @@ class Node:
         declared = self.raw.size * self.raw.dtype.itemsize
         if declared <= _LARGE:
             return
-        # What is behind an external link is in another file.
-        stored = size_of(Path(self.raw.file.filename) if isinstance(self.raw, h5py.Dataset) else self.file)
+        stored = self._stored_bytes()
         if declared > _MOST_COMPRESSED * stored:
             raise self.refusal(
                 f"declares the shape {tuple(self.raw.shape)}, {declared} bytes, in a file of {stored} bytes; expected "
                 "its values in the file"
             )
+
+    def _stored_bytes(self) -> int:
+        """Return the bytes of what holds the array: of the file, or of about this array alone at a URL."""
+        if isinstance(self.file, Url):
+            return stored_bytes(self.file, self.raw)
+        # What is behind an external link is in another file.
+        return size_of(Path(self.raw.file.filename) if isinstance(self.raw, h5py.Dataset) else self.file)
 
     def _called(self) -> str:
         return f" of the encoding {self.encoding!r}" if self.encoding else ""
@@ -234,10 +248,15 @@ def _num_pieces(array: Array) -> tuple[int, int]:
     return array.id.get_num_chunks(), int(np.prod(steps))
 
 
-def _of_link(folder: Folder, name: str) -> str | None:
+def _of_external_link(folder: Folder, name: str) -> str | None:
     link = folder.get(name, getlink=True) if isinstance(folder, h5py.Group) else None
-    if isinstance(link, h5py.ExternalLink):
-        return f"is a link to {link.path} in the file {link.filename}, which cannot be opened"
+    return f"is a link to {link.path} in the file {link.filename}" if isinstance(link, h5py.ExternalLink) else None
+
+
+def _of_link(folder: Folder, name: str) -> str | None:
+    if external := _of_external_link(folder, name):
+        return f"{external}, which cannot be opened"
+    link = folder.get(name, getlink=True) if isinstance(folder, h5py.Group) else None
     return f"is a link to {link.path}, which leads nowhere" if isinstance(link, h5py.SoftLink) else None
 
 
@@ -245,6 +264,8 @@ def _check_filters(node: Node) -> None:
     """Refuse an array that HDF5 cannot unpack here, and name what is missing."""
     if not isinstance(node.raw, h5py.Dataset):
         return
+    if isinstance(node.file, Url) and (node.raw.is_virtual or node.raw.external):
+        raise node.refusal("has its values in other files; expected a file that holds all it needs, at a URL")
     plan = node.raw.id.get_create_plist()
     for number in range(plan.get_nfilters()):
         code, _, _, name = plan.get_filter(number)

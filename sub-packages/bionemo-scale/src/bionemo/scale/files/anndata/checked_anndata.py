@@ -17,8 +17,10 @@ from anndata.io import read_elem
 
 from bionemo.scale.files.anndata.anndata_node import TEXT, Node
 from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk, open_matrix
+from bionemo.scale.files.anndata.remote import open_url
 from bionemo.scale.files.provenance import version_of
 from bionemo.scale.files.suggest import suggest
+from bionemo.scale.files.url import PathOrUrl, Url
 from bionemo.scale.types import InputError
 
 
@@ -29,13 +31,13 @@ class CheckedAnnData:
     """An open AnnData on disk.
 
     Args:
-        path: An h5ad file, the folder of a zarr store, or a zip file of one.
+        path: An h5ad file, the folder of a zarr store, or a zip file of one; or the URL of one of the first two.
 
     Raises:
         InputError: It is none of these, or has no obs and no var.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: PathOrUrl) -> None:
         self.path = path
         self._file, self._archive = _open(path)
         try:
@@ -210,8 +212,10 @@ def _check_codes(node: Node, length: int, num_categories: int) -> None:
         raise node.refusal(f"must be -1 or the number of one of {num_categories} categories, found {wrong}")
 
 
-def _open(path: Path) -> tuple[h5py.File | zarr.Group, Any]:
+def _open(path: PathOrUrl) -> tuple[h5py.File | zarr.Group, Any]:
     """Return the open file, and for a zip file the archive to close after it."""
+    if isinstance(path, Url):
+        return open_url(path)
     if path.is_dir():
         return _open_zarr(path, str(path)), None
     if not path.is_file():

@@ -16,11 +16,12 @@ from bionemo.scale.types import InputError
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-FORMATS = ("h5ad", "zarr")
+FORMATS = ("h5ad", "zarr", "web")
+"""Of "web" is a zarr store on a web server."""
 
 
 @pytest.fixture(scope="module")
-def originals(tmp_path_factory):
+def originals(tmp_path_factory, web):
     """Files that are whole, by storage of X and format."""
     folder = tmp_path_factory.mktemp("originals")
     values = np.random.default_rng(0).poisson(0.7, size=(12, 5)).astype(np.float32)
@@ -35,24 +36,27 @@ def originals(tmp_path_factory):
         adata.uns = {"log1p": {"base": None}, "other": {"more": np.arange(3)}}
         adata.write_h5ad(folder / f"{storage}.h5ad")
         adata.write_zarr(folder / f"{storage}.zarr")
-        files |= {(storage, name): folder / f"{storage}.{name}" for name in FORMATS}
+        files |= {(storage, name): folder / f"{storage}.{name}" for name in ("h5ad", "zarr")}
+        files[storage, "web"] = web.url(files[storage, "zarr"])
     return files
 
 
 @pytest.fixture
-def damaged(originals, tmp_path):
+def damaged(originals, tmp_path, web):
     """Change a copy of a file and return its path."""
 
     def make(change, kind="h5ad", storage="csr"):
-        path = tmp_path / f"a.{kind}"
+        form = "h5ad" if kind == "h5ad" else "zarr"
+        path = tmp_path / f"a.{form}"
         shutil.rmtree(path, ignore_errors=True)
-        (shutil.copytree if kind == "zarr" else shutil.copyfile)(originals[storage, kind], path)
-        if kind == "zarr":
+        (shutil.copytree if form == "zarr" else shutil.copyfile)(originals[storage, form], path)
+        if form == "zarr":
             change(zarr.open_group(str(path), mode="r+"))
+            zarr.consolidate_metadata(str(path))
         else:
             with h5py.File(path, "r+") as file:
                 change(file)
-        return path
+        return web.url(path) if kind == "web" else path
 
     return make
 
