@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 from bionemo.scale.files.label_list import given_labels
 from bionemo.scale.files.provenance import version_of
 from bionemo.scale.files.suggest import suggest
+from bionemo.scale.files.url import Url
 from bionemo.scale.options.fields import REQUIRED, Option, field_docs, options_of
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.options.values import column_flag, read_text, takes_file
@@ -156,7 +157,8 @@ def help_text(option: Option) -> str:
 
 def _value(option: Option) -> dict[str, Any]:
     choices = "{" + ",".join(option.choices) + "}" if option.choices else ""
-    return {"type": _reader(option), "metavar": option.metavar or choices or _METAVARS.get(option.kind, "TEXT")}
+    usual = "PATH|URL" if Url in option.others else _METAVARS.get(option.kind, "TEXT")
+    return {"type": _reader(option), "metavar": option.metavar or choices or usual}
 
 
 _METAVARS: dict[type, str] = {int: "N", float: "X", Path: "PATH"}

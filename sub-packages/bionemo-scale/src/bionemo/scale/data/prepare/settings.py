@@ -43,7 +43,7 @@ class LabelSettings(Settings):
     """Files, how their cells are labelled, and what is made of them."""
 
     inputs: tuple[PathOrUrl, ...] = option(form="positional", metavar="INPUT")
-    """h5ad files, or folders of zarr stores of AnnData; with --merge, stores."""
+    """h5ad files, or folders of zarr stores of AnnData, here or at URLs; with --merge, stores."""
     out: Path = option(metavar="STORE")
     """Folder to write."""
     keys: ObsKeys = option(ObsKeys(), group=_LABELS)
