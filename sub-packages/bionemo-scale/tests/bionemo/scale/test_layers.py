@@ -80,18 +80,19 @@ SCORED = {"cells", "cell_eval", "metrics", "baselines", "enrichment"}
 # Rooms of a folder and files beside them, and which of the others each may import.
 ROOMS = {
     "files": {
-        "anndata": {"expression_scale", "provenance", "suggest", "text", "writing"},
+        "anndata": {"expression_scale", "provenance", "suggest", "text", "url", "writing"},
         "expression_scale": {"scale_evidence"},
         "gene_sets": {"text"},
         "label_list": {"text"},
         "labels": {"label_list"},
         "names": set(),
         "network_weight": {"text"},
-        "provenance": set(),
+        "provenance": {"url"},
         "quiet": set(),
         "scale_evidence": set(),
         "suggest": set(),
         "text": set(),
+        "url": set(),
         "writing": {"names"},
     },
     "data": {

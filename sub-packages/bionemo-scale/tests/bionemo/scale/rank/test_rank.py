@@ -59,6 +59,18 @@ def test_the_light_packages_are_enough(screen, tmp_path, light_command):
     assert "wrote" in shown and len(pd.read_csv(tmp_path / "ranks.csv")) == len(CHANGES)
 
 
+def test_a_screen_at_a_url_is_ranked_as_the_same_file(screen, tmp_path, web, capsys):
+    anndata.read_h5ad(screen).write_zarr(tmp_path / "screen.zarr")
+    for name, found in (("here", screen), ("there", web.url(tmp_path / "screen.zarr"))):
+        assert main([str(found), "--by", "effect", "--out", str(tmp_path / f"{name}.csv")]) == 0
+    assert (tmp_path / "here.csv").read_bytes() == (tmp_path / "there.csv").read_bytes()
+    nothing = str(web.url(tmp_path / "none.zarr"))
+    assert main([nothing, "--by", "effect", "--out", str(tmp_path / "none.csv")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {nothing}: no such file") and error.count("\n") == 1
+    assert not (tmp_path / "none.csv").exists()
+
+
 def answer(screen, **options) -> pd.DataFrame:
     settings = RankSettings.make(screen=screen, out=screen.with_name("ranks.csv"), overwrite=True, **options)
     found = rank(settings).table

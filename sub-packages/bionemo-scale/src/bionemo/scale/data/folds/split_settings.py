@@ -24,8 +24,8 @@ class SplitSettings(LabelSettings):
     """What to hold out of which data."""
 
     inputs: tuple[PathOrUrl, ...] = option(form="positional", metavar="INPUT")
-    """h5ad files, folders of zarr stores of AnnData, here or at URLs, or one store of bionemo-scale-prepare (then without
-    options for labels)."""
+    """h5ad files, folders of zarr stores of AnnData, here or at URLs, or one store of bionemo-scale-prepare (then
+    without options for labels)."""
     out: Path = option(metavar="SPLIT.toml")
     """File to write."""
     hold_out: HoldOut = "random"

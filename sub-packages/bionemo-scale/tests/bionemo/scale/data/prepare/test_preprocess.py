@@ -257,6 +257,48 @@ def test_what_was_begun_before_there_was_a_factor_continues(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+def test_a_store_of_urls_has_the_bytes_of_a_store_of_files(tmp_path, screen, web, workers):
+    files = [tmp_path / "a.zarr", tmp_path / "b.zarr"]
+    for number, file in enumerate(files):
+        screen.obs_names = [f"cell{number}-{row}" for row in range(screen.n_obs)]
+        screen.write_zarr(file)
+    for name, inputs in (("here", files), ("there", [web.url(file) for file in files])):
+        prepare(PrepareSettings.make(inputs=tuple(inputs), out=tmp_path / name, num_hvg=30, workers=workers))
+    here, there = (folder_bytes(tmp_path / name) for name in ("here", "there"))
+    manifests = [json.loads(found.pop("manifest.json")) for found in (here, there)]
+    assert here == there
+    entries = [manifest.pop("inputs") for manifest in manifests]
+    assert manifests[0] == manifests[1] and [entry["name"] for entry in entries[1]] == ["a.zarr", "b.zarr"]
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zarr", "b.zarr", "here", "there"}
+
+
+def test_a_store_of_urls_is_continued_while_they_stay_as_they_are(tmp_path, screen, web, monkeypatch):
+    screen.write_zarr(tmp_path / "a.zarr")
+    config = PrepareSettings(inputs=(web.url(tmp_path / "a.zarr"),), out=tmp_path / "store", num_hvg=30)
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocess, "Manifest", lambda **fields: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config)
+    assert prepare(config).num_cells == screen.n_obs
+    screen[:-1].write_zarr(tmp_path / "a.zarr")
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocess, "Manifest", lambda **fields: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare(replace(config, out=tmp_path / "other"))
+    screen.write_zarr(tmp_path / "a.zarr")
+    with pytest.raises(InputError, match=r"other.partial: holds an unfinished conversion with other inputs"):
+        prepare(replace(config, out=tmp_path / "other"))
+
+
+def test_a_url_that_fails_half_way_leaves_no_store(tmp_path, screen, web, monkeypatch):
+    screen.write_zarr(tmp_path / "a.zarr")
+    monkeypatch.setattr(web, "failing", {"a.zarr/X/data/0"})
+    with pytest.raises(InputError, match=r"a.zarr: X/data cannot be read: .*503"):
+        prepare(PrepareSettings(inputs=(web.url(tmp_path / "a.zarr"),), out=tmp_path / "store"))
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zarr"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
 def test_several_files_are_converted_at_once(tmp_path, screen, workers):
     inputs = []
     for number in range(3):

@@ -4,6 +4,7 @@
 
 import json
 
+import anndata as ad
 import numpy as np
 import pytest
 
@@ -28,6 +29,16 @@ def test_dense_and_sparse_read_alike(read, kang):
     dense = kang.copy()
     dense.X = dense.X.toarray().astype(np.float64)
     np.testing.assert_array_equal(read(dense, "a.h5ad").population.dense(), read(kang, "b.h5ad").population.dense())
+
+
+def test_a_url_is_read_as_the_same_file(card_of, read, kang, tmp_path, web):
+    here = read(kang, card=card_of(kang))
+    ad.read_h5ad(here.path).write_zarr(tmp_path / "pred.zarr")
+    there = read_population(web.url(tmp_path / "pred.zarr"), in_memory=0)
+    assert isinstance(there.population.expression, StoredMatrix)
+    np.testing.assert_array_equal(there.population.dense(), here.population.dense())
+    assert there.population.perturbation.tolist() == here.population.perturbation.tolist()
+    assert there.card == here.card and there.sha256 == web.url(tmp_path / "pred.zarr").sha256()
 
 
 def test_labels_of_other_tools(card_of, read, kang):

@@ -62,6 +62,15 @@ def test_the_same_file_gives_the_same_controls(layered, store):
     np.testing.assert_allclose(cells.expression.toarray(), [stored[name] for name in cells.names], rtol=1e-5)
 
 
+def test_a_url_gives_the_controls_of_the_same_file(layered, store, tmp_path, web):
+    path, _ = layered
+    ad.read_h5ad(path).write_zarr(tmp_path / "cells.zarr")
+    here = read_controls(CellSource(path=path), store.card)
+    for name in ("cells.zarr", "cells.h5ad"):
+        there = read_controls(CellSource(path=web.url(tmp_path / name)), store.card)
+        assert (there.expression != here.expression).nnz == 0 and there.names.tolist() == here.names.tolist()
+
+
 def test_a_card_of_an_earlier_version_reads_x_and_the_index(store):
     fields = json.loads(store.card.to_json())
     for name in ("matrix", "gene_key", "control_labels"):
