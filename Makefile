@@ -52,6 +52,7 @@ docs: $(STAMP)
 	$(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/pip install -q --disable-pip-version-check -r requirements/docs.txt
 	$(BIN)/python docs/commands.py
+	$(BIN)/python docs/settings.py
 	$(VENV)-docs/bin/mkdocs build --strict --site-dir build/docs
 
 # Runs the site's notebooks, for their outputs: the kernel is one of the site's tools, the packages are the training environment's.

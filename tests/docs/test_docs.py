@@ -3,6 +3,7 @@
 """The pages say what the code does: the tutorial runs, the command reference is complete, links lead somewhere."""
 
 import csv
+import inspect
 import json
 import os
 import re
@@ -14,23 +15,27 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bionemo.scale import api
+
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
+MADE = {"commands.md", "settings.md"}
+"""Pages that scripts of their names write when the site is built."""
 
 
 def test_every_page_is_in_the_navigation():
     text = (REPOSITORY / "mkdocs.yml").read_text()
     pages = set(re.findall(r"[\w-]+\.(?:md|ipynb)", text))
     there = {path.name for kind in ("md", "ipynb") for path in DOCS.glob(f"*.{kind}")}
-    assert pages - {"commands.md"} == there - {"commands.md"}
+    assert pages - MADE == there - MADE
     assert yaml.safe_load(text)["strict"] is True
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
 def test_links_between_pages(page: Path):
     targets = re.findall(r"\]\(([^)#:]+)[^)]*\)", page.read_text())
-    others = ("commands.md", "http", "https")
+    others = (*MADE, "http", "https")
     missing = [name for name in targets if not (DOCS / name).exists() and name not in others]
     assert missing == []
 
@@ -45,6 +50,18 @@ def test_the_command_reference_has_every_option(tmp_path: Path):
     assert all(f"## {name}\n" in text for name in scripts)
     for option in ("--library-size-key", "--tensor-parallel", "--all-perturbations", "--control-policy"):
         assert option in text
+
+
+def test_the_settings_have_every_field(tmp_path: Path):
+    """Also a link's target for each class that a docstring of the API names."""
+    out = tmp_path / "settings.md"
+    subprocess.run([sys.executable, DOCS / "settings.py", out], check=True)
+    text = out.read_text()
+    named = set(re.findall(r":class:`(bionemo[\w.]+Settings)`", inspect.getsource(api)))
+    assert named and all(f"{{ #{name} }}" in text for name in named)
+    assert "| `max_steps` | int<br>default `500` | Optimizer steps |" in text
+    assert "| `num_hvg`<br>`--hvg` | int<br>default `2000` |" in text and "| `out` | path<br>required |" in text
+    assert not re.search(r"\| *\|$", text, flags=re.MULTILINE), "every field has a description"
 
 
 @pytest.mark.slow

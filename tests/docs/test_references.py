@@ -33,10 +33,11 @@ from bionemo.scale.train.settings import TrainSettings
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "sub-packages" / "bionemo-scale"
 SOURCE = PACKAGE / "src" / "bionemo" / "scale"
-# The log is left out: it tells what was measured under the names of its day. commands.md is written by the commands.
+# The log tells what was measured under the names of its day; the other two are made by scripts.
+OTHERS = ("log.md", "commands.md", "settings.md")
 PAGES = [
     REPOSITORY / "README.md",
-    *(path for path in sorted((REPOSITORY / "docs").glob("*.md")) if path.name not in ("log.md", "commands.md")),
+    *(path for path in sorted((REPOSITORY / "docs").glob("*.md")) if path.name not in OTHERS),
 ]
 COMMANDS = (
     "prepare",

@@ -10,8 +10,8 @@
     scores = api.evaluate(predicted, measured, "scores", store="store")
     api.plot.delta(scores)
 
-Importing this module imports nothing heavy. Input that cannot be used raises
-:class:`~bionemo.scale.types.InputError` with the line that the command would print.
+Importing this module takes a moment, for libraries are imported when a function needs them. Input that cannot be used
+raises :class:`~bionemo.scale.types.InputError` with the line that the command would print.
 """
 
 import shutil
@@ -147,12 +147,26 @@ def prepare(
         out: The store, a folder that is made.
         split: Split file (TOML); without it every cell is training data.
         keys: The obs columns that label a cell.
-        controls: Perturbation labels of control cells; all become the first.
+        controls: Perturbation labels of control cells. If there are several, the store has the first for all of them.
         **options: Other fields of :class:`bionemo.scale.data.prepare.settings.PrepareSettings`: datasets, num_hvg,
             target_sum, library_size_key, matrix, gene_key, join, knockdown, codec, workers, overwrite.
 
+    Returns:
+        Numbers of cells, by part of the split too, and of groups and genes; size in bytes and time in seconds.
+
     Raises:
         InputError: The input cannot be used; nothing is left at ``out``.
+
+    Example:
+        ```python
+        api.prepare(
+            "examples/data/kang2018_pbmc_ifnb.h5ad",
+            "store",
+            split="examples/splits/kang.toml",
+            datasets=["kang"],
+            library_size_key="n_counts_full",
+        )
+        ```
     """
     from bionemo.scale.data.prepare.preprocess import prepare as prepare_store
     from bionemo.scale.data.prepare.settings import PrepareSettings
@@ -174,8 +188,16 @@ def features(out: PathLike, **options: Any) -> "FeaturesSummary":
             gene_sets, network, embedding, smiles (files, or lists of them), size, store, names, targets, leave_out,
             like, overwrite.
 
+    Returns:
+        How many names have a vector, how many numbers of each kind it has, and which names were left out.
+
     Raises:
         InputError: A source cannot be read, or a name that must have a vector has none; nothing is written.
+
+    Example:
+        ```python
+        api.features("vectors.parquet", from_store="store", names=["STAT1", "IRF7"], leave_out=True)
+        ```
     """
     from bionemo.scale.data.features.build import make_features
     from bionemo.scale.data.features.settings import FeaturesSettings
@@ -195,16 +217,16 @@ def train(
 ) -> Path:
     """Train on a store, from the start or from the weights of another run, or continue the run that a folder holds.
 
-    Training is a process of its own, or as many as ``devices`` says: a notebook keeps its memory, and its process
-    stays free of process groups. Progress goes to standard error.
+    Training runs in a process of its own, or in as many as ``devices`` says, so a notebook keeps its memory. Progress
+    goes to standard error.
 
     Args:
         store: Folder that :func:`prepare` made. Or cells, an AnnData object or a list of them, which are prepared
             first; their store is ``store`` in the run folder.
         out: Run folder.
         prepare: Fields of :class:`bionemo.scale.data.prepare.settings.PrepareSettings` by name, for cells.
-        size: A name in :mod:`bionemo.scale.model.size.sizes`; what a run of that size does by default is in
-            :mod:`bionemo.scale.recipes.defaults`. ``None`` is "small", or the network of ``from_checkpoint``.
+        size: "tiny", "small", "base", "184m" or "280m", which have defaults of their own. ``None`` is "small", or the
+            network of ``from_checkpoint``.
         model: Fields of :class:`bionemo.scale.model.config.ScaleModelConfig` by name.
         **settings: Other fields of :class:`bionemo.scale.train.settings.TrainSettings`: preset ("paper" or "default"),
             max_steps, seed, lr, from_checkpoint, freeze, ...
@@ -215,6 +237,11 @@ def train(
     Raises:
         InputError: The store or the settings cannot be used.
         RuntimeError: Training broke off; the log is in the run folder.
+
+    Example:
+        ```python
+        run = api.train("store", "run", size="small", max_steps=400)
+        ```
     """
     from bionemo.scale.recipes.defaults import train_settings
 
@@ -269,7 +296,7 @@ def infer(checkpoint: PathLike, out: PathLike, **options: Any) -> Path:
         checkpoint: Run folder, or one of its checkpoints.
         out: h5ad to write; for a split a folder.
         **options: Other fields of :class:`bionemo.scale.infer.settings.InferSettings`: store, split, with_controls,
-            adata (an AnnData object or its file), perturbations, all_perturbations, output, ...
+            adata (an AnnData object or its file), measured, perturbations, all_perturbations, output, ...
 
     Returns:
         The h5ad of predictions. The measured cells of a split are beside it, in ``adata_real.h5ad``.
@@ -277,6 +304,11 @@ def infer(checkpoint: PathLike, out: PathLike, **options: Any) -> Path:
     Raises:
         InputError: The input cannot be used.
         RuntimeError: The prediction broke off.
+
+    Example:
+        ```python
+        held_out = api.infer("run", "predicted", store="store", split="test", with_controls=True)
+        ```
     """
     from bionemo.scale.infer.settings import InferSettings
 
@@ -314,6 +346,11 @@ def export(run: PathLike, out: PathLike, **options: Any) -> Path:
     Raises:
         InputError: The run cannot be used, or something else is at ``out``.
         RuntimeError: The export broke off; nothing is left of it.
+
+    Example:
+        ```python
+        api.export("run", "model", name="IFN-beta in blood cells")
+        ```
     """
     from bionemo.scale.export.settings import ExportSettings
 
@@ -346,6 +383,12 @@ def submit(
 
     Raises:
         InputError: A rule is broken that cannot be mended; nothing is written.
+
+    Example:
+        ```python
+        api.infer("run", "counts.h5ad", store="store", all_perturbations=True, output="counts")
+        api.submit("counts.h5ad", "submission.h5ad", genes="gene_names.csv", perturbations="pert_counts.csv")
+        ```
     """
     from bionemo.scale.submit.settings import SubmitSettings
     from bionemo.scale.submit.write import submit as write_submission
@@ -371,6 +414,12 @@ def rank(screen: CellsLike, out: PathLike, **options: Any) -> "Ranking":
 
     Raises:
         InputError: The screen or the signature cannot be used; nothing is written.
+
+    Example:
+        ```python
+        ranked = api.rank("predicted/adata_pred.h5ad", "ranks.csv", by="effect")
+        print(ranked.table.head())
+        ```
     """
     from bionemo.scale.rank.rank import rank as rank_screen
     from bionemo.scale.rank.settings import RankSettings
@@ -384,7 +433,8 @@ def report(run: PathLike, **options: Any) -> Path:
     """Write the page of a run and its scores, as ``bionemo-scale-report`` does.
 
     Args:
-        run: Run folder, the folder that holds it as ``run``, or a result folder of :func:`evaluate`.
+        run: Run folder, the folder that holds it as ``run``, a result folder of :func:`evaluate`, or an h5ad of
+            predictions. A run without scores gets a page of its training.
         **options: Other fields of :class:`bionemo.scale.eval.settings.ReportSettings`: scores, out, umap, ...; pred
             and real may be AnnData objects.
 
@@ -392,8 +442,13 @@ def report(run: PathLike, **options: Any) -> Path:
         The HTML file.
 
     Raises:
-        InputError: There are no scores, or a file cannot be used.
+        InputError: There is neither a run nor scores, or a file cannot be used.
         RuntimeError: The page could not be written.
+
+    Example:
+        ```python
+        page = api.report("run", scores="scores")
+        ```
     """
     from bionemo.scale.eval.settings import ReportSettings
 
@@ -426,11 +481,12 @@ def evaluate(
         real: AnnData object or h5ad of the real perturbed cells and the controls of their cell types.
         out: Folder for the results.
         store: Training store, for the baselines that learn; without it they are left out.
-        keys: obs columns of files that do not name their own; a missing default column of cell types or batches is one
-            cell type, one batch.
+        keys: obs columns of files that this package did not write. Without a column cell_type or batch, all cells are
+            of one cell type or batch.
         control: Perturbation label of control cells of such files.
-        target_sum: Library size behind the log1p values of such files.
-        pred_labels: The same for predictions that differ from ``real``: of all, or by name.
+        target_sum: Library size that counts of such files were scaled to before log1p, in counts per cell.
+        pred_labels: The same for predictions whose labels differ from those of ``real``: one for all predictions, or
+            one for each by name.
         **options: Fields of :class:`bionemo.scale.eval.settings.ScoringSettings`: control_policy, baselines, ceiling,
             evaluator, de, replicate_key, gene_sets, plot, ...; ``values="log1p"`` if this cannot be seen from
             ``real``; and ``perturbation_features``, a file of vectors for the baselines that use them.
@@ -441,6 +497,14 @@ def evaluate(
 
     Raises:
         InputError: The files cannot be compared.
+
+    Example:
+        ```python
+        found = api.evaluate(
+            {"SCALE": "predicted/adata_pred.h5ad"}, "predicted/adata_real.h5ad", "scores", store="store"
+        )
+        print(found.table)
+        ```
     """
     labels = FileLabels(keys=keys, control=control, target_sum=target_sum, values=options.pop("values", None))
     return score_cells(pred, real, Path(out), store=store, labels=labels, pred_labels=pred_labels, options=options)
@@ -470,6 +534,18 @@ def crossval(
     Raises:
         InputError: The input or the settings cannot be used.
         RuntimeError: A fold ended without success.
+
+    Example:
+        ```python
+        pooled = api.crossval(
+            "folds",
+            inputs="examples/data/kang2018_pbmc_ifnb.h5ad",
+            prepare={"datasets": ["kang"], "library_size_key": "n_counts_full"},
+            leave_out="cell-type",
+            no_network=True,
+        )
+        print(pooled.table)
+        ```
     """
     from bionemo.scale.crossval.crossval import STORE, Crossval
     from bionemo.scale.crossval.job import cross_validate

@@ -16,13 +16,20 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """What a run folder holds.
+    """A trained run, with its losses, settings, checkpoint and the weight of its network.
 
     Args:
         path: Folder that :func:`bionemo.scale.api.train` made.
 
     Raises:
         InputError: It holds no run.
+
+    Example:
+        ```python
+        trained = api.Run("run")
+        print(trained)
+        print(trained.history[["step", "loss"]].tail())
+        ```
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -33,7 +40,7 @@ class Run:
 
     @property
     def history(self) -> "pd.DataFrame":
-        """Losses, learning rate and speed by step; a validation has a row of its own, with columns ``val_...``."""
+        """Losses, learning rate and speed by step, a pandas table. Validations have rows and columns of their own."""
         import pandas as pd
 
         return pd.read_csv(self.path / "metrics.csv")
@@ -52,7 +59,7 @@ class Run:
 
     @property
     def network_weight(self) -> float | None:
-        """Weight of the network's means against the classical estimate's; ``None`` where it was not measured."""
+        """How far predicted means follow the network, from 0 (the classical estimate) to 1; ``None``: not measured."""
         found = measured_weight(self.path)
         return None if found is None else found.network_weight
 

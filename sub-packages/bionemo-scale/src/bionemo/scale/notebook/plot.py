@@ -63,6 +63,11 @@ def delta(
 
     Raises:
         InputError: There is no such pair, or nothing was measured.
+
+    Example:
+        ```python
+        api.plot.delta("scores", context="NK", perturbation="IFN-beta")
+        ```
     """
     pair = changes(found, model=model, context=context, perturbation=perturbation)
     if pair.real is None:
@@ -102,6 +107,11 @@ def volcano(
 
     Raises:
         InputError: There is no such pair, the prediction does not say how sure it is, or nothing was measured.
+
+    Example:
+        ```python
+        api.plot.volcano("predicted/adata_pred.h5ad", context="NK", perturbation="IFN-beta")
+        ```
     """
     if side not in ("predicted", "measured"):
         raise InputError(f"side must be predicted or measured, found {side!r}")
@@ -146,6 +156,11 @@ def genes(
 
     Raises:
         InputError: There is no such pair.
+
+    Example:
+        ```python
+        api.plot.genes("scores", number=15, context="NK", perturbation="IFN-beta")
+        ```
     """
     pair = changes(found, model=model, context=context, perturbation=perturbation)
     leading = pair.pred if pair.real is None else pair.real
@@ -190,6 +205,11 @@ def populations(
 
     Raises:
         InputError: The cells cannot be compared, or there is no such pair.
+
+    Example:
+        ```python
+        api.plot.populations("predicted/adata_pred.h5ad", "predicted/adata_real.h5ad", context="NK")
+        ```
     """
     with given_files() as given:
         paths = [given.path(cells, name, matrix="X") for cells, name in ((pred, "pred"), (real, "real"))]
@@ -222,6 +242,11 @@ def history(run: Run | PathLike, *, term: str = "loss", ax: Axes | None = None) 
 
     Raises:
         InputError: There is no such column.
+
+    Example:
+        ```python
+        api.plot.history("run", term="loss")
+        ```
     """
     folder = run.path if isinstance(run, Run) else Path(run)
     found = find_run(folder)

@@ -29,9 +29,18 @@ LabelsLike = str | os.PathLike[str] | Sequence[str]
 
 
 class Predictor:
-    """A trained model that predicts populations from control cells.
+    """A trained model that predicts populations of cells from control cells, in this process.
 
-    The process joins a process group of one when the first predictor is loaded; it costs nothing and stays.
+    Example:
+        ```python
+        import anndata
+
+        cells = anndata.read_h5ad("examples/data/kang2018_pbmc_ifnb.h5ad")
+        controls = cells[(cells.obs["cell_type"] == "NK") & (cells.obs["perturbation"] == "control")].copy()
+        predictor = api.Predictor.from_pretrained("run")
+        predicted = predictor.predict(controls, ["IFN-beta"])
+        print(predicted.uns["conditions"])
+        ```
     """
 
     def __init__(self, loaded: "LoadedModel"):
@@ -53,15 +62,19 @@ class Predictor:
         """Load a model, once for many predictions.
 
         Args:
-            path: Folder that :func:`export` wrote, run folder, or one of its checkpoints.
-            generation: How cells are made of the network's output; ``None`` as trained.
-            network_weight: Of the network's mean against the run's classical estimate: 0 gives the estimate's means, 1
-                the network's; ``None`` as training measured.
-            additive_share: Weight of the perturbation's mean effect in training: 0 is the network alone, 1 the mean
-                effect alone; ``None`` as trained.
-            num_steps: Solver steps; ``None`` as trained.
-            samples: Draws of a stochastic prior to average each cell over; ``None`` as trained.
-            precision: Of matrix products; "fp8" and "mxfp8" on GPUs that have it.
+            path: Folder that :func:`bionemo.scale.api.export` wrote, run folder, or one of its checkpoints.
+            generation: How cells are made of the network's output. ``None`` is the setting of the training.
+            network_weight: How far predicted means follow the network, 0 to 1. 0 gives the means of the classical
+                estimate, 1 those of the network. ``None`` is the weight that training measured.
+            additive_share: Combine the network's means with the perturbation's mean effect in training instead. 0 is
+                the network alone, 1 the mean effect alone. ``None`` is the setting of the training.
+            num_steps: Steps of the solver. ``None`` is the setting of the training.
+            samples: Draws of a stochastic prior that are averaged for each cell. ``None`` is the setting of the
+                training.
+            precision: Number format of matrix products; "fp8" and "mxfp8" need a GPU that has it.
+
+        Returns:
+            The predictor.
 
         Raises:
             InputError: There is no whole checkpoint, it has no noise to draw several times or no share of the mean
@@ -96,7 +109,7 @@ class Predictor:
 
     @classmethod
     def from_checkpoint(cls, path: PathLike, **options: Any) -> "Predictor":
-        """Load a model by :meth:`from_pretrained`, under the name that it had first."""
+        """Load a model, as :meth:`from_pretrained` does; the older name of it."""
         return cls.from_pretrained(path, **options)
 
     @property
@@ -121,31 +134,31 @@ class Predictor:
         """Predict how control cells look under perturbations.
 
         Args:
-            adata: Cells with the model's genes (by name, any order) as raw counts or log1p, and its obs columns; only
-                those with the control label are used, or all where there is no perturbation column.
-            perturbations: Labels, or a text as ``--perturbations`` takes it; ``None`` is every one the model knows.
+            adata: [cells, genes] raw counts or log1p values. It has the model's genes, by name and in any order, and
+                its obs columns. Cells with the control label are used, or all if there is no perturbation column.
+            perturbations: Labels, or a text as ``--perturbations`` takes it. ``None`` is every perturbation that the
+                model knows.
             perturbation_features: File with one vector per perturbation, for those the model was not trained on.
             allow_unknown: Whether cell types, batches and covariates that were not trained are predicted under the
                 unknown label.
-            matrix: Expression of ``adata``: "X", "layers/NAME", "raw/X" or "obsm/NAME"; ``None`` as the training data
-                was prepared.
-            gene_key: var column with gene names, or "_index" for the index; ``None`` as the training data was
-                prepared.
-            set_size: Cells of a set; ``None`` as trained.
-            seed: Randomness of stochastic priors and of the zeros of counts.
-            **options: covariate, the value of a covariate, such as {"time": "24h"}, under which to predict, rather
-                than under that of each control cell (``adata`` need not have the column then); and fields of
-                :class:`bionemo.scale.infer.settings.GivenScale`, for values that do not show what they are: values,
+            matrix: Expression of ``adata``: "X", "layers/NAME", "raw/X" or "obsm/NAME". ``None`` is that of the
+                training data.
+            gene_key: var column with gene names, or "_index" for the index. ``None`` is that of the training data.
+            set_size: Cells that the network processes together. ``None`` is the setting of the training.
+            seed: Seed of random choices, in stochastic priors and in the zeros of counts.
+            **options: ``covariate``, such as {"time": "24h"}, predicts under this value of a covariate rather than
+                under that of each control cell; ``adata`` need not have the column then. Also fields of
+                :class:`bionemo.scale.infer.settings.GivenScale`, for values whose scale is not recognised: values,
                 target_sum, library_size_key, sum_as_library_size.
 
         Returns:
-            [controls x perturbations, genes] log1p expression, with labels in obs, ``control_cell`` naming the cell
-            that each began as, beside them the other obs columns of that cell and the var columns of the genes,
-            provenance in ``uns["bionemo_scale"]``, and for each (cell type, perturbation) of ``uns["conditions"]`` the
-            mean change with its interval in varm.
+            [controls x perturbations, genes] log1p expression. obs has labels, ``control_cell`` with the name of the
+            cell that each was predicted from, and the other obs columns of that cell. ``uns["conditions"]`` has a row
+            for each (cell type, perturbation), and varm its mean change with an interval. ``uns["bionemo_scale"]``
+            has the provenance.
 
         Raises:
-            InputError: Genes, columns or labels are missing or unknown, or values are no expression.
+            InputError: Genes, columns or labels are missing or unknown, or values are no counts or log1p values.
         """
         import anndata
 
