@@ -158,7 +158,7 @@ _VOCABULARIES = ("genes", "cell_types", "perturbations", "batches")
 
 
 def from_plain(kind: Any, value: Any, name: str = "it") -> Any:
-    """Build what a type says of JSON: a dataclass of a mapping, a tuple of a list, numbers and text as they are.
+    """Build a value of a type from JSON: a dataclass from a mapping, a tuple from a list, numbers and text unchanged.
 
     Args:
         kind: A dataclass, ``dict``, ``list``, ``tuple``, ``Literal`` or union of types, or a plain type.
@@ -207,20 +207,25 @@ def _is_of(value: Any, kind: type) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class DataCard:
-    """What a model must remember of its data: saved with every store, checkpoint and prediction.
+    """Genes, labels and scale of the data of a model. It is saved with every store, checkpoint and prediction.
 
-    Label order is the order of the embedding rows; gene order is the order of the expression columns.
+    Rows of an embedding have the order of the labels, columns of expression that of the genes.
     """
 
     genes: tuple[str, ...]
+    """Names of the genes."""
     cell_types: tuple[str, ...]
+    """Labels of cell types."""
     perturbations: tuple[str, ...]
-    """Without the control label."""
+    """Labels of perturbations, without the control label."""
     batches: tuple[str, ...]
+    """Labels of batches."""
     control: str
     """Label of unperturbed cells."""
     scale: ExpressionScale
+    """How counts became expression values."""
     keys: ObsKeys
+    """The obs columns that label a cell."""
     split_sha256: str | None = None
     """Hash of the resolved split; ``None`` when every cell is training data."""
     combination_separator: str = ""
@@ -230,7 +235,7 @@ class DataCard:
     whole_agents: tuple[str, ...] = ()
     """Agents whose names hold a separator."""
     untrained_cell_types: tuple[str, ...] = ()
-    """Cell types that a model saw no perturbed training cell of; it predicts them under the unknown label."""
+    """Cell types without a perturbed training cell; the model predicts them under the unknown label."""
     matrix: str = "X"
     """Where the inputs had their expression: X, layers/NAME, raw/X or obsm/NAME."""
     gene_key: str | None = None
@@ -240,7 +245,7 @@ class DataCard:
     covariates: tuple[tuple[str, ...], ...] = ()
     """Values of each covariate, in the order of ``keys.covariates``."""
     untrained_covariates: tuple[tuple[str, ...], ...] = ()
-    """Of each covariate the values that a model saw no perturbed training cell of; as ``untrained_cell_types``."""
+    """Values of each covariate without a perturbed training cell; predicted as ``untrained_cell_types`` are."""
 
     @property
     def all_controls(self) -> tuple[str, ...]:
@@ -330,7 +335,7 @@ class CellBatch(TypedDict):
     batch: Tensor
     """[B] int64, row in ``DataCard.batches``; [B, N], one a cell, where a set has cells of several batches."""
     seed: Tensor
-    """[B] int64."""
+    """[B] int64, seed of everything random in each set."""
     covariates: NotRequired[Tensor]
     """[B, K] int64, row in each of the K ``DataCard.covariates``; absent where there are none."""
     num_places: NotRequired[int]

@@ -104,6 +104,7 @@ ELSEWHERE = {
     "recipes/executors.py": ("tests/recipes/test_launch.py", "recipes import NeMo-Run, which takes seconds"),
     "recipes/groups.py": ("tests/recipes/test_recipes.py", "recipes import NeMo-Run, which takes seconds"),
     "recipes/parts.py": ("tests/recipes/test_recipes.py", "parts are tested by the recipes made of them"),
+    "recipes/nemorun.py": ("tests/recipes/test_recipes.py", "recipes import NeMo-Run, which takes seconds"),
     "recipes/pipeline.py": ("tests/recipes/test_launch.py", "recipes import NeMo-Run, which takes seconds"),
     "recipes/protocol.py": ("tests/recipes/test_protocols.py", "recipes import NeMo-Run, which takes seconds"),
     "recipes/site.py": ("tests/recipes/test_launch.py", "a site is tested by what is launched there"),

@@ -56,7 +56,7 @@ OWN_CONTROLS = " (own controls)"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """Where baselines learn from."""
+    """The training store from which baselines learn: its labels, and the means of its groups."""
 
     path: Path
     card: DataCard

@@ -26,7 +26,7 @@ _HOW = "how it predicts"
 
 @dataclass(frozen=True, kw_only=True)
 class GivenScale(Settings):
-    """What the user says of the values of control cells, beyond what they show and the model's data card knows."""
+    """The scale of control cells, where neither their values nor the model's data card show it."""
 
     values: ValueKind | None = option(None, group=_ADATA)
     """Kind of values in --adata, if it is not recognised."""

@@ -31,7 +31,7 @@ class BarStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Pass on."""
+        """Pass on to the stream below."""
         self._rest.flush()
 
     def end(self) -> None:

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """NeMo-Run recipes: ``nemorun scale pretrain --factory scale_small data.store=STORE trainer.out=RUN``.
 
-Loaded through the entry point group ``nemo_run.cli``. A recipe is a ``run.Partial`` of one of the tasks here, and a
-task becomes the command that a person would type: a recipe adds defaults and a way to change them, and no second road.
+Loaded through the entry point group ``nemo_run.cli`` (:mod:`bionemo.scale.recipes.nemorun`). A recipe is a
+``run.Partial`` of one of the tasks here, and a task becomes the command that a person would type. So a recipe adds
+defaults and a way to change them, and there is one way to start a command.
 """
 
 import dataclasses

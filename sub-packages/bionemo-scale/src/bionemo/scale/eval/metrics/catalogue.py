@@ -40,7 +40,7 @@ class Side(Protocol):
 
     @property
     def control_mean(self) -> np.ndarray:
-        """[G] float64."""
+        """[G] float64, mean expression of the controls, log1p."""
 
     @property
     def changes(self) -> np.ndarray:
@@ -500,5 +500,10 @@ FURTHER = tuple(
 
 
 def loss(value: float, best: Best) -> float:
-    """Return a number that is smaller the better a mean is."""
+    """Return a number that is the smaller, the better a value is.
+
+    Args:
+        value: Of a metric.
+        best: Which values of the metric are best.
+    """
     return {"high": -value, "low": value, "one": abs(value - 1), "none": 0.0}[best]

@@ -30,11 +30,14 @@ LOG_FC_EPSILON = 1e-6
 
 
 def pearson_delta(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
-    """Correlate predicted and real change over genes (PDCorr).
+    """Return Pearson's correlation over genes of predicted and real change (PDCorr).
 
     Args:
-        pred: Predicted mean minus control mean.
-        real: Real mean minus control mean.
+        pred: Predicted minus control means, log1p.
+        real: Real minus control means, log1p.
+
+    Returns:
+        -1 to 1 for each perturbation; NaN where a change is the same in all genes.
     """
     pred_centred = pred - pred.mean(axis=1, keepdims=True)
     real_centred = real - real.mean(axis=1, keepdims=True)
@@ -46,23 +49,34 @@ def pearson_delta(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]
 def pearson_delta_split(
     pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"], halves: Float[np.ndarray, "2 G"]
 ) -> Float[np.ndarray, " P"]:
-    """Correlate predicted and real change where each side subtracts another half of the controls, mean of both ways.
+    """Return PDCorr where the predicted and the real change are from different halves of the controls.
 
-    One and the same control mean on both sides puts its sampling error into both changes, and correlates them even
-    where nothing is predicted. That holds for predictions that are not made of these controls; one that adds a change
-    to them carries their error itself, and two halves then count it against the prediction.
+    With one control mean on both sides, its sampling error is in both changes. They correlate then even if nothing is
+    predicted. The halves avoid that. For a prediction that adds a change to these controls PDCorr is the fairer score,
+    because such a prediction contains the error of the controls anyway.
 
     Args:
-        pred: Predicted means.
-        real: Real means.
-        halves: Means of two disjoint halves of the real controls.
+        pred: Predicted means, log1p.
+        real: Real means, log1p.
+        halves: Means of two disjoint halves of the real controls, log1p.
+
+    Returns:
+        The mean of both assignments of the halves, -1 to 1 for each perturbation; NaN as :func:`pearson_delta`.
     """
     first, second = halves
     return (pearson_delta(pred - first, real - second) + pearson_delta(pred - second, real - first)) / 2
 
 
 def r2(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
-    """Return the share of the variance of real mean expression over genes that the predicted means explain."""
+    """Return the share of the variance of real mean expression over genes that the predicted means explain (R2).
+
+    Args:
+        pred: Predicted means, log1p.
+        real: Real means, log1p.
+
+    Returns:
+        At most 1 for each perturbation; NaN where all genes have the same real mean.
+    """
     residual = ((real - pred) ** 2).sum(axis=1)
     total = ((real - real.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -70,12 +84,22 @@ def r2(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[
 
 
 def mse(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
-    """Return the squared error averaged over genes."""
+    """Return the squared error of mean expression, averaged over genes (MSE, as cell-eval computes it).
+
+    Args:
+        pred: Predicted means, log1p.
+        real: Real means, log1p.
+    """
     return ((pred - real) ** 2).mean(axis=1)
 
 
 def mae(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
-    """Return the absolute error averaged over genes."""
+    """Return the absolute error of mean expression, averaged over genes (MAE, as cell-eval computes it).
+
+    Args:
+        pred: Predicted means, log1p.
+        real: Real means, log1p.
+    """
     return np.abs(pred - real).mean(axis=1)
 
 
@@ -86,16 +110,17 @@ def discrimination_score(
     metric: DiscriminationMetric = "l1",
     own_gene: np.ndarray | None = None,
 ) -> Float[np.ndarray, " P"]:
-    """Return ``1 - r / P``, r real changes being closer to a predicted change than its own real change (PDS).
+    """Return ``1 - r / P``, where r real changes are closer to a predicted change than its own real change (PDS).
 
     Args:
-        pred: Predicted changes.
-        real: Real changes.
+        pred: Predicted minus control means, log1p.
+        real: Real minus control means, log1p.
         metric: Distance between changes.
         own_gene: [P] column of the gene that a perturbation targets, -1 for none; cell-eval leaves that gene out.
 
     Returns:
-        NaN for P = 1: among one, the rank says nothing.
+        Above 0 to 1 for each perturbation, 1 where its own change is the closest; NaN for P = 1, where there is no
+        rank.
     """
     num = len(pred)
     if num == 1:
@@ -133,19 +158,35 @@ def _distances(
 
 
 def error_l1(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
-    """Return the L1 norm, a sum over genes, of predicted minus real change (MAE as appendix A writes it)."""
+    """Return the L1 norm, a sum over genes, of predicted minus real change (MAE as appendix A writes it).
+
+    Args:
+        pred: Predicted minus control means, log1p.
+        real: Real minus control means, log1p.
+    """
     return np.abs(pred - real).sum(axis=1)
 
 
 def error_l2(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
-    """Return the squared L2 norm, a sum over genes, of predicted minus real change (MSE as appendix A writes it)."""
+    """Return the squared L2 norm, a sum over genes, of predicted minus real change (MSE as appendix A writes it).
+
+    Args:
+        pred: Predicted minus control means, log1p.
+        real: Real minus control means, log1p.
+    """
     return ((pred - real) ** 2).sum(axis=1)
 
 
 def log_fold_change(
     mean: Float[np.ndarray, "P G"], control: Float[np.ndarray, " G"], *, epsilon: float = LOG_FC_EPSILON
 ) -> Float[np.ndarray, "P G"]:
-    """Return ``log2((mean + epsilon) / (control + epsilon))`` of pseudobulks, which are means of log1p values."""
+    """Return ``log2((mean + epsilon) / (control + epsilon))``, the fold change of the paper.
+
+    Args:
+        mean: Means of log1p values under each perturbation.
+        control: Means of log1p values of the controls.
+        epsilon: Added to both, on the log1p scale.
+    """
     return np.log2((mean + epsilon) / (control + epsilon))
 
 
@@ -164,18 +205,41 @@ class Genes:
         return self.fdr < FDR
 
     def top(self, index: int, k: int) -> np.ndarray:
-        """Return the k significant genes (or all, if fewer) with the largest absolute fold change."""
+        """Return the columns of the k significant genes (or all, if fewer) with the largest absolute fold change.
+
+        Args:
+            index: Row of the perturbation.
+            k: Most genes.
+        """
         genes = np.flatnonzero(self.significant[index])
         return genes[np.argsort(-np.abs(self.log_fc[index, genes]), kind="stable")[:k]]
 
 
 def de_overlap(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
-    """Return ``|G^k and P^k| / k``, k the number of significant real genes (DEOver); NaN for k = 0."""
+    """Return ``|G^k and P^k| / k``, where k genes are significant in real cells (DEOver).
+
+    G^k and P^k are the k genes with the largest fold changes among the significant real and predicted ones.
+
+    Args:
+        pred: Differential expression of predicted cells.
+        real: That of real cells.
+
+    Returns:
+        0 to 1 for each perturbation; NaN for k = 0.
+    """
     return np.array([_shared(pred, real, row, k=int(real.significant[row].sum())) for row in range(len(real.fdr))])
 
 
 def de_precision(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
-    """Return ``|G^k and P^k| / |P^k|``, k the number of significant predicted genes (DEPrec); NaN for k = 0."""
+    """Return ``|G^k and P^k| / |P^k|``, where k genes are significant in predicted cells (DEPrec).
+
+    Args:
+        pred: Differential expression of predicted cells.
+        real: That of real cells.
+
+    Returns:
+        0 to 1 for each perturbation; NaN for k = 0.
+    """
     return np.array([_shared(pred, real, row, k=int(pred.significant[row].sum())) for row in range(len(real.fdr))])
 
 
@@ -184,7 +248,15 @@ def _shared(pred: Genes, real: Genes, row: int, *, k: int) -> float:
 
 
 def direction_agreement(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
-    """Return the share of genes significant on both sides whose fold changes have one sign (DirAgr)."""
+    """Return the share of genes significant on both sides whose fold changes have the same sign (DirAgr).
+
+    Args:
+        pred: Differential expression of predicted cells.
+        real: That of real cells.
+
+    Returns:
+        0 to 1 for each perturbation; NaN where no gene is significant on both sides.
+    """
     both = pred.significant & real.significant
     same = both & (np.sign(pred.log_fc) == np.sign(real.log_fc))
     with np.errstate(invalid="ignore"):
@@ -239,12 +311,12 @@ def average_precision(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
 def coverage(away: np.ndarray, *, sd: np.ndarray, standard_error: np.ndarray) -> float:
     """Return the share of genes whose observed mean lies within the 90 % interval of the predicted one.
 
-    The observed mean is that of some cells: its own sampling error is part of the interval's variance.
+    The observed mean has a sampling error, whose variance is added to that of the prediction.
 
     Args:
-        away: [G] predicted less observed mean.
-        sd: [G] standard deviation of what the prediction does not know.
-        standard_error: [G] of the observed mean; NaN where it is of one cell.
+        away: [G] predicted minus observed mean, log1p.
+        sd: [G] standard deviation of the predicted mean, log1p.
+        standard_error: [G] standard error of the observed mean; NaN where there is one cell.
 
     Returns:
         NaN where the standard error is not known.

@@ -131,7 +131,16 @@ def _quantiles(draws: np.ndarray) -> tuple[float, float]:
 
 
 def verdict_of(low: float, high: float, metric: str) -> str:
-    """Say what an interval of a difference says of the model: better, worse, or open where it holds 0."""
+    """Return what the interval of a difference says of the model.
+
+    Args:
+        low: Lower end of the interval of model minus baseline.
+        high: Upper end.
+        metric: Column of the metric, which says which direction is better.
+
+    Returns:
+        "better", "worse", or "open" where the interval contains 0.
+    """
     # A difference that tables print as 0 is none.
     low, high = (round(value, BY_COLUMN[metric].digits) for value in (low, high))
     if low <= 0 <= high:
@@ -177,7 +186,17 @@ def batch_weights(names: list[str]) -> dict[str, np.ndarray]:
 def batch_scores(
     *, pred: np.ndarray, real: np.ndarray, pred_control: np.ndarray, real_control: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Score the pseudobulks of one pair under all weights, each [draws, G]; returns metric to [draws]."""
+    """Score the pseudobulks of one pair in every draw.
+
+    Args:
+        pred: [draws, G] predicted means, log1p.
+        real: [draws, G] real means.
+        pred_control: [draws, G] means of the controls that predictions subtract.
+        real_control: [draws, G] means of the controls that real cells subtract.
+
+    Returns:
+        Metric to its values, [draws].
+    """
     return {
         "pearson_delta": metrics.pearson_delta(pred - pred_control, real - real_control),
         "mse": metrics.mse(pred, real),

@@ -23,13 +23,22 @@ Means = Mapping[str, Mapping[str, float | None]]
 
 
 def is_constant(means: Mapping[str, float | None]) -> bool:
-    """Whether a model predicts cells without spread."""
+    """Return whether a model predicts cells without spread, by its mean sd_ratio."""
     spread = means.get(SPREAD)
     return spread is not None and spread < CONSTANT
 
 
 def ranked(names: Collection[str], metric: Metric, means: Means) -> list[str]:
-    """Return the models that can be compared in a metric: those with a value, and with spread where that is read."""
+    """Return the models that can be compared in a metric.
+
+    Args:
+        names: Models and baselines.
+        metric: The column.
+        means: Model to column to mean.
+
+    Returns:
+        Those with a value. Where the metric reads single cells or tests of them, only those whose cells differ.
+    """
     return list(_comparable(names, metric, means))
 
 
@@ -43,7 +52,16 @@ def _comparable(names: Collection[str], metric: Metric, means: Means) -> dict[st
 
 
 def best_of(names: Collection[str], metric: Metric, means: Means) -> str | None:
-    """Return the model with the best mean; ``None`` where none can be compared."""
+    """Return the model with the best mean.
+
+    Args:
+        names: Models and baselines.
+        metric: The column.
+        means: Model to column to mean.
+
+    Returns:
+        Its name; ``None`` where none can be compared.
+    """
     values = _comparable(names, metric, means)
     return min(values, key=lambda name: loss(values[name], metric.best), default=None)
 

@@ -26,10 +26,15 @@ BANDWIDTHS = (0.5, 1.0, 2.0)
 
 
 def sd_ratio(pred: Float[np.ndarray, "cells G"], real: Float[np.ndarray, "others G"]) -> float:
-    """Return the median over expressed genes of predicted by observed standard deviation between cells.
+    """Return the median over expressed genes of predicted / observed standard deviation between cells.
 
-    1 is the spread of real cells, 0 is one and the same cell everywhere. Expressed genes are those that at least
-    :data:`MIN_DETECTION` of the observed cells have; NaN with none of them or with fewer than 2 cells on a side.
+    Args:
+        pred: Predicted cells, log1p.
+        real: Observed cells, log1p. At least :data:`MIN_DETECTION` of them have a gene that counts as expressed.
+
+    Returns:
+        1 for the spread of real cells, 0 if all predicted cells are the same. NaN without an expressed gene, or with
+        fewer than 2 cells on a side.
     """
     if min(len(pred), len(real)) < 2:
         return float("nan")
@@ -41,13 +46,19 @@ def sd_ratio(pred: Float[np.ndarray, "cells G"], real: Float[np.ndarray, "others
 
 
 def calibration_error(pred: Float[np.ndarray, "cells G"], real: Float[np.ndarray, "others G"]) -> float:
-    """Return how far predicted quantiles are from holding the share of observed cells that they should.
+    """Return how far the quantiles of predicted cells are from those of observed cells.
 
-    For a gene and a level a, the share of observed cells below the predicted a-quantile would be a if both had one
-    distribution. Returned is the mean over levels and over the :data:`MAX_GENES` most expressed genes of the absolute
-    difference: 0 is calibrated, 0.5 as bad as it gets. Observed values that tie with predicted ones (zeros) are
-    spread evenly over the levels that the tie covers, so that a population is calibrated against itself. NaN without
-    an expressed gene or with fewer than 2 cells on a side.
+    If both had the same distribution, a share a of the observed cells would lie below the predicted a-quantile of a
+    gene. The error is the absolute difference, averaged over levels a and the :data:`MAX_GENES` most expressed genes.
+    Observed values that equal predicted ones (zeros) are spread evenly over the levels of these, so that a population
+    compared with itself has no error.
+
+    Args:
+        pred: Predicted cells, log1p.
+        real: Observed cells, log1p.
+
+    Returns:
+        0 (calibrated) to 0.5. NaN without an expressed gene, or with fewer than 2 cells on a side.
     """
     if min(len(pred), len(real)) < 2:
         return float("nan")
@@ -93,7 +104,13 @@ class CellSample:
 def sample_cells(
     cells: Float[np.ndarray, "cells G"], *, rng: np.random.Generator, max_cells: int = MAX_CELLS
 ) -> CellSample:
-    """Take at most ``max_cells`` cells without replacement, for :func:`compare`."""
+    """Draw cells without replacement, for :func:`compare`.
+
+    Args:
+        cells: Of one population, log1p.
+        rng: Source of the draw.
+        max_cells: Most cells that are drawn.
+    """
     if len(cells) > max_cells:
         cells = cells[np.sort(rng.choice(len(cells), size=max_cells, replace=False))]
     cells = cells.astype(np.float64)
@@ -102,7 +119,7 @@ def sample_cells(
 
 @dataclass(frozen=True, kw_only=True)
 class PopulationDistance:
-    """How far two populations are from being one; both are unbiased, so near 0, or a little below, if they are."""
+    """Two distances between populations of cells. Both are unbiased: near 0, or a little below, for the same cells."""
 
     edistance: float
     """Energy distance, ``2 E|x - y| - E|x - x'| - E|y - y'|``."""
@@ -111,7 +128,12 @@ class PopulationDistance:
 
 
 def compare(pred: CellSample, real: CellSample) -> PopulationDistance:
-    """Measure the distance between predicted and observed cells."""
+    """Measure the distances between predicted and observed cells.
+
+    Args:
+        pred: Predicted cells.
+        real: Observed cells of the same genes.
+    """
     between = _distances(pred.cells, real.cells)
     energy = float(2 * between.mean() - pred.within - real.within)
     return PopulationDistance(edistance=energy, mmd=_mmd(pred.distances, real.distances, between))

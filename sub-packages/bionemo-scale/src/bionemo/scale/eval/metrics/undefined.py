@@ -74,7 +74,12 @@ def reasons(scores: pl.DataFrame, *, trained: frozenset[str] = frozenset()) -> d
 
 
 def reason(metric: str, pair: Pair) -> str:
-    """Say why a metric has no value for a pair."""
+    """Return why a metric has no value for a pair.
+
+    Args:
+        metric: Column of the metric.
+        pair: What is known of the (cell type, perturbation) pair.
+    """
     for prefix, rule in _RULES:
         if metric.removeprefix("current_").startswith(prefix):
             return rule(pair)

@@ -33,9 +33,14 @@ def centroid_delta(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"
 
 
 def centroid_accuracy(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
-    """Return the share of other perturbations whose real mean is farther from a prediction than the own one.
+    """Return the share of other perturbations whose real mean is farther from a prediction than its own real mean.
 
-    Distances are Euclidean; one at the same distance counts one half. NaN for P = 1.
+    Args:
+        pred: Predicted means, log1p.
+        real: Real means, log1p.
+
+    Returns:
+        0 to 1 for each perturbation, by Euclidean distance. Equal distances count one half. NaN for P = 1.
     """
     return _share_farther(distance.cdist(pred, real))
 
@@ -43,15 +48,18 @@ def centroid_accuracy(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P
 def panel_discrimination(
     pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"], targets: Bool[np.ndarray, " G"]
 ) -> Float[np.ndarray, " P"]:
-    """Return ``1 - r / (P - 1)``, r the mid-rank of the own real change in L1 once no target gene is left (PDS).
+    """Return ``1 - r / (P - 1)``, where r is the mid-rank of the own real change by L1 distance without target genes.
 
-    A knock-down shows in the gene itself. With only a row's own gene left out, a prediction that lowers the target of
-    another perturbation is told from it without any biology.
+    A knock-down lowers its own target gene. A model could be told which gene is which and rank well by that alone, so
+    no gene that any perturbation targets is compared.
 
     Args:
-        pred: Predicted changes.
-        real: Real changes.
-        targets: Genes that any perturbation of the evaluation targets.
+        pred: Predicted minus control means, log1p.
+        real: Real minus control means, log1p.
+        targets: Whether any perturbation of the evaluation targets a gene.
+
+    Returns:
+        0 to 1 for each perturbation; NaN for P = 1, or where every gene is a target.
     """
     kept = ~targets
     if not kept.any():
@@ -110,7 +118,13 @@ def _moments(sums: np.ndarray, squares: np.ndarray, counts: np.ndarray) -> tuple
 def weighted_mse(
     pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"], weights: Float[np.ndarray, "P G"]
 ) -> Float[np.ndarray, " P"]:
-    """Return the squared error of mean expression, weighted by :func:`gene_weights`."""
+    """Return the squared error of mean expression, as a weighted mean over genes.
+
+    Args:
+        pred: Predicted means, log1p.
+        real: Real means, log1p.
+        weights: Of :func:`gene_weights`.
+    """
     return (weights * (pred - real) ** 2).sum(axis=1)
 
 

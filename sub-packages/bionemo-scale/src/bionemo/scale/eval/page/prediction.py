@@ -39,7 +39,7 @@ class Prediction:
 
     @property
     def strongest_first(self) -> np.ndarray:
-        """[conditions] int64."""
+        """Rows of the table by the size of the predicted change, the largest first: [conditions] int64."""
         return np.argsort(-np.linalg.norm(self.arrays["change"], axis=0), kind="stable")
 
     def changes(self, row: int) -> GeneChanges:

@@ -24,7 +24,7 @@ _COMPARED = tuple(metric for metric in HEADLINE if metric.best in ("high", "low"
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Of one model."""
+    """What is said of one model."""
 
     model: str
     lines: tuple[str, ...]
