@@ -14,6 +14,8 @@ from bionemo.scale.types import InputError
 
 _NO_TEXT = ("Cc", "Cs", "Zl", "Zp")
 """Categories of Unicode."""
+_TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+"""Directions of the characters that turn the text around them, so that it reads as another name."""
 _MOST_VALUES = 1_000_000
 """Of a YAML file; those of a run have some hundreds."""
 _OTHER_MARKS = {
@@ -28,8 +30,13 @@ _OTHER_MARKS = {
 
 
 def is_line(text: str) -> bool:
-    """Whether a name is one line of text: without control characters, line breaks and halves of surrogate pairs."""
-    return text.isprintable() or not any(unicodedata.category(char) in _NO_TEXT for char in text)
+    """Whether a name is one line of text: without control characters, line breaks and halves of surrogate pairs.
+
+    Invisible characters are text, for spreadsheets leave them in names, but not those that turn the direction.
+    """
+    return text.isprintable() or not any(
+        unicodedata.category(char) in _NO_TEXT or unicodedata.bidirectional(char) in _TURNS for char in text
+    )
 
 
 def read_text(path: Path) -> str:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from bionemo.scale.files.text import read_json, read_text, read_toml, read_yaml
+from bionemo.scale.files.text import is_line, read_json, read_text, read_toml, read_yaml
 from bionemo.scale.types import InputError
 
 
@@ -14,6 +14,22 @@ def file(tmp_path):
         return path
 
     return write
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("CD4 T, naïve \u03b1\u03b2", True),
+        ("\ufeffA", True),
+        ("a\u200bb", True),
+        ("a\tb", False),
+        ("a\u2029b", False),
+        ("a\u202eb", False),
+        ("a\u2066b", False),
+    ],
+)
+def test_a_name_is_one_line_that_reads_as_it_is(name, expected):
+    assert is_line(name) == expected
 
 
 @pytest.mark.parametrize(

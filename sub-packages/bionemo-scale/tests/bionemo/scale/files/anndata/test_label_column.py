@@ -104,7 +104,7 @@ def test_none_is_one_label_of_all_cells_unless_a_column_is_called_so(write):
         assert read_label_columns(file, NO_COLUMN).names == ("a", "b")
 
 
-@pytest.mark.parametrize("label", ["a\x1b[31mb", "a\nb", "a\x00b", "a\u2028b", "a\ud800"])
+@pytest.mark.parametrize("label", ["a\x1b[31mb", "a\nb", "a\x00b", "a\u2028b", "a\ud800", "a\u202eb"])
 def test_labels_that_are_no_line_of_text_are_refused(label):
     with pytest.raises(InputError, match="without control characters and line breaks"):
         read_labels_of(np.array(["a", label], dtype=object), where="here")
