@@ -10,10 +10,12 @@ distinguishes the cell type, perturbed or not; "same covariates x same label" is
 The mixed model learns how large each is.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.estimate.labels import ALL, Labels, codes_of
@@ -163,6 +165,34 @@ def components(
     return {(place, effect): places[place] * effects[effect] for place, effect in COMPONENTS if place in places}
 
 
+class Covariances(NamedTuple):
+    """What groups have in common, [rows, n] float64 each."""
+
+    expression: np.ndarray
+    response: np.ndarray
+    """To perturbations, at strength 1."""
+
+
+def covariances(
+    labels: Labels,
+    similarity: Similarity,
+    features: AgentFeatures | None = None,
+    *,
+    sizes: Mapping[tuple[str, str], float],
+    rows: slice = ALL,
+) -> Covariances:
+    """Return the sums of :func:`components` with their sizes; the others are 0."""
+    places, effects = _places(labels, similarity, rows), _effects(labels, features, rows)
+    found = Covariances(np.zeros_like(effects["expression"]), np.zeros_like(effects["expression"]))
+    for place, where in places.items():
+        found.expression[:] += sizes.get((place, "expression"), 0.0) * where
+        here = {effect: size for (name, effect), size in sizes.items() if name == place and effect != "expression"}
+        # A component at a time would take twice as long, for as many matrices.
+        if here:
+            found.response[:] += where * sum(size * effects[effect] for effect, size in here.items())
+    return found
+
+
 def _places(labels: Labels, similarity: Similarity, rows: slice) -> dict[str, np.ndarray]:
     cell_type = labels.same(lambda group: (group.dataset, group.cell_type), rows)
     batch = labels.same(lambda group: (group.dataset, group.batch), rows)
@@ -194,21 +224,30 @@ def _covariate_places(labels: Labels, cell_type: np.ndarray, rows: slice) -> dic
 
 def _effects(labels: Labels, features: AgentFeatures | None, rows: slice) -> dict[str, np.ndarray]:
     names, copies, log_doses = labels.agent_doses()
-    own_copies, own_doses = copies[rows], log_doses[rows]
     perturbed = np.outer(~labels.is_control[rows], ~labels.is_control).astype(np.float64)
-    agent, dose = np.zeros_like(perturbed), np.zeros_like(perturbed)
-    for column in np.flatnonzero(own_copies.any(axis=0)):
-        own, others = np.flatnonzero(own_copies[:, column]), np.flatnonzero(copies[:, column])
-        both = np.ix_(own, others)
-        shared = np.outer(own_copies[own, column], copies[others, column])
-        apart = own_doses[own, column][:, None] - log_doses[others, column][None, :]
-        agent[both] += shared
-        dose[both] += shared * np.exp(-0.5 * apart**2)
+    agent, dose = _agents_in_common(copies, log_doses, rows)
     return {
         "expression": np.ones_like(perturbed),
         "perturbed": perturbed,
         "agent": agent,
         "dose": dose,
-        "features": np.zeros_like(agent) if features is None else own_copies @ features.kernel(names) @ copies.T,
+        "features": np.zeros_like(agent) if features is None else copies[rows] @ features.kernel(names) @ copies.T,
         "label": labels.same(lambda group: group.perturbation, rows) * perturbed,
     }
+
+
+def _agents_in_common(copies: np.ndarray, log_doses: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Return [rows, n] how many agents two groups share, and the same with agents of unlike doses counted less."""
+    # Of a large screen nearly all pairs share none.
+    sparse = csr_array(copies)
+    agent = (sparse[rows] @ sparse.T).toarray()
+    if not log_doses.any():
+        return agent, agent
+    own_copies, own_doses = copies[rows], log_doses[rows]
+    dose = np.zeros_like(agent)
+    for column in np.flatnonzero(own_copies.any(axis=0)):
+        own, others = np.flatnonzero(own_copies[:, column]), np.flatnonzero(copies[:, column])
+        shared = np.outer(own_copies[own, column], copies[others, column])
+        apart = own_doses[own, column][:, None] - log_doses[others, column][None, :]
+        dose[np.ix_(own, others)] += shared * np.exp(-0.5 * apart**2)
+    return agent, dose

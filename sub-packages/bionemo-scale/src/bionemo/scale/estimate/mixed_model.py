@@ -22,14 +22,15 @@ of them the data support is what theta says.
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
 from scipy.linalg import block_diag, solve_triangular
 
-from bionemo.scale.estimate.covariance import Similarity, components
+from bionemo.scale.estimate.covariance import Covariances, Similarity, components, covariances
 from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.estimate.labels import ALL, Labels, ParseAgents, whole_label
 from bionemo.scale.types import Group, GroupMeans
@@ -92,12 +93,11 @@ class MixedModel:
         """
         return Conditional(self, controls).predict(targets)
 
-    def covariances(
-        self, groups: Sequence[Group], similarity: Similarity, *, rows: slice = ALL
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def covariances(self, groups: Sequence[Group], similarity: Similarity, *, rows: slice = ALL) -> Covariances:
         """Return [rows, n] covariance of expression and, at strength 1, of responses."""
         labels = Labels.of(groups, control=self.control, parse=self.parse)
-        return _weighted(components(labels, similarity, self.features, rows=rows), self.names, self.theta)
+        sizes = dict(zip(self.names, self.theta.tolist(), strict=True))
+        return covariances(labels, similarity, self.features, sizes=sizes, rows=rows)
 
 
 class Conditional:
@@ -109,8 +109,7 @@ class Conditional:
         self._similarity = Similarity.of(self._given, control=model.control, scale=model.similarity_scale)
         self._unit = _unit(model.observed)
         self._centre = np.average(model.observed.means / self._unit, axis=0, weights=model.observed.counts)
-        self._is_whole = len(self._given.groups) <= MAX_GIVEN_GROUPS
-        self._solved: _Solved | None = None
+        self._whole = self._solved(self._given) if len(self._given.groups) <= MAX_GIVEN_GROUPS else None
 
     def predict(self, targets: Sequence[Group]) -> Estimate:
         """Predict populations; see :meth:`MixedModel.predict`."""
@@ -127,51 +126,60 @@ class Conditional:
         """
         shape = (len(averages), self._given.means.shape[1])
         mean, sd = np.empty(shape), np.empty(shape)
-        for rows in _batches_of(averages, whole=self._is_whole):
-            asked = [averages[row] for row in rows]
-            targets = [target for members in asked for target in members]
-            mean[rows], sd[rows] = self._conditional(self._solve(targets), targets, _shares(asked))
+        for solved, rows in self._solve(averages):
+            mean[rows], sd[rows] = self._conditional(solved, [averages[row] for row in rows])
         return Estimate(mean=mean, sd=sd)
 
-    def _solve(self, targets: Sequence[Group]) -> "_Solved":
-        """Factorise the covariance of the groups that the targets are predicted from; of all groups if few."""
-        if not self._is_whole:
-            return self._solved_for(self._nearest(targets))
-        if self._solved is None:
-            self._solved = self._solved_for(self._given)
-        return self._solved
+    def _solve(self, averages: Sequence[Mapping[Group, float]]) -> Iterator[tuple["_Solved", list[int]]]:
+        """Yield what rows of averages are predicted from: all groups if few, else those nearest to a label."""
+        if self._whole is not None:
+            for piece in _pieces([[row] for row in range(len(averages))], averages):
+                yield self._whole, list(chain.from_iterable(piece))
+            return
+        for piece in _pieces(_rows_of_labels(averages), averages):
+            shared = self._shared([averages[row] for row in chain.from_iterable(piece)])
+            ends = np.cumsum([len(rows) for rows in piece])[:-1]
+            for rows, own in zip(piece, np.split(shared, ends), strict=True):
+                nearest = np.argsort(-own.max(axis=0), kind="stable")[:MAX_GIVEN_GROUPS]
+                yield self._solved(_rows(self._given, np.sort(nearest))), rows
 
-    def _solved_for(self, given: GroupMeans) -> "_Solved":
+    def _solved(self, given: GroupMeans) -> "_Solved":
+        """Factorise the covariance of groups."""
         expression, response = self._model.covariances(given.groups, self._similarity)
         noise = np.diag(1 / given.counts)
-        factors = [np.linalg.cholesky(expression + strength * response + noise) for strength in STRENGTHS]
-        residual = given.means / self._unit - self._centre
-        whitened = [solve_triangular(factor, residual, lower=True) for factor in factors]
-        return _Solved(groups=given.groups, factors=factors, whitened=whitened)
+        return _Solved(
+            groups=given.groups,
+            factors=[np.linalg.cholesky(expression + strength * response + noise) for strength in STRENGTHS],
+            residual=given.means / self._unit - self._centre,
+        )
 
-    def _nearest(self, targets: Sequence[Group]) -> GroupMeans:
-        given = self._given
-        shared = np.zeros(len(given.groups))
-        # Some groups beside the targets at a time: all pairs of a large screen would not fit in memory.
-        for first in range(0, len(given.groups), MAX_GIVEN_GROUPS):
-            piece = given.groups[first : first + MAX_GIVEN_GROUPS]
-            both = (*piece, *targets)
-            expression, response = self._model.covariances(both, self._similarity, rows=slice(len(piece), None))
-            shared[first : first + len(piece)] = (expression + response)[:, : len(piece)].max(axis=0)
-        return _rows(given, np.sort(np.argsort(-shared, kind="stable")[:MAX_GIVEN_GROUPS]))
+    def _shared(self, averages: Sequence[Mapping[Group, float]]) -> np.ndarray:
+        """Return [averages, given groups] the largest covariance of a group with a population of the average."""
+        targets = tuple(chain.from_iterable(averages))
+        starts = np.cumsum([0, *(len(members) for members in averages[:-1])])
+        pieces = []
+        # Some groups beside the targets at a time: the agents of a large screen would not fit in memory.
+        for first in range(0, len(self._given.groups), MAX_GIVEN_GROUPS):
+            piece = self._given.groups[first : first + MAX_GIVEN_GROUPS]
+            own = slice(len(piece), None)
+            expression, response = self._model.covariances((*piece, *targets), self._similarity, rows=own)
+            pieces.append(np.maximum.reduceat((expression + response)[:, : len(piece)], starts, axis=0))
+        return np.concatenate(pieces, axis=1)
 
     def _conditional(
-        self, solved: "_Solved", targets: Sequence[Group], shares: np.ndarray
+        self, solved: "_Solved", averages: Sequence[Mapping[Group, float]]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and sd of averages of targets; ``shares`` is [averages, targets] and its rows add up to 1."""
-        num = len(solved.groups)
-        expression, response = self._model.covariances([*solved.groups, *targets], self._similarity)
+        """Return mean and sd of averages, [averages, G] each."""
+        num, shares = len(solved.groups), _shares(averages)
+        together = [*solved.groups, *chain.from_iterable(averages)]
+        own = slice(num, None)
+        expression, response = self._model.covariances(together, self._similarity, rows=own)
         means, variances = [], []
-        for strength, factor, white in zip(STRENGTHS, solved.factors, solved.whitened, strict=True):
-            joint = expression + strength * response
-            cross = solve_triangular(factor, joint[:num, num:], lower=True) @ shares.T
-            before = ((shares @ joint[num:, num:]) * shares).sum(axis=1)
-            means.append(cross.T @ white)
+        for strength, factor in zip(STRENGTHS, solved.factors, strict=True):
+            joint = shares @ (expression + strength * response)
+            cross = solve_triangular(factor, joint[:, :num].T, lower=True)
+            before = (joint[:, num:] * shares).sum(axis=1)
+            means.append(solve_triangular(factor, cross, lower=True, trans="T").T @ solved.residual)
             variances.append(np.maximum(before - (cross**2).sum(axis=0), 0.0))
         weights = self._model.strength_of_gene[:, None, :]
         stacked, spread = np.stack(means), np.stack(variances)[:, :, None]
@@ -187,8 +195,8 @@ class _Solved:
     groups: tuple[Group, ...]
     factors: list[np.ndarray]
     """Cholesky factor of their covariance at each strength, [n, n]."""
-    whitened: list[np.ndarray]
-    """Solutions of the factors for what the groups differ from the centre, in units of the cells' spread, [n, G]."""
+    residual: np.ndarray
+    """[n, G] what the groups differ from the centre, in units of the cells' spread."""
 
 
 def fit(
@@ -320,18 +328,6 @@ class _LBFGS(torch.optim.LBFGS):
     zero_grad = inspect.unwrap(torch.optim.LBFGS.zero_grad)
 
 
-def _weighted(
-    matrices: dict[tuple[str, str], np.ndarray], names: Sequence[tuple[str, str]], theta: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sums of components of expression and of responses."""
-    sums = {True: 0.0, False: 0.0}
-    for name, size in zip(names, theta, strict=True):
-        is_response = name[1] != "expression"
-        sums[is_response] = sums[is_response] + size * matrices[name]
-    zero = np.zeros_like(next(iter(matrices.values())))
-    return zero + sums[False], zero + sums[True]
-
-
 def _unit(groups: GroupMeans) -> np.ndarray:
     """Return [G] the spread of cells, with a floor for genes that hardly vary."""
     assert groups.cell_sd is not None, "the mixed model needs the spread of cells"
@@ -379,15 +375,27 @@ def _replaced(groups: GroupMeans, controls: GroupMeans) -> GroupMeans:
     )
 
 
-def _batches_of(averages: Sequence[Mapping[Group, float]], *, whole: bool) -> list[list[int]]:
-    """Return the rows of averages that are predicted together: some at a time, or those of a perturbation."""
-    if not whole:
-        by_name: dict[str, list[int]] = {}
-        for row, members in enumerate(averages):
-            by_name.setdefault(next(iter(members)).perturbation, []).append(row)
-        return list(by_name.values())
-    ends = np.cumsum([len(members) for members in averages])
-    return [np.flatnonzero(ends // MAX_TARGETS == piece).tolist() for piece in np.unique(ends // MAX_TARGETS)]
+def _rows_of_labels(averages: Sequence[Mapping[Group, float]]) -> list[list[int]]:
+    """Return the rows of averages of each perturbation label."""
+    rows: dict[str, list[int]] = {}
+    for row, members in enumerate(averages):
+        rows.setdefault(next(iter(members)).perturbation, []).append(row)
+    return list(rows.values())
+
+
+def _pieces(sets: Sequence[list[int]], averages: Sequence[Mapping[Group, float]]) -> Iterator[list[list[int]]]:
+    """Yield some sets of rows at a time, with at most :data:`MAX_TARGETS` populations if no single set has more."""
+    piece: list[list[int]] = []
+    size = 0
+    for rows in sets:
+        num = sum(len(averages[row]) for row in rows)
+        if piece and size + num > MAX_TARGETS:
+            yield piece
+            piece, size = [], 0
+        piece.append(rows)
+        size += num
+    if piece:
+        yield piece
 
 
 def _shares(averages: Sequence[Mapping[Group, float]]) -> np.ndarray:
