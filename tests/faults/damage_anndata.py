@@ -122,7 +122,8 @@ def _change_attribute(root, name: str, rng: random.Random) -> str:
         ("", "csr_matrix", "categorical", "dataframe", "?" * 400, -1, 10**9, 0.5, [1, 2, 3], [10**12, 5])
     )
     if rng.random() < 0.4:
-        attributes.pop(key, None) if isinstance(root, h5py.Group) else attributes.__delitem__(key)
+        if key in attributes:
+            del attributes[key]
         return f"without the attribute {key}"
     attributes[key] = value
     return f"the attribute {key} is {value!r}"

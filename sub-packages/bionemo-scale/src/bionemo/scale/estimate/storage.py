@@ -118,6 +118,29 @@ def _check(model: MixedModel, path: Path) -> None:
     for name, (found, expected) in shapes.items():
         if found != expected:
             raise InputError(f"{path}: expected {name} of shape {expected}, found {found}")
+    _check_numbers(model, path)
     unknown = set(model.names) - set(COMPONENTS)
     if unknown:
         raise InputError(f"{path}: expected components of this release, found {' x '.join(sorted(unknown)[0])}")
+
+
+def _check_numbers(model: MixedModel, path: Path) -> None:
+    observed, features = model.observed, model.features
+    numbers: dict[str, Any] = {
+        "means": observed.means,
+        "counts": observed.counts,
+        "cell_sd": observed.cell_sd,
+        "theta": model.theta,
+        "strength_of_gene": model.strength_of_gene,
+        "similarity_scale": model.similarity_scale,
+    }
+    if features is not None:
+        numbers |= {"features": features.vectors, "feature_centre": features.centre, "feature_width": features.width}
+    above = {"counts": "above 0", "similarity_scale": "above 0", "feature_width": "above 0"}
+    at_least = {"cell_sd": "of at least 0", "theta": "of at least 0", "strength_of_gene": "of at least 0"}
+    for name, values in numbers.items():
+        array = np.asarray(values, dtype=np.float64)
+        is_in_range = (array > 0) if name in above else (array >= 0) if name in at_least else np.isfinite(array)
+        if not (np.isfinite(array) & is_in_range).all():
+            expected = (above | at_least).get(name, "that are finite")
+            raise InputError(f"{path}: expected numbers {expected} in {name}, found others")

@@ -132,7 +132,7 @@ def _stated(file: CheckedAnnData, found: PopulationFile) -> _Table | None:
     if not isinstance(table, pd.DataFrame) or not {"cell_type", "perturbation"} <= set(table.columns):
         return None
     kinds = [name for name in (CHANGE, CHANGE_SD) if name in file.names("varm")]
-    arrays = {name: np.asarray(file.element(f"varm/{name}"), dtype=np.float64).T for name in kinds}
+    arrays = {name: file.numbers(f"varm/{name}").astype(np.float64).T for name in kinds}
     for name, array in arrays.items():
         if array.shape != (len(table), len(found.population.genes)) or not np.isfinite(array).all():
             raise InputError(

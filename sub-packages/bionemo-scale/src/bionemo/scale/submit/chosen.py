@@ -58,7 +58,7 @@ def _answers(path: Path, settings: SubmitSettings, panel: Panel, *, notes: list[
     """Return the cells of a file that are of the panel's conditions."""
     with H5adSource(path) as source:
         column = _columns(source, settings, panel, notes=notes)
-        own = source.element("uns/bionemo_scale") or {}
+        own = source.facts("uns/bionemo_scale")
         card = read_card(own, path)
         if card is not None and not {"checkpoint", "baseline"} & set(own):
             raise InputError(f"{path}: expected predicted cells, found measured ones")

@@ -228,6 +228,28 @@ def test_a_file_gives_the_same_predictions(screen, tmp_path):
     np.testing.assert_allclose(again.predict(targets).mean, model.predict(targets).mean, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("means", np.nan, "that are finite in means"),
+        ("counts", 0, "above 0 in counts"),
+        ("cell_sd", -1, "of at least 0 in cell_sd"),
+        ("theta", np.inf, "of at least 0 in theta"),
+        ("strength_of_gene", -1, "of at least 0 in strength_of_gene"),
+        ("features", np.nan, "that are finite in features"),
+    ],
+)
+def test_a_file_with_other_numbers_is_refused(families, tmp_path, name, value, expected):
+    groups, _, _, features = families
+    storage.save(mixed_model.fit(groups, control="control", features=features), tmp_path / "estimate.npz")
+    arrays = dict(np.load(tmp_path / "estimate.npz"))
+    arrays[name] = arrays[name].astype(np.float64)
+    arrays[name].flat[0] = value
+    np.savez(tmp_path / "estimate.npz", **arrays)
+    with pytest.raises(InputError, match=f"estimate.npz: expected numbers {expected}, found others"):
+        storage.load(tmp_path / "estimate.npz", parse=split_plus)
+
+
 @pytest.fixture(scope="module")
 def families():
     """Twelve perturbations of three families with similar effects and vectors; one of each was never trained."""

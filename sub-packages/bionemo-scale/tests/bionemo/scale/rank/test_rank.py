@@ -3,6 +3,7 @@
 """A screen of known changes: each order against its definition, and what is refused."""
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -168,6 +169,25 @@ def test_a_file_may_state_its_changes(write):
     found = answer(write(adata))
     np.testing.assert_allclose(found["score"], [0.2, 0.1])
     assert (found["sd"] < 0.0101).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("uns/bionemo_scale", np.arange(3), "uns/bionemo_scale must be a group, found ndarray"),
+        ("varm/change", np.array([["a", "b"]] * 4, dtype="S1"), "varm/change must hold numbers, found ndarray"),
+    ],
+)
+def test_damaged_notes_of_a_file_are_refused(write, capsys, tmp_path, name, value, expected):
+    adata = table(CHANGES)
+    adata.uns["conditions"] = pd.DataFrame({"cell_type": ["T", "T"], "perturbation": ["A", "B"]}, index=["0", "1"])
+    adata.varm["change"] = np.array([[0.2, 0.1]] * 4)
+    path = write(adata)
+    with h5py.File(path, "r+") as file:
+        file.pop(name, None)
+        file[name] = value
+    assert main([str(path), "--out", str(tmp_path / "ranks.csv")]) == 2
+    assert expected in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -48,17 +48,17 @@ def read_predicted_sd(file: CheckedAnnData, genes: tuple[str, ...]) -> Predicted
     # Tables of other tools may have the name.
     if SD not in file.names("varm") or CONDITIONS not in file.names("uns"):
         return PredictedSd()
-    table, sd = file.element(f"uns/{CONDITIONS}"), file.element(f"varm/{SD}")
+    table = file.element(f"uns/{CONDITIONS}")
     if not isinstance(table, pd.DataFrame) or not set(LABELS) <= set(table.columns):
         return PredictedSd()
-    sd = np.asarray(sd)
+    sd = file.numbers(f"varm/{SD}")
     if sd.shape != (len(genes), len(table)):
         raise InputError(
             f"{file.path}: expected varm[{SD!r}] of shape {(len(genes), len(table))}, a row for each gene "
             "and a column for "
             f"each row of uns[{CONDITIONS!r}], found {sd.shape}"
         )
-    if not np.issubdtype(sd.dtype, np.number) or not (np.isfinite(sd).all() and (sd >= 0).all()):
+    if not (np.isfinite(sd).all() and (sd >= 0).all()):
         raise InputError(
             f"{file.path}: expected standard deviations of at least 0 in varm[{SD!r}], found other values"
         )

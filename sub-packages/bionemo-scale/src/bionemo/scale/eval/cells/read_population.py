@@ -67,7 +67,7 @@ def read_population(
             expression; or it holds counts and nobody says to which library size they are to be scaled.
     """
     with CheckedAnnData(path) as file:
-        own = file.element("uns/bionemo_scale") or {}
+        own = file.facts("uns/bionemo_scale")
         card = read_card(own, path)
         used, notes = labels_to_use(path, card, labels)
         matrix = file.matrix("X")

@@ -68,11 +68,11 @@ def read_prediction(path: Path) -> Prediction:
                 "varm['change'], found neither or one of them; predict again, or give a run folder with scores"
             )
         table = file.element(f"uns/{CONDITIONS}")
-        arrays = {
-            name: np.asarray(file.element(f"varm/{name}"), dtype=np.float32) for name in _ARRAYS if name in there
-        }
+        arrays = {name: file.numbers(f"varm/{name}").astype(np.float32) for name in _ARRAYS if name in there}
         genes = tuple(str(name) for name in file.index("var"))
-    shape = (len(genes), len(table) if isinstance(table, pd.DataFrame) else 0)
+    if not isinstance(table, pd.DataFrame):
+        raise InputError(f"{path}: expected a table in uns[{CONDITIONS!r}], found {type(table).__name__}")
+    shape = (len(genes), len(table))
     for name, values in arrays.items():
         if values.shape != shape or not np.isfinite(values).all():
             raise InputError(f"{path}: expected numbers of shape {shape} in varm[{name!r}], found {values.shape}")

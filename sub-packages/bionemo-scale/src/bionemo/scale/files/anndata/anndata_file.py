@@ -110,9 +110,9 @@ class H5adSource:
         except (TypeError, ValueError) as error:
             raise InputError(f"{self.path}: obs[{key!r}] must hold numbers, found {values[0]!r}") from error
 
-    def element(self, name: str) -> Any:
-        """Return anything small by its path, such as ``uns/log1p/base``; ``None`` where there is none."""
-        return self._file.element(name)
+    def facts(self, name: str) -> dict[str, Any]:
+        """Return a group of small things, such as ``uns/bionemo_scale``; see :meth:`CheckedAnnData.facts`."""
+        return self._file.facts(name)
 
     def cell_names(self) -> np.ndarray:
         """Return the obs index, [cells] strings."""

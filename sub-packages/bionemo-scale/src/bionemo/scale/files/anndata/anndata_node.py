@@ -74,11 +74,16 @@ class Node:
         if isinstance(self.file, Url) and (link := _of_external_link(self.raw, name)):
             raise InputError(f"{self.file}: {inside} {link}; expected a file that holds all it needs, at a URL")
         try:
-            return Node(file=self.file, name=inside, raw=self.raw[name])
+            node = Node(file=self.file, name=inside, raw=self.raw[name])
         except Exception as error:
             raise InputError(
                 f"{self.file}: {inside} {_of_link(self.raw, name) or f'cannot be opened: {error}'}"
             ) from error
+        # zarr takes whatever stands there.
+        shape = () if node.is_folder else node.raw.shape or ()
+        if not all(isinstance(length, int) and length >= 0 for length in shape):
+            raise node.refusal(f"must have a shape of whole numbers, found {shape}")
+        return node
 
     def member(self, name: str) -> "Node":
         """Return a direct member of a group that must be there.

@@ -15,7 +15,7 @@ import numpy as np
 import zarr
 from anndata.io import read_elem
 
-from bionemo.scale.files.anndata.anndata_node import TEXT, Node
+from bionemo.scale.files.anndata.anndata_node import NUMBERS, TEXT, Node
 from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk, open_matrix
 from bionemo.scale.files.anndata.remote import open_url
 from bionemo.scale.files.provenance import version_of
@@ -108,6 +108,29 @@ class CheckedAnnData:
         node = self._root.find(name)
         # zarr has no null of its own, and AnnData writes a number in its place.
         return None if node is None or node.encoding == "null" else node.element()
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """Return a group of small things by its path; empty where there is none.
+
+        Raises:
+            InputError: It is no group.
+        """
+        found = self.element(name)
+        if found is not None and not isinstance(found, dict):
+            raise InputError(f"{self.path}: {name} must be a group, found {type(found).__name__}")
+        return found or {}
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Return an array of numbers by its path, such as ``varm/NAME``, as it is in the file.
+
+        Raises:
+            InputError: It is none.
+        """
+        found = self.element(name)
+        array = np.asarray(None if isinstance(found, dict) else found)
+        if array.dtype.kind not in NUMBERS:
+            raise InputError(f"{self.path}: {name} must hold numbers, found {type(found).__name__}")
+        return array
 
     def matrix(self, name: str) -> MatrixOnDisk:
         """Return an expression matrix: ``X``, ``layers/NAME``, ``raw/X`` or ``obsm/NAME``.

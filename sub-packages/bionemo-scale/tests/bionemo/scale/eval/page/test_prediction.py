@@ -91,6 +91,7 @@ def test_predictions_without_intervals_say_so(tmp_path):
     [
         ({"change": None}, "expected predictions of this version of bionemo-scale-infer"),
         ({"change": np.full((3, 2), np.nan, dtype=np.float32)}, "expected numbers of shape (3, 2) in varm"),
+        ({"table": np.arange(2)}, "expected a table in uns['conditions'], found ndarray"),
         (
             {"table": pd.DataFrame({"x": ["1", "2"]}, index=["a", "b"])},
             "expected rows with cell_type and perturbation",

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a file declares is compared with what it holds, for h5ad and zarr alike, and a refusal is one line."""
 
+import json
 import shutil
 
 import anndata as ad
@@ -302,6 +303,27 @@ def test_parts_that_nobody_needs_may_be_of_any_format(damaged, originals):
         assert "strange" in file.columns("obs") and file.column("obs", "depth").sum() > 10
         with pytest.raises(InputError, match="uns/strange cannot be read"):
             file.element("uns/strange")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_facts_are_a_group_and_numbers_an_array(damaged, originals, kind):
+    with CheckedAnnData(originals["csr", kind]) as file:
+        assert list(file.facts("uns/other")) == ["more"] and file.facts("uns/nothing") == {}
+        assert file.numbers("uns/other/more").tolist() == [0, 1, 2]
+        with pytest.raises(InputError, match="uns/other/more must be a group, found ndarray"):
+            file.facts("uns/other/more")
+        for name in ("uns/other", "uns/nothing"):
+            with pytest.raises(InputError, match=f"{name} must hold numbers, found "):
+                file.numbers(name)
+
+
+@pytest.mark.parametrize("length", ["../x", -3, 1.5, None])
+def test_a_shape_in_zarr_that_is_none_is_refused(damaged, length):
+    path = damaged(lambda file: None, kind="zarr")
+    described = path / "var" / "_index" / ".zarray"
+    described.write_text(json.dumps(json.loads(described.read_text()) | {"shape": [length]}))
+    with pytest.raises(InputError, match="var/_index"):
+        read_everything(path)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
