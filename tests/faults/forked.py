@@ -197,7 +197,8 @@ def _be(
 
 def _limit_time(where: Path, cpu_seconds: int) -> None:
     """End this process when it has used its seconds, also in a library that does not return, and note where."""
-    faulthandler.register(signal.SIGXCPU, file=os.open(where, os.O_WRONLY | os.O_CREAT), chain=True)
+    file = os.open(where, os.O_WRONLY | os.O_CREAT)
+    faulthandler.register(signal.SIGXCPU, file=file, all_threads=False, chain=True)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import lmdb
 import numpy as np
 
 from bionemo.scale.data.labels.split import (
@@ -29,6 +30,7 @@ from bionemo.scale.data.prepare.preprocess import (
 )
 from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME, obs_name, shard_name
 from bionemo.scale.data.store.manifest import FileEntry, Manifest, read_manifest
+from bionemo.scale.data.store.shards import open_shard
 from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.files.provenance import hash_file
 from bionemo.scale.files.writing.atomic import write_text
@@ -207,7 +209,8 @@ def link_file(store: Path, entry: FileEntry, target: Path) -> FileEntry:
     """Put a file of a store elsewhere, as a hard link or, where that is not possible, as a copy.
 
     Raises:
-        InputError: It is not there, or not as long as it should be, or names of cells are not as they were written.
+        InputError: It is not there, or not as long as it should be, or names of cells are not as they were written, or
+            blocks of cells are in no database. What is in the blocks is checked when they are read.
     """
     source = store / entry.name
     if not source.is_file() or source.stat().st_size != entry.num_bytes:
@@ -217,6 +220,11 @@ def link_file(store: Path, entry: FileEntry, target: Path) -> FileEntry:
     if source.suffix == ".parquet" and hash_file(source) != entry.sha256:
         # Small beside the blocks, which are read later and not here, and where no command but this one would see it.
         raise InputError(f"{source}: expected sha256 {entry.sha256}, found another; verify that store")
+    if source.suffix != ".parquet":
+        try:
+            open_shard(source)
+        except lmdb.Error as error:
+            raise InputError(f"{source}: damaged shard, {error}; verify that store") from error
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)

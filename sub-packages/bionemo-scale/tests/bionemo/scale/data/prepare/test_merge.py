@@ -138,6 +138,17 @@ def test_names_of_cells_that_were_changed_are_not_merged(tmp_path, plates):
     assert not (tmp_path / "merged").exists()
 
 
+def test_a_shard_that_is_no_database_is_not_merged(tmp_path, plates):
+    parts = convert_apart_without_split(tmp_path, plates)
+    path = parts[1] / "perturbed-00000.lmdb"
+    data = bytearray(path.read_bytes())
+    data[:8192] = bytes(8192)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"part1/perturbed-00000.lmdb: damaged shard, .*verify that store"):
+        merge_stores(parts, tmp_path / "merged", split=None, progress=silent)
+    assert not (tmp_path / "merged").exists()
+
+
 def test_scans_of_other_options_or_files_are_refused(tmp_path, plates):
     scan_only(config_of(tmp_path, plates[:1], "scan"))
     scans = (tmp_path / "scan",)
