@@ -94,17 +94,33 @@ def test_genes_are_matched_by_name(predictor: api.Predictor, cells: anndata.AnnD
     np.testing.assert_array_equal(turned.X, predictor.predict(cells).X)
 
 
+@pytest.mark.parametrize("number", [None, 20])
 def test_the_prediction_is_the_command_s(
-    predictor: api.Predictor, cells: anndata.AnnData, api_run: Path, tmp_path: Path
+    predictor: api.Predictor,
+    cells: anndata.AnnData,
+    api_run: Path,
+    tmp_path: Path,
+    number: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    """And it needs no temporary file."""
     cells.write_h5ad(tmp_path / "nk.h5ad")
     out = tmp_path / "pred.h5ad"
     options = ["--checkpoint", str(api_run), "--adata", str(tmp_path / "nk.h5ad"), "--out", str(out)]
+    options += [] if number is None else ["--cells-per-condition", str(number)]
     # Sums of another number of threads differ in the last bit.
     threads = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [sys.executable, "-m", "bionemo.scale.run.infer", *options]
     subprocess.run(command, check=True, capture_output=True, env=threads)
-    np.testing.assert_array_equal(anndata.read_h5ad(out).X, predictor.predict(cells).X)
+    expected = anndata.read_h5ad(out)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such folder"))
+    found = predictor.predict(cells, cells_per_condition=number)
+    np.testing.assert_array_equal(expected.X, found.X)
+    for column in expected.obs:
+        assert expected.obs[column].astype(str).tolist() == found.obs[column].astype(str).tolist()
+    np.testing.assert_array_equal(*(each.uns["conditions"]["num_cells"] for each in (expected, found)))
+    for name in expected.varm:
+        np.testing.assert_array_equal(*(np.asarray(each.varm[name]) for each in (expected, found)))
 
 
 def test_no_rank_is_left_in_the_environment(predictor: api.Predictor):

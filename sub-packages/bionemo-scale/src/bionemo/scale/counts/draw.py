@@ -58,6 +58,29 @@ def draw_counts(
     return found
 
 
+def draw_again(controls: Counted, chosen: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
+    """Draw other counts for cells of the states that some control cells are in.
+
+    The state w of a cell is drawn from what its count c says of it, ``Gamma(1 / alpha + c, 1 / alpha + mu)``, and the
+    new count is ``Poisson(mu w)``. Over all cells w has mean 1 and variance alpha again, so that means, dispersion and
+    zeros are those of the controls. What genes have in common weakens, for each gene's w is drawn alone.
+
+    Args:
+        controls: Cells of one population.
+        chosen: [cells] int64, which of them, any of them several times.
+        rng: Of the draw.
+
+    Returns:
+        [chosen, G] whole numbers of at least 0.
+    """
+    own = controls.counts.sum(axis=0) / controls.library_size.sum()
+    alpha = _dispersion(controls.counts, controls.library_size[:, None] * own)
+    old, counts = controls.library_size[chosen, None] * own, controls.counts[chosen]
+    shape = np.divide(1.0, alpha, out=np.zeros_like(alpha), where=alpha > 0)
+    state = rng.standard_gamma(np.where(alpha > 0, shape + counts, 1.0)) / np.where(alpha > 0, shape + old, 1.0)
+    return rng.poisson(old * np.where(alpha > 0, state, 1.0))
+
+
 def _at_means(
     controls: Counted, mean: np.ndarray, measured: np.ndarray, *, unit: np.ndarray, sizes: np.ndarray, seed: int
 ) -> np.ndarray:

@@ -5,14 +5,15 @@
 from pathlib import Path
 
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.infer.controls.control_cells import CellSource, controls_of_store, read_controls
+from bionemo.scale.infer.controls.control_cells import CellSource, ControlCells, controls_of_store, read_controls
+from bionemo.scale.infer.controls.more_cells import with_number
 from bionemo.scale.infer.labels import with_unknown_contexts
 from bionemo.scale.infer.plans.controls_plan import ControlsPlan
 from bionemo.scale.infer.plans.plan import Plan
 from bionemo.scale.infer.plans.split_plan import SplitPlan
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.infer.trained_model import LoadedModel
-from bionemo.scale.types import InputError, Split
+from bionemo.scale.types import DataCard, InputError, Split
 
 
 SCREEN_CELLS = 256
@@ -41,8 +42,8 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
             loaded = with_unknown_contexts(
                 loaded, cell_types=cells.cell_type, batches=cells.batch, covariates=cells.covariates
             )
-        if settings.cells_per_condition is not None:
-            cells = cells.thin_out(settings.cells_per_condition, seed=settings.seed)
+    if settings.cells_per_condition is not None:
+        cells = _of_number(cells, settings.cells_per_condition, settings, card=loaded.card)
     source = settings.adata or settings.store
     assert source is not None, "checked by the settings"
     plan = ControlsPlan(
@@ -56,6 +57,13 @@ def make_plan(settings: InferSettings, loaded: LoadedModel, store: Store | None)
         sets=loaded.model.config.sets,
     )
     return loaded, plan
+
+
+def _of_number(cells: ControlCells, number: int, settings: InferSettings, *, card: DataCard) -> ControlCells:
+    """Return so many cells of each condition; means alone gain nothing from cells that are drawn again."""
+    if settings.output == "pseudobulk":
+        return cells.thin_out(number, seed=settings.seed)
+    return with_number(cells, number, target_sum=card.scale.target_sum, seed=settings.seed)
 
 
 def cell_source(settings: InferSettings) -> CellSource:

@@ -84,8 +84,9 @@ class InferSettings(GivenScale):
     covariate: dict[str, str] = option({}, metavar="COLUMN=VALUE")
     """Predict under this value of a covariate, such as time=24h, rather than under that of each control cell."""
     cells_per_condition: int | None = option(None, limits=COUNT, metavar="N")
-    """Largest number of control cells of a (cell type, covariates, batch) that are used for each perturbation
-    (default: 256 of a store, all of a file)."""
+    """Predicted cells of each perturbation in a (cell type, covariates, batch): as many of its control cells are used,
+    and where there are fewer, some are drawn again with other counts; a pseudobulk draws none again (default: at most
+    256 of a store, all of a file)."""
     output: Output = "cells"
     """Write predicted cells as log1p expression (cells) or counts, or the mean of each condition (pseudobulk)."""
     library_size: float | None = option(None, limits=LIBRARY_SIZE, metavar="N")

@@ -2,18 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Control cells of a notebook, with every check that those of a file meet."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import anndata
 
 from bionemo.scale.infer.controls.control_cells import CellSource, ControlCells, read_controls
+from bionemo.scale.infer.controls.more_cells import with_number
 from bionemo.scale.infer.labels import with_unknown_contexts
 from bionemo.scale.infer.plans.controls_plan import ControlsPlan
 from bionemo.scale.infer.settings import GivenScale
 from bionemo.scale.infer.trained_model import LoadedModel
-from bionemo.scale.notebook.cells import given_files
 from bionemo.scale.types import DataCard
 
 
@@ -39,13 +39,39 @@ def read_notebook_controls(
     Raises:
         InputError: As :func:`bionemo.scale.infer.controls.control_cells.read_controls`.
     """
-    keys, sizes = card.keys, (card.scale.library_size_key, given.library_size_key)
-    columns = [keys.perturbation, keys.cell_type, keys.batch, *keys.covariates, *sizes]
-    with given_files() as files:
-        path = files.path(adata, "adata", columns=columns, matrix=matrix, gene_key=gene_key or card.gene_key)
-        source = CellSource(path=path, given=given, matrix=matrix, gene_key=gene_key, stated=stated)
-        cells = read_controls(source, card)
-        return replace(cells, notes=tuple(files.named(note) for note in cells.notes))
+    source = CellSource(path=Path("adata"), held=adata, given=given, matrix=matrix, gene_key=gene_key, stated=stated)
+    return read_controls(source, card)
+
+
+def controls_to_predict(
+    adata: anndata.AnnData,
+    card: DataCard,
+    given: GivenScale,
+    *,
+    asked: Mapping[str, Any],
+    matrix: str,
+    gene_key: str | None,
+) -> ControlCells:
+    """Read the control cells of an object, as many and under the covariates that are asked for.
+
+    Args:
+        adata: The cells.
+        card: The model's genes, labels and scale.
+        given: What the user says of the values.
+        asked: Fields of :class:`bionemo.scale.infer.settings.InferSettings` by name: seed, covariate,
+            cells_per_condition.
+        matrix: Where the expression is.
+        gene_key: As of :func:`read_notebook_controls`.
+
+    Raises:
+        InputError: As :func:`read_notebook_controls`, or the model has no such covariate.
+    """
+    stated, number = asked.get("covariate", {}), asked.get("cells_per_condition")
+    cells = read_notebook_controls(adata, card, given, matrix=matrix, gene_key=gene_key, stated=stated)
+    cells = cells.with_covariates(stated, card)
+    if number is None:
+        return cells
+    return with_number(cells, number, target_sum=card.scale.target_sum, seed=asked["seed"])
 
 
 def plan_controls(

@@ -21,6 +21,7 @@ from bionemo.scale.types import DataCard
 if TYPE_CHECKING:
     import anndata
 
+    from bionemo.scale.infer.plans.plan import Plan
     from bionemo.scale.infer.trained_model import LoadedModel
 
 
@@ -147,7 +148,9 @@ class Predictor:
             set_size: Cells that the network processes together. ``None`` is the setting of the training.
             seed: Seed of random choices, in stochastic priors and in the zeros of counts.
             **options: ``covariate``, such as {"time": "24h"}, predicts under this value of a covariate rather than
-                under that of each control cell; ``adata`` need not have the column then. Also fields of
+                under that of each control cell; ``adata`` need not have the column then.
+                ``cells_per_condition`` is how many cells of each perturbation are predicted in a (cell type,
+                covariates, batch); where there are fewer controls, some are drawn again. Also fields of
                 :class:`bionemo.scale.infer.settings.GivenScale`, for values whose scale is not recognised: values,
                 target_sum, library_size_key, sum_as_library_size.
 
@@ -160,19 +163,17 @@ class Predictor:
         Raises:
             InputError: Genes, columns or labels are missing or unknown, or values are no counts or log1p values.
         """
-        import anndata
-
-        from bionemo.scale.eval.cells.predicted_sd import CONDITIONS
-        from bionemo.scale.infer.certainty.certainty import Certainty
         from bionemo.scale.infer.controls.notebook_cells import keep_obs, keep_var, matrix_of
         from bionemo.scale.infer.labels import asked_perturbations, with_new_perturbations
-        from bionemo.scale.infer.output.origin import describe
-        from bionemo.scale.infer.predict import predict_all
         from bionemo.scale.infer.settings import GivenScale, InferSettings
-        from bionemo.scale.notebook.controls import plan_controls, read_notebook_controls
+        from bionemo.scale.notebook.controls import controls_to_predict, plan_controls
 
-        stated = options.pop("covariate", {})
-        InferSettings.checked(set_size=set_size, seed=seed, allow_unknown=allow_unknown, covariate=stated)
+        checked = InferSettings.checked(
+            set_size=set_size,
+            seed=seed,
+            allow_unknown=allow_unknown,
+            **{name: options.pop(name) for name in ("covariate", "cells_per_condition") if name in options},
+        )
         features = None if perturbation_features is None else Path(perturbation_features)
         names = self.card.perturbations
         if perturbations is not None:
@@ -180,24 +181,40 @@ class Predictor:
         self._loaded = with_new_perturbations(self._loaded, names, features)
         matrix = matrix_of(adata, self.card, matrix)
         given = GivenScale.make(**options)
-        cells = read_notebook_controls(adata, self.card, given, matrix=matrix, gene_key=gene_key, stated=stated)
-        cells = cells.with_covariates(stated, self.card)
+        cells = controls_to_predict(adata, self.card, given, asked=checked, matrix=matrix, gene_key=gene_key)
         loaded, plan = plan_controls(
             self._loaded, cells, names, seed=seed, set_size=set_size, allow_unknown=allow_unknown
         )
-        predicted = predict_all(loaded, plan)
-        certainty, varm = Certainty.of_cells(loaded, plan, predicted)
-        for note in certainty.all_lines():
+        predicted, notes = _predict(loaded, plan, card=self.card, seed=seed)
+        for note in notes:
             # Above this function and what renames options in its refusals.
             warnings.warn(note, stacklevel=3)
-        origin = {"checkpoint": self._loaded.path, "seed": seed, **certainty.notes()}
-        return anndata.AnnData(
-            X=predicted,
-            obs=keep_obs(plan.obs, adata.obs),
-            var=keep_var(self.card.genes, adata, matrix=matrix, gene_key=gene_key or self.card.gene_key),
-            varm=varm,
-            uns={"bionemo_scale": describe(self.card, origin), CONDITIONS: certainty.table()},
-        )
+        predicted.obs = keep_obs(predicted.obs, adata.obs)
+        predicted.var = keep_var(self.card.genes, adata, matrix=matrix, gene_key=gene_key or self.card.gene_key)
+        return predicted
+
+
+def _predict(loaded: "LoadedModel", plan: "Plan", *, card: DataCard, seed: int) -> tuple["anndata.AnnData", list[str]]:
+    """Return the predicted cells of a plan, with what is known of them, and what the user should know."""
+    import anndata
+    import pandas as pd
+
+    from bionemo.scale.eval.cells.predicted_sd import CONDITIONS
+    from bionemo.scale.infer.certainty.certainty import Certainty
+    from bionemo.scale.infer.output.origin import describe
+    from bionemo.scale.infer.predict import predict_all
+
+    predicted = predict_all(loaded, plan)
+    certainty, varm = Certainty.of_cells(loaded, plan, predicted)
+    origin = {"checkpoint": loaded.path, "seed": seed, **certainty.notes()}
+    cells = anndata.AnnData(
+        X=predicted,
+        obs=plan.obs,
+        var=pd.DataFrame(index=list(card.genes)),
+        varm=varm,
+        uns={"bionemo_scale": describe(card, origin), CONDITIONS: certainty.table()},
+    )
+    return cells, list(certainty.all_lines())
 
 
 @cache

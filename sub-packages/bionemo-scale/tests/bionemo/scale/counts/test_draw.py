@@ -8,7 +8,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.counts.counted import Counted, check_counted, counted
-from bionemo.scale.counts.draw import draw_counts
+from bionemo.scale.counts.draw import draw_again, draw_counts
 from bionemo.scale.types import InputError
 
 
@@ -40,6 +40,30 @@ def gamma_poisson(rate, alpha, size, seed=0):
     return Counted(
         counts=rng.poisson(mean * rng.gamma(1 / alpha, alpha, mean.shape)).astype(np.float32), library_size=size
     )
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
+def test_cells_that_are_drawn_again_have_mean_variance_and_zeros_of_the_first(alpha):
+    rate, size = np.array([2e-4, 1e-3, 5e-3, 0.0]), np.full(4000, 2000.0)
+    controls = gamma_poisson(rate, alpha, size)
+    again = draw_again(controls, np.arange(4000), rng=np.random.default_rng(1))
+    for statistic in (np.mean, np.var, lambda values, axis: (values == 0).mean(axis=axis)):
+        found, expected = statistic(again, axis=0), statistic(controls.counts, axis=0)
+        np.testing.assert_allclose(found, expected, rtol=0.1, atol=0.01)
+    # Another cell of the same state: what counts have in common is the state.
+    shared = np.corrcoef(again[:, 2], controls.counts[:, 2])[0, 1]
+    assert 0.5 < shared < 0.99 and (again[:, 2] != controls.counts[:, 2]).mean() > 0.5
+
+
+def test_real_cells_that_are_drawn_again_look_like_the_first(kang):
+    controls, _ = kang
+    again = draw_again(controls, np.arange(len(controls.counts)), rng=np.random.default_rng(0))
+    expressed = controls.counts.mean(axis=0) > 0.2
+    for statistic, limit in ((np.mean, 0.05), (np.var, 0.1)):
+        found, expected = (statistic(counts, axis=0)[expressed] for counts in (again, controls.counts))
+        assert np.median(found / expected) == pytest.approx(1, abs=limit)
+    assert (again == 0).mean() == pytest.approx((controls.counts == 0).mean(), abs=0.01)
+    assert len(np.unique(again, axis=0)) == len(again)
 
 
 def test_counts_and_library_sizes_of_real_cells_come_back(kang):

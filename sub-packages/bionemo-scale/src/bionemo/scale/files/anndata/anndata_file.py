@@ -7,7 +7,6 @@ Nothing here holds a whole expression matrix; the rows of a CSC matrix are put t
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -23,6 +22,7 @@ from bionemo.scale.files.anndata.label_column import Labels, check_text, has_lab
 from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk
 from bionemo.scale.files.expression_scale import read_base
 from bionemo.scale.files.suggest import suggest
+from bionemo.scale.files.url import PathOrUrl
 from bionemo.scale.types import InputError
 
 
@@ -45,7 +45,8 @@ class H5adSource:
     """One expression matrix of an AnnData on disk, with the names of its cells and genes.
 
     Args:
-        path: An h5ad file, the folder of a zarr store, or a zip file of one.
+        path: An h5ad file, the folder of a zarr store, or a zip file of one; the URL of one of the first two; or what
+            is open already, which is closed with this.
         matrix: Expression to read: ``X``, ``layers/NAME``, ``raw/X`` or ``obsm/NAME``.
         gene_key: var column with the gene names; ``None`` is the index. The genes of ``raw/X`` are those of
             ``raw/var``; those of ``obsm/NAME`` are ``uns/hvg_names``, or the genes of ``var/highly_variable``.
@@ -54,10 +55,10 @@ class H5adSource:
         InputError: It is no AnnData, it has no such matrix, or its genes have missing or duplicated names.
     """
 
-    def __init__(self, path: Path, *, matrix: str = "X", gene_key: str | None = None) -> None:
-        self.path = path
+    def __init__(self, path: PathOrUrl | CheckedAnnData, *, matrix: str = "X", gene_key: str | None = None) -> None:
+        self._file = path if isinstance(path, CheckedAnnData) else CheckedAnnData(path)
+        self.path = self._file.path
         self.matrix_name = matrix
-        self._file = CheckedAnnData(path)
         try:
             self._matrix = self._file.matrix(matrix)
             self.num_cells, self.num_genes = self._matrix.shape

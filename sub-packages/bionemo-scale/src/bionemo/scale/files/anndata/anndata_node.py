@@ -46,7 +46,8 @@ class Node:
     file: PathOrUrl
     name: str
     """Path within the file, for messages too."""
-    raw: Folder | Array
+    raw: Folder | Array | np.ndarray
+    """Of a file, or an array of an object in memory."""
 
     @property
     def is_folder(self) -> bool:
@@ -106,7 +107,7 @@ class Node:
     def attribute(self, name: str, default: Any = None) -> Any:
         """Return an attribute."""
         with self.reading():
-            value = self.raw.attrs.get(name, default)
+            value = getattr(self.raw, "attrs", {}).get(name, default)
             return value.decode() if isinstance(value, bytes) else value
 
     @property

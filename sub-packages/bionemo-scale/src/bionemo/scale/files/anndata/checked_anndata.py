@@ -101,6 +101,9 @@ class CheckedAnnData:
             return self.index(frame)
         if key not in columns:
             raise InputError(f"{self.path}: {frame} has no column {key!r}; {suggest(key, columns)}")
+        return self._read_column(frame, key)
+
+    def _read_column(self, frame: str, key: str) -> Any:
         return self._values(frame, self._frame(frame).member(key))
 
     def element(self, name: str) -> Any:
@@ -141,25 +144,26 @@ class CheckedAnnData:
         slot, _, key = name.partition("/")
         if name != "X" and (slot not in _SLOTS or not key or (slot == "raw" and key != "X")):
             raise InputError(f"{self.path}: expected a matrix X, layers/NAME, raw/X or obsm/NAME, found {name!r}")
-        node = self._root.get("X") if name == "X" else self._member(slot, key)
-        if node is None and name == "X":
+        matrix = self._open_matrix(slot, key)
+        if matrix is None and name == "X":
             raise InputError(f"{self.path}: expected an expression matrix X, found none; {self._other_matrices()}")
-        if node is None:
+        if matrix is None:
             known = [other for other in self.names(slot) if slot != "raw"]
             raise InputError(f"{self.path}: no {_SLOTS[slot]} {key!r}; {suggest(key, known)}")
-        matrix = open_matrix(node, self.num_cells)
         if slot != "obsm":
             num_genes = self._num_rows("raw/var") if slot == "raw" else self.num_genes
             if matrix.shape[1] != num_genes:
                 frame = "raw/var" if slot == "raw" else "var"
-                raise node.refusal(
+                raise matrix.node.refusal(
                     f"must have a column for each of the {num_genes} genes in {frame}, found {matrix.shape[1]}"
                 )
         return matrix
 
-    def _member(self, slot: str, key: str) -> Node | None:
+    def _open_matrix(self, slot: str, key: str) -> MatrixOnDisk | None:
+        """Return a matrix of a slot, or X; ``None`` where there is none."""
         folder = self._root.get(slot)
-        return None if folder is None else folder.get(key)
+        node = folder if not key or folder is None else folder.get(key)
+        return None if node is None else open_matrix(node, self.num_cells)
 
     def _other_matrices(self) -> str:
         names = [f"{slot}/{key}" for slot in ("layers", "obsm") for key in self.names(slot)]

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 
 from bionemo.scale.data.prepare.conversion.scan import check_values
 from bionemo.scale.data.store.format import covariate_column
@@ -16,9 +17,11 @@ from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.anndata.anndata_file import H5adSource
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
+from bionemo.scale.files.anndata.held_anndata import HeldAnnData
 from bionemo.scale.files.anndata.label_column import Labels
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.suggest import some, suggest
+from bionemo.scale.files.url import PathOrUrl
 from bionemo.scale.infer.controls.control_scale import ControlValues
 from bionemo.scale.infer.settings import GivenScale
 from bionemo.scale.types import JOINED, DataCard, InputError
@@ -42,6 +45,8 @@ class ControlCells:
     """[cells] strings for each covariate of the model, under which the cells are predicted."""
     measured: tuple[np.ndarray, ...] = ()
     """The same as they were measured, where other ones are stated for the prediction."""
+    is_again: np.ndarray | None = None
+    """[cells] bool, which were drawn again of measured ones (:mod:`bionemo.scale.infer.controls.more_cells`)."""
 
     @property
     def context(self) -> np.ndarray:
@@ -78,6 +83,24 @@ class ControlCells:
             notes=self.notes,
             covariates=tuple(values[chosen] for values in self.covariates),
             measured=tuple(values[chosen] for values in self.measured),
+            is_again=None if self.is_again is None else self.is_again[chosen],
+        )
+
+    def followed_by(self, others: "ControlCells") -> "ControlCells":
+        """Return these cells and others after them, with the notes of these."""
+
+        def both(name: str) -> tuple[np.ndarray, ...]:
+            pairs = zip(getattr(self, name), getattr(others, name), strict=True)
+            return tuple(np.concatenate(pair) for pair in pairs)
+
+        return ControlCells(
+            expression=csr_matrix(vstack([self.expression, others.expression])),
+            cell_type=np.concatenate([self.cell_type, others.cell_type]),
+            batch=np.concatenate([self.batch, others.batch]),
+            names=np.concatenate([self.names, others.names]),
+            notes=self.notes,
+            covariates=both("covariates"),
+            measured=both("measured"),
         )
 
     def thin_out(self, limit: int, *, seed: int) -> "ControlCells":
@@ -148,9 +171,11 @@ def _check_cell_types(asked: Sequence[str], present: set[str], known: Sequence[s
 
 @dataclass(frozen=True, kw_only=True)
 class CellSource:
-    """An h5ad of raw counts, or of log1p values on a model's scale, and how it is read."""
+    """Cells of raw counts, or of log1p values on a model's scale, and how it is read."""
 
-    path: Path
+    path: PathOrUrl
+    held: anndata.AnnData | None = None
+    """Cells of a notebook, which ``path`` is the name of; ``None`` reads the file."""
     given: GivenScale = field(default_factory=GivenScale)
     """What the user says of the values."""
     matrix: str | None = None
@@ -167,7 +192,7 @@ class CellSource:
             InputError: The file does not have that; what is there instead may be something else.
         """
         matrix, gene_key = self.matrix, self.gene_key
-        with CheckedAnnData(self.path) as file:
+        with self._opened() as file:
             if matrix is None:
                 check_has_matrix(card, file.names(card.matrix.partition("/")[0]), source=self.path)
                 matrix = card.matrix
@@ -175,7 +200,10 @@ class CellSource:
             if gene_key is None and card.gene_key is not None and not matrix.startswith("obsm/"):
                 _check_has_gene_key(file, frame, card.gene_key)
                 gene_key = card.gene_key
-        return H5adSource(self.path, matrix=matrix, gene_key=gene_key)
+        return H5adSource(self._opened(), matrix=matrix, gene_key=gene_key)
+
+    def _opened(self) -> CheckedAnnData:
+        return CheckedAnnData(self.path) if self.held is None else HeldAnnData(self.held, str(self.path))
 
 
 def read_controls(source: CellSource, card: DataCard, *, cell_types: Sequence[str] = ()) -> ControlCells:

@@ -102,6 +102,7 @@ class ControlsPlan:
         """
         self._cells, self._set_size, self._seed, self._card = cells, set_size, seed, card
         self._store = store
+        self._is_measured = np.ones(len(cells.names), bool) if cells.is_again is None else ~cells.is_again
         self._pools: dict[int, ControlPool] = {}
         check_labels(perturbations, card.perturbations, kind="perturbation", source="--perturbations")
         hint = "; --allow-unknown predicts it under the unknown label"
@@ -126,7 +127,8 @@ class ControlsPlan:
         self.perturbation = asked[turn]
         self.population = number_runs(pieces.population[piece] * len(asked) + turn)
         self.obs = self._labels(card)
-        few = note_few(Counter(zip(cells.context.tolist(), cells.batch.tolist(), strict=True)))
+        contexts, batches = (values[self._is_measured].tolist() for values in (cells.context, cells.batch))
+        few = note_few(Counter(zip(contexts, batches, strict=True)))
         self.notes = (*cells.notes, *few)
 
     def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
@@ -161,7 +163,7 @@ class ControlsPlan:
         """Return the controls that the change of a set's population is counted from: those of its labels."""
         context = int(self._context[self._own_cells(number)[0]])
         if context not in self._pools:
-            here = self._context == context
+            here = (self._context == context) & self._is_measured
             mean = np.asarray(self._cells.expression[np.flatnonzero(here)].mean(axis=0, dtype=np.float64)).ravel()
             self._pools[context] = ControlPool(number=context, mean=mean.astype(np.float32), num_cells=int(here.sum()))
         return self._pools[context]
@@ -183,8 +185,8 @@ class ControlsPlan:
             self._batches
         )
         labels = list(zip(self._cell_types.tolist(), self._batches.tolist(), measured, strict=True))
-        contexts = sorted(set(labels))
-        members = [np.flatnonzero([label == context for label in labels]) for context in contexts]
+        contexts, is_measured = sorted(set(labels)), self._is_measured
+        members = [np.flatnonzero(is_measured & [label == context for label in labels]) for context in contexts]
         return GroupMeans(
             groups=tuple(Group("", card.cell_types[t], card.control, card.batches[b], own) for t, b, own in contexts),
             means=np.stack([np.asarray(cells[rows].mean(axis=0, dtype=np.float64)).ravel() for rows in members]),
