@@ -390,7 +390,7 @@ def evaluate(
             contexts=folder.prefixes,
             inputs=_inputs(real, predictions, training),
         )
-        summary = with_second(summary, prepared.task, folder.second())
+        summary = with_second(replace(summary, options=options.recorded), prepared.task, folder.second())
         if options.plot:
             from bionemo.scale.eval.output.plot import plot_changes
 

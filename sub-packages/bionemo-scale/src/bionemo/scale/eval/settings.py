@@ -64,6 +64,18 @@ class ScoringSettings(Settings):
         if self.evaluator_environment is not None and self.evaluator == "reference":
             raise InputError("--evaluator-environment goes with --evaluator current or cell-eval2, found reference")
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """Options that are not at their defaults, ready for JSON; a summary has the others under names of its own."""
+        elsewhere = ("control_policy", "seed", "evaluator", "evaluator_environment", "baselines", "ceiling")
+        values = {each.name: getattr(self, each.name) for each in options_of(ScoringSettings)}
+        defaults = {each.name: each.default for each in options_of(ScoringSettings)}
+        return {
+            name: str(value.absolute()) if isinstance(value, Path) else value
+            for name, value in values.items()
+            if value != defaults[name] and name not in elsewhere
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedFiles(Settings):

@@ -3,7 +3,7 @@
 """What the command line of NeMo-Run loads: the recipes, imported without a search for garbage.
 
 Python looks through every object for unreachable ones while it imports, and what NeMo and Megatron make stays. Without
-these searches ``nemorun scale --help`` takes a fifth less of the processor's time (benchmarks/commands/README.md).
+these searches ``nemorun scale --help`` takes a fifth less processor time (benchmarks/commands/README.md).
 """
 
 import gc

@@ -111,7 +111,7 @@ def _found_below(values: Mapping[str, Any], roots: list[Path]) -> dict[str, Any]
         tails = (Path(*parts[row:]) for row in range(len(parts)))
         return str(next((tail for tail in tails if roots and (roots[0] / tail).exists()), path))
 
-    paths = {name: values[name] for name in ("real", "store") if values.get(name)}
+    paths = {name: values[name] for name in ("real", "store", "gene_sets") if values.get(name)}
     return {**values, "pred": [placed(path) for path in values["pred"]], **{n: placed(v) for n, v in paths.items()}}
 
 
@@ -160,6 +160,8 @@ def _evaluation(scores: ScoreFiles) -> dict[str, Any]:
         "control_policy": summary.control_policy,
         "seed": summary.baselines.seed,
         "evaluator": _evaluator(summary),
+        "no_baselines": not summary.names.baselines and not summary.names.ceiling,
+        **summary.options,
         "out": scores.path,
         **_fields(inputs.real.labels),
         **_labels_of_predictions(inputs),

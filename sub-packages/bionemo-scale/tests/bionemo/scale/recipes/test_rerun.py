@@ -49,6 +49,7 @@ def recorded(**inputs) -> ScoreFiles:
         },
         "baselines": {"fitted_on": None, "ridge_penalty": None, "cells": 1, "seed": 4, "fallback_cells": {}},
         "control_policy": "both",
+        "options": {"leave_out_targets": True, "gene_sets": "sets.gmt", "engine": "pdex"},
         "current_evaluator": {"columns": "current_*", "versions": {}, "conventions": {}},
     }
     return ScoreFiles(
@@ -156,7 +157,14 @@ def test_an_evaluation_is_that_of_the_scores():
     settings = evaluation(recorded())
     assert (settings.pred, settings.name) == ((Path("a b/pred.h5ad"), Path("n.h5ad")), ("m", "n"))
     assert (settings.control_policy, settings.seed, settings.evaluator) == ("both", 4, "current")
-    assert settings.labels is None and settings.out == Path("out")
+    assert settings.labels is None and settings.out == Path("out") and settings.no_baselines
+    assert (settings.leave_out_targets, settings.gene_sets, settings.engine) == (True, Path("sets.gmt"), "pdex")
+
+
+def test_options_of_an_evaluation_are_recorded_where_they_are_chosen():
+    settings = EvaluateSettings.make(pred=["p.h5ad"], real="r.h5ad", out="out", gene_sets="sets.gmt", engine="pdex")
+    scoring = settings.scoring(baselines=("control",))
+    assert scoring.recorded == {"gene_sets": str(Path("sets.gmt").absolute()), "engine": "pdex"}
 
 
 def test_labels_of_files_that_name_none_come_back():

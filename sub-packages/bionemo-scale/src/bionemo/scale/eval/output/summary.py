@@ -3,7 +3,7 @@
 """What an evaluation found, as summary.json holds it: keys are the names of these fields."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, get_type_hints
 
 from bionemo.scale.eval.cell_eval.challenge import Scale
@@ -135,6 +135,8 @@ class Summary:
     """Context to the beginning of the names of its own files."""
     inputs: Inputs
     second_evaluator: SecondEvaluator | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    """Other options of the evaluation, where they are not at their defaults."""
 
     @property
     def means(self) -> dict[str, dict[str, float | None]]:
