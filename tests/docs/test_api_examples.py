@@ -41,6 +41,7 @@ def test_every_function_has_an_example():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_examples_run(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stderr", open(tmp_path / "progress.txt", "w"))
     matplotlib.use("Agg")

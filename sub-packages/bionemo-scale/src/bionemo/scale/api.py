@@ -542,6 +542,7 @@ def crossval(
             inputs="examples/data/kang2018_pbmc_ifnb.h5ad",
             prepare={"datasets": ["kang"], "library_size_key": "n_counts_full"},
             leave_out="cell-type",
+            only=["CD4 T", "NK"],
             no_network=True,
         )
         print(pooled.table)
