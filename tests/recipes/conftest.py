@@ -58,7 +58,9 @@ def _lines(value: Any, path: str) -> Iterator[str]:
     if isinstance(value, run.Partial | run.Config):
         target = value.__fn_or_cls__
         yield f"{path or 'task'}: {target.__module__}.{target.__qualname__}"
-        for name, entry in {**_defaults(target), **value.__arguments__}.items():
+        # Defaults of other packages are those of the versions at hand.
+        own = _defaults(target) if target.__module__.startswith("bionemo.scale") else {}
+        for name, entry in {**own, **value.__arguments__}.items():
             yield from _lines(entry, f"{path}.{name}" if path else name)
     elif isinstance(value, Mapping):
         for name, entry in value.items():

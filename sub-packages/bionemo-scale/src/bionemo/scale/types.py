@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+EXIT_REFUSED = 2
+"""Exit code of a command that cannot use its input."""
+
+
 class InputError(Exception):
     """What a user gave cannot be used; the message is one line that says what, where, expected and found.
 

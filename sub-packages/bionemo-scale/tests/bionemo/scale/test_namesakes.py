@@ -100,6 +100,7 @@ ELSEWHERE = {
     "rank/settings.py": ("rank/test_rank.py", "a settings class is tested by its command"),
     "rank/signature.py": ("rank/test_rank.py", "parts of a ranking are tested by the tables"),
     "recipes/arrays.py": ("tests/recipes/test_arrays.py", "recipes import NeMo-Run, which takes seconds"),
+    "recipes/composed.py": ("tests/recipes/test_composed.py", "recipes import NeMo-Run, which takes seconds"),
     "recipes/defaults.py": ("tests/recipes/test_recipes.py", "recipes import NeMo-Run, which takes seconds"),
     "recipes/executors.py": ("tests/recipes/test_launch.py", "recipes import NeMo-Run, which takes seconds"),
     "recipes/groups.py": ("tests/recipes/test_recipes.py", "recipes import NeMo-Run, which takes seconds"),

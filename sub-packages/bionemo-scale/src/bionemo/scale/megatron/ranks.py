@@ -96,3 +96,17 @@ def _number(environment: MutableMapping[str, str], name: str, default: str | Non
     if not text.isdecimal():
         raise InputError(f"{name}: expected a number in this variable of the environment, found {text!r}")
     return int(text)
+
+
+def check_processes(ranks: Ranks, *, devices: int, num_nodes: int) -> None:
+    """Refuse another number of processes than a training asks for.
+
+    Raises:
+        InputError: Naming both numbers.
+    """
+    if devices * num_nodes == ranks.world_size:
+        return
+    started = f"{ranks.world_size} by torchrun or srun" if ranks.launch else "one; start it by torchrun or srun"
+    raise InputError(
+        f"--devices {devices} --num-nodes {num_nodes}: expected {devices * num_nodes} processes, found {started}"
+    )

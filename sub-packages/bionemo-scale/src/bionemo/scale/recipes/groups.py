@@ -117,6 +117,18 @@ class Trainer:
     """Length, layout, run folder and everything else."""
 
 
+_SAID_BY_NEMO = (
+    *("max_steps", "seed", "val_interval", "log_interval", "precision", "async_checkpoints"),
+    *("blind", "fold"),
+)
+"""Fields that NeMo's own objects have, and those of networks that measure the weight."""
+
+
+@_group(TrainSettings, tuple(name for name in fields_of("training", "experiment") if name not in _SAID_BY_NEMO))
+class Experiment:
+    """What a training has beside the objects of NeMo: run folder, fine-tuning, the weight of the network's means."""
+
+
 @_group(PrepareSettings)
 class Prepare:
     """One conversion."""
@@ -219,6 +231,13 @@ def trainer(
     return _of_size(
         Trainer, size, preset, out=out, **{name: value for name, value in chosen.items() if value is not None}
     )
+
+
+def experiment(
+    size: str = "small", out: Path | None = None, *, preset: str = TrainSettings.preset
+) -> run.Config[Experiment]:
+    """Return the run folder and everything else that NeMo's objects do not say."""
+    return _of_size(Experiment, size, preset, out=out)
 
 
 def _of_size(group: type, size: str, preset: str, **chosen: object) -> run.Config:

@@ -8,7 +8,9 @@ defaults and a way to change them, and there is one way to start a command.
 """
 
 import dataclasses
+import inspect
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -24,8 +26,19 @@ from bionemo.scale.files.suggest import suggest
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.recipes import groups
-from bionemo.scale.recipes.defaults import size_defaults
-from bionemo.scale.recipes.groups import Data, Evaluate, Infer, Model, Optim, Prepare, Trainer, join, restore
+from bionemo.scale.recipes.defaults import size_defaults, train_settings
+from bionemo.scale.recipes.groups import (
+    Data,
+    Evaluate,
+    Experiment,
+    Infer,
+    Model,
+    Optim,
+    Prepare,
+    Trainer,
+    join,
+    restore,
+)
 from bionemo.scale.recipes.steps import (
     Step,
     evaluate_step,
@@ -34,9 +47,10 @@ from bionemo.scale.recipes.steps import (
     prepare_step,
     train_step,
 )
+from bionemo.scale.train.callbacks.stopping import EXIT_CONTINUE, TrainingInterrupted, TrainingStopped
 from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
-from bionemo.scale.types import InputError, ObsKeys
+from bionemo.scale.types import EXIT_REFUSED, InputError, ObsKeys
 
 
 NAMESPACE = "scale"
@@ -69,6 +83,21 @@ def pretrain(*, model: Model, data: Data, optim: Optim, trainer: Trainer) -> Non
 
 
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
+def train(*, model: Model, data: Any, optim: Any, trainer: Any, experiment: Experiment) -> None:
+    """Train with NeMo's own objects (trainer, optimizer, data module), each of which a recipe may change."""
+    # Late, for it imports NeMo, which the other tasks do without.
+    from bionemo.scale.recipes.composed import train_composed
+
+    try:
+        train_composed(model=model, data=data, optim=optim, trainer=trainer, experiment=experiment)
+    except (InputError, TrainingInterrupted, TrainingStopped) as error:
+        sys.stderr.write(f"error: {error}\n")
+        # As bionemo-scale-train ends.
+        codes: dict[type, int] = {TrainingInterrupted: EXIT_CONTINUE, TrainingStopped: 1}
+        sys.exit(codes.get(type(error), EXIT_REFUSED))
+
+
+@run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
 def finetune(*, model: Model, data: Data, optim: Optim, trainer: Trainer) -> None:
     """Train on a store from the weights of another run, or continue the run that a folder holds."""
     execute(_finetune_step(model=model, data=data, optim=optim, trainer=trainer))
@@ -92,21 +121,30 @@ def _finetune_step(**groups: Any) -> Step:
     return train_step(join(**groups))
 
 
+def _composed_step(**objects: Any) -> Step:
+    from bionemo.scale.recipes.composed import settings_of
+
+    return train_step(settings_of(**objects))
+
+
 _STEPS: dict[Callable, Callable[..., Step]] = {
     prepare: lambda settings: prepare_step(restore(PrepareSettings, settings)),
     pretrain: lambda **groups: train_step(join(**groups)),
     finetune: _finetune_step,
     infer: lambda settings: infer_step(restore(InferSettings, settings)),
     evaluate: lambda settings: evaluate_step(restore(EvaluateSettings, settings)),
+    train: _composed_step,
 }
 
 
 def step_of(recipe: run.Partial) -> Step:
-    """Return the command that a recipe stands for.
+    """Return the command that a recipe stands for; of a composed one, that with which it continues and ends.
 
     Raises:
         InputError: The recipe cannot be run as it is.
     """
+    if recipe.__fn_or_cls__ is train and recipe.data.store is None:
+        raise InputError("data.store: expected a path, found none; give data.store=PATH")
     return _STEPS[recipe.__fn_or_cls__](**{name: fdl.build(part) for name, part in recipe.__arguments__.items()})
 
 
@@ -128,10 +166,28 @@ def check_names(task: Callable, overrides: Sequence[str]) -> None:
             continue
         if group not in groups:
             raise InputError(f"{text}: unknown part {group!r} of the recipe; {suggest(group, groups)}")
+        if not dataclasses.is_dataclass(groups[group]):
+            _check_path(text, names.group().split(".") if names else [])
+            continue
         known = [each.name for each in dataclasses.fields(groups[group])]
         first = field.partition(".")[0]
         if first not in known:
             raise InputError(f"{text}: unknown field {first!r} of {group}; {suggest(first, known)}")
+
+
+def _check_path(text: str, path: Sequence[str]) -> None:
+    """Refuse an override of what no object of a composed recipe takes."""
+    node: Any = train_recipe()
+    for name in path:
+        target = node.__fn_or_cls__
+        known = list(inspect.signature(target.__init__ if inspect.isclass(target) else target).parameters)
+        if name not in known:
+            near = suggest(name, sorted({*known} - {"self"}))
+            raise InputError(f"{text}: unknown field {name!r} of {target.__name__}; {near}")
+        node = getattr(node, name, None)
+        if not isinstance(node, fdl.Buildable):
+            # A value, or an object that an earlier override puts there.
+            return
 
 
 def prepare_recipe(inputs: tuple[Path, ...] = (), out: Path | None = None, split: Path | None = None) -> run.Partial:
@@ -166,6 +222,36 @@ def pretrain_recipe(
         data=groups.data(size, store, preset=preset),
         optim=groups.optim(size, preset=preset),
         trainer=groups.trainer(size, out, num_nodes, devices=devices, preset=preset),
+    )
+
+
+def train_recipe(
+    size: str = "small",
+    store: Path | None = None,
+    out: Path | None = None,
+    *,
+    num_nodes: int | None = None,
+    devices: int | None = None,
+    preset: str = TrainSettings.preset,
+) -> run.Partial:
+    """Return the same training as :func:`pretrain_recipe`, made of NeMo's own objects. It imports NeMo.
+
+    Args:
+        size: A name in :mod:`bionemo.scale.model.size.sizes`; hardware and duration are in
+            :mod:`bionemo.scale.recipes.defaults`.
+        store: Folder that ``prepare`` made.
+        out: Run folder.
+        num_nodes: Machines; ``None`` takes what the size does by default.
+        devices: Processes of a machine.
+        preset: A name in :mod:`bionemo.scale.train.presets`.
+    """
+    from bionemo.scale.recipes.composed import parts_of
+
+    chosen = {name: value for name, value in {"num_nodes": num_nodes, "devices": devices}.items() if value is not None}
+    parts = parts_of(train_settings(size, store=Path("store"), out=Path("run"), preset=preset, **chosen))
+    parts["data"].store = store
+    return run.Partial(
+        train, model=groups.model(size, preset=preset), experiment=groups.experiment(size, out, preset=preset), **parts
     )
 
 
@@ -224,6 +310,12 @@ def _register(size: str, preset: str) -> None:
     kind = size if preset == TrainSettings.preset else f"{size}_{preset}"
     recipe.__doc__ = f"Train the {size} model, preset {preset}. Needs {size_defaults(size).needs}."
     run.cli.factory(name=f"scale_{kind}", target=pretrain)(recipe)
+
+    def composed() -> run.Partial:
+        return train_recipe(size, preset=preset)
+
+    composed.__doc__ = f"{recipe.__doc__} Made of NeMo's own objects."
+    run.cli.factory(name=f"scale_{kind}", target=train)(composed)
     made: dict[type, Callable] = {Model: groups.model, Data: groups.data, Optim: groups.optim, Trainer: groups.trainer}
     for group, make in made.items():
 

@@ -14,6 +14,7 @@ from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.options.commands import Commands, add_commands, fields_of
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.run.inner.command import run_command
+from bionemo.scale.train.callbacks.stopping import EXIT_CONTINUE
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -26,7 +27,6 @@ COMMANDS: Commands = {
     "train": (TrainSettings, ("store", "out", "size", "blind", "fold", "perturbation_features")),
 }
 """Settings of the steps whose options are the user's, and the fields that are not."""
-EXIT_CONTINUE = 75
 
 
 def parser() -> OptionParser:

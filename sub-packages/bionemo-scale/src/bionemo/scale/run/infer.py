@@ -19,9 +19,9 @@ from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.outputs import check_absent, check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.progress import SILENCE, Progress
-from bionemo.scale.run.inner.command import EXIT_REFUSED, next_step, run_command
+from bionemo.scale.run.inner.command import next_step, run_command
 from bionemo.scale.run.inner.imports import imports
-from bionemo.scale.types import InputError
+from bionemo.scale.types import EXIT_REFUSED, InputError
 
 
 def parser() -> OptionParser:

@@ -17,21 +17,18 @@ from typing import Any, TextIO
 from bionemo.scale.files.writing.atomic import remove, remove_leftovers_in
 from bionemo.scale.files.writing.folder import new_folder, temporary_folder
 from bionemo.scale.files.writing.lock import sole_writer
-from bionemo.scale.megatron.ranks import Ranks, take_ranks
+from bionemo.scale.megatron.ranks import Ranks, check_processes, take_ranks
 from bionemo.scale.options.config_file import write_yaml
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.parser import OptionParser
 from bionemo.scale.progress import SILENCE, Progress
 from bionemo.scale.run.config.given import PLACES, SettingsFile, given_values, training_of
-from bionemo.scale.run.inner.command import EXIT_REFUSED, next_step, run_command
+from bionemo.scale.run.inner.command import next_step, run_command
 from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.run.inner.weigh import weigh_network
+from bionemo.scale.train.callbacks.stopping import EXIT_CONTINUE
 from bionemo.scale.train.settings import TrainSettings
-from bionemo.scale.types import InputError
-
-
-EXIT_CONTINUE = 75
-"""Exit code of a run that was stopped and saved: EX_TEMPFAIL, "try again later"."""
+from bionemo.scale.types import EXIT_REFUSED, InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +98,7 @@ def _train(argv: Sequence[str] | None) -> None:
     if ranks.world_size == 1 and not ranks.launch and settings.devices > 1 and settings.num_nodes == 1:
         sys.exit(_train_in_processes(settings, arguments))
     try:
-        _check_processes(settings, ranks)
+        check_processes(ranks, devices=settings.devices, num_nodes=settings.num_nodes)
         _run(settings, ranks)
         if ranks.is_first and not os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(interrupt.QUIET_LAUNCH):
             _finish(settings, arguments, is_launched=ranks.world_size > 1)
@@ -164,16 +161,6 @@ def _best_validation(metrics: Path) -> tuple[int, float] | None:
 def _can_continue(out: Path) -> bool:
     """Whether there is more than logs: a checkpoint, perhaps one that is not whole."""
     return any(out.glob("checkpoints/*/weights"))
-
-
-def _check_processes(settings: TrainSettings, ranks: Ranks) -> None:
-    asked = settings.devices * settings.num_nodes
-    if asked == ranks.world_size:
-        return
-    started = f"{ranks.world_size} by torchrun or srun" if ranks.launch else "one; start it by torchrun or srun"
-    raise InputError(
-        f"--devices {settings.devices} --num-nodes {settings.num_nodes}: expected {asked} processes, found {started}"
-    )
 
 
 def _run(settings: TrainSettings, ranks: Ranks) -> None:

@@ -7,7 +7,7 @@ Each function takes ``make``, which is called with a class and its arguments. By
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from nemo import lightning as nl
@@ -16,18 +16,49 @@ from nemo.lightning.pytorch.optim import MegatronOptimizerModule
 from bionemo.scale.data.sets.datamodule import ScaleDataModule
 from bionemo.scale.data.sets.sampler import Sampling
 from bionemo.scale.megatron.kernels import PRECISIONS
-from bionemo.scale.train.module import adamw_with_cosine
+from bionemo.scale.train.module import adamw_with_cosine, build, settle
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.step import places_length
 
 
-Made = TypeVar("Made")
 Make = Callable[..., Any]
 
 
-def build(target: Callable[..., Made], **fields: Any) -> Made:
-    """Make an object at once."""
-    return target(**fields)
+class Components(NamedTuple):
+    """The objects of one training."""
+
+    data: ScaleDataModule
+    optimizer: MegatronOptimizerModule
+    trainer: nl.Trainer
+
+
+def components(settings: TrainSettings, *, is_sharded: bool, has_validation: bool) -> Components:
+    """Return the objects of a run.
+
+    Args:
+        settings: Of the run.
+        is_sharded: Whether data parallel ranks share the optimizer's state.
+        has_validation: Whether the store has cells to validate with.
+    """
+    made = Components(data_module(settings), optimizer(settings, is_sharded=is_sharded), trainer(settings))
+    _fit(made.trainer, settings, has_validation=has_validation)
+    return made
+
+
+def settled(made: Components, settings: TrainSettings, *, is_sharded: bool, has_validation: bool) -> Components:
+    """Return objects that a user composed, with what in them follows from the run; its settings are theirs."""
+    dtype = PRECISIONS[settings.precision].dtype
+    settle(made.optimizer, max_steps=settings.max_steps, is_sharded=is_sharded, bf16=dtype is torch.bfloat16)
+    made.data.seq_length = made.data.data_sampler.seq_len = places_length(settings)
+    made.trainer.strategy.pipeline_dtype = dtype
+    _fit(made.trainer, settings, has_validation=has_validation)
+    return made
+
+
+def _fit(trainer: nl.Trainer, settings: TrainSettings, *, has_validation: bool) -> None:
+    trainer.val_check_interval = min(settings.val_interval, settings.max_steps)
+    if not has_validation:
+        trainer.limit_val_batches = 0
 
 
 def accelerator() -> str:
@@ -45,13 +76,13 @@ def saves_in_background(choice: str) -> bool:
     return torch.cuda.is_available() if choice == "auto" else choice == "on"
 
 
-def data_module(settings: TrainSettings, make: Make = build) -> ScaleDataModule:
-    """Return the sets of cells."""
+def data_module(settings: TrainSettings, make: Make = build) -> Any:
+    """Return a :class:`ScaleDataModule`, or what ``make`` leaves of it."""
     sampling = make(
         Sampling, sets=settings.sets, weighting=settings.weighting, control_share=settings.control_share,
         blind=settings.left_out,
     )  # fmt: skip
-    module: ScaleDataModule = make(
+    return make(
         ScaleDataModule,
         store=settings.store,
         set_size=settings.set_size,
@@ -62,7 +93,6 @@ def data_module(settings: TrainSettings, make: Make = build) -> ScaleDataModule:
         num_workers=settings.num_workers,
         sampling=sampling,
     )
-    return module
 
 
 def optimizer(settings: TrainSettings, *, is_sharded: bool) -> MegatronOptimizerModule:
@@ -72,7 +102,7 @@ def optimizer(settings: TrainSettings, *, is_sharded: bool) -> MegatronOptimizer
         settings: Of the run.
         is_sharded: Whether data parallel ranks share its state.
     """
-    return adamw_with_cosine(
+    module: MegatronOptimizerModule = adamw_with_cosine(
         lr=settings.lr,
         max_steps=settings.max_steps,
         warmup_steps=max(1, min(settings.warmup_steps, settings.max_steps // 10)),
@@ -80,10 +110,11 @@ def optimizer(settings: TrainSettings, *, is_sharded: bool) -> MegatronOptimizer
         use_distributed_optimizer=is_sharded,
         bf16=PRECISIONS[settings.precision].dtype is torch.bfloat16,
     )
+    return module
 
 
-def trainer(settings: TrainSettings, make: Make = build) -> nl.Trainer:
-    """Return NeMo's trainer, without callbacks and loggers."""
+def trainer(settings: TrainSettings, make: Make = build) -> Any:
+    """Return a :class:`nemo.lightning.Trainer` without callbacks and loggers, or what ``make`` leaves of it."""
     strategy = make(
         nl.MegatronStrategy,
         tensor_model_parallel_size=settings.tensor_parallel,
@@ -97,7 +128,7 @@ def trainer(settings: TrainSettings, make: Make = build) -> nl.Trainer:
         # Another number of tensor or pipeline parallel processes can continue a sharded optimizer too.
         ckpt_optim_fully_reshardable=True,
     )
-    made: nl.Trainer = make(
+    return make(
         nl.Trainer,
         accelerator=make(accelerator),
         devices=settings.devices,
@@ -106,7 +137,7 @@ def trainer(settings: TrainSettings, make: Make = build) -> nl.Trainer:
         plugins=precision_plugin(settings.precision, make),
         max_steps=settings.max_steps,
         accumulate_grad_batches=1,
-        val_check_interval=min(settings.val_interval, settings.max_steps),
+        val_check_interval=settings.val_interval,
         num_sanity_val_steps=0,
         log_every_n_steps=settings.log_interval,
         enable_progress_bar=False,
@@ -114,16 +145,12 @@ def trainer(settings: TrainSettings, make: Make = build) -> nl.Trainer:
         use_distributed_sampler=False,
         logger=False,
     )
-    return made
 
 
-def precision_plugin(name: str, make: Make = build) -> nl.MegatronMixedPrecision | None:
-    """Return what tells NeMo of a precision; single precision is what it does by itself."""
+def precision_plugin(name: str, make: Make = build) -> Any:
+    """Return the plugin that tells NeMo of a precision; ``None`` is single precision, which NeMo has by itself."""
     fields = PRECISIONS[name].config_fields()
     if not fields.pop("bf16"):
         return None
     # Gradients are summed over micro-batches and ranks in float32.
-    plugin: nl.MegatronMixedPrecision = make(
-        nl.MegatronMixedPrecision, precision="bf16-mixed", grad_reduce_in_fp32=True, **fields
-    )
-    return plugin
+    return make(nl.MegatronMixedPrecision, precision="bf16-mixed", grad_reduce_in_fp32=True, **fields)

@@ -8,7 +8,7 @@ Importing this module imports NeMo, which takes 15 s or so; install the CPU back
 import os
 import zlib
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from nemo import lightning as nl
@@ -16,13 +16,13 @@ from nemo.collections import llm
 
 from bionemo.scale.estimate.storage import ESTIMATE_NAME
 from bionemo.scale.megatron import writers
-from bionemo.scale.train import components
 from bionemo.scale.train.callbacks.average import WeightAverage
 from bionemo.scale.train.callbacks.dropout import DropoutSeed
 from bionemo.scale.train.callbacks.optimizer import FusedOptimizer
 from bionemo.scale.train.callbacks.progress import RunMonitor, StopOnSignal, TrainableReport
 from bionemo.scale.train.callbacks.retention import checkpointing, resuming
 from bionemo.scale.train.callbacks.stopping import TrainingInterrupted
+from bionemo.scale.train.components import Components, components, settled
 from bionemo.scale.train.config import ScaleConfig
 from bionemo.scale.train.finetune.start import report
 from bionemo.scale.train.module import scale_lightning_module
@@ -31,12 +31,13 @@ from bionemo.scale.train.setup.resolve import ResolvedRun
 from bionemo.scale.train.setup.run_folder import write_estimate, write_run_folder
 
 
-def train(run: ResolvedRun, stream: TextIO) -> Path:
+def train(run: ResolvedRun, stream: TextIO, given: Components | None = None) -> Path:
     """Train to ``settings.max_steps``, from where the run folder stands.
 
     Args:
         run: The run.
         stream: Where progress is shown.
+        given: NeMo's objects that a user composed, whose settings the run has; without them the run's own.
 
     Returns:
         The run folder: metrics.csv, config.yaml, split.json, checkpoints/, tensorboard/, logs/.
@@ -54,7 +55,10 @@ def train(run: ResolvedRun, stream: TextIO) -> Path:
         write_estimate(settings.out, run.card, run.training, grammar=run.grammar, features=told)
     if run.matches is not None and run.start is not None and os.environ.get("RANK", "0") == "0":
         stream.write(report(settings, run.start, run.matches))
-    trainer = _trainer(run, stream)
+    facts = {"is_sharded": run.is_sharded, "has_validation": run.has_validation}
+    made = components(settings, **facts) if given is None else settled(given, settings, **facts)
+    trainer = made.trainer
+    _add_records(trainer, settings, stream)
     writers.install()
     stopper = StopOnSignal()
     # As the monitor: not an argument, so that the checkpoint's context does not hold it.
@@ -66,8 +70,8 @@ def train(run: ResolvedRun, stream: TextIO) -> Path:
         trainer.callbacks.append(TrainableReport(stream))
     try:
         llm.train(
-            model=scale_lightning_module(_config(run), components.optimizer(settings, is_sharded=run.is_sharded)),
-            data=components.data_module(settings),
+            model=scale_lightning_module(_config(run), made.optimizer),
+            data=made.data,
             trainer=trainer,
             log=nl.NeMoLogger(
                 explicit_log_dir=str(settings.out / "logs" / "nemo"),
@@ -95,19 +99,15 @@ def _config(run: ResolvedRun) -> ScaleConfig:
     )
 
 
-def _trainer(run: ResolvedRun, stream: TextIO) -> nl.Trainer:
-    settings, trainer = run.settings, components.trainer(run.settings)
-    if not run.has_validation:
-        trainer.limit_val_batches = 0
-    trainer.loggers = [TensorBoardLogger(save_dir=str(settings.out), name="tensorboard", version="")]
-    if settings.wandb:
-        trainer.loggers = [*trainer.loggers, _wandb(settings)]
+def _add_records(trainer: nl.Trainer, settings: TrainSettings, stream: TextIO) -> None:
+    """Add loggers and callbacks that every run has."""
+    own: list[Any] = [TensorBoardLogger(save_dir=str(settings.out), name="tensorboard", version="")]
+    trainer.loggers = [*trainer.loggers, *own, *([_wandb(settings)] if settings.wandb else [])]
     # Not arguments: NeMo copies those into the checkpoint's context, and a stream cannot be copied. Before what
     # saves checkpoints: a kill between the two would leave a step that is saved, and not in the table of losses.
     trainer.callbacks.insert(0, RunMonitor(run_dir=settings.out, log_every=settings.log_interval, stream=stream))
     trainer.callbacks.append(FusedOptimizer())
     trainer.callbacks.append(WeightAverage())
-    return trainer
 
 
 def _wandb(settings: TrainSettings) -> WandbLogger:

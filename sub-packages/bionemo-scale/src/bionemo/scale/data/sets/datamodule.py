@@ -4,7 +4,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Union
 
 import torch
 from nemo.lightning.data import WrappedDataLoader
@@ -39,7 +39,7 @@ class ScaleDataModule(MegatronDataModule):
 
     def __init__(
         self,
-        store: str | Path,
+        store: Union[str, Path],  # noqa: UP007 - NeMo-Run reads no other spelling
         *,
         set_size: int,
         micro_batch_size: int,

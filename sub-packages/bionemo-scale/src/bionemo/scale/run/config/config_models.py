@@ -147,7 +147,8 @@ class DataConfig(Section):
                 f"global_batch_size must be a multiple of micro_batch_size times accumulate = "
                 f"{self.micro_batch_size * self.accumulate}, found {global_batch_size}"
             )
-        return data_module(TrainSettings.make(out="run", seed=seed, devices=devices, **self.given()))
+        settings = TrainSettings.make(out="run", seed=seed, devices=devices, **self.given())
+        return cast("ScaleDataModule", data_module(settings))
 
 
 @_network

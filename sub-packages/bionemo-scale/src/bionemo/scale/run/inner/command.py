@@ -16,10 +16,9 @@ from typing import Any
 from bionemo.scale.run.inner import interrupt
 from bionemo.scale.run.inner.imports import keep_all
 from bionemo.scale.run.inner.temporary import take_folder
-from bionemo.scale.types import InputError
+from bionemo.scale.types import EXIT_REFUSED, InputError
 
 
-EXIT_REFUSED = 2
 _OF_HDF5 = re.compile(r"filename = '(.*)', file descriptor = .* error message = '([^']*)'")
 """What HDF5 says of a file that it cannot write, among numbers that tell nobody anything."""
 _LONGEST = 1000

@@ -12,6 +12,10 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 """Signals by which a person or a scheduler tells training to save and stop."""
 
 
+EXIT_CONTINUE = 75
+"""Exit code of a run that was stopped and saved: EX_TEMPFAIL, "try again later"."""
+
+
 class TrainingStopped(RuntimeError):
     """Training cannot go on, for a reason that a user can act on."""
 

@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""A training as NeMo's users compose it: a recipe of the objects that NeMo trains with, each of which may be changed.
+
+Where options cannot express a change (another callback, another schedule), the objects carry it. What options do
+express is read from the objects, so that the run folder, its checks and its continuation are those of the command.
+Importing this module imports NeMo.
+"""
+
+import dataclasses
+import os
+import sys
+from typing import Any
+
+import nemo_run as run
+
+from bionemo.scale.megatron import cpu
+
+
+# NeMo finds CUDA, or what stands for it, when it is imported.
+cpu.install()
+
+from nemo import lightning as nl  # noqa: E402
+from nemo.lightning.pytorch.optim import MegatronOptimizerModule  # noqa: E402
+
+from bionemo.scale.data.sets.datamodule import ScaleDataModule  # noqa: E402
+from bionemo.scale.files.writing.atomic import remove  # noqa: E402
+from bionemo.scale.files.writing.folder import new_folder  # noqa: E402
+from bionemo.scale.files.writing.lock import sole_writer  # noqa: E402
+from bionemo.scale.megatron.kernels import PRECISIONS  # noqa: E402
+from bionemo.scale.megatron.ranks import check_processes, take_ranks  # noqa: E402
+from bionemo.scale.model.checkpoint import steps_done  # noqa: E402
+from bionemo.scale.recipes.groups import Experiment, Model  # noqa: E402
+from bionemo.scale.recipes.parts import overrides_of  # noqa: E402
+from bionemo.scale.recipes.steps import execute, train_step  # noqa: E402
+from bionemo.scale.train import components  # noqa: E402
+from bionemo.scale.train.components import Components  # noqa: E402
+from bionemo.scale.train.module import adamw_with_cosine  # noqa: E402
+from bionemo.scale.train.settings import TrainSettings  # noqa: E402
+from bionemo.scale.train.setup.resolve import resolve  # noqa: E402
+from bionemo.scale.train.training import train  # noqa: E402
+from bionemo.scale.types import InputError  # noqa: E402
+
+
+def parts_of(settings: TrainSettings) -> dict[str, run.Config]:
+    """Return NeMo's objects of a training as configurations, without where the cells and the run folder are."""
+    data: Any = components.data_module(settings, run.Config)
+    data.store = None
+    return {
+        "data": data,
+        "optim": adamw_with_cosine(
+            lr=settings.lr, weight_decay=settings.weight_decay, warmup_steps=settings.warmup_steps, make=run.Config
+        ),
+        "trainer": components.trainer(settings, run.Config),
+    }
+
+
+def settings_of(
+    *,
+    model: Model,
+    data: ScaleDataModule,
+    optim: MegatronOptimizerModule,
+    trainer: nl.Trainer,
+    experiment: Experiment,
+) -> TrainSettings:
+    """Return the options that say what the objects are, as far as options can.
+
+    Raises:
+        InputError: A place is missing, or the objects do not go with one another.
+    """
+    network, others = vars(model).copy(), vars(experiment)
+    size, preset = network.pop("size"), network.pop("preset") or TrainSettings.preset
+    if others["out"] is None:
+        raise InputError("experiment.out: expected a path, found none; give experiment.out=PATH")
+    return TrainSettings.make(
+        size=size,
+        preset=preset,
+        overrides=overrides_of(network, size, preset),
+        **_of_data(data, copies=_copies(trainer)),
+        **_of_trainer(trainer),
+        lr=optim.config.lr,
+        weight_decay=optim.config.weight_decay,
+        warmup_steps=getattr(optim.lr_scheduler, "warmup_steps", TrainSettings.warmup_steps),
+        **others,
+    )
+
+
+def _copies(trainer: nl.Trainer) -> int:
+    strategy = trainer.strategy
+    model_parallel = strategy.tensor_model_parallel_size * strategy.pipeline_model_parallel_size
+    return max(1, trainer.num_devices * trainer.num_nodes // model_parallel)
+
+
+def _of_data(data: ScaleDataModule, *, copies: int) -> dict[str, Any]:
+    accumulate, rest = divmod(data.global_batch_size, data.micro_batch_size * copies)
+    if rest or not accumulate:
+        raise InputError(
+            f"data.global_batch_size: expected a multiple of data.micro_batch_size times the {copies} copies of the "
+            f"network = {data.micro_batch_size * copies}, found {data.global_batch_size}"
+        )
+    return {
+        "store": data.store_path,
+        **{name: getattr(data, name) for name in ("set_size", "micro_batch_size", "seed", "num_workers")},
+        **{name: getattr(data.sampling, name) for name in ("sets", "weighting", "control_share")},
+        "accumulate": accumulate,
+    }
+
+
+def _of_trainer(trainer: nl.Trainer) -> dict[str, Any]:
+    strategy = trainer.strategy
+    return {
+        "max_steps": trainer.max_steps,
+        "devices": trainer.num_devices,
+        "num_nodes": trainer.num_nodes,
+        "val_interval": trainer.val_check_interval,
+        "log_interval": trainer.log_every_n_steps,
+        "tensor_parallel": strategy.tensor_model_parallel_size,
+        "pipeline_parallel": strategy.pipeline_model_parallel_size,
+        "precision": _precision_of(trainer),
+        "async_checkpoints": _saving(bool(strategy.async_save)),
+    }
+
+
+def _saving(in_background: bool) -> str:
+    as_auto = in_background == components.saves_in_background("auto")
+    return "auto" if as_auto else "on" if in_background else "off"
+
+
+def _precision_of(trainer: nl.Trainer) -> str:
+    plugin = trainer.precision_plugin
+    held = getattr(plugin, "dtype_config", None)
+    if held is None or held.fp32:
+        return TrainSettings.precision
+    for name, precision in PRECISIONS.items():
+        wanted = precision.config_fields()
+        if wanted["bf16"] and all(getattr(held, key, None) == wanted[key] for key in _telling(wanted)):
+            return name
+    raise InputError(f"trainer.plugins: expected a precision of {', '.join(PRECISIONS)}, found {plugin.precision}")
+
+
+def _telling(fields: dict[str, Any]) -> tuple[str, ...]:
+    return ("bf16", "fp8", "fp8_recipe") if fields["fp8"] else ("bf16", "fp8")
+
+
+def train_composed(*, model: Any, data: Any, optim: Any, trainer: Any, experiment: Any) -> None:
+    """Train with NeMo's objects; then become the command, which measures the weight of the network's means.
+
+    Raises:
+        InputError: The objects, the store or the run folder cannot be used; nothing is left behind.
+    """
+    settings = settings_of(model=model, data=data, optim=optim, trainer=trainer, experiment=experiment)
+    ranks, out = take_ranks(os.environ), settings.out.resolve()
+    check_processes(ranks, devices=settings.devices, num_nodes=settings.num_nodes)
+    # Absolute, as the command has them.
+    settings = dataclasses.replace(settings, store=settings.store.resolve(), out=out)
+    lock = out / ".lock"
+    with new_folder(out) as folder, sole_writer(out, lock, rank=ranks.rank, launch=ranks.launch):
+        try:
+            resolved = resolve(settings)
+            if steps_done(out / "checkpoints") < settings.max_steps:
+                train(resolved, sys.stderr, Components(data=data, optimizer=optim, trainer=trainer))
+        except BaseException:
+            if ranks.is_first and not any(out.glob("checkpoints/*/weights")):
+                remove(lock)
+                folder.remove()
+            raise
+    execute(train_step(settings))

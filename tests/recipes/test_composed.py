@@ -1,0 +1,209 @@
+# SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes made of NeMo's own objects: as text, as the options that they stand for, and trained beside the command."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fiddle as fdl
+import nemo_run as run
+import pytest
+import yaml
+
+from bionemo.scale.model.size.sizes import SIZES
+from bionemo.scale.recipes import tasks
+from bionemo.scale.recipes.defaults import train_settings
+from bionemo.scale.run.train import settings_from
+from bionemo.scale.train.presets import PRESETS
+from bionemo.scale.types import InputError
+
+
+REPOSITORY = Path(__file__).parents[2]
+PLACES = {"store": Path("/store"), "out": Path("/run")}
+
+
+def settings_of(recipe: run.Partial) -> Any:
+    from bionemo.scale.recipes.composed import settings_of
+
+    return settings_of(**{name: fdl.build(part) for name, part in recipe.__arguments__.items()})
+
+
+@pytest.mark.parametrize("size", sorted(SIZES))
+def test_golden(size: str, golden, render):
+    text = render(tasks.train_recipe(size))
+    assert text == golden(f"train_{size}.txt", text)
+
+
+@pytest.mark.parametrize("size", sorted(SIZES))
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_objects_are_what_the_options_of_the_command_say(size: str, preset: str):
+    recipe = tasks.train_recipe(size, **PLACES, preset=preset)
+    expected = train_settings(size, **PLACES, preset=preset)
+    assert settings_of(recipe) == expected
+    assert settings_from(tasks.step_of(recipe).arguments) == expected
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp8", "fp8-current", "mxfp8"])
+def test_a_precision_is_read_from_nemos_plugin(name: str):
+    from bionemo.scale.train.components import precision_plugin
+
+    recipe = tasks.train_recipe("tiny", **PLACES)
+    recipe.trainer.plugins = precision_plugin(name, run.Config)
+    assert settings_of(recipe).precision == name
+
+
+def test_changes_by_attribute_are_settings():
+    recipe = tasks.train_recipe("tiny", **PLACES, devices=2)
+    recipe.trainer.max_steps = 10
+    recipe.trainer.strategy.tensor_model_parallel_size = 2
+    recipe.trainer.strategy.ckpt_async_save = True
+    recipe.optim.config.lr = 0.5
+    recipe.optim.lr_scheduler.warmup_steps = 3
+    recipe.data.global_batch_size = 16
+    recipe.data.sampling.control_share = 0.25
+    recipe.model.num_layers = 5
+    recipe.experiment.folds = 4
+    found = settings_of(recipe)
+    assert (found.max_steps, found.devices, found.tensor_parallel, found.data_parallel) == (10, 2, 2, 1)
+    assert (found.lr, found.warmup_steps, found.accumulate, found.control_share) == (0.5, 3, 2, 0.25)
+    assert (found.overrides, found.folds, found.async_checkpoints) == ({"num_layers": "5"}, 4, "on")
+
+
+def test_objects_that_do_not_go_together_are_refused():
+    recipe = tasks.train_recipe("tiny", **PLACES)
+    recipe.data.micro_batch_size = 3
+    with pytest.raises(InputError, match="data.global_batch_size: expected a multiple of .* = 3, found 8"):
+        settings_of(recipe)
+    with pytest.raises(InputError, match="data.store: expected a path, found none"):
+        tasks.step_of(tasks.train_recipe("tiny", out=Path("run")))
+    with pytest.raises(InputError, match="experiment.out: expected a path, found none"):
+        tasks.step_of(tasks.train_recipe("tiny", Path("store")))
+    recipe = tasks.train_recipe("tiny", **PLACES)
+    from nemo import lightning as nl
+
+    recipe.trainer.plugins = run.Config(nl.MegatronMixedPrecision, precision="16-mixed")
+    with pytest.raises(InputError, match="trainer.plugins: expected a precision of fp32, bf16"):
+        settings_of(recipe)
+
+
+def test_what_follows_from_the_run_is_filled_in_where_nobody_chose_it():
+    from bionemo.scale.train.components import Components, settled
+
+    recipe = tasks.train_recipe("tiny", **PLACES)
+    recipe.trainer.max_steps, recipe.optim.config.lr, recipe.data.set_size = 40, 0.5, 8
+    objects = {name: fdl.build(part) for name, part in recipe.__arguments__.items()}
+    made = Components(data=objects["data"], optimizer=objects["optim"], trainer=objects["trainer"])
+    settled(made, settings_of(recipe), is_sharded=False, has_validation=False)
+    schedule = made.optimizer.lr_scheduler
+    assert (schedule.max_steps, schedule.warmup_steps, schedule.min_lr) == (40, 4, 0.05)
+    assert made.optimizer.config.use_distributed_optimizer is False
+    assert (made.trainer.limit_val_batches, made.trainer.val_check_interval) == (0, 40)
+    assert made.data.seq_length == made.data.data_sampler.seq_len == 3 * 8 + 1
+
+
+@pytest.mark.parametrize(
+    ("override", "found"),
+    [
+        ("trainer.max_step=3", "unknown field 'max_step' of Trainer; did you mean 'max_steps'"),
+        ("trainer.strategy.tensor_parallel=2", "unknown field 'tensor_parallel' of MegatronStrategy; "),
+        ("data.sampling.set=mixed", "unknown field 'set' of Sampling; did you mean 'sets'"),
+        ("optim.config.rl=3", "unknown field 'rl' of OptimizerConfig; "),
+        ("experiment.lorra=3", "unknown field 'lorra' of experiment; did you mean 'lora'"),
+        ("dat.set_size=3", "unknown part 'dat' of the recipe; did you mean 'data'"),
+    ],
+)
+def test_unknown_overrides_are_refused(override: str, found: str):
+    with pytest.raises(InputError, match=found):
+        tasks.check_names(tasks.train, [override])
+    tasks.check_names(tasks.train, ["trainer.strategy.tensor_model_parallel_size=2", "trainer.max_steps=3"])
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from bionemo.scale import api
+
+    examples, folder = REPOSITORY / "examples", tmp_path_factory.mktemp("composed")
+    options = {"datasets": ("kang",), "library_size_key": "n_counts_full", "num_hvg": 100}
+    cells = examples / "data" / "kang2018_pbmc_ifnb.h5ad"
+    api.prepare(cells, folder / "store", split=examples / "splits" / "kang.toml", **options)
+    return folder / "store"
+
+
+def losses(run_folder: Path) -> list[tuple[str, str, str]]:
+    with (run_folder / "metrics.csv").open() as file:
+        return [(row["step"], row["loss"], row["val_loss"]) for row in csv.DictReader(file)]
+
+
+def ended(command: list[object], environment: dict[str, str], code: int = 0) -> str:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, timeout=400)
+    assert done.returncode == code, done.stdout + done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+
+import nemo_run as run
+from lightning.pytorch.callbacks import LearningRateMonitor
+from nemo.lightning.pytorch.optim import WarmupAnnealingScheduler
+
+from bionemo.scale.recipes.tasks import train_recipe
+
+if __name__ == "__main__":
+    recipe = train_recipe("tiny", Path(sys.argv[1]), Path(sys.argv[2]))
+    recipe.trainer.max_steps = int(sys.argv[3])
+    recipe.trainer.log_every_n_steps = 1
+    recipe.data.set_size = 8
+    recipe.trainer.callbacks = [run.Config(LearningRateMonitor, logging_interval="step")]
+    recipe.optim.lr_scheduler = run.Config(WarmupAnnealingScheduler, max_steps=100, warmup_steps=50)
+    run.run(recipe, direct=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+class TestTraining:
+    def test_a_composed_run_is_the_run_of_the_command(self, store: Path, entry_points, tmp_path: Path):
+        """By dotted paths on NeMo-Run's command line: the same settings in the run folder, and the same losses."""
+        environment = {**entry_points, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        places = (f"data.store={store}", f"experiment.out={tmp_path / 'composed'}")
+        changes = ("trainer.max_steps=6", "trainer.log_every_n_steps=1", "optim.config.lr=3e-4", "data.set_size=8")
+        words = ("scale", "train", "--factory", "scale_tiny", "-y", *places, *changes, "model.num_layers=1")
+        screen = ended([Path(sys.executable).with_name("nemorun"), *words], environment)
+        assert "next      bionemo-scale-infer" in screen, "it ends as the command does"
+        options = ("--size", "tiny", "--max-steps", 6, "--log-interval", 1, "--lr", 3e-4, "--set-size", 8)
+        places = ("--store", store, "--out", tmp_path / "command", "--set", "num_layers=1")
+        ended([sys.executable, "-m", "bionemo.scale.run.train", *places, *options], environment)
+        configs = [yaml.safe_load((tmp_path / name / "config.yaml").read_text()) for name in ("composed", "command")]
+        for config in configs:
+            config["run"].pop("out"), config["model"].pop("tables_file")
+        assert configs[0] == configs[1]
+        found = losses(tmp_path / "composed")
+        assert found == losses(tmp_path / "command") and len(found) == 7
+
+    def test_callbacks_and_schedules_of_a_users_own_are_run_and_a_run_goes_on(self, store: Path, tmp_path: Path):
+        import os
+
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        (tmp_path / "compose.py").write_text(SCRIPT)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        for steps in (3, 5):
+            ended([sys.executable, tmp_path / "compose.py", store, tmp_path / "run", steps], environment)
+        assert [row[0] for row in losses(tmp_path / "run") if row[1]] == ["1", "2", "3", "4", "5"]
+        events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+        (tag,) = [tag for tag in events.Tags()["scalars"] if tag.startswith("lr-")]
+        rates = [event.value for event in events.Scalars(tag)]
+        # A warm-up of 50 steps, and no tenth of the run.
+        assert len(rates) == 5 and all(0 <= rate < 2e-4 for rate in rates) and rates == sorted(rates)
+
+    def test_what_cannot_be_trained_is_refused_and_leaves_nothing(self, entry_points, tmp_path: Path):
+        places = (f"data.store={tmp_path}", f"experiment.out={tmp_path / 'run'}")
+        words = ("scale", "train", "--factory", "scale_tiny", "-y", *places)
+        screen = ended([Path(sys.executable).with_name("nemorun"), *words], entry_points, code=2)
+        assert screen.splitlines()[-1].startswith(f"error: {tmp_path}: not a store")
+        assert not (tmp_path / "run").exists()
