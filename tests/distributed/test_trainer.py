@@ -39,6 +39,7 @@ LAYOUTS = {
     "tensor and pipeline": (4, "--tensor-parallel", "2", "--pipeline-parallel", "2"),
 }
 TUNED = ("--lora", "4", "--freeze", "decoder")
+MIXED = ("--sets", "mixed")
 DROPOUT = ("--set", "hidden_dropout=0.1", "--set", "attention_dropout=0.1")
 
 
@@ -95,6 +96,9 @@ class Runs:
             self.train("dropout", *DROPOUT),
             self.train("stopped", *DROPOUT, crash_at=7),
             self.train("stopped", *DROPOUT),
+            self.train("mixed", *MIXED),
+            self.train("mixed in layout", *MIXED, *both, processes=4, crash_at=7),
+            self.train("mixed in layout", *MIXED, "--micro-batch-size", 4, processes=2),
             self.train("bf16", "--precision", "bf16"),
             self.train("tuned", *self.tuned(), crash_at=7),
             self.train("tuned", *self.tuned()),
@@ -191,6 +195,14 @@ def _is_weight(key: str) -> bool:
 def test_a_run_goes_on_under_another_layout(name, runs):
     """From one process to four, and from four to one, after a crash two steps beyond a checkpoint."""
     assert_same_run(runs, name)
+
+
+def test_sets_of_several_batches_and_sizes_are_the_same_under_another_layout(runs):
+    """Mixed sets, on four processes until a crash, and then on two copies of the network."""
+    assert_same_run(runs, "mixed in layout", reference="mixed")
+    assert runs.losses("mixed")[0] != runs.losses("one")[0]
+    shares = [float(row["filler_share"]) for name in ("mixed", "one") for row in runs.metrics(name) if row["loss"]]
+    assert sum(shares[:STEPS]) < sum(shares[STEPS:]) / 4, "mixed sets are seldom filled up"
 
 
 def test_fine_tuning_is_the_same_under_another_layout(runs):
