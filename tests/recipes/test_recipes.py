@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from nemo_run.core.serialization.zlib_json import ZlibJSONSerializer
 
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.infer.settings import InferSettings
@@ -91,6 +92,23 @@ def test_changed_fields_reach_the_command(tmp_path: Path):
     recipe.optim.lr = 1e-4
     settings = settings_from(tasks.step_of(recipe).arguments)
     assert (settings.overrides, settings.lr, settings.devices) == ({"prior": "gaussian_mix"}, 1e-4, 2)
+
+
+@pytest.mark.parametrize("task", ["prepare", "pretrain", "finetune", "infer", "evaluate"])
+def test_a_recipe_can_be_sent_to_another_process(task: str, tmp_path: Path):
+    """As executors send it, with its places."""
+    place = tmp_path / "place"
+    recipe = {
+        "prepare": lambda: tasks.prepare_recipe((place,), place, place),
+        "pretrain": lambda: tasks.pretrain_recipe("tiny", place, place),
+        "finetune": lambda: tasks.finetune_recipe("tiny", place, place, out=place),
+        "infer": lambda: tasks.infer_recipe(place, place, place),
+        "evaluate": lambda: tasks.evaluate_recipe((place,), place, place, store=place),
+    }[task]()
+    serializer = ZlibJSONSerializer()
+    sent = serializer.deserialize(serializer.serialize(recipe))
+    assert tasks.step_of(sent) == tasks.step_of(recipe)
+    assert str(place) in tasks.step_of(sent).arguments
 
 
 def test_a_part_of_a_recipe_can_be_of_another_size(tmp_path: Path):

@@ -104,7 +104,7 @@ ELSEWHERE = {
     "recipes/defaults.py": ("tests/recipes/test_recipes.py", "recipes import NeMo-Run, which takes seconds"),
     "recipes/executors.py": ("tests/recipes/test_launch.py", "recipes import NeMo-Run, which takes seconds"),
     "recipes/groups.py": ("tests/recipes/test_recipes.py", "recipes import NeMo-Run, which takes seconds"),
-    "recipes/parts.py": ("tests/recipes/test_recipes.py", "parts are tested by the recipes made of them"),
+    "train/setup/parts.py": ("tests/recipes/test_recipes.py", "parts are tested by the recipes made of them"),
     "recipes/nemorun.py": ("tests/recipes/test_recipes.py", "recipes import NeMo-Run, which takes seconds"),
     "recipes/pipeline.py": ("tests/recipes/test_launch.py", "recipes import NeMo-Run, which takes seconds"),
     "recipes/protocol.py": ("tests/recipes/test_protocols.py", "recipes import NeMo-Run, which takes seconds"),

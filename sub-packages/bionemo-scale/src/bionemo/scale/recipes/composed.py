@@ -30,13 +30,14 @@ from bionemo.scale.files.writing.lock import sole_writer  # noqa: E402
 from bionemo.scale.megatron.kernels import PRECISIONS  # noqa: E402
 from bionemo.scale.megatron.ranks import check_processes, take_ranks  # noqa: E402
 from bionemo.scale.model.checkpoint import steps_done  # noqa: E402
-from bionemo.scale.recipes.groups import Experiment, Model  # noqa: E402
-from bionemo.scale.recipes.parts import overrides_of  # noqa: E402
+from bionemo.scale.options.fields import path_options  # noqa: E402
+from bionemo.scale.recipes.groups import Experiment, Model, check_written_out  # noqa: E402
 from bionemo.scale.recipes.steps import execute, train_step  # noqa: E402
 from bionemo.scale.train import components  # noqa: E402
 from bionemo.scale.train.components import Components  # noqa: E402
 from bionemo.scale.train.module import adamw_with_cosine  # noqa: E402
 from bionemo.scale.train.settings import TrainSettings  # noqa: E402
+from bionemo.scale.train.setup.parts import overrides_of  # noqa: E402
 from bionemo.scale.train.setup.resolve import resolve  # noqa: E402
 from bionemo.scale.train.training import train  # noqa: E402
 from bionemo.scale.types import InputError  # noqa: E402
@@ -68,21 +69,19 @@ def settings_of(
     Raises:
         InputError: A place is missing, or the objects do not go with one another.
     """
-    network, others = vars(model).copy(), vars(experiment)
+    network, values = vars(model).copy(), vars(experiment).copy()
     size, preset = network.pop("size"), network.pop("preset") or TrainSettings.preset
-    if others["out"] is None:
+    if values["out"] is None:
         raise InputError("experiment.out: expected a path, found none; give experiment.out=PATH")
-    return TrainSettings.make(
-        size=size,
-        preset=preset,
-        overrides=overrides_of(network, size, preset),
+    values |= {
         **_of_data(data, copies=_copies(trainer)),
         **_of_trainer(trainer),
-        lr=optim.config.lr,
-        weight_decay=optim.config.weight_decay,
-        warmup_steps=getattr(optim.lr_scheduler, "warmup_steps", TrainSettings.warmup_steps),
-        **others,
-    )
+        "lr": optim.config.lr,
+        "weight_decay": optim.config.weight_decay,
+        "warmup_steps": getattr(optim.lr_scheduler, "warmup_steps", TrainSettings.warmup_steps),
+    }
+    check_written_out(preset, values)
+    return TrainSettings.make(size=size, preset=preset, overrides=overrides_of(network, size, preset), **values)
 
 
 def _copies(trainer: nl.Trainer) -> int:
@@ -92,6 +91,11 @@ def _copies(trainer: nl.Trainer) -> int:
 
 
 def _of_data(data: ScaleDataModule, *, copies: int) -> dict[str, Any]:
+    if data.sampling.blind is not None:
+        raise InputError(
+            "data.sampling.blind: expected none; networks without a part of the training groups measure the weight of "
+            "the means, and the run trains them itself"
+        )
     accumulate, rest = divmod(data.global_batch_size, data.micro_batch_size * copies)
     if rest or not accumulate:
         raise InputError(
@@ -149,11 +153,11 @@ def train_composed(*, model: Any, data: Any, optim: Any, trainer: Any, experimen
         InputError: The objects, the store or the run folder cannot be used; nothing is left behind.
     """
     settings = settings_of(model=model, data=data, optim=optim, trainer=trainer, experiment=experiment)
-    ranks, out = take_ranks(os.environ), settings.out.resolve()
-    check_processes(ranks, devices=settings.devices, num_nodes=settings.num_nodes)
     # Absolute, as the command has them.
-    settings = dataclasses.replace(settings, store=settings.store.resolve(), out=out)
-    lock = out / ".lock"
+    paths = {name: path.resolve() for name in path_options(TrainSettings) if (path := getattr(settings, name))}
+    settings = dataclasses.replace(settings, **paths)
+    ranks, out, lock = take_ranks(os.environ), settings.out, settings.out / ".lock"
+    check_processes(ranks, devices=settings.devices, num_nodes=settings.num_nodes)
     with new_folder(out) as folder, sole_writer(out, lock, rank=ranks.rank, launch=ranks.launch):
         try:
             resolved = resolve(settings)

@@ -3,8 +3,8 @@
 """Settings in the form that a NeMo-Run command line can change.
 
 Each group here is made of the fields of a settings class, so that a field is written down once. Two things differ:
-what every run must name is ``None`` until it is named, and types are those that NeMo-Run reads from text
-(``Optional[X]`` rather than ``X | None``, lists rather than tuples).
+what every run must name is ``None`` until it is named, and types are those that NeMo-Run reads from text and sends to
+other processes (``Optional[X]`` rather than ``X | None``, lists rather than tuples, text rather than paths).
 
 The settings of a training run come in the four groups of a recipe: model, data, optim, trainer. The functions at the
 end make the groups of a size, which a command line then changes.
@@ -25,9 +25,9 @@ from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.recipes.defaults import size_defaults
-from bionemo.scale.recipes.parts import architecture, chosen_fields, fields_of, overrides_of
 from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.train.setup.parts import architecture, chosen_fields, fields_of, overrides_of
 from bionemo.scale.types import InputError
 
 
@@ -79,10 +79,12 @@ def _parts(source: type, fields: tuple[str, ...] | None, *, may_be_none: bool) -
 
 def _portable(hint: Any) -> Any:
     arguments = typing.get_args(hint)
+    if hint is Path:
+        return typing.Union[str, Path]  # noqa: UP007 - NeMo-Run reads no other spelling
     if isinstance(hint, types.UnionType):
         return typing.Union[tuple(_portable(part) for part in arguments)]  # noqa: UP007 - as above
     if typing.get_origin(hint) is tuple:
-        return types.GenericAlias(list, arguments[:1])
+        return types.GenericAlias(list, (_portable(arguments[0]),))
     return hint
 
 
@@ -160,12 +162,16 @@ def join(*, model: Any, data: Any, optim: Any, trainer: Any) -> TrainSettings:
     fields = _values(model)
     size, preset = fields.pop("size"), fields.pop("preset") or TrainSettings.preset
     overrides = overrides_of(fields, size, preset)
-    _check_written_out(preset, values)
+    check_written_out(preset, values)
     return TrainSettings.make(size=size, preset=preset, overrides=overrides, **values)
 
 
-def _check_written_out(preset: str, given: Mapping[str, Any]) -> None:
-    """Refuse a preset that was put into a recipe of another: a recipe holds every value of its own preset."""
+def check_written_out(preset: str, given: Mapping[str, Any]) -> None:
+    """Refuse a preset that was put into a recipe of another: a recipe holds every value of its own preset.
+
+    Raises:
+        InputError: Naming the recipe to choose.
+    """
     named = PRESETS[preset].settings if preset in PRESETS else {}
     defaults = {field.name: field.default for field in dataclasses.fields(TrainSettings)}
     if named and all(given[name] == defaults[name] for name in named):
@@ -242,10 +248,15 @@ def experiment(
 
 def _of_size(group: type, size: str, preset: str, **chosen: object) -> run.Config:
     """Return a group with every value written out: a recipe that is read says all of what it does."""
-    values = {**size_defaults(size).settings, **PRESETS[preset].settings, **chosen}
+    values = {**size_defaults(size).settings, **PRESETS[preset].settings, **text_of(chosen)}
     return run.Config(
         group, **{field.name: values.get(field.name, _default(field)) for field in dataclasses.fields(group)}
     )
+
+
+def text_of(values: Mapping[str, object]) -> dict[str, object]:
+    """Return values with paths as text, which NeMo-Run can send to another process."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
 def _default(field: dataclasses.Field) -> object:

@@ -4,7 +4,8 @@
 
 Loaded through the entry point group ``nemo_run.cli`` (:mod:`bionemo.scale.recipes.nemorun`). A recipe is a
 ``run.Partial`` of one of the tasks here, and a task becomes the command that a person would type. So a recipe adds
-defaults and a way to change them, and there is one way to start a command.
+defaults and a way to change them, and there is one way to start a command. The task ``train`` trains with NeMo's own
+objects first (:mod:`bionemo.scale.recipes.composed`), and ends as the command.
 """
 
 import dataclasses
@@ -91,8 +92,9 @@ def train(*, model: Model, data: Any, optim: Any, trainer: Any, experiment: Expe
     try:
         train_composed(model=model, data=data, optim=optim, trainer=trainer, experiment=experiment)
     except (InputError, TrainingInterrupted, TrainingStopped) as error:
-        sys.stderr.write(f"error: {error}\n")
         # As bionemo-scale-train ends.
+        continues = isinstance(error, TrainingInterrupted)
+        sys.stderr.write(f"{error}; the same command continues\n" if continues else f"error: {error}\n")
         codes: dict[type, int] = {TrainingInterrupted: EXIT_CONTINUE, TrainingStopped: 1}
         sys.exit(codes.get(type(error), EXIT_REFUSED))
 
@@ -192,7 +194,8 @@ def _check_path(text: str, path: Sequence[str]) -> None:
 
 def prepare_recipe(inputs: tuple[Path, ...] = (), out: Path | None = None, split: Path | None = None) -> run.Partial:
     """Return the conversion of h5ad files; minutes and a few hundred MB for a million cells on one CPU core."""
-    config = run.Config(Prepare, inputs=list(inputs), out=out, split=split, keys=run.Config(ObsKeys))
+    places = groups.text_of({"out": out, "split": split})
+    config = run.Config(Prepare, inputs=list(map(str, inputs)), keys=run.Config(ObsKeys), **places)
     return run.Partial(prepare, settings=config)
 
 
@@ -249,7 +252,7 @@ def train_recipe(
 
     chosen = {name: value for name, value in {"num_nodes": num_nodes, "devices": devices}.items() if value is not None}
     parts = parts_of(train_settings(size, store=Path("store"), out=Path("run"), preset=preset, **chosen))
-    parts["data"].store = store
+    parts["data"].store = None if store is None else str(store)
     return run.Partial(
         train, model=groups.model(size, preset=preset), experiment=groups.experiment(size, out, preset=preset), **parts
     )
@@ -283,14 +286,15 @@ def finetune_recipe(
         devices: Processes of a machine.
     """
     recipe = pretrain_recipe(size, store, out, num_nodes=num_nodes, devices=devices)
-    recipe.trainer.from_checkpoint = checkpoint
+    recipe.trainer.from_checkpoint = None if checkpoint is None else str(checkpoint)
     arguments = {**recipe.__arguments__, "model": groups.model_of_checkpoint()}
     return run.Partial(finetune, **arguments)
 
 
 def infer_recipe(checkpoint: Path | None = None, store: Path | None = None, out: Path | None = None) -> run.Partial:
     """Return the prediction of the held-out part of a store; 16,384 cells of memory for each process."""
-    config = run.Config(Infer, checkpoint=checkpoint, store=store, out=out, with_controls=True)
+    places = groups.text_of({"checkpoint": checkpoint, "store": store, "out": out})
+    config = run.Config(Infer, **places, with_controls=True)
     return run.Partial(infer, settings=config)
 
 
@@ -298,7 +302,8 @@ def evaluate_recipe(
     pred: tuple[Path, ...] = (), real: Path | None = None, out: Path | None = None, *, store: Path | None = None
 ) -> run.Partial:
     """Return the scores of predictions beside baselines; all cells in memory, one CPU."""
-    return run.Partial(evaluate, settings=run.Config(Evaluate, pred=list(pred), real=real, out=out, store=store))
+    places = groups.text_of({"real": real, "out": out, "store": store})
+    return run.Partial(evaluate, settings=run.Config(Evaluate, pred=list(map(str, pred)), **places))
 
 
 def _register(size: str, preset: str) -> None:

@@ -19,10 +19,10 @@ from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.options.fields import Option, options_of
 from bionemo.scale.options.values import checked
 from bionemo.scale.recipes.defaults import train_settings
-from bionemo.scale.recipes.parts import chosen_fields, fields_of, network_of, overrides_of
 from bionemo.scale.run.config.sections import SECTIONS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.fields import network_overrides
+from bionemo.scale.train.setup.parts import chosen_fields, fields_of, network_of, overrides_of
 from bionemo.scale.types import InputError
 
 

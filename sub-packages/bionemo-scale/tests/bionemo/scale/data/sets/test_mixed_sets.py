@@ -148,6 +148,18 @@ def test_small_groups_of_many_batches_leave_little_to_fill():
     assert shares["mixed", "proportional"] == shares["mixed", "tempered"] == 0.0
 
 
+def test_the_demonstration_has_few_fillers(kang_store):
+    """The bundled screen of six donors at the set size of `make demo`."""
+    for weighting in ("proportional", "tempered"):
+        batch, mixed = (
+            SetSampler(
+                kang_store.groups, Split.TRAIN, 32, seed=0, sampling=Sampling(sets=sets, weighting=weighting)
+            ).padding_share()
+            for sets in ("batch", "mixed")
+        )
+        assert batch > 0.3 and mixed < 0.05
+
+
 def test_weighting_sets_how_many_cells_of_a_condition_come():
     groups = table([[400, 500], [100], [36]])
 
