@@ -154,25 +154,6 @@ def ended(command: list[object], environment: dict[str, str], code: int = 0) -> 
     return done.stdout + done.stderr
 
 
-TWO_PROCESSES = """
-import sys
-from pathlib import Path
-
-import nemo_run as run
-
-from bionemo.scale.recipes.tasks import train_recipe
-
-if __name__ == "__main__":
-    store, out, ranks = sys.argv[1:]
-    recipe = train_recipe("tiny", Path(store), Path(out), devices=int(ranks))
-    recipe.trainer.strategy.tensor_model_parallel_size = int(ranks)
-    recipe.trainer.max_steps, recipe.trainer.log_every_n_steps = 3, 1
-    recipe.data.global_batch_size = 8
-    executor = run.LocalExecutor(ntasks_per_node=int(ranks), launcher="torchrun")
-    run.run(recipe, executor=executor, name="two")
-"""
-
-
 def script_of_the_page() -> str:
     """Return the example of docs/recipes.md, with a small network, few steps, and places from the command line."""
     blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "recipes.md").read_text(), re.S)
@@ -209,28 +190,17 @@ class TestTraining:
         assert found == losses(tmp_path / "command") and len(found) == 7
 
     def test_callbacks_and_schedules_of_a_users_own_are_run_and_a_run_goes_on(self, store: Path, tmp_path: Path):
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
         (tmp_path / "compose.py").write_text(script_of_the_page())
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
         for steps in (3, 5):
             ended([sys.executable, tmp_path / "compose.py", store, tmp_path / "run", steps], environment)
         assert [row[0] for row in losses(tmp_path / "run") if row[1]] == ["1", "2", "3", "4", "5"]
-        events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-        assert any(tag.startswith("lr-") for tag in events.Tags()["scalars"]), "the callback's own name"
+        events = (tmp_path / "run" / "tensorboard").glob("events*")
+        assert any(b"lr-McoreOpt" in file.read_bytes() for file in events), "the callback's own name"
         with (tmp_path / "run" / "metrics.csv").open() as file:
             rates = [float(row["learning_rate"]) for row in csv.DictReader(file) if row["loss"]]
         # A warm-up of 50 steps, which the run's own schedule would end at a tenth of the run.
         assert len(rates) == 5 and rates == sorted(rates) and 0 < rates[-1] < 2e-4
-
-    def test_nemo_run_starts_the_processes(self, store: Path, tmp_path: Path):
-        """By its torchrun launcher, in processes that get the recipe as text: losses of two ranks are those of one."""
-        (tmp_path / "two.py").write_text(TWO_PROCESSES)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "NEMORUN_HOME": str(tmp_path)}
-        for ranks in (1, 2):
-            ended([sys.executable, tmp_path / "two.py", store, tmp_path / str(ranks), ranks], environment)
-        one, two = ([float(row[1]) for row in losses(tmp_path / name) if row[1]] for name in ("1", "2"))
-        assert two == pytest.approx(one, rel=1e-5) and len(two) == 3
 
     def test_what_cannot_be_trained_is_refused_and_leaves_nothing(self, entry_points, tmp_path: Path):
         places = (f"data.store={tmp_path}", f"experiment.out={tmp_path / 'run'}")
