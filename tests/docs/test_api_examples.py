@@ -15,7 +15,8 @@ from bionemo.scale import api
 
 
 REPOSITORY = Path(__file__).parents[2]
-FEW_STEPS = {"max_steps=400": "max_steps=4"}
+FEW_STEPS = {'size="small", max_steps=400': 'size="tiny", max_steps=100'}
+"""Fewer would measure no weight of the network, and predictions would have no intervals."""
 
 
 def functions() -> dict[str, Callable]:
