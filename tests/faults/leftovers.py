@@ -82,6 +82,8 @@ class Leftovers:
         command = [sys.executable, "-m", f"bionemo.scale.run.{name}", *words]
         case, temporary, shared = (self._work / part for part in ("case", "tmp", "shm"))
         environment = {**os.environ, "TMPDIR": str(temporary)}
+        # torch, which this process may have imported, tells its children where it keeps compiled kernels.
+        environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
         if CAN_MOUNT:
             command = [
                 "unshare",
