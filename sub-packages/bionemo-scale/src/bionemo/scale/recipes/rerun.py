@@ -73,7 +73,8 @@ def _preparation(run: RunFiles, roots: list[Path]) -> str:
     values |= {} if run.split is None else {"split": "SPLIT.toml"}
     split = "" if run.split is None else f" (SPLIT.toml of hash {run.split['sha256'][:12]})"
     return (
-        f"# with your paths of the inputs and the split{split}; no file records --hvg-factor, --join, --knockdown\n"
+        f"# with your paths of the inputs and the split{split}; no file records --hvg-factor, --join, "
+        "--knockdown, --values, --least-shared-genes, --codec\n"
         f"# {_line('prepare', PrepareSettings, values)}"
     )
 
@@ -89,7 +90,7 @@ def _prepared(store: str, roots: list[Path]) -> dict[str, Any]:
         most = max(int(item["num_genes"]) for item in inputs)
         found = {
             "inputs": [str(item["name"]) for item in inputs],
-            "datasets": list(dict.fromkeys(str(item["dataset"]) for item in inputs)),
+            "datasets": _once_if_equal([str(item["dataset"]) for item in inputs]),
             "keys": card.keys,
             "controls": card.all_controls,
             "num_hvg": len(card.genes) if len(card.genes) < most else 0,
@@ -98,6 +99,11 @@ def _prepared(store: str, roots: list[Path]) -> dict[str, Any]:
         }
         return {name: value for name, value in found.items() if value != _DEFAULTS.get(name)}
     return {}
+
+
+def _once_if_equal(names: list[str]) -> list[str]:
+    """Return what ``prepare`` takes: one name for all inputs, or one for each."""
+    return names[:1] if len(set(names)) == 1 else names
 
 
 def _found_below(values: Mapping[str, Any], roots: list[Path]) -> dict[str, Any]:

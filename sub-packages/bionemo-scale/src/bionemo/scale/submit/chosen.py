@@ -134,7 +134,7 @@ def _check_conditions(settings: SubmitSettings, panel: Panel, found: np.ndarray)
             raise InputError(
                 f"{files}: expected {asked} cells of {few[0]!r} in the context {context!r}, found "
                 f"{number[context, few[0]]}, and too few of {len(few)} of {len(names)} perturbations; predict with "
-                f"--cells-per-condition {asked} from as many controls"
+                f"--cells-per-condition {asked}"
             )
 
 
