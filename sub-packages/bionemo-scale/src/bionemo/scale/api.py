@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from bionemo.scale.files.provenance import version_of
@@ -48,56 +49,44 @@ if TYPE_CHECKING:
     from bionemo.scale.data.features.build import FeaturesSummary
     from bionemo.scale.data.prepare.preprocess import PrepareSummary
     from bionemo.scale.eval.evaluate import Evaluation
-    from bionemo.scale.model.config import ScaleModelConfig
-    from bionemo.scale.model.scale_model import ScaleModel
-    from bionemo.scale.notebook import plot
+    from bionemo.scale.model.config import ScaleModelConfig as ScaleModelConfig
+    from bionemo.scale.model.scale_model import ScaleModel as ScaleModel
+    from bionemo.scale.notebook import plot as plot
     from bionemo.scale.rank.rank import Ranking
-    from bionemo.scale.run.config.config_models import (
-        DataConfig,
-        ExperimentConfig,
-        ExposedScaleConfig,
-        MainConfig,
-        OptimizerSchedulerConfig,
-        ParallelConfig,
-        TrainingConfig,
-    )
+    from bionemo.scale.run.config.config_models import DataConfig as DataConfig
+    from bionemo.scale.run.config.config_models import ExperimentConfig as ExperimentConfig
+    from bionemo.scale.run.config.config_models import ExposedScaleConfig as ExposedScaleConfig
+    from bionemo.scale.run.config.config_models import MainConfig as MainConfig
+    from bionemo.scale.run.config.config_models import OptimizerSchedulerConfig as OptimizerSchedulerConfig
+    from bionemo.scale.run.config.config_models import ParallelConfig as ParallelConfig
+    from bionemo.scale.run.config.config_models import TrainingConfig as TrainingConfig
     from bionemo.scale.submit.write import Submission
-    from bionemo.scale.train.config import ScaleConfig
-    from bionemo.scale.train.settings import TrainSettings
+    from bionemo.scale.train.config import ScaleConfig as ScaleConfig
+    from bionemo.scale.train.settings import TrainSettings as TrainSettings
 
 __all__ = (
-    "DataConfig",
-    "ExperimentConfig",
-    "ExposedScaleConfig",
     "FileLabels",
     "InputError",
-    "MainConfig",
     "ObsKeys",
-    "OptimizerSchedulerConfig",
-    "ParallelConfig",
     "Predictor",
     "Run",
-    "ScaleConfig",
-    "ScaleModel",
-    "ScaleModelConfig",
-    "TrainSettings",
-    "TrainingConfig",
     "crossval",
     "evaluate",
     "export",
     "features",
     "infer",
-    "plot",
     "prepare",
     "rank",
     "report",
     "submit",
     "train",
 )
+"""What ``import *`` takes, which imports no large library."""
 
 
-_CLASSES = {
+_LATE = {
     "train.settings": ("TrainSettings",),
+    "notebook.plot": ("plot",),
     "model.config": ("ScaleModelConfig",),
     "model.scale_model": ("ScaleModel",),
     "train.config": ("ScaleConfig",),
@@ -111,23 +100,45 @@ _CLASSES = {
         "ExperimentConfig",
     ),
 }
-"""Classes of configurations and networks, by module; most need Megatron, ``ScaleConfig`` NeMo too."""
+"""What is imported when it is first used, by module: most of it needs large libraries."""
+_WITHOUT_MEGATRON = ("train.settings", "notebook.plot")
+
+
+def __dir__() -> list[str]:
+    """Return every public name, also of what is imported late."""
+    return sorted({*__all__, "__version__", *(name for names in _LATE.values() for name in names)})
 
 
 def __getattr__(name: str) -> Any:
     """Return the version as ``__version__``, which namespaces have none of, and what takes time to import."""
     if name == "__version__":
         return version_of("bionemo-scale")
-    if name == "plot":
-        return import_module("bionemo.scale.notebook.plot")
-    for module, classes in _CLASSES.items():
-        if name in classes:
-            with quiet_libraries():
-                from bionemo.scale.megatron import cpu
+    module = next((module for module, names in _LATE.items() if name in names), None)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        found = _imported(module)
+    except ModuleNotFoundError as error:
+        raise _needed(name, error) from None
+    return found if module.endswith(f".{name}") else getattr(found, name)
 
-                cpu.install()
-                return getattr(import_module(f"bionemo.scale.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def _imported(module: str) -> ModuleType:
+    with quiet_libraries():
+        if module not in _WITHOUT_MEGATRON:
+            from bionemo.scale.megatron import cpu
+
+            cpu.install()
+        return import_module(f"bionemo.scale.{module}")
+
+
+def _needed(name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
+    """Return the same error in the words of the commands, where a package is not installed."""
+    from bionemo.scale.run.inner.command import is_absent, needs
+
+    if not is_absent(error.name):
+        return error
+    return ModuleNotFoundError(needs(f"api.{name}", error.name), name=error.name)
 
 
 @names_arguments("data.prepare.settings.PrepareSettings")

@@ -2,6 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the functions refuse before any file is read; what they do is tests/end_to_end/test_api.py."""
 
+import subprocess
+import sys
+from importlib import import_module
+
 import pytest
 
 from bionemo.scale import api
@@ -57,3 +61,36 @@ def test_the_version_is_that_of_the_distribution():
     assert api.__version__ == version_of("bionemo-scale")
     with pytest.raises(AttributeError, match="'versions'"):
         _ = api.versions
+
+
+def test_import_of_everything_imports_no_large_library():
+    code = """
+import sys
+from bionemo.scale.api import *
+print(prepare.__name__, {"torch", "megatron", "nemo", "matplotlib"} & sys.modules.keys())
+from bionemo.scale import api
+print(api.TrainSettings.__name__, {"torch", "megatron", "nemo"} & sys.modules.keys())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "prepare set()\nTrainSettings set()\n"
+
+
+def test_what_is_imported_late_is_a_public_name():
+    assert {*api.__all__, "MainConfig", "ScaleModel", "TrainSettings", "plot", "__version__"} <= set(dir(api))
+    assert not {"MainConfig", "plot", "TrainSettings"} & set(api.__all__)
+
+
+def test_a_package_that_is_not_installed_is_named_in_one_line(monkeypatch):
+    def lacks(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name="not_installed_here")
+
+    monkeypatch.setattr(api, "import_module", lacks)
+    with pytest.raises(ModuleNotFoundError) as missing:
+        _ = api.plot
+    assert str(missing.value) == (
+        "api.plot needs the Python package not_installed_here, which is not installed; docs/install.md says what to "
+        "install"
+    )
+    monkeypatch.setattr(api, "import_module", lambda name: import_module("bionemo.scale.no_such_part"))
+    with pytest.raises(ModuleNotFoundError, match="^No module named 'bionemo.scale.no_such_part'$"):
+        _ = api.plot

@@ -42,6 +42,19 @@ def read_text(option: Option, text: str) -> Any:
     return checked_one(option, text)
 
 
+def number_in(option: Option, value: Any) -> Any:
+    """Return the number that text in a YAML file is, where an option takes one; anything else as it is.
+
+    YAML 1.1 reads ``2e-4`` as text, for it has no decimal point.
+    """
+    if not isinstance(value, str) or option.kind not in (int, float) or option.is_many:
+        return value
+    try:
+        return option.kind(value)
+    except ValueError:
+        return value
+
+
 def checked(option: Option, value: Any) -> Any:
     """Return the value of a field in the type that its class declares: text as a path, a list as a tuple.
 

@@ -17,8 +17,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.options.fields import Option, options_of
-from bionemo.scale.options.values import checked
+from bionemo.scale.options.values import checked, number_in
 from bionemo.scale.recipes.defaults import train_settings
+from bionemo.scale.run.config.merge import merged
 from bionemo.scale.run.config.sections import SECTIONS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.fields import network_overrides
@@ -34,23 +35,48 @@ Made = TypeVar("Made", bound="Section")
 _OPTIONS = {option.name: option for option in options_of(TrainSettings)}
 
 
-class Section(BaseModel):
+class _Keys(BaseModel):
+    """Keys and values that are checked when they are given and when they are assigned."""
+
+    model_config = ConfigDict(validate_assignment=True, protected_namespaces=(), extra="forbid")
+
+    @classmethod
+    def _check_other(cls, key: str, value: Any) -> None:
+        """Refuse a key that the class does not declare."""
+        raise NotImplementedError
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    else:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name not in type(self).model_fields:
+                self._check_other(name, value)
+            super().__setattr__(name, value)
+
+
+class Section(_Keys):
     """A section of a file of settings. What it does not give has the default of the size.
+
+    An attribute that was not given shows the default of the option, which the size or the preset may replace:
+    :meth:`MainConfig.to_settings` returns the values of the run.
 
     Raises:
         InputError: A key is unknown, or a value is not possible.
     """
 
-    model_config = ConfigDict(validate_assignment=True, protected_namespaces=(), extra="forbid")
     part: ClassVar[str] = ""
     """Which fields of :class:`TrainSettings` it has."""
 
     @model_validator(mode="before")
     @classmethod
     def _check_keys(cls, values: Any) -> Any:
-        section = SECTIONS[cls.part]
+        # A section in YAML whose keys are all comments.
+        values = {} if values is None else values
         if not isinstance(values, Mapping):
-            raise InputError(f"{section}: expected keys and values, found {values!r}")
+            raise InputError(f"{SECTIONS[cls.part]}: expected keys and values, found {values!r}")
         for key in values:
             if str(key) not in cls.model_fields:
                 cls._check_other(str(key), values[key])
@@ -58,20 +84,19 @@ class Section(BaseModel):
 
     @classmethod
     def _check_other(cls, key: str, value: Any) -> None:
-        """Refuse a key that the section does not declare."""
         raise InputError(f"{SECTIONS[cls.part]}: unknown key {key!r}; {_nearest(key, cls.model_fields)}")
 
     def given(self) -> dict[str, Any]:
         """Return the fields of :class:`TrainSettings` that the section gives."""
         return {name: value for name in self.model_fields_set if (value := getattr(self, name)) is not None}
 
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
-
 
 def _section_of(option: Option) -> str:
     return SECTIONS[next(part for part in SECTIONS if option.name in fields_of(part))]
+
+
+def _missing(name: str) -> InputError:
+    return InputError(f"{_section_of(_OPTIONS[name])}.{name}: expected a path, found none")
 
 
 def _nearest(key: str, known: Collection[str]) -> str:
@@ -95,7 +120,7 @@ def _section(made: type[Made]) -> type[Made]:
 
 
 def _checked(option: Option, value: Any) -> Any:
-    return None if value is None and option.is_required else checked(option, value)
+    return None if value is None and option.is_required else checked(option, number_in(option, value))
 
 
 def _network(made: type[Made]) -> type[Made]:
@@ -136,17 +161,19 @@ class DataConfig(Section):
         Raises:
             InputError: No store is given, or the batch is not of whole micro-batches.
         """
+        if self.store is None:
+            raise _missing("store")
+        devices, rest = divmod(global_batch_size, self.micro_batch_size * self.accumulate)
+        if rest or devices < 1:
+            raise InputError(
+                f"global_batch_size must be a multiple of micro_batch_size times accumulate = "
+                f"{self.micro_batch_size * self.accumulate}, found {global_batch_size}"
+            )
         from bionemo.scale.megatron import cpu
 
         cpu.install()
         from bionemo.scale.train.components import data_module
 
-        devices, rest = divmod(global_batch_size, self.micro_batch_size * self.accumulate)
-        if rest or not devices:
-            raise InputError(
-                f"global_batch_size must be a multiple of micro_batch_size times accumulate = "
-                f"{self.micro_batch_size * self.accumulate}, found {global_batch_size}"
-            )
         settings = TrainSettings.make(out="run", seed=seed, devices=devices, **self.given())
         return cast("ScaleDataModule", data_module(settings))
 
@@ -214,14 +241,14 @@ class ExperimentConfig(Section):
     part: ClassVar[str] = "experiment"
 
 
-class MainConfig(BaseModel):
+class MainConfig(_Keys):
     """A training run: what ``bionemo-scale-recipe`` writes and ``bionemo-scale-train --config`` reads.
+
+    Sections hold what was given. :meth:`to_settings` returns every value of the run.
 
     Raises:
         InputError: A section or a key is unknown, or a value is not possible.
     """
-
-    model_config = ConfigDict(protected_namespaces=(), extra="forbid")
 
     data_config: DataConfig = Field(default_factory=DataConfig)
     bionemo_model_config: ExposedScaleConfig = Field(default_factory=ExposedScaleConfig)
@@ -233,10 +260,16 @@ class MainConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_sections(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            raise InputError(f"expected sections {', '.join(cls.model_fields)}, found {values!r}")
         for key in values:
             if key not in cls.model_fields:
-                raise InputError(f"unknown section {str(key)!r}; {_nearest(str(key), cls.model_fields)}")
+                cls._check_other(str(key), values[key])
         return values
+
+    @classmethod
+    def _check_other(cls, key: str, value: Any) -> None:
+        raise InputError(f"unknown section {key!r}; {_nearest(key, cls.model_fields)}")
 
     @classmethod
     def from_settings(cls, settings: TrainSettings) -> "MainConfig":
@@ -256,15 +289,22 @@ class MainConfig(BaseModel):
         """Return the settings of the run.
 
         Args:
-            chosen: Fields of :class:`TrainSettings` in place of the sections' own.
+            chosen: Fields of :class:`TrainSettings` in place of the sections' own; ``overrides`` changes only the
+                fields of the network that it names.
 
         Raises:
-            InputError: The store or the run folder is missing, or values do not go with one another.
+            InputError: The store or the run folder is missing, values do not go with one another, or ``chosen`` has
+                another size or preset than the sections.
         """
-        values = {**self.given(), **TrainSettings.checked(**chosen)}
+        values = merged(
+            self.given(),
+            TrainSettings.checked(**chosen),
+            holder=f"{SECTIONS['model']} has it",
+            advice="make another MainConfig for it",
+        )
         for name in ("store", "out"):
             if name not in values:
-                raise InputError(f"{_section_of(_OPTIONS[name])}.{name}: expected a path, found none")
+                raise _missing(name)
         return train_settings(values.pop("size", None), **values)
 
     def as_dict(self, *, without: Collection[str] = ()) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from typing import Any
 
 from bionemo.scale.files.text import read_yaml
 from bionemo.scale.files.writing.folder import temporary_folder
-from bionemo.scale.options.fields import option, path_options
+from bionemo.scale.options.fields import option, options_of, path_options
 from bionemo.scale.options.parser import given_fields
 from bionemo.scale.options.settings import Settings
+from bionemo.scale.options.values import number_in
 from bionemo.scale.recipes.defaults import train_settings
+from bionemo.scale.run.config.merge import merged
 from bionemo.scale.run.config.sections import SECTIONS
 from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.train.settings import TrainSettings
@@ -52,16 +54,13 @@ def given_values(options: argparse.Namespace) -> dict[str, Any]:
     given = given_fields(TrainSettings, options)
     if "config" not in options:
         return given
-    held = read_settings(options.config)
-    for name in ("size", "preset"):
-        # The file holds what follows from them, which would stay.
-        if name in held and given.get(name, held[name]) != held[name]:
-            raise InputError(
-                f"--{name}: expected {held[name]} as {options.config} has it, found {given[name]}; write another file "
-                "by bionemo-scale-recipe"
-            )
-    overrides = {**held.get("overrides", {}), **given.get("overrides", {})}
-    return {**held, **given, "overrides": {name: str(value) for name, value in overrides.items()}}
+    return merged(
+        read_settings(options.config),
+        given,
+        holder=f"{options.config} has it",
+        advice="write another file by bionemo-scale-recipe",
+        mark="--",
+    )
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -72,9 +71,19 @@ def read_settings(path: Path) -> dict[str, Any]:
     """
     values = read_yaml(path)
     try:
-        return _of_sections(values) if _has_sections(values) else TrainSettings.checked(**_named(values))
+        return _of_sections(values) if _has_sections(values) else _of_options(values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _of_options(values: Mapping[Any, Any]) -> dict[str, Any]:
+    options = {option.name: option for option in options_of(TrainSettings)}
+    return TrainSettings.checked(
+        **{
+            name: number_in(options[name], value) if name in options else value
+            for name, value in _named(values).items()
+        }
+    )
 
 
 def _named(values: Mapping[Any, Any]) -> dict[str, Any]:

@@ -52,13 +52,9 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
         print(f"error: {one_line(describe(error))}", file=sys.stderr)
         return EXIT_REFUSED
     except ModuleNotFoundError as error:
-        if not _is_absent(error.name):
+        if not is_absent(error.name):
             raise
-        print(
-            f"error: this needs the Python package {error.name}, which is not installed; docs/install.md says what to "
-            "install",
-            file=sys.stderr,
-        )
+        print(f"error: {needs('this', error.name)}", file=sys.stderr)
         return EXIT_REFUSED
     except KeyboardInterrupt:
         if interrupt.is_command():
@@ -70,11 +66,16 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
     return 0
 
 
-def _is_absent(module: str | None) -> bool:
+def is_absent(module: str | None) -> bool:
     """Whether a package is not installed, as in a small installation; one that lacks a part of itself has a bug."""
     if module is None or module.startswith("bionemo.scale"):
         return False
     return importlib.util.find_spec(module) is None
+
+
+def needs(what: str, package: str | None) -> str:
+    """Say that something needs a package that is not installed."""
+    return f"{what} needs the Python package {package}, which is not installed; docs/install.md says what to install"
 
 
 def next_step(command: str, **options: object) -> str:

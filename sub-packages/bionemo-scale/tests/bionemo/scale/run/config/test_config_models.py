@@ -66,6 +66,62 @@ def test_a_key_can_be_changed_in_python_and_is_checked():
         MainConfig(data_config={"store": "store"}).to_settings()
 
 
+@pytest.mark.parametrize(("name", "held", "chosen"), [("preset", "default", "paper"), ("size", "tiny", "base")])
+def test_another_size_or_preset_than_the_sections_is_refused(name: str, held: str, chosen: str):
+    """What follows from the sections' own is written out in them, and would stay."""
+    config = MainConfig.from_settings(train_settings("tiny", **PLACES))
+    with pytest.raises(InputError, match=f"^{name}: expected {held} as bionemo_model_config has it, found {chosen}; "):
+        config.to_settings(**{name: chosen})
+    assert config.to_settings(**{name: held}) == train_settings("tiny", **PLACES)
+    assert MainConfig().to_settings(**PLACES, **{name: chosen}) == train_settings(
+        chosen if name == "size" else None, **PLACES, **({"preset": chosen} if name == "preset" else {})
+    )
+
+
+def test_overrides_change_the_fields_that_they_name():
+    config = MainConfig(bionemo_model_config={"size": "tiny", "num_layers": 3, "ffn_hidden_size": 96})
+    found = config.to_settings(**PLACES, overrides={"num_layers": "4"})
+    assert found.overrides == {"num_layers": "4", "ffn_hidden_size": "96"}
+
+
+def test_an_assigned_section_is_checked():
+    config = MainConfig(bionemo_model_config={"size": "tiny"})
+    config.training_config = {"max_steps": 3}
+    assert config.to_settings(**PLACES).max_steps == 3
+    config.training_config = None
+    assert config.training_config.given() == {}
+    config.data_config = api.DataConfig(set_size=8)
+    assert config.to_settings(**PLACES).set_size == 8
+    with pytest.raises(InputError, match="^training_config: expected keys and values, found 3$"):
+        config.training_config = 3
+    with pytest.raises(InputError, match="^training_config: unknown key 'max_stepz'; did you mean 'max_steps'"):
+        config.training_config = {"max_stepz": 3}
+    with pytest.raises(InputError, match="^training_config: expected keys and values, found DataConfig"):
+        config.training_config = api.DataConfig()
+    with pytest.raises(InputError, match="^expected sections data_config, .*, found 3$"):
+        MainConfig.model_validate(3)
+
+
+def test_an_unknown_attribute_is_refused_as_an_unknown_key_is():
+    config = MainConfig()
+    with pytest.raises(InputError, match="^unknown section 'trainin_config'; did you mean 'training_config'"):
+        config.trainin_config = {}
+    with pytest.raises(InputError, match="^training_config: unknown key 'max_stepz'; did you mean 'max_steps'"):
+        config.training_config.max_stepz = 3
+    config.bionemo_model_config.kv_channels = 16
+    assert config.to_settings(**PLACES).overrides == {"kv_channels": "16"}
+    with pytest.raises(InputError, match="^bionemo_model_config: unknown key 'hidden_siz'"):
+        config.bionemo_model_config.hidden_siz = 16
+
+
+def test_a_data_module_needs_a_store_before_anything_is_imported():
+    with pytest.raises(InputError, match="^data_config.store: expected a path, found none$"):
+        api.DataConfig().construct_data_module(8)
+    for batch in (6, 0, -8):
+        with pytest.raises(InputError, match=f"multiple of micro_batch_size times accumulate = 4, found {batch}"):
+            api.DataConfig(store="store", micro_batch_size=4).construct_data_module(batch)
+
+
 def test_the_classes_are_in_the_api():
     assert api.MainConfig is MainConfig
     for name in ("DataConfig", "ExposedScaleConfig", "TrainingConfig", "ParallelConfig", "ExperimentConfig"):
@@ -85,6 +141,4 @@ def test_bionemos_ways_to_the_classes_of_training(screen, tmp_path: Path):
     module = data.construct_data_module(8, seed=3)
     assert (module.global_batch_size, module.micro_batch_size, module.set_size, module.seed) == (8, 4, 8, 3)
     assert module.store.path == store
-    with pytest.raises(InputError, match="multiple of micro_batch_size times accumulate = 4, found 6"):
-        data.construct_data_module(6)
     assert api.ExposedScaleConfig.model_class() is api.ScaleConfig

@@ -109,6 +109,30 @@ def test_what_cannot_be_used_is_refused(text: str, found: str, tmp_path: Path):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "text", ["lr: 2e-4\nmax_steps: 30", "optim_config: {lr: 2e-4}\ntraining_config: {max_steps: 30}"]
+)
+def test_a_number_without_a_decimal_point_is_one(text: str, tmp_path: Path):
+    """YAML 1.1 reads it as text."""
+    assert yaml.safe_load("2e-4") == "2e-4"
+    file = tmp_path / "recipe.yaml"
+    file.write_text(text)
+    found = settings_from(["--config", str(file), *PLACES])
+    assert (found.lr, found.max_steps) == (2e-4, 30)
+    file.write_text(text.replace("30", "3e1"))
+    with pytest.raises(InputError, match="max[_-]steps must be a whole number, found '3e1'"):
+        settings_from(["--config", str(file), *PLACES])
+    file.write_text(text.replace("2e-4", "-2e-4"))
+    with pytest.raises(InputError, match="lr must be at least 0, found -0.0002"):
+        settings_from(["--config", str(file), *PLACES])
+
+
+def test_a_section_whose_keys_are_comments_says_nothing(tmp_path: Path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("bionemo_model_config:\n  # size: base\ntraining_config: {max_steps: 30}")
+    assert settings_from(["--config", str(file), *PLACES]) == settings_from(["--max-steps", "30", *PLACES])
+
+
 def test_settings_that_do_not_go_together_are_refused(tmp_path: Path):
     file = tmp_path / "recipe.yaml"
     file.write_text("training_config: {freeze: [encoder]}")
