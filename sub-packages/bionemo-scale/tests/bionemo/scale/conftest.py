@@ -211,7 +211,9 @@ class Web:
 
     def __init__(self, root: Path):
         self.root, self.asked, self.failing = root, [], set()
-        """Paths that were asked for, and those that are answered with an error."""
+        """Paths that were asked for, and ends of requests (``GET /PATH``) that are answered with an error."""
+        self.missing = 404
+        """The answer for a file that is not there; with 200 comes a page."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Answers, directory=str(root), web=self))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -239,10 +241,12 @@ class _Answers(SimpleHTTPRequestHandler):
 
     def send_head(self):
         self.web.asked.append(self.path)
-        if any(self.path.endswith(end) for end in self.web.failing):
+        if any(f"{self.command} {self.path}".endswith(end) for end in self.web.failing):
             self.send_error(503)
             return None
         path, asked = Path(self.translate_path(self.path)), self.headers.get("Range", "")
+        if not path.is_file() and self.web.missing != 404:
+            return self._send_missing()
         if not asked or not path.is_file():
             return super().send_head()
         first, last = (int(part) for part in asked.removeprefix("bytes=").split("-"))
@@ -252,6 +256,16 @@ class _Answers(SimpleHTTPRequestHandler):
         self.send_header("Content-Length", str(len(piece)))
         self.end_headers()
         return BytesIO(piece)
+
+    def _send_missing(self):
+        page = b"<!DOCTYPE html><html>Welcome</html>"
+        if self.web.missing != 200:
+            self.send_error(self.web.missing)
+            return None
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        return BytesIO(page)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,11 @@ WITHOUT_LISTS = ("http", "https")
 """Schemes of servers that need not list their files."""
 ZARR_METADATA = (".zmetadata", "zarr.json", ".zgroup")
 """Files of which a zarr store has one at its root; the first two may describe the whole store."""
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""First bytes of an h5ad."""
+_ABSENT_ANSWERS = (404, 410)
+_DENIED_ANSWERS = (401, 403)
+"""What buckets answer for a file that is not there, if the reader may not list them."""
 _MOST_PIECES = 1 << 22
 _AT_ONCE = 32
 _SECONDS = 60
@@ -93,23 +98,35 @@ class Url(PosixPath):
         return self.is_dir() or self.is_file()
 
     def is_dir(self) -> bool:
-        """Return whether there is a zarr store; other folders are nothing that is read."""
-        return any(self.read(name) is not None for name in ZARR_METADATA)
+        """Return whether there is a zarr store; other folders are nothing that is read.
+
+        Raises:
+            InputError: The server cannot be reached, or the store's metadata is damaged.
+        """
+        try:
+            return any(self.metadata(name) is not None for name in ZARR_METADATA)
+        except InputError:
+            # Servers answer differently when they are asked for something below a file.
+            if self._first_bytes(len(HDF5)) == HDF5:
+                return False
+            raise
 
     def is_file(self) -> bool:
-        """Return whether there is a file."""
+        """Return whether there is a file.
+
+        Raises:
+            InputError: The server cannot be reached, or does not let this user read it.
+        """
         with self.reached():
-            try:
-                return self.files.info(self.location())["type"] == "file"
-            except FileNotFoundError:
-                return False
+            info = self._info(self.files, self.location())
+            return info is not None and info["type"] == "file"
 
     @property
     def files(self) -> Any:
         """Its file system, of fsspec."""
-        import fsspec
-
         with self.reached():
+            import fsspec
+
             return fsspec.filesystem(self.scheme, **self.options)
 
     @property
@@ -135,43 +152,92 @@ class Url(PosixPath):
         own = self._text if self.scheme in WITHOUT_LISTS else self.files._strip_protocol(self._text)
         return f"{own}/{self.quoted(key)}" if key else own
 
-    def read(self, key: str) -> bytes | None:
-        """Return a small file below it; ``None`` where there is none.
+    def metadata(self, name: str) -> dict[str, Any] | None:
+        """Return a file of metadata, such as those of ``ZARR_METADATA``; ``None`` where there is none.
+
+        A file that the server denies, and a web page in its place, count as none: some servers answer so for every
+        file that is not there.
 
         Raises:
-            InputError: It cannot be reached.
+            InputError: It cannot be reached, or is damaged.
         """
         with self.reached():
             try:
-                return self.files.cat_file(self.location(key))
+                content = self.files.cat_file(self.location(name))
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
+            except Exception as error:
+                if _is_answer(error, _ABSENT_ANSWERS + _DENIED_ANSWERS):
+                    return None
+                raise
+        return None if is_page(content) else self._parsed(name, content)
+
+    def _parsed(self, name: str, content: bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{self}: {name} must be JSON: {_first_line(error)}") from error
+        if not isinstance(found, dict):
+            raise InputError(f"{self}: {name} must be a JSON object, found {type(found).__name__}")
+        return found
+
+    def _first_bytes(self, length: int) -> bytes:
+        """Return the first bytes of a file; none where it cannot be read."""
+        with contextlib.suppress(Exception), self.files.open(self.location(), "rb", cache_type="none") as stream:
+            return stream.read(length)
+        return b""
+
+    def _info(self, files: Any, location: str) -> dict[str, Any] | None:
+        """Return what its file system says of a file; ``None`` where there is none."""
+        try:
+            return files.info(location)
+        except FileNotFoundError as error:
+            # fsspec says this of a web server, whatever happened.
+            reason = error.__cause__ if self.scheme in WITHOUT_LISTS else None
+            if reason is None or _is_answer(reason, _ABSENT_ANSWERS):
+                return None
+            raise reason from None
 
     def listed(self) -> dict[str, str]:
         """Return the size and the version tag of each file of a zarr store, or of the file itself under "".
 
-        A server that lists no files is asked for each that the store's metadata names.
+        A server that lists no files, or not to this user, is asked for each that the store's metadata names.
 
         Raises:
             InputError: It cannot be reached.
         """
         with self.reached():
+            files = self.files
+            # Every file system has this; not every one takes an option to list anew.
+            files.invalidate_cache()
             if not self.is_dir():
-                return {"": _facts(self.files.info(self.location()))}
-            if self.scheme not in WITHOUT_LISTS:
-                root = self.location()
-                found = self.files.find(root, detail=True, refresh=True)
-                return {path[len(root) :].lstrip("/"): _facts(info) for path, info in found.items()}
-            return self._facts_of(sorted(self._named_keys()))
+                return {"": _facts(files.info(self.location()))}
+            found = {} if self.scheme in WITHOUT_LISTS else self._found(files)
+            if found:
+                return found
+            keys = self._named_keys()
+            if not keys and self.scheme not in WITHOUT_LISTS:
+                raise InputError(f"{self}: expected files that may be listed, or .zmetadata that names all arrays")
+            return self._facts_of(sorted(keys))
+
+    def _found(self, files: Any) -> dict[str, str]:
+        """Return what :meth:`listed` does by listing; nothing where that is not allowed."""
+        root = self.location()
+        try:
+            found = files.find(root, detail=True)
+        except Exception as error:
+            if not _is_answer(error, _DENIED_ANSWERS):
+                raise
+            found = {}
+        return {path[len(root) :].lstrip("/"): _facts(info) for path, info in found.items()}
 
     def sha256(self) -> str:
-        """Return a hash that changes with the files: of the metadata's bytes, and of sizes and version tags.
+        """Return a hash that changes with the files: of the metadata, and of sizes and version tags.
 
         The expression is not read for it.
         """
-        metadata = [self.read(name) or b"" for name in ZARR_METADATA]
-        text = json.dumps(sorted(self.listed().items())).encode()
-        return hashlib.sha256(b"\0".join([*metadata, text])).hexdigest()
+        metadata = [self.metadata(name) for name in ZARR_METADATA]
+        return hashlib.sha256(json.dumps([metadata, sorted(self.listed().items())]).encode()).hexdigest()
 
     def num_bytes(self) -> int:
         """Return the bytes of all files."""
@@ -183,21 +249,23 @@ class Url(PosixPath):
             return [_size(facts) for facts in self._facts_of(keys).values()]
 
     def _facts_of(self, keys: Sequence[str]) -> dict[str, str]:
-        def of(key: str) -> str:
+        def of(location: str) -> str:
             try:
-                return _facts(files.info(self.location(key)))
-            except FileNotFoundError:
-                return _ABSENT
+                info = self._info(files, location)
+            except Exception as error:
+                if not _is_answer(error, _DENIED_ANSWERS):
+                    raise
+                info = None
+            return _ABSENT if info is None else _facts(info)
 
         files = self.files
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return dict(zip(keys, pool.map(of, keys), strict=True))
+            return dict(zip(keys, pool.map(of, map(self.location, keys)), strict=True))
 
     def _named_keys(self) -> set[str]:
         keys: set[str] = set()
         for name in ZARR_METADATA[:2]:
-            metadata = self.read(name)
-            for folder, array in _arrays(json.loads(metadata)) if metadata else ():
+            for folder, array in _arrays(self.metadata(name) or {}):
                 if _num_pieces(array) > _MOST_PIECES:
                     raise InputError(f"{self}: {folder} declares the shape {array['shape']}; expected fewer pieces")
                 keys |= {f"{folder}/{piece}" for piece in _pieces(array)}
@@ -215,8 +283,6 @@ class Url(PosixPath):
         except InputError:
             raise
         except ImportError as error:
-            if error.name == "fsspec":
-                raise
             raise InputError(
                 f"{self}: {_first_line(error)}; pip install 'bionemo-scale[remote]' has what the usual URLs need"
             ) from error
@@ -249,7 +315,13 @@ def is_url(given: str | os.PathLike[str]) -> bool:
 def _check(text: str) -> None:
     if "::" in text.partition("://")[0]:
         raise InputError(f"{text}: expected a URL of one scheme, found several")
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        # The user and the password, if there are any, must not show.
+        scheme, _, rest = text.partition("?")[0].partition("://")
+        shown = f"{scheme}://{rest.rpartition('@')[2]}"
+        raise InputError(f"{shown}: expected a URL, found one whose host cannot be read") from None
     if parts.password or (parts.username and parts.scheme in WITHOUT_LISTS):
         shown = text.replace(f"{parts.username or ''}{':' * bool(parts.password)}{parts.password or ''}@", "", 1)
         raise InputError(
@@ -300,6 +372,18 @@ def _pieces(array: dict[str, Any]) -> Iterator[str]:
     first = ["c"] if encoding is not None and encoding["name"] == "default" else []
     for rows in itertools.product(*map(range, _lengths(array))):
         yield separator.join([*first, *map(str, rows or [0] * (not first))])
+
+
+def is_page(content: bytes) -> bool:
+    """Return whether this begins as a web page, which some servers send in place of any file."""
+    return content.lstrip().startswith(b"<")
+
+
+def _is_answer(error: BaseException, codes: tuple[int, ...]) -> bool:
+    """Return whether a server answered with one of these codes of HTTP, as the file systems of fsspec say it."""
+    if isinstance(error, PermissionError) or (isinstance(error, OSError) and str(error).startswith("Forbidden")):
+        return 403 in codes
+    return any(str(getattr(error, name, "")) in map(str, codes) for name in ("status", "code"))
 
 
 def _first_line(error: BaseException) -> str:

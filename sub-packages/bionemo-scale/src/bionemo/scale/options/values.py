@@ -107,7 +107,7 @@ def checked_one(option: Option, value: Any) -> Any:
         return value
     if option.kind in (int, float):
         return _checked_number(option, value)
-    if option.kind is Path and isinstance(value, str | Url) and is_url(value):
+    if option.kind is Path and isinstance(value, str | Url) and is_url(value) and is_line(str(value)):
         if Url not in option.others:
             raise _refusal(option, "a path on this machine", str(value))
         return path_or_url(value)

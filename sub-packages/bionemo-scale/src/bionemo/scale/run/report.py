@@ -82,14 +82,14 @@ def _report_training(args: ReportSettings) -> bool:
 
 def _report_scores(args: ReportSettings) -> None:
     with imports():
-        from bionemo.scale.data.store.format import MANIFEST_NAME
+        from bionemo.scale.data.store.manifest import is_store
         from bionemo.scale.eval.page.embedding import embed_populations
         from bionemo.scale.eval.page.page import Page, write_page
         from bionemo.scale.eval.page.sources import cell_files, find_run, find_scores
         from bionemo.scale.recipes.rerun import commands
 
     out = args.page_path
-    if (args.run / MANIFEST_NAME).is_file():
+    if is_store(args.run):
         raise InputError(f"{args.run}: expected a run folder or a result folder, found a store")
     run = find_run(args.run)
     scores = find_scores(args.run, args.scores)

@@ -4,10 +4,14 @@
 
 import os
 import pickle
+import re
+import sys
 from pathlib import Path
+from typing import ClassVar
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from bionemo.scale.data.folds.split_settings import SplitSettings
 from bionemo.scale.eval.settings import ReportSettings
@@ -15,6 +19,7 @@ from bionemo.scale.files.provenance import hash_file, size_of, version_stamp
 from bionemo.scale.files.url import Url, is_url, path_or_url
 from bionemo.scale.options.arguments import arguments
 from bionemo.scale.options.outputs import check_not_inputs
+from bionemo.scale.run import split
 from bionemo.scale.types import InputError
 
 
@@ -59,6 +64,20 @@ def test_what_results_must_not_record_is_refused_without_showing_it(text, line):
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize("text", ["https://[bad/x.h5ad", "s3://me:secret@[bad/x.h5ad?signature=secret", "http://a]/x"])
+def test_a_url_without_a_host_that_can_be_read_is_refused(text, capsys):
+    line = f"{text.replace('me:secret@', '').partition('?')[0]}: expected a URL, found one whose host cannot be read"
+    with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
+        path_or_url(text)
+    assert split.main([text, "--out", "split.toml"]) == 2
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
+def test_a_url_is_one_line_of_text():
+    with pytest.raises(InputError, match="must be one line of text in UTF-8, found 's3://b/a"):
+        SplitSettings.make(inputs=("s3://b/a\n.h5ad",), out="split.toml", hold_out="random")
+
+
 def test_a_url_is_never_taken_for_a_file_of_this_machine():
     with pytest.raises(InputError, match="expected a path on this machine, found the URL s3://bucket/a"):
         os.fspath(Url("s3://bucket/a"))
@@ -85,8 +104,80 @@ def test_the_identity_follows_the_files(folder):
     fsspec.filesystem("memory").pipe("/a.zarr/X/1", b"56")
     assert hash_file(folder) != before and size_of(folder) == 8
     changed = hash_file(folder)
-    fsspec.filesystem("memory").pipe("/a.zarr/.zgroup", b"[]")
+    fsspec.filesystem("memory").pipe("/a.zarr/.zgroup", b'{"zarr_format": 2}')
     assert hash_file(folder) != changed
+
+
+class Strict(MemoryFileSystem):
+    """Takes no option to list anew, as those of fsspec for SFTP and WebHDFS."""
+
+    protocol = "strict"
+    listed: ClassVar[dict] = {}
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.replace("strict://", "memory://"))
+
+    def ls(self, path, detail=True):
+        if path not in self.listed:
+            self.listed[path] = super().ls(path, detail=True)
+        return self.listed[path] if detail else [info["name"] for info in self.listed[path]]
+
+    def invalidate_cache(self, path=None):
+        self.listed.clear()
+
+
+def test_the_identity_follows_files_that_were_listed_before(folder):
+    fsspec.register_implementation("strict", Strict, clobber=True)
+    url = Url("strict://a.zarr")
+    before = hash_file(url)
+    assert Strict.listed and url.listed().keys() == {".zgroup", "X/0"}
+    fsspec.filesystem("memory").pipe("/a.zarr/X/1", b"56")
+    assert url.listed().keys() == {".zgroup", "X/0", "X/1"} and hash_file(url) != before
+
+
+class HttpError(Exception):
+    """As gcsfs says what it has no exception of Python for."""
+
+    def __init__(self, code):
+        super().__init__(f"Anonymous caller, {code}")
+        self.code = code
+
+
+@pytest.mark.parametrize(
+    "denial",
+    [PermissionError("Access Denied"), OSError("Forbidden: b/a.zarr\nno list"), HttpError(401), HttpError("403")],
+)
+def test_a_bucket_that_may_not_be_listed_denies_what_is_not_there(folder, denial, monkeypatch):
+    whole = MemoryFileSystem.cat_file
+
+    def denied(self, path, **named):
+        if path.endswith(("/.zmetadata", "/zarr.json", "/X/0/.zgroup")):
+            raise denial
+        return whole(self, path, **named)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", denied)
+    assert folder.is_dir() and not (folder / "X/0").is_dir() and (folder / "X/0").is_file()
+    assert len(hash_file(folder / "X/0")) == len(hash_file(folder)) == 64
+
+
+def test_a_server_that_fails_is_not_taken_for_one_without_the_store(folder, monkeypatch):
+    def failing(*_, **__):
+        raise HttpError(503)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", failing)
+    with pytest.raises(InputError, match="^memory://a.zarr: cannot be read: Anonymous caller, 503$"):
+        folder.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [(b"nonsense", ".zgroup must be JSON: Expecting value"), (b"[]", ".zgroup must be a JSON object, found list")],
+)
+def test_metadata_that_is_damaged_is_refused(folder, content, line):
+    fsspec.filesystem("memory").pipe("/a.zarr/.zgroup", content)
+    with pytest.raises(InputError, match=f"^memory://a.zarr: {line}"):
+        folder.is_dir()
 
 
 def test_what_is_there_is_told_apart(folder):
@@ -107,3 +198,19 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr(fsspec, "filesystem", missing)
     with pytest.raises(InputError, match=r"^s3://b/a: Install s3fs to access S3; pip install '.*\[remote\]'"):
         Url("s3://b/a").exists()
+
+
+def test_fsspec_itself_may_be_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(InputError, match=r"^s3://b/a: import of fsspec halted.*; pip install '.*\[remote\]'"):
+        Url("s3://b/a").exists()
+
+
+def test_a_small_installation_says_what_urls_need(tmp_path, light_command):
+    url = "https://host/screen.h5ad"
+    for command, out in (("prepare", "store"), ("split", "a.toml"), ("report", "a.html"), ("rank", "a.csv")):
+        options = ["--by", "effect"] if command == "rank" else []
+        refused = light_command(command, url, *options, "--out", tmp_path / out, code=2)
+        line, hint = refused.split("; ")
+        assert line == f"error: {url}: No module named 'aiohttp'"
+        assert hint == "pip install 'bionemo-scale[remote]' has what the usual URLs need\n"

@@ -25,7 +25,7 @@ from bionemo.scale.data.labels.split import (
 )
 from bionemo.scale.data.prepare.conversion.convert import InputFile, survey
 from bionemo.scale.data.prepare.conversion.layout import check_controls, count_conditions
-from bionemo.scale.data.store.format import MANIFEST_NAME
+from bionemo.scale.data.store.manifest import is_store
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.labels.grammar import Grammar, grammar_of
@@ -137,7 +137,7 @@ def _files(settings: SplitSettings) -> list[InputFile]:
 
 
 def _is_store(settings: SplitSettings) -> bool:
-    return len(settings.inputs) == 1 and (settings.inputs[0] / MANIFEST_NAME).is_file()
+    return len(settings.inputs) == 1 and is_store(settings.inputs[0])
 
 
 def _contexts(settings: SplitSettings, data: _Conditions) -> list[Context]:

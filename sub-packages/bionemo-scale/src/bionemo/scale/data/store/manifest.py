@@ -10,6 +10,7 @@ from typing import Any
 from bionemo.scale.data.store.format import CHUNK_ROWS, MANIFEST_NAME, SCHEMA_VERSION, VALUE_DTYPES
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.files.text import read_json
+from bionemo.scale.files.url import PathOrUrl, is_url
 from bionemo.scale.types import DataCard, InputError, from_plain
 
 
@@ -88,6 +89,11 @@ class Manifest:
         }
         rows = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items())
         return "{\n" + rows + "\n}\n"
+
+
+def is_store(path: PathOrUrl) -> bool:
+    """Return whether this is a store. None is read from a URL, so that no server is asked for one."""
+    return not is_url(path) and (path / MANIFEST_NAME).is_file()
 
 
 def read_manifest(folder: Path) -> Manifest:

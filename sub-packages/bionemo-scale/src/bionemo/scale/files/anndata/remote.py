@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AnnData at a URL: zarr stores and h5ad files are read where they lie, piece by piece, and nothing is kept."""
 
+import atexit
 import math
 from importlib import import_module
 from typing import Any
@@ -11,13 +12,12 @@ import numpy as np
 import zarr
 
 from bionemo.scale.files.provenance import version_of
-from bionemo.scale.files.url import WITHOUT_LISTS, Url
+from bionemo.scale.files.url import HDF5, WITHOUT_LISTS, Url, is_page
 from bionemo.scale.types import InputError
 
 
 _BLOCK = 1 << 22
 """Bytes of an h5ad that are fetched at once; the last 32 such blocks are kept in memory."""
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK"
 _SAMPLED = 256
 """Pieces whose sizes stand for those of an array."""
@@ -41,32 +41,56 @@ def open_url(url: Url) -> tuple[h5py.File | zarr.Group, Any]:
 
 def _open_store(url: Url) -> zarr.Group:
     version = int(version_of("zarr").partition(".")[0])
-    if version < 3 and url.read(".zmetadata") is None and url.read("zarr.json") is not None:
+    if version < 3 and url.metadata(".zmetadata") is None and url.metadata("zarr.json") is not None:
         raise InputError(
             f"{url}: zarr format 3, which zarr {version_of('zarr')} cannot read; write it with "
             "anndata.settings.zarr_write_format = 2"
         )
-    if url.scheme in WITHOUT_LISTS and url.read(".zmetadata") is None and url.read("zarr.json") is None:
+    if url.scheme in WITHOUT_LISTS and not _describes_all(url, version):
         raise InputError(
-            f"{url}: expected .zmetadata, for a web server lists no files; zarr.consolidate_metadata writes it"
+            f"{url}: expected .zmetadata, or consolidated_metadata in zarr.json, for a web server lists no files; "
+            "zarr.consolidate_metadata writes it"
         )
     with url.reached():
         return import_module(f"bionemo.scale.files.anndata.remote_zarr{version}").open_store(url)
+
+
+def _describes_all(url: Url, version: int) -> bool:
+    """Return whether this version of zarr finds all arrays of a store in one file."""
+    # It takes the newer format where a store has both.
+    newer = url.metadata("zarr.json") if version > 2 else None
+    if newer is not None:
+        return bool(newer.get("consolidated_metadata"))
+    return url.metadata(".zmetadata") is not None
 
 
 def _open_h5ad(url: Url) -> tuple[h5py.File, Any]:
     with url.reached():
         stream = url.files.open(url.location(), "rb", cache_type="blockcache", block_size=_BLOCK)
         try:
-            head = stream.read(len(_HDF5))
-            if head != _HDF5:
-                what = "a zip file; give the URL of the store as a folder" if head[:2] == _ZIP else "something else"
-                raise InputError(f"{url}: expected a zarr store or an h5ad file (HDF5), found {what}")
+            head = stream.read(len(HDF5))
+            if head != HDF5:
+                raise InputError(f"{url}: expected a zarr store or an h5ad file (HDF5), found {_other(head)}")
             stream.seek(0)
             return h5py.File(stream, "r"), stream
         except BaseException:
             stream.close()
             raise
+
+
+def _other(head: bytes) -> str:
+    if head.startswith(_ZIP):
+        return "a zip file; give the URL of the store as a folder"
+    return "a web page" if is_page(head) else "something else"
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what is still open: when Python has ended, HDF5 would read through objects of it, and crash."""
+    for file in h5py.h5f.get_obj_ids(types=h5py.h5f.OBJ_FILE):
+        through_python = file.get_access_plist().get_driver() == h5py.h5fd.fileobj_driver
+        if through_python and file.get_intent() == h5py.h5f.ACC_RDONLY:
+            h5py.File(file).close()
 
 
 def must_be_whole(array: zarr.Array) -> None:

@@ -46,4 +46,4 @@ class RemoteStore(zarr.storage.FSStore):
 def open_store(url: Url) -> zarr.Group:
     """Open a store that describes all its arrays in one file, or that can be listed."""
     store = RemoteStore(url)
-    return zarr.open_consolidated(store, mode="r") if url.read(".zmetadata") else zarr.open_group(store, mode="r")
+    return zarr.open_consolidated(store, mode="r") if url.metadata(".zmetadata") else zarr.open_group(store, mode="r")

@@ -7,7 +7,10 @@ from typing import Any
 import zarr
 
 from bionemo.scale.files.anndata.whole_arrays import WholeArrays
-from bionemo.scale.files.url import Url
+from bionemo.scale.files.url import ZARR_METADATA, Url
+
+
+_OF_ROOT = (*ZARR_METADATA, ".zattrs")
 
 
 class RemoteStore(zarr.storage.FsspecStore):
@@ -18,6 +21,8 @@ class RemoteStore(zarr.storage.FsspecStore):
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Return a piece; ``None`` for one that is missing and may be."""
+        if key in _OF_ROOT and self.url.metadata(key) is None:
+            return None
         found = await super().get(self.url.quoted(key), prototype, byte_range)
         if found is None:
             self.whole.check_missing(key)

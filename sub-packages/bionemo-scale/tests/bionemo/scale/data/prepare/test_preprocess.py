@@ -3,6 +3,7 @@
 import contextlib
 import json
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -290,11 +291,21 @@ def test_a_store_of_urls_is_continued_while_they_stay_as_they_are(tmp_path, scre
         prepare(replace(config, out=tmp_path / "other"))
 
 
+@pytest.mark.parametrize("missing", [403, 200])
+def test_an_h5ad_is_prepared_whatever_its_server_says_of_other_files(tmp_path, screen_file, web, missing, monkeypatch):
+    monkeypatch.setattr(web, "missing", missing)
+    for name, file in (("here", screen_file), ("there", web.url(screen_file))):
+        prepare(PrepareSettings(inputs=(file,), out=tmp_path / name, num_hvg=30))
+    here, there = (folder_bytes(tmp_path / name) for name in ("here", "there"))
+    assert here.keys() == there.keys() and here.pop("manifest.json") != there.pop("manifest.json") and here == there
+
+
 def test_a_url_that_fails_half_way_leaves_no_store(tmp_path, screen, web, monkeypatch):
     screen.write_zarr(tmp_path / "a.zarr")
-    monkeypatch.setattr(web, "failing", {"a.zarr/X/data/0"})
+    url = web.url(tmp_path / "a.zarr")
+    monkeypatch.setattr(web, "failing", {f"GET {urlsplit(str(url)).path}/X/data/0"})
     with pytest.raises(InputError, match=r"a.zarr: X/data cannot be read: .*503"):
-        prepare(PrepareSettings(inputs=(web.url(tmp_path / "a.zarr"),), out=tmp_path / "store"))
+        prepare(PrepareSettings(inputs=(url,), out=tmp_path / "store"))
     assert {path.name for path in tmp_path.iterdir()} == {"a.zarr"}
 
 

@@ -5,7 +5,10 @@
 test_checked_anndata.py has the damaged stores.
 """
 
+import json
 import socket
+import subprocess
+import sys
 
 import anndata as ad
 import fsspec
@@ -15,9 +18,11 @@ import pytest
 import zarr
 from scipy.sparse import csr_matrix
 
+from bionemo.scale.files.anndata import remote
 from bionemo.scale.files.anndata.anndata_file import H5adSource
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
-from bionemo.scale.files.url import Url
+from bionemo.scale.files.provenance import hash_file, size_of
+from bionemo.scale.files.url import ZARR_METADATA, Url
 from bionemo.scale.types import InputError
 
 
@@ -77,9 +82,31 @@ def test_a_file_system_that_lists_its_files_needs_no_file_that_describes_all(fol
         files.rm("/bucket", recursive=True)
 
 
+def test_a_bucket_that_may_not_be_listed_needs_it(folder, monkeypatch):
+    def denied(*_, **__):
+        raise PermissionError("Access Denied")
+
+    files = fsspec.filesystem("memory")
+    files.put(str(folder / "a.zarr"), "/bucket/a.zarr", recursive=True)
+    url = Url("memory://bucket/a.zarr")
+    monkeypatch.setattr(type(files), "find", denied)
+    try:
+        before = hash_file(url)
+        files.pipe("/bucket/a.zarr/X/data/0", b"another length")
+        assert hash_file(url) != before and size_of(url) > 0
+        files.rm_file("/bucket/a.zarr/.zmetadata")
+        with pytest.raises(
+            InputError, match="^memory://bucket/a.zarr: expected files that may be listed, or .zmetadata"
+        ):
+            hash_file(url)
+    finally:
+        monkeypatch.undo()
+        files.rm("/bucket", recursive=True)
+
+
 def test_a_web_server_needs_it(folder, web):
     (folder / "a.zarr" / ".zmetadata").unlink()
-    with pytest.raises(InputError, match=r"a.zarr: expected .zmetadata, for a web server lists no files"):
+    with pytest.raises(InputError, match="a.zarr: expected .zmetadata, or .* for a web server lists no files"):
         CheckedAnnData(web.url(folder / "a.zarr"))
 
 
@@ -105,6 +132,13 @@ def test_a_server_that_fails_is_an_error_and_no_zeros(folder, web, piece, monkey
     with pytest.raises(InputError, match=f"^{url}: .*503") as error:
         read(url, "layers/dense" if piece.startswith("layers") else "X")
     assert "\n" not in str(error.value)
+
+
+def test_a_server_that_fails_is_no_other_version(folder, web, monkeypatch):
+    url = web.url(folder / "a.zarr")
+    monkeypatch.setattr(web, "failing", {"a.zarr/X/data/0"})
+    with pytest.raises(InputError, match=f"^{url}: cannot be read: 503"):
+        hash_file(url)
 
 
 def test_links_out_of_a_file_on_the_web_are_not_followed(folder, web):
@@ -136,9 +170,39 @@ def test_something_else_is_refused(folder, web, name, content, line):
         CheckedAnnData(web.url(folder / name))
 
 
+@pytest.mark.parametrize("missing", [403, 401, 410, 200])
+@pytest.mark.parametrize("name", ["a.zarr", "a.h5ad"])
+def test_servers_answer_as_they_like_for_files_that_are_not_there(folder, web, name, missing, monkeypatch):
+    """A bucket that may not be listed denies them, and a web application sends its page."""
+    (folder / "a.zarr" / ".zgroup").unlink()
+    monkeypatch.setattr(web, "missing", missing)
+    url = web.url(folder / name)
+    assert same(read(url), read(folder / "a.h5ad")) and len(hash_file(url)) == 64
+
+
+def test_an_h5ad_is_read_where_the_server_fails_below_files(folder, web, monkeypatch):
+    monkeypatch.setattr(web, "failing", {f"a.h5ad/{name}" for name in ZARR_METADATA})
+    assert same(read(web.url(folder / "a.h5ad")), read(folder / "a.h5ad"))
+
+
+@pytest.mark.parametrize(
+    ("missing", "line"),
+    [
+        (200, r"expected a zarr store or an h5ad file \(HDF5\), found a web page"),
+        (403, "cannot be read: 403, message='Forbidden'"),
+        (404, "no such file, and no zarr store"),
+    ],
+)
+def test_nothing_is_refused_as_the_server_says_it(folder, web, missing, line, monkeypatch):
+    monkeypatch.setattr(web, "missing", missing)
+    with pytest.raises(InputError, match=f"^{web.url(folder / 'none')}: {line}") as refused:
+        CheckedAnnData(web.url(folder / "none"))
+    assert "\n" not in str(refused.value)
+
+
 def test_damaged_metadata_is_refused(folder, web):
     (folder / "a.zarr" / ".zmetadata").write_text("nonsense")
-    with pytest.raises(InputError, match=r"a.zarr: cannot be read: Expecting value"):
+    with pytest.raises(InputError, match=r"a.zarr: .zmetadata must be JSON: Expecting value"):
         CheckedAnnData(web.url(folder / "a.zarr"))
 
 
@@ -148,6 +212,29 @@ def test_a_server_that_is_not_there_is_refused():
         url = Url(f"http://127.0.0.1:{free.getsockname()[1]}/a.zarr")
         with pytest.raises(InputError, match=f"^{url}: cannot be read: Cannot connect to host"):
             CheckedAnnData(url)
+
+
+@pytest.mark.parametrize("consolidated", [{}, {"consolidated_metadata": None}])
+def test_zarr_format_3_must_describe_all_its_arrays_on_the_web(folder, web, consolidated, monkeypatch):
+    monkeypatch.setattr(remote, "version_of", lambda package: "3.1.0")
+    (folder / "a.zarr" / "zarr.json").write_text(json.dumps({"zarr_format": 3, "node_type": "group", **consolidated}))
+    with pytest.raises(InputError, match=r"a.zarr: expected .zmetadata, or consolidated_metadata in zarr.json"):
+        CheckedAnnData(web.url(folder / "a.zarr"))
+
+
+def test_an_h5ad_that_is_open_when_python_ends_is_closed(folder, web):
+    """As in a command, which searches no objects at its end."""
+    script = (
+        "import gc, sys\n"
+        "from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData\n"
+        "from bionemo.scale.files.url import Url\n"
+        "file = CheckedAnnData(Url(sys.argv[1]))\n"
+        "file.itself = file\n"
+        "gc.freeze()\n"
+    )
+    url = str(web.url(folder / "a.h5ad"))
+    done = subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(int(zarr.__version__.split(".")[0]) > 2, reason="zarr 3 reads it")

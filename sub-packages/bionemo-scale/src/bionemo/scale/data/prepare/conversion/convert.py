@@ -26,9 +26,8 @@ from bionemo.scale.data.prepare.conversion.scan import FileStatistics, ScanJourn
 from bionemo.scale.data.prepare.conversion.workspace import WORK_NAME, file_lock
 from bionemo.scale.data.prepare.conversion.writer import ShardJob, write_obs, write_shards
 from bionemo.scale.data.prepare.settings import Knockdown
-from bionemo.scale.data.store.format import MANIFEST_NAME
 from bionemo.scale.data.store.groups import GroupTable
-from bionemo.scale.data.store.manifest import FileEntry, InputEntry
+from bionemo.scale.data.store.manifest import FileEntry, InputEntry, is_store
 from bionemo.scale.files.anndata.anndata_file import H5adSource
 from bionemo.scale.files.expression_scale import StatedScale
 from bionemo.scale.files.labels.grammar import Grammar
@@ -229,7 +228,7 @@ def _write(task: WriteTask, progress: Progress) -> WrittenInput:
 
 @contextmanager
 def _open(file: InputFile) -> Iterator[H5adSource]:
-    if (file.path / MANIFEST_NAME).is_file():
+    if is_store(file.path):
         raise InputError(f"{file.path}: expected h5ad files to prepare, found a store, which --store names")
     with H5adSource(file.path, matrix=file.matrix, gene_key=file.gene_key) as source:
         yield source
