@@ -17,10 +17,12 @@ import yaml
 
 from bionemo.scale.data.store.blind import Fold
 from bionemo.scale.model.size.sizes import SIZES
+from bionemo.scale.options.fields import options_of
 from bionemo.scale.recipes import tasks
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.train import settings_from
 from bionemo.scale.train.presets import PRESETS
+from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
 
@@ -28,10 +30,14 @@ REPOSITORY = Path(__file__).parents[2]
 PLACES = {"store": Path("/store"), "out": Path("/run")}
 
 
-def settings_of(recipe: run.Partial) -> Any:
+def built(recipe: run.Partial) -> dict[str, Any]:
+    return {name: fdl.build(part) for name, part in recipe.__arguments__.items()}
+
+
+def settings_of(objects: run.Partial | dict[str, Any]) -> Any:
     from bionemo.scale.recipes.composed import settings_of
 
-    return settings_of(**{name: fdl.build(part) for name, part in recipe.__arguments__.items()})
+    return settings_of(**(objects if isinstance(objects, dict) else built(objects)))
 
 
 @pytest.mark.parametrize("size", sorted(SIZES))
@@ -100,12 +106,80 @@ def test_objects_that_do_not_go_together_are_refused():
         settings_of(recipe)
 
 
+def replaced(part: str, value: Any) -> run.Partial:
+    """Return a recipe with another object at a dotted path."""
+    recipe = tasks.train_recipe("tiny", **PLACES)
+    *path, name = part.split(".")
+    node: Any = recipe
+    for each in path:
+        node = getattr(node, each)
+    setattr(node, name, value)
+    return recipe
+
+
+def test_objects_of_other_classes_are_refused_by_their_dotted_path():
+    import lightning.pytorch as pl
+    from nemo.lightning.pytorch.optim import PytorchOptimizerModule
+
+    data = pl.LightningDataModule
+    cases = {
+        "data": (run.Config(data), r"data: expected .*\.ScaleDataModule or .*, found lightning.*LightningDataModule$"),
+        "trainer": (
+            run.Config(pl.Trainer, accelerator="cpu"),
+            r"trainer: expected nemo.* found lightning.*\.Trainer$",
+        ),
+        "trainer.strategy": ("auto", r"trainer.strategy: expected .*\.MegatronStrategy or .*SingleDeviceStrategy$"),
+        "optim": (run.Config(PytorchOptimizerModule, optimizer_fn=max), r"optim: .*\.MegatronOptimizerModule or .*"),
+        "optim.config": (3, r"optim.config: expected .*\.OptimizerConfig or a class made of it, found builtins.int$"),
+    }
+    for part, (value, found) in cases.items():
+        with pytest.raises(InputError, match=f"^{found}"):
+            tasks.step_of(replaced(part, value))
+    with pytest.raises(InputError, match="^data: expected .*ScaleDataModule"):
+        tasks.step_of(replaced("data", data()))
+    objects = built(tasks.train_recipe("tiny", **PLACES))
+    objects["data"].sampling = None
+    with pytest.raises(InputError, match=r"^data.sampling: expected .*\.Sampling or .*, found builtins.NoneType$"):
+        settings_of(objects)
+
+
+def test_refusals_name_dotted_paths_in_the_place_of_options():
+    from bionemo.scale.recipes.composed import in_dotted_paths
+
+    for part, value in {"optim.config.lr": -1.0, "data.set_size": 0, "trainer.log_every_n_steps": 0}.items():
+        with pytest.raises(InputError, match=f"^{part} must be at least "):
+            settings_of(replaced(part, value))
+    with pytest.raises(InputError, match="^experiment.freeze keeps the weights of a checkpoint"):
+        settings_of(replaced("experiment.freeze", ["encoder"]))
+    assert (
+        in_dotted_paths("--set prior: no; --out RUN, --other-thing")
+        == "model.prior: no; experiment.out RUN, --other-thing"
+    )
+
+
+def test_every_option_of_a_training_has_a_dotted_path():
+    from bionemo.scale.recipes.composed import in_dotted_paths
+
+    flags = {option.name: option.flag for option in options_of(TrainSettings)}
+    without = {name for name, flag in flags.items() if in_dotted_paths(flag) == flag}
+    assert without == {"overrides", "blind", "fold"}
+    tasks.check_names(tasks.train, [f"{in_dotted_paths(flags[name])}=1" for name in flags.keys() - without])
+
+
+def test_any_name_is_taken_where_an_object_takes_any():
+    """NeMo's strategy hands names on to Lightning's, and that one to torch."""
+    names = ("gradient_as_bucket_view", "timeout", "static_graph")
+    tasks.check_names(tasks.train, [f"trainer.strategy.{name}=1" for name in names])
+    recipe = replaced("trainer.strategy.static_graph", True)
+    assert settings_of(recipe).size == "tiny"
+
+
 def test_what_follows_from_the_run_is_filled_in_where_nobody_chose_it():
     from bionemo.scale.train.components import Components, settled
 
     recipe = tasks.train_recipe("tiny", **PLACES)
     recipe.trainer.max_steps, recipe.optim.config.lr, recipe.data.set_size = 40, 0.5, 8
-    objects = {name: fdl.build(part) for name, part in recipe.__arguments__.items()}
+    objects = built(recipe)
     made = Components(data=objects["data"], optimizer=objects["optim"], trainer=objects["trainer"])
     settled(made, settings_of(recipe), is_sharded=False, has_validation=False)
     schedule = made.optimizer.lr_scheduler

@@ -3,20 +3,18 @@
 """Refusals in the words of Python: the argument in the place of the option of a command."""
 
 import importlib
-import re
 from collections.abc import Callable
 from dataclasses import fields
 from functools import cache, wraps
 from typing import ParamSpec, TypeVar
 
 from bionemo.scale.options.fields import options_of
-from bionemo.scale.options.values import column_flag
+from bionemo.scale.options.values import column_flag, renamed
 from bionemo.scale.types import InputError, ObsKeys
 
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_FLAG = re.compile(r"(?<![\w/-])--[a-z][a-z0-9-]*")
 
 
 def names_arguments(settings: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -42,8 +40,7 @@ def names_arguments(settings: str) -> Callable[[Callable[P, R]], Callable[P, R]]
 
 def in_python(line: str, settings: str) -> str:
     """Return a refusal with the names of arguments; options of other commands stay."""
-    known = _arguments(settings)
-    return _FLAG.sub(lambda found: known.get(found.group(), found.group()), line)
+    return renamed(line, _arguments(settings))
 
 
 @cache

@@ -5,6 +5,7 @@
 import dataclasses
 import numbers
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bionemo.scale.options.fields import Option
 from bionemo.scale.types import NO_COLUMN, InputError, ObsKeys
 
 
+_FLAG = re.compile(r"(?<![\w/-])--[a-z][a-z0-9-]*")
 _NAMES: dict[type, str] = {
     int: "a whole number",
     float: "a number",
@@ -181,6 +183,16 @@ def _check_covariates(keys: ObsKeys) -> None:
 def column_flag(name: str) -> str:
     """Return the option that names an obs column."""
     return f"--{name.replace('_', '-')}-key"
+
+
+def renamed(line: str, names: Mapping[str, str]) -> str:
+    """Return a refusal with other names in the place of options; an option that has none stays.
+
+    Args:
+        line: The refusal.
+        names: Name by option.
+    """
+    return _FLAG.sub(lambda found: names.get(found.group(), found.group()), line)
 
 
 def known_fields(settings_class: type, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ Importing this module imports NeMo.
 import dataclasses
 import os
 import sys
-from typing import Any
+from typing import Any, cast
 
 import nemo_run as run
 
@@ -20,17 +20,20 @@ from bionemo.scale.megatron import cpu
 # NeMo finds CUDA, or what stands for it, when it is imported.
 cpu.install()
 
+from megatron.core.optimizer import OptimizerConfig  # noqa: E402
 from nemo import lightning as nl  # noqa: E402
 from nemo.lightning.pytorch.optim import MegatronOptimizerModule  # noqa: E402
 
 from bionemo.scale.data.sets.datamodule import ScaleDataModule  # noqa: E402
+from bionemo.scale.data.sets.sampler import Sampling  # noqa: E402
 from bionemo.scale.files.writing.atomic import remove  # noqa: E402
 from bionemo.scale.files.writing.folder import new_folder  # noqa: E402
 from bionemo.scale.files.writing.lock import sole_writer  # noqa: E402
 from bionemo.scale.megatron.kernels import PRECISIONS  # noqa: E402
 from bionemo.scale.megatron.ranks import check_processes, take_ranks  # noqa: E402
 from bionemo.scale.model.checkpoint import steps_done  # noqa: E402
-from bionemo.scale.options.fields import path_options  # noqa: E402
+from bionemo.scale.options.fields import options_of, path_options  # noqa: E402
+from bionemo.scale.options.values import renamed  # noqa: E402
 from bionemo.scale.recipes.groups import Experiment, Model, check_written_out  # noqa: E402
 from bionemo.scale.recipes.steps import execute, train_step  # noqa: E402
 from bionemo.scale.train import components  # noqa: E402
@@ -41,6 +44,38 @@ from bionemo.scale.train.setup.parts import overrides_of  # noqa: E402
 from bionemo.scale.train.setup.resolve import resolve  # noqa: E402
 from bionemo.scale.train.training import train  # noqa: E402
 from bionemo.scale.types import InputError  # noqa: E402
+
+
+_DATA = ("set_size", "micro_batch_size", "seed", "num_workers")
+_SAMPLING = ("sets", "weighting", "control_share")
+_PATHS = {
+    "size": "model.size",
+    "preset": "model.preset",
+    "store": "data.store",
+    **{name: f"data.{name}" for name in _DATA},
+    **{name: f"data.sampling.{name}" for name in _SAMPLING},
+    "accumulate": "data.global_batch_size",
+    "lr": "optim.config.lr",
+    "weight_decay": "optim.config.weight_decay",
+    "warmup_steps": "optim.lr_scheduler.warmup_steps",
+    "max_steps": "trainer.max_steps",
+    "devices": "trainer.devices",
+    "num_nodes": "trainer.num_nodes",
+    "val_interval": "trainer.val_check_interval",
+    "log_interval": "trainer.log_every_n_steps",
+    "precision": "trainer.plugins",
+    "tensor_parallel": "trainer.strategy.tensor_model_parallel_size",
+    "pipeline_parallel": "trainer.strategy.pipeline_model_parallel_size",
+    "async_checkpoints": "trainer.strategy.ckpt_async_save",
+    **{field.name: f"experiment.{field.name}" for field in dataclasses.fields(cast(Any, Experiment))},
+}
+"""Where the objects have what is an option of the command."""
+
+
+def in_dotted_paths(line: str) -> str:
+    """Return a refusal with dotted paths of the objects in the place of options."""
+    paths = {option.flag: _PATHS[option.name] for option in options_of(TrainSettings) if option.name in _PATHS}
+    return renamed(line.replace("--set ", "model."), paths)
 
 
 def parts_of(settings: TrainSettings) -> dict[str, run.Config]:
@@ -56,19 +91,21 @@ def parts_of(settings: TrainSettings) -> dict[str, run.Config]:
     }
 
 
-def settings_of(
-    *,
-    model: Model,
-    data: ScaleDataModule,
-    optim: MegatronOptimizerModule,
-    trainer: nl.Trainer,
-    experiment: Experiment,
-) -> TrainSettings:
+def settings_of(*, model: Any, data: Any, optim: Any, trainer: Any, experiment: Any) -> TrainSettings:
     """Return the options that say what the objects are, as far as options can.
 
+    Args:
+        model: A :class:`Model`.
+        data: A :class:`ScaleDataModule`.
+        optim: A ``MegatronOptimizerModule`` of NeMo's.
+        trainer: NeMo's ``Trainer`` with its ``MegatronStrategy``.
+        experiment: An :class:`Experiment`.
+
     Raises:
-        InputError: A place is missing, or the objects do not go with one another.
+        InputError: A place is missing, an object is of a class that cannot be trained with, or the objects do not go
+            with one another.
     """
+    _check_classes(model=model, data=data, optim=optim, trainer=trainer, experiment=experiment)
     network, values = vars(model).copy(), vars(experiment).copy()
     size, preset = network.pop("size"), network.pop("preset") or TrainSettings.preset
     if values["out"] is None:
@@ -81,7 +118,34 @@ def settings_of(
         "warmup_steps": getattr(optim.lr_scheduler, "warmup_steps", TrainSettings.warmup_steps),
     }
     check_written_out(preset, values)
-    return TrainSettings.make(size=size, preset=preset, overrides=overrides_of(network, size, preset), **values)
+    try:
+        return TrainSettings.make(size=size, preset=preset, overrides=overrides_of(network, size, preset), **values)
+    except InputError as error:
+        raise InputError(in_dotted_paths(str(error))) from error
+
+
+def _check_classes(**objects: Any) -> None:
+    """Refuse an object that this package cannot train with, before anything of it is read."""
+    classes: dict[str, type] = {
+        "model": Model,
+        "experiment": Experiment,
+        "data": ScaleDataModule,
+        "data.sampling": Sampling,
+        "optim": MegatronOptimizerModule,
+        "optim.config": OptimizerConfig,
+        "trainer": nl.Trainer,
+        "trainer.strategy": nl.MegatronStrategy,
+    }
+    for path, expected in classes.items():
+        part, _, attribute = path.partition(".")
+        found = getattr(objects[part], attribute) if attribute else objects[part]
+        if not isinstance(found, expected):
+            raise InputError(f"{path}: expected {_name(expected)} or a class made of it, found {_name(type(found))}")
+
+
+def _name(found: type) -> str:
+    # NeMo and Lightning have classes of one name.
+    return f"{found.__module__}.{found.__qualname__}"
 
 
 def _copies(trainer: nl.Trainer) -> int:
@@ -104,8 +168,8 @@ def _of_data(data: ScaleDataModule, *, copies: int) -> dict[str, Any]:
         )
     return {
         "store": data.store_path,
-        **{name: getattr(data, name) for name in ("set_size", "micro_batch_size", "seed", "num_workers")},
-        **{name: getattr(data.sampling, name) for name in ("sets", "weighting", "control_share")},
+        **{name: getattr(data, name) for name in _DATA},
+        **{name: getattr(data.sampling, name) for name in _SAMPLING},
         "accumulate": accumulate,
     }
 

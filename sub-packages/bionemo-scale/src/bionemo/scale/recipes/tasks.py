@@ -23,7 +23,7 @@ from nemo_run.cli.cli_parser import CLIException
 
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings
-from bionemo.scale.files.suggest import suggest
+from bionemo.scale.files.suggest import did_you_mean, suggest
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.recipes import groups
@@ -87,14 +87,15 @@ def pretrain(*, model: Model, data: Data, optim: Optim, trainer: Trainer) -> Non
 def train(*, model: Model, data: Any, optim: Any, trainer: Any, experiment: Experiment) -> None:
     """Train with NeMo's own objects (trainer, optimizer, data module), each of which a recipe may change."""
     # Late, for it imports NeMo, which the other tasks do without.
-    from bionemo.scale.recipes.composed import train_composed
+    from bionemo.scale.recipes.composed import in_dotted_paths, train_composed
 
     try:
         train_composed(model=model, data=data, optim=optim, trainer=trainer, experiment=experiment)
     except (InputError, TrainingInterrupted, TrainingStopped) as error:
         # As bionemo-scale-train ends.
         continues = isinstance(error, TrainingInterrupted)
-        sys.stderr.write(f"{error}; the same command continues\n" if continues else f"error: {error}\n")
+        line = in_dotted_paths(str(error))
+        sys.stderr.write(f"{line}; the same command continues\n" if continues else f"error: {line}\n")
         codes: dict[type, int] = {TrainingInterrupted: EXIT_CONTINUE, TrainingStopped: 1}
         sys.exit(codes.get(type(error), EXIT_REFUSED))
 
@@ -145,7 +146,9 @@ def step_of(recipe: run.Partial) -> Step:
     Raises:
         InputError: The recipe cannot be run as it is.
     """
-    if recipe.__fn_or_cls__ is train and recipe.data.store is None:
+    data = recipe.__arguments__.get("data")
+    # Another data module is refused by name where the objects are made.
+    if recipe.__fn_or_cls__ is train and isinstance(data, fdl.Buildable) and getattr(data, "store", data) is None:
         raise InputError("data.store: expected a path, found none; give data.store=PATH")
     return _STEPS[recipe.__fn_or_cls__](**{name: fdl.build(part) for name, part in recipe.__arguments__.items()})
 
@@ -182,14 +185,35 @@ def _check_path(text: str, path: Sequence[str]) -> None:
     node: Any = train_recipe()
     for name in path:
         target = node.__fn_or_cls__
-        known = list(inspect.signature(target.__init__ if inspect.isclass(target) else target).parameters)
-        if name not in known:
-            near = suggest(name, sorted({*known} - {"self"}))
-            raise InputError(f"{text}: unknown field {name!r} of {target.__name__}; {near}")
+        known, takes_any = _names_taken(target)
+        # Of an object that takes any name, a name much like one that it declares is a mistake.
+        is_meant = takes_any and not did_you_mean(name, known)
+        if not (name in known or name in node.__arguments__ or is_meant):
+            raise InputError(f"{text}: unknown field {name!r} of {target.__name__}; {suggest(name, known)}")
         node = getattr(node, name, None)
         if not isinstance(node, fdl.Buildable):
             # A value, or an object that an earlier override puts there.
             return
+
+
+def _names_taken(target: Callable) -> tuple[list[str], bool]:
+    """Return the arguments that a class or a function declares, and whether it takes others too.
+
+    A class hands ``**kwargs`` on to the classes that it is made of.
+    """
+    makers = [target.__init__ if inspect.isclass(target) else target]
+    makers += [vars(base)["__init__"] for base in getattr(target, "__mro__", ())[1:-1] if "__init__" in vars(base)]
+    known: set[str] = set()
+    for maker in makers:
+        parameters = inspect.signature(maker).parameters.values()
+        known |= {each.name for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)}
+        if not _takes_any(maker):
+            break
+    return sorted(known - {"self"}), _takes_any(makers[0])
+
+
+def _takes_any(maker: Callable) -> bool:
+    return any(each.kind is each.VAR_KEYWORD for each in inspect.signature(maker).parameters.values())
 
 
 def prepare_recipe(inputs: tuple[Path, ...] = (), out: Path | None = None, split: Path | None = None) -> run.Partial:

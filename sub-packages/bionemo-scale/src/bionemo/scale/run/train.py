@@ -9,7 +9,7 @@ import csv
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +18,7 @@ from bionemo.scale.files.writing.atomic import remove, remove_leftovers_in
 from bionemo.scale.files.writing.folder import new_folder, temporary_folder
 from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.megatron.ranks import Ranks, check_processes, take_ranks
+from bionemo.scale.options.arguments import arguments as words_of
 from bionemo.scale.options.config_file import write_yaml
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.parser import OptionParser
@@ -55,11 +56,12 @@ def parser() -> OptionParser:
 
 def settings_from(argv: Sequence[str] | None) -> TrainSettings:
     """Read the command line."""
-    return _settings(parser().parse_args(argv))
+    options = parser().parse_args(argv)
+    return _settings(options, given_values(options))
 
 
-def _settings(options: argparse.Namespace) -> TrainSettings:
-    values = given_values(options)
+def _settings(options: argparse.Namespace, values: Mapping[str, Any]) -> TrainSettings:
+    """Return the settings of values that were read once: a file may be a pipe."""
     trains = not {"dry_run", "write_config"} & vars(options).keys()
     for name in PLACES:
         if name not in values and trains:
@@ -84,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(argv: Sequence[str] | None) -> None:
     options = parser().parse_args(argv)
-    settings, named = _settings(options), given_values(options)
+    named = given_values(options)
+    settings = _settings(options, named)
     if "write_config" in options:
         shown = {name for name in settings.as_dict() if name in named or name not in PLACES}
         write_yaml(options.write_config, {name: value for name, value in settings.as_dict().items() if name in shown})
@@ -94,7 +97,8 @@ def _train(argv: Sequence[str] | None) -> None:
         _show_size(settings, with_store="store" in named)
         return
     ranks = take_ranks(os.environ)
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    # The processes that this one starts get what a file says, for it may be a pipe, or change meanwhile.
+    arguments = words_of(settings) if "config" in options else list(sys.argv[1:] if argv is None else argv)
     if ranks.world_size == 1 and not ranks.launch and settings.devices > 1 and settings.num_nodes == 1:
         sys.exit(_train_in_processes(settings, arguments))
     try:

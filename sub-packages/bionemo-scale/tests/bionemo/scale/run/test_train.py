@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings of a training run as a file: written, read again, changed by options, refused in one line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from bionemo.scale import api
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.infer.plans.split_plan import SplitPlan
 from bionemo.scale.model.size.sizes import SIZES
+from bionemo.scale.run import train as command
 from bionemo.scale.run.train import _next_source, main, settings_from
 from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
@@ -81,6 +84,30 @@ def test_what_cannot_be_used_is_refused(text: str, words: tuple[str, ...], found
     (tmp_path / "run.yaml").write_text(text)
     with pytest.raises(InputError, match=found):
         settings_from(["--config", str(tmp_path / "run.yaml"), *words])
+
+
+@pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="needs a standard input with a path")
+def test_a_file_may_be_a_pipe(tmp_path: Path):
+    """It is read once."""
+    words = [sys.executable, "-m", "bionemo.scale.run.train", "--config", "/dev/stdin"]
+    text = "size: tiny\nseed: 7\nstore: here\n"
+    dest = tmp_path / "written.yaml"
+    done = subprocess.run([*words, "--write-config", dest], input=text, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = yaml.safe_load(dest.read_text())
+    assert (found["size"], found["seed"], Path(found["store"]).name) == ("tiny", 7, "here")
+
+
+def test_processes_that_training_starts_get_what_the_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file, started = tmp_path / "run.yaml", []
+    file.write_text("size: tiny\ndevices: 2\nseed: 7\noverrides: {num_layers: 3}\n")
+    monkeypatch.chdir(tmp_path)
+    expected = settings_from(["--config", str(file), *PLACES])
+    monkeypatch.setattr(command, "_run_processes", lambda devices, arguments: started.append(arguments) or 2)
+    with pytest.raises(SystemExit):
+        main(["--config", str(file), *PLACES])
+    file.unlink()
+    assert settings_from(started[0]) == expected and expected.seed == 7
 
 
 def test_a_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
