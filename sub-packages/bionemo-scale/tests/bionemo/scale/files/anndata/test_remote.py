@@ -35,8 +35,8 @@ def folder(tmp_path):
     values = np.random.default_rng(0).poisson(0.7, size=(300, 50)).astype(np.float32)
     adata = ad.AnnData(csr_matrix(values), layers={"dense": values})
     adata.var_names = [f"gene{number}" for number in range(50)]
-    adata.obs["a #1? 50%"] = np.array(["A", "B"])[np.arange(300) % 2]
-    adata.obs["a #1? 50%"] = adata.obs["a #1? 50%"].astype("category")
+    adata.obs["a #1? 50% [uM]"] = np.array(["A", "B"])[np.arange(300) % 2]
+    adata.obs["a #1? 50% [uM]"] = adata.obs["a #1? 50% [uM]"].astype("category")
     adata.write_zarr(tmp_path / "a.zarr")
     layers = zarr.open_group(str(tmp_path / "a.zarr"))["layers"]
     attributes = dict(layers["dense"].attrs)
@@ -50,7 +50,7 @@ def read(path, matrix="X"):
     with H5adSource(path, matrix=matrix) as source:
         rows = [chunk.matrix.toarray() for chunk in source.chunks()]
         names = (source.cell_names().tolist(), source.genes.tolist())
-        return np.concatenate(rows), source.labels("a #1? 50%").of_cells().tolist(), *names
+        return np.concatenate(rows), source.labels("a #1? 50% [uM]").of_cells().tolist(), *names
 
 
 def same(one, other):
@@ -125,7 +125,9 @@ def test_pieces_that_writers_leave_out_are_zeros(folder, web):
         assert not values[64:128].any() and values[:64].any() and values[128:].any()
 
 
-@pytest.mark.parametrize("piece", ["layers/dense/1.0", "obs/a%20%231%3F%2050%25/codes/0", "X/data/0", ".zmetadata"])
+@pytest.mark.parametrize(
+    "piece", ["layers/dense/1.0", "obs/a%20%231%3F%2050%25%20%5BuM%5D/codes/0", "X/data/0", ".zmetadata"]
+)
 def test_a_server_that_fails_is_an_error_and_no_zeros(folder, web, piece, monkeypatch):
     monkeypatch.setattr(web, "failing", {f"a.zarr/{piece}"})
     url = web.url(folder / "a.zarr")
