@@ -25,6 +25,7 @@ from bionemo.scale import types as types_of_package
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.model.checkpoint import newest_whole
 from bionemo.scale.run import crossval, evaluate, export, features, infer, prepare, rank, report, split, submit, train
+from bionemo.scale.run.config import recipe
 from bionemo.scale.run.inner import launch
 
 
@@ -253,6 +254,12 @@ def describes(*words: str) -> Command:
     return Command(main=features.main, words=(*words, "--out", "made.parquet"), out="made.parquet", look=look)
 
 
+def settles(*words: str) -> Command:
+    """Return the command that writes the settings of a training."""
+    look = partial(of_text, "made.yaml")
+    return Command(main=recipe.main, words=(*words, "--dest", "made.yaml"), out="made.yaml", look=look)
+
+
 def holds_out(*words: str) -> Command:
     """Return the command that writes a split."""
     look = partial(of_text, "made.toml")
@@ -284,6 +291,9 @@ WITH_FEATURES = predicts(
 ON_FEATURES = trains("--store", "store", *SMALL, "--perturbation-features", "features.csv")
 ON_PARQUET = trains("--store", "store", *SMALL, "--perturbation-features", "features.parquet")
 FROM_CONFIG = trains("--store", "store", "--config", "settings.yaml")
+FROM_RECIPE = trains("--store", "store", "--config", "recipe.yaml")
+OF_SIZE = settles("--size", "tiny", "--lr", "0.001")
+OF_CONFIG, OF_RECIPE = (settles("--config", f"{name}.yaml") for name in ("settings", "recipe"))
 FROM_CHECKPOINT = trains(
     *("--store", "store", "--from-checkpoint", "run", "--max-steps", "2", "--perturbation-features", "features.csv")
 )

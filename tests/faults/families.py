@@ -192,6 +192,7 @@ FAMILIES: tuple[Family, ...] = (
             the.SIMILAR,
             the.SHOWS_FOLDS,
             the.EXPORTS,
+            the.OF_SIZE,
             the.launches("slurm"),
         ),
         besides=(
@@ -319,8 +320,10 @@ FAMILIES: tuple[Family, ...] = (
         name="settings of a training",
         share=30,
         inputs=(
-            Input(target="settings.yaml", damage=damage_text, commands=(the.FROM_CONFIG,)),
-            Input(target="settings.yaml", damage=damage_yaml, commands=(the.FROM_CONFIG,)),
+            Input(target="settings.yaml", damage=damage_text, commands=(the.FROM_CONFIG, the.OF_CONFIG)),
+            Input(target="settings.yaml", damage=damage_yaml, commands=(the.FROM_CONFIG, the.OF_CONFIG)),
+            Input(target="recipe.yaml", damage=damage_text, commands=(the.FROM_RECIPE, the.OF_RECIPE)),
+            Input(target="recipe.yaml", damage=damage_yaml, commands=(the.FROM_RECIPE, the.OF_RECIPE)),
         ),
         besides=("store",),
         may_differ=True,

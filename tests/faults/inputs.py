@@ -119,6 +119,7 @@ def _run_commands(folder: Path) -> None:
             *("--covariate-key", "time"),
         ),
         ("train", *small, "--write-config", "settings.yaml"),
+        ("config.recipe", *small, "--dest", "recipe.yaml"),
         ("train", "--store", "store", "--out", "run", *small, "--perturbation-features", "features.csv"),
         ("infer", "--checkpoint", "run", "--store", "store", "--out", "predicted", "--with-controls"),
         (

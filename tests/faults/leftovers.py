@@ -61,7 +61,7 @@ class Leftovers:
             (shutil.copytree if source.is_dir() else shutil.copy2)(source, case / file)
         words = command.words if how != "refused" else _of_nothing(command, files)
         before = _names(case)
-        process = self._start(command.name, words)
+        process = self._start(command.main.__module__, words)
         if how in ("INT", "TERM"):
             self._signal(process, case, before, number=signal.Signals[f"SIG{how}"])
         screen = process.communicate(timeout=_SECONDS)[1]
@@ -78,8 +78,8 @@ class Leftovers:
         for folder in (case, temporary, shared):
             shutil.rmtree(folder)
 
-    def _start(self, name: str, words: tuple[str, ...]) -> subprocess.Popen:
-        command = [sys.executable, "-m", f"bionemo.scale.run.{name}", *words]
+    def _start(self, module: str, words: tuple[str, ...]) -> subprocess.Popen:
+        command = [sys.executable, "-m", module, *words]
         case, temporary, shared = (self._work / part for part in ("case", "tmp", "shm"))
         environment = {**os.environ, "TMPDIR": str(temporary)}
         # torch, which this process may have imported, tells its children where it keeps compiled kernels.

@@ -65,6 +65,7 @@ COMMANDS: dict[str, tuple[the.Command, tuple[str, ...]]] = {
     "submit": (the.SUBMITS, ("counts.h5ad", "panel")),
     "features": (the.OF_GENES, ("sets.gmt", "edges.tsv")),
     "split": (the.AT_RANDOM, ("screen.h5ad",)),
+    "recipe": (the.OF_CONFIG, ("settings.yaml",)),
     "crossval": (the.CROSSES, ("screen.h5ad", "folds.toml")),
     "train": (
         replace(
