@@ -364,7 +364,8 @@ _REMOUNT = 32
 
 def _on_disk(words: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(
-        f"disk/{word}" if before == "--out" else word for before, word in zip(("", *words), words, strict=False)
+        f"disk/{word}" if before in ("--out", "--dest") else word
+        for before, word in zip(("", *words), words, strict=False)
     )
 
 
