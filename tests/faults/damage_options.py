@@ -18,6 +18,7 @@ from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.fields import Option, options_of
 from bionemo.scale.options.values import column_flag
 from bionemo.scale.rank.settings import RankSettings
+from bionemo.scale.run.config.recipe import RecipeFile
 from bionemo.scale.run.inner.launch import LaunchSettings
 from bionemo.scale.submit.settings import SubmitSettings
 from bionemo.scale.train.settings import TrainSettings
@@ -26,6 +27,7 @@ from bionemo.scale.train.settings import TrainSettings
 SETTINGS: dict[str, tuple[type, ...]] = {
     "prepare": (PrepareSettings,),
     "train": (TrainSettings,),
+    "recipe": (RecipeFile, TrainSettings),
     "infer": (InferSettings,),
     "evaluate": (EvaluateSettings,),
     "report": (ReportSettings,),
