@@ -69,7 +69,7 @@ def test_a_new_gene_is_predicted_as_the_page_says(tmp_path: Path):
     """The commands of the page on vectors, with few steps."""
     (block,) = re.findall(r"```bash\n(.*?)```", (DOCS / "features.md").read_text(), flags=re.DOTALL)
     (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
-    for line in block.replace("--max-steps 200", "--max-steps 4").splitlines():
+    for line in block.replace("\\\n", " ").replace("--max-steps 200", "--max-steps 4").splitlines():
         command, *options = line.split()
         module = f"bionemo.scale.run.{command.removeprefix('bionemo-scale-')}"
         done = subprocess.run(

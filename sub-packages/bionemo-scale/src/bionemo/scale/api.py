@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The package in a notebook: what the commands do, as functions.
+"""The commands as functions, for notebooks and scripts.
 
     from bionemo.scale import api
 
@@ -10,7 +10,7 @@
     scores = api.evaluate(predicted, measured, "scores", store="store")
     api.plot.delta(scores)
 
-Importing this module takes a moment, for libraries are imported when a function needs them. Input that cannot be used
+Importing this module is quick, because libraries are imported when a function needs them. Input that cannot be used
 raises :class:`~bionemo.scale.types.InputError` with the line that the command would print.
 """
 
