@@ -350,6 +350,7 @@ def score(run: Run, store: Any, model: Any, **fields: Any) -> dict[str, float]:
     """Predict the held-out populations and score them with the package's commands' own functions."""
     import anndata
 
+    from bionemo.scale.files.expression_scale import LOG1P_LIMIT
     from bionemo.scale.files.labels.grammar import Grammar
     from bionemo.scale.infer.output.cells_file import write_real
     from bionemo.scale.infer.output.origin import describe
@@ -367,7 +368,8 @@ def score(run: Run, store: Any, model: Any, **fields: Any) -> dict[str, float]:
         pred, real, out = (Path(folder) / name for name in ("pred.h5ad", "real.h5ad", "scores"))
         vars(model.config).update(fields)
         cells = anndata.AnnData(
-            X=predict_all(LoadedModel(model=model, card=card, path=run.store), plan),
+            # A network that has not converged may predict more than any cell holds, which the evaluation refuses.
+            X=predict_all(LoadedModel(model=model, card=card, path=run.store), plan).clip(max=0.99 * LOG1P_LIMIT),
             obs=plan.obs,
             var=pd.DataFrame(index=list(card.genes)),
             uns={"bionemo_scale": describe(card, {})},
@@ -376,10 +378,11 @@ def score(run: Run, store: Any, model: Any, **fields: Any) -> dict[str, float]:
         vars(model.config).update(before)
         write_real(plan, real, provenance={})
         arguments = ["--pred", str(pred), "--real", str(real), "--name", "model", "--out", str(out), "--no-baselines"]
-        with contextlib.redirect_stdout(io.StringIO()):
+        said = io.StringIO()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
             failed = evaluate.main(arguments)
         if failed:
-            raise RuntimeError(f"{run.variant} on {run.dataset}: the evaluation failed")
+            raise RuntimeError(f"{run.variant} on {run.dataset}: the evaluation failed: {said.getvalue()}")
         scores = json.loads((out / "summary.json").read_text())["models"]["model"]
     return {paper: scores[name]["mean"] if name in scores else None for name, paper in METRICS.items()}
 
