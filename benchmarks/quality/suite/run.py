@@ -8,12 +8,13 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import anndata as ad
 import numpy as np
+import polars as pl
 from scipy import stats
 
 from bionemo.scale import api
@@ -21,7 +22,8 @@ from bionemo.scale.crossval.fold_run import MODEL, NETWORK
 from bionemo.scale.crossval.pooled import Pooled, pool
 from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, loss
 from bionemo.scale.eval.metrics.intervals import Difference
-from bionemo.scale.eval.output.summarise import compare_with_baselines
+from bionemo.scale.eval.output.summarise import compare_with_baselines, metric_names
+from bionemo.scale.eval.output.summary import MetricSummary
 from bionemo.scale.eval.scores.task import CEILING
 from bionemo.scale.files.provenance import versions_of
 from bionemo.scale.types import InputError, ObsKeys
@@ -30,11 +32,16 @@ from bionemo.scale.types import InputError, ObsKeys
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
 from state_row import STATE, StateRun, with_state  # noqa: E402
+from vectors import SEPARATOR, described, make_vectors, new_gene_folds  # noqa: E402
 
 
 COLUMNS = ("pearson_delta", "mse", "de_spearman_lfc_sig", "overlap_at_N", "discrimination_score_l1")
+UNSEEN_COLUMNS = (*COLUMNS, "centroid_delta", "centroid_accuracy")
+"""Where perturbations were never trained: they are compared with the other perturbations too."""
 RANKED = ("pearson_delta", "mse", "discrimination_score_l1")
 """Columns whose ranks are averaged over tasks."""
+VECTORS = "vectors.parquet"
+"""In the folder of a task."""
 PAPER = "paper's setting"
 """Row of `--preset paper`."""
 
@@ -47,7 +54,13 @@ class Task:
     role: str
     file: str
     leave_out: str
-    folds: list[list[str]]
+    folds: list[list[str]] = field(default_factory=list)
+    vectors: tuple[str, ...] = ()
+    """Kinds of vectors that describe perturbations."""
+    new_genes: str = ""
+    """Half of the described genes that is left out, in place of ``folds``."""
+    num_folds: int = 0
+    """Of ``new_genes``."""
     genes: int = 0
     keep: tuple[str, ...] = ()
     context: str = "cell_type"
@@ -64,24 +77,38 @@ def read_tasks(path: Path) -> list[Task]:
 
 
 def screen_of(task: Task, data: Path, out: Path) -> Path:
-    """Return the task's file, cut to the cell types that it uses."""
+    """Return the task's file, cut to the cell types and to the described perturbations that it uses."""
     source = data / f"{task.file}.h5ad"
     if not source.is_file():
         raise InputError(f"{source}: expected the file of the task {task.name}, found none")
-    if not task.keep:
-        return source
-    path = out / f"{task.name}.h5ad"
+    screen = _cut(source, out / f"{task.name}.h5ad", "cell_type", task.keep) if task.keep else source
+    if not task.vectors:
+        return screen
+    labels, path = _labels(task, ad.read_h5ad(screen, backed="r").obs), out / VECTORS
+    make_vectors(task.vectors, labels, path, prepare={"inputs": screen, **prepare_options(task, screen)})
+    kept = (task.control, *described(labels, path))
+    return _cut(screen, out / f"{task.name}_described.h5ad", task.perturbation, kept)
+
+
+def _cut(source: Path, path: Path, column: str, values: Sequence[str]) -> Path:
+    """Write the cells that have one of some labels, once."""
     if not path.exists():
         cells = ad.read_h5ad(source)
-        cells[cells.obs["cell_type"].isin(task.keep)].copy().write_h5ad(path)
+        cells[cells.obs[column].isin(values)].copy().write_h5ad(path)
     return path
+
+
+def _labels(task: Task, obs: Any) -> list[str]:
+    return sorted(set(obs[task.perturbation].astype(str)) - {task.control})
 
 
 def left_out(task: Task, obs: Any) -> list[list[str]]:
     """Return the names of what each fold leaves out, with words such as "even of rep_2" spelled out."""
-    names = sorted(set(obs[task.perturbation].astype(str)) - {task.control})
-    singles = {name for name in names if "+" not in name}
-    pairs = [name for name in names if "+" in name and set(name.split("+")) <= singles]
+    names = _labels(task, obs)
+    if task.new_genes:
+        return new_gene_folds(names, task.new_genes, task.num_folds)
+    singles = {name for name in names if SEPARATOR not in name}
+    pairs = [name for name in names if SEPARATOR in name and set(name.split(SEPARATOR)) <= singles]
     halves = {"even": names[0::2], "odd": names[1::2], "all": names}
 
     def spelled(word: str) -> list[str]:
@@ -127,28 +154,65 @@ def cross_validate(task: Task, kind: str, options: argparse.Namespace, **network
     folder.mkdir(parents=True, exist_ok=True)
     screen, folds = screen_of(task, options.data, folder), folder / "folds.toml"
     write_folds(task, screen, folds)
-    columns = ad.read_h5ad(screen, backed="r").obs.columns
     return api.crossval(
         folder / kind,
         inputs=screen,
         leave_out=task.leave_out,
         fold_file=folds,
         workers=options.workers,
-        prepare={
-            "keys": ObsKeys(cell_type=task.context, perturbation=task.perturbation, batch=task.batch),
-            "controls": (task.control,),
-            "datasets": ("screen",),
-            "num_hvg": task.genes,
-            "library_size_key": "n_counts_full" if "n_counts_full" in columns else None,
-            "combination_separator": "+",
-        },
+        prepare=prepare_options(task, screen),
+        perturbation_features=folder / VECTORS if task.vectors else None,
         **network,
     )
 
 
-def differences(pooled: Pooled) -> dict[str, dict[str, Difference]]:
-    """Return each model's difference from the best baseline: over folds, or over pairs where folds are too few."""
-    if pooled.against_best_baseline:
+def prepare_options(task: Task, screen: Path) -> dict[str, Any]:
+    """Return how a task's cells become a store."""
+    columns = ad.read_h5ad(screen, backed="r").obs.columns
+    return {
+        "keys": ObsKeys(cell_type=task.context, perturbation=task.perturbation, batch=task.batch),
+        "controls": (task.control,),
+        "datasets": ("screen",),
+        "num_hvg": task.genes,
+        "library_size_key": "n_counts_full" if "n_counts_full" in columns else None,
+        "combination_separator": SEPARATOR,
+    }
+
+
+def parts(task: Task, pooled: Pooled) -> dict[str, Pooled]:
+    """Return what has a table of its own: all that a task scores, or genes and pairs where new genes have both."""
+    if not task.new_genes:
+        return {"": pooled}
+    found = {"": only(pooled, pairs=False), ", pairs of a new gene": only(pooled, pairs=True)}
+    return {what: part for what, part in found.items() if part is not None}
+
+
+def only(pooled: Pooled, *, pairs: bool) -> Pooled | None:
+    """Return the scores of pairs of genes, or of genes alone; ``None`` where there are none."""
+    folds = []
+    for fold in pooled.folds:
+        chosen = fold.scores.filter(pl.col("perturbation").str.contains(SEPARATOR, literal=True) == pairs)
+        if chosen.height:
+            models = {name: _means(chosen.filter(pl.col("model") == name)) for name in fold.summary.models}
+            scored = chosen.select("context", "perturbation").n_unique()
+            folds.append(replace(fold, scores=chosen, summary=replace(fold.summary, models=models, pairs=scored)))
+    return pool(folds) if folds else None
+
+
+def _means(scores: pl.DataFrame) -> dict[str, MetricSummary]:
+    values = {column: scores[column].drop_nulls() for column in metric_names(scores)}
+    return {
+        column: MetricSummary(mean=found.mean(), n=len(found), undefined=scores.height - len(found), why={})
+        for column, found in values.items()
+    }
+
+
+def differences(task: Task, pooled: Pooled) -> dict[str, dict[str, Difference]]:
+    """Return each model's difference from the best baseline.
+
+    Over folds; over perturbations where folds are too few, or where each fold leaves out a few of many.
+    """
+    if pooled.against_best_baseline and not task.vectors:
         return pooled.against_best_baseline
     models = pooled.folds[0].summary.names.models or ["mixed_model"]
     return compare_with_baselines(pooled.scores.drop("fold"), models=models, baselines=pooled.rivals)
@@ -159,34 +223,37 @@ def rows_of(pooled: Pooled) -> list[str]:
     return [name for name in pooled.models if name not in pooled.unranked_baselines]
 
 
-def task_lines(task: Task, pooled: Pooled) -> Iterator[str]:
-    """Yield the table of a task."""
+def task_lines(task: Task, pooled: Pooled, what: str = "") -> Iterator[str]:
+    """Yield the table of a task, or of a part of it."""
     pairs = sum(fold.summary.pairs for fold in pooled.folds)
+    columns = UNSEEN_COLUMNS if task.vectors else COLUMNS
     weights = [f"{fold.network_weight:.2f}" for fold in pooled.folds if fold.network_weight is not None]
-    yield f"### {task.name}: {len(pooled.folds)} folds, {pairs} (cell type, perturbation) pairs"
+    yield f"### {task.name}{what}: {len(pooled.folds)} folds, {pairs} (cell type, perturbation) pairs"
     yield ""
     if weights:
         yield f"Weight of the network in each fold: {', '.join(weights)}."
         yield ""
-    yield f"| | {' | '.join(BY_COLUMN[column].name for column in COLUMNS)} | share of the ceiling's PDCorr |"
-    yield "| --- " * (len(COLUMNS) + 2) + "|"
+    yield f"| | {' | '.join(BY_COLUMN[column].name for column in columns)} | share of the ceiling's PDCorr |"
+    yield "| --- " * (len(columns) + 2) + "|"
     ceiling = _mean(pooled, CEILING, "pearson_delta")
     for name in rows_of(pooled):
         corr = _mean(pooled, name, "pearson_delta")
         share = "-" if not ceiling or corr is None else f"{corr / ceiling:.0%}"
-        yield f"| {name} | {' | '.join(_number(pooled, name, column) for column in COLUMNS)} | {share} |"
+        yield f"| {name} | {' | '.join(_number(pooled, name, column) for column in columns)} | {share} |"
     yield ""
-    yield from difference_lines(differences(pooled), "the best other")
+    yield from difference_lines(differences(task, pooled), "the best other", columns)
     if STATE in pooled.models:
-        yield from difference_lines(differences(only_state(pooled)), STATE)
+        yield from difference_lines(differences(task, only_state(pooled)), STATE, columns)
     yield ""
 
 
-def difference_lines(found: Mapping[str, Mapping[str, Any]], other: str) -> Iterator[str]:
+def difference_lines(
+    found: Mapping[str, Mapping[str, Any]], other: str, columns: Sequence[str] = COLUMNS
+) -> Iterator[str]:
     """Yield a line for each model with its differences."""
     for model, of_column in found.items():
         shown = [
-            f"{BY_COLUMN[column].name} {_difference(of_column[column])}" for column in COLUMNS if column in of_column
+            f"{BY_COLUMN[column].name} {_difference(of_column[column])}" for column in columns if column in of_column
         ]
         if shown:
             yield f"{model} less {other}, 95 %: {'; '.join(shown)}."
@@ -264,7 +331,8 @@ def table(tasks: Sequence[Task], found: Sequence[Pooled], options: argparse.Name
         chosen = [(task, pooled) for task, pooled in zip(tasks, found, strict=True) if task.role == role]
         if chosen:
             lines += [f"## Tasks to {role}", "", *rank_lines(role, [pooled for _, pooled in chosen])]
-            lines += [line for task, pooled in chosen for line in task_lines(task, pooled)]
+            for task, pooled in chosen:
+                lines += [line for what, part in parts(task, pooled).items() for line in task_lines(task, part, what)]
     return "\n".join(lines).rstrip() + "\n"
 
 
