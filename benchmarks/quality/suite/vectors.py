@@ -44,7 +44,7 @@ def described(labels: Sequence[str], path: Path) -> list[str]:
 
 
 def new_gene_folds(labels: Sequence[str], half: str, num_folds: int) -> list[list[str]]:
-    """Return what each fold leaves out: some genes of a half, with every pair that has one of them.
+    """Return what each fold leaves out, as a store spells it: genes of a half, with every pair that has one of them.
 
     Args:
         labels: Perturbations whose genes have vectors.
@@ -54,7 +54,8 @@ def new_gene_folds(labels: Sequence[str], half: str, num_folds: int) -> list[lis
     alone = sorted(label for label in labels if SEPARATOR not in label)
     together = _joined(alone[{"even": 0, "odd": 1}[half] :: 2], labels)
     dealt = [set().union(*together[number::num_folds]) for number in range(num_folds)]
-    return [sorted(label for label in labels if genes_of([label]) & genes) for genes in dealt]
+    spelled = {label: SEPARATOR.join(sorted(genes_of([label]))) for label in labels}
+    return [sorted(spelled[label] for label in labels if genes_of([label]) & genes) for genes in dealt]
 
 
 def _joined(genes: Sequence[str], labels: Sequence[str]) -> list[set[str]]:
