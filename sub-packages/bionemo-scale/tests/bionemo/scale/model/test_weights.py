@@ -82,6 +82,15 @@ def test_standard_deviations(name, expected, model):
     assert float(values.square().mean().sqrt()) == pytest.approx(expected, rel=4 / math.sqrt(2 * values.numel()))
 
 
+def test_what_features_add_to_a_label_is_as_large_as_the_label(make_model):
+    found = weights(make_model(perturbation_source="both", feature_size=100))
+    rows, features = (
+        found[f"condition_encoder.perturbation.{name}.weight"] for name in ("embedding", "feature_linear")
+    )
+    standardised = torch.randn(200, 100, generator=torch.Generator().manual_seed(0))
+    assert float((standardised @ features.T).std()) == pytest.approx(float(rows.std()), rel=0.3)
+
+
 def test_no_weight_is_left_unset(make_model):
     """Constructors leave memory as it is: a parameter that is not set would keep the mark put on it here."""
     model = make_model(condition_pooling="token")
