@@ -10,6 +10,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pytest
+import torch
 
 from bionemo.scale import api
 
@@ -69,6 +70,14 @@ def test_new_perturbations_are_predicted(predictor, controls, features):
     # Known labels are predicted as before once new ones are there.
     again = predictor.predict(controls, ["STAT1"])
     np.testing.assert_allclose(again.X, values["STAT1"], rtol=1e-5, atol=1e-5)
+
+
+def test_a_gene_without_a_row_has_the_mean_of_the_trained_rows(predictor):
+    loaded = predictor._loaded
+    encoder = loaded.model.condition_encoder.perturbation
+    rows = encoder.embedding.weight
+    assert loaded.card.untrained_agents == () and encoder.num_agents == 25
+    torch.testing.assert_close(rows[encoder.num_agents + 1], rows[: encoder.num_agents].mean(dim=0))
 
 
 def test_the_classical_estimate_knows_the_vectors_too(predictor, controls, features, tmp_path):

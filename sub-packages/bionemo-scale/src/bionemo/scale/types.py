@@ -240,6 +240,8 @@ class DataCard:
     """Agents whose names hold a separator."""
     untrained_cell_types: tuple[str, ...] = ()
     """Cell types without a perturbed training cell; the model predicts them under the unknown label."""
+    untrained_agents: tuple[str, ...] | None = None
+    """Agents of perturbations that no training cell has; ``None`` for stores, and for models that did not note it."""
     matrix: str = "X"
     """Where the inputs had their expression: X, layers/NAME, raw/X or obsm/NAME."""
     gene_key: str | None = None
@@ -257,8 +259,10 @@ class DataCard:
         return tuple(dict.fromkeys((self.control, *self.control_labels)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the card as plain dicts and tuples; without covariates it is as before there were any."""
+        """Return the card as plain dicts and tuples; without later fields it is as before there were any."""
         fields = asdict(self)
+        if self.untrained_agents is None:
+            del fields["untrained_agents"]
         if not self.covariates:
             del fields["covariates"], fields["untrained_covariates"], fields["keys"]["covariate"]
         return fields

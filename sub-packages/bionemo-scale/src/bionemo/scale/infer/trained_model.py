@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 
+from bionemo.scale.data.labels.agents import agents_of
+from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.flow.prior import PRIORS
 from bionemo.scale.infer.run_estimate import RunEstimate, read_estimate
 from bionemo.scale.infer.settings import Precision, SpecName
 from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
 from bionemo.scale.model.checkpoint import find_checkpoint, load_network, read_config
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.model.scale_model import ScaleModel
+from bionemo.scale.model.scale_model import ScaleModel, held
 from bionemo.scale.types import DataCard, InputError
 
 
@@ -72,6 +74,7 @@ def load_model(
     if precision in _FP8:
         config = _with_fp8(config, _FP8[precision], checkpoint)
     model = load_network(config, checkpoint, layer_spec=layer_spec)
+    _average_untrained(model, card)
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     # Who asks for a share of the additive effect asks for the network beside it.
     estimate = None
@@ -82,6 +85,14 @@ def load_model(
     return LoadedModel(
         model=model.to(device).eval(), card=card, path=checkpoint, precision=precision, estimate=estimate
     )
+
+
+def _average_untrained(model: ScaleModel, card: DataCard) -> None:
+    if card.untrained_agents is None or model.condition_encoder is None:
+        return
+    agents = agents_of(card.perturbations, grammar_of(card)).names
+    untrained = {row for row, name in enumerate(agents) if name in card.untrained_agents}
+    held(model.condition_encoder).perturbation.average_untrained(untrained)
 
 
 def _with_fields(trained: ScaleModelConfig, chosen: dict[str, Any], checkpoint: Path) -> ScaleModelConfig:

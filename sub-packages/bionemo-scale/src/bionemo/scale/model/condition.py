@@ -3,7 +3,7 @@
 """From labels to one condition token (paper, section 3.4, equations 31 to 33 and 38)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from jaxtyping import Float, Int64
@@ -105,6 +105,20 @@ class PerturbationEncoder(nn.Module):
             given = torch.stack([torch.where(has_dose, dose, 0.0).log1p(), has_dose.to(dose)], dim=-1)
             terms = terms + self.dose_linear(given)
         return (terms * named[..., None]).sum(dim=1)
+
+    @torch.no_grad()
+    def average_untrained(self, untrained: Collection[int]) -> None:
+        """Give agents that training did not show, the unknown one among them, the mean of the trained rows.
+
+        Training moves all rows by what perturbations have in common. No gradient has touched theirs, which are noise.
+
+        Args:
+            untrained: Rows of agents.
+        """
+        trained = [row for row in range(self.num_agents) if row not in untrained]
+        if trained:
+            rows = self.embedding.weight
+            rows[[*untrained, self.num_agents + 1]] = rows[trained].mean(dim=0)
 
     def with_labels(
         self,

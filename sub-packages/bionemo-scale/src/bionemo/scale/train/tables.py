@@ -15,7 +15,7 @@ import torch
 from bionemo.scale.data.labels.agents import Agents, agents_of, read_features
 from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.eval.baselines.training_means import mean_changes
-from bionemo.scale.files.labels.grammar import Grammar
+from bionemo.scale.files.labels.grammar import Grammar, agent_names
 from bionemo.scale.files.writing.atomic import write_arrays
 from bionemo.scale.model.scale_model import ScaleModel, held
 from bionemo.scale.types import DataCard, GroupMeans, InputError
@@ -52,17 +52,19 @@ def read_perturbations(labels: Sequence[str], grammar: Grammar, features: Path |
 
 
 def card_of_training(card: DataCard, training: GroupMeans, grammar: Grammar) -> DataCard:
-    """Note the cell types and covariates that no perturbed training cell stands for, and how labels are read."""
+    """Note the cell types, covariates and agents that no perturbed training cell has, and how labels are read."""
     card = replace(card, combination_separator=grammar.combination, dose_separator=grammar.dose)
     perturbed = [group for group in training.groups if group.perturbation != card.control]
     cell_types = {group.cell_type for group in perturbed}
+    trained = set(agent_names({group.perturbation for group in perturbed}, grammar))
     values = [{group.covariates[column] for group in perturbed} for column in range(len(card.covariates))]
     return replace(
         card,
         untrained_cell_types=tuple(name for name in card.cell_types if name not in cell_types),
+        untrained_agents=tuple(name for name in agent_names(card.perturbations, grammar) if name not in trained),
         untrained_covariates=tuple(
-            tuple(name for name in names if name not in trained)
-            for names, trained in zip(card.covariates, values, strict=True)
+            tuple(name for name in names if name not in shown)
+            for names, shown in zip(card.covariates, values, strict=True)
         ),
     )
 

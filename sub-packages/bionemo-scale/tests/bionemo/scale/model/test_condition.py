@@ -239,3 +239,23 @@ def test_without_covariates_the_network_is_what_it_was(make_model, batch):
     before = {name: value for name, value in named.named_parameters() if "covariates" not in name}
     assert before.keys() == dict(plain.named_parameters()).keys()
     assert all(torch.equal(value, before[name]) for name, value in plain.named_parameters())
+
+
+@pytest.mark.parametrize("untrained", [set(), {1, 2}])
+def test_agents_that_training_did_not_show_get_the_mean_row(make_model, untrained):
+    encoder = make_model(perturbation_source="both", feature_size=2).condition_encoder.perturbation
+    before = encoder.embedding.weight.detach().clone()
+    encoder.average_untrained(untrained)
+    after, num = encoder.embedding.weight, encoder.num_agents
+    trained = [row for row in range(num) if row not in untrained]
+    for row in (*untrained, num + 1):
+        torch.testing.assert_close(after[row], before[trained].mean(dim=0))
+    # Control has a row of its own.
+    assert torch.equal(after[[*trained, num]], before[[*trained, num]])
+
+
+def test_where_no_agent_is_trained_rows_stay(make_model):
+    encoder = make_model(perturbation_source="both", feature_size=2).condition_encoder.perturbation
+    before = encoder.embedding.weight.detach().clone()
+    encoder.average_untrained(range(encoder.num_agents))
+    assert torch.equal(encoder.embedding.weight, before)

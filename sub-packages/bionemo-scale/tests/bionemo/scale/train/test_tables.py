@@ -101,6 +101,25 @@ def test_cell_types_without_perturbed_training_cells_are_noted():
     assert card_of_training(card, training, Grammar()).untrained_cell_types == ("B", "NK")
 
 
+def test_agents_that_no_training_cell_has_are_noted():
+    card = DataCard(
+        genes=("g",),
+        cell_types=("T",),
+        perturbations=("A", "A+B", "C", "C+D"),
+        batches=("1",),
+        control="control",
+        scale=ExpressionScale(),
+        keys=ObsKeys(),
+    )
+    groups = (Group("d", "T", "A+B", "1"), Group("d", "T", "control", "1"))
+    training = GroupMeans(groups=groups, means=np.zeros((2, 1)), counts=np.array([1, 1]))
+    found = card_of_training(card, training, Grammar(combination="+"))
+    assert found.untrained_agents == ("C", "D")
+    assert DataCard.from_json(found.to_json()) == found
+    # A store does not know.
+    assert card.untrained_agents is None and "untrained_agents" not in card.to_dict()
+
+
 def test_covariates_without_perturbed_training_cells_are_noted():
     card = DataCard(
         genes=("g",),
