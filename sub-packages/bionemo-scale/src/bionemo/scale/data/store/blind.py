@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from bionemo.scale.data.store.groups import GroupTable
+from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.types import Split
 
 
+_WHOLE_LABELS = Grammar()
 MIN_CONTEXTS = 3
-"""With fewer, leaving out a whole context, or a whole batch, would leave one or none."""
+"""With fewer, leaving out a whole context, batch or agent would leave one or none."""
 
 
 class Fold(NamedTuple):
@@ -27,15 +29,25 @@ class Fold(NamedTuple):
 A_THIRD = Fold()
 
 
-def held_out_groups(groups: GroupTable, fold: Fold = A_THIRD) -> np.ndarray:
+def held_out_groups(groups: GroupTable, fold: Fold = A_THIRD, *, grammar: Grammar = _WHOLE_LABELS) -> np.ndarray:
     """Return the indices of the perturbed training groups that are held out, ascending; none where nothing can be.
 
-    They are like what the test split asks for, as its labels show. Where all its conditions were trained in other
-    batches, every ``fold.of``-th batch is held out as a whole, as a new donor would be. Otherwise it is every
-    ``fold.of``-th context (dataset and cell type), as a new cell type would be. With fewer than three of these that
-    have perturbed training cells, it is every ``fold.of``-th perturbation that several contexts show, in one of them.
+    They are like what the test split asks for, as its labels show. Where each of its perturbations has an agent (gene,
+    drug) that was never trained, every ``fold.of``-th agent is held out with all its perturbations, as a new one would
+    be. Where all its conditions were trained in other batches, it is every ``fold.of``-th batch, as a new donor would
+    be. Otherwise it is every ``fold.of``-th context (dataset and cell type), as a new cell type would be. With fewer
+    than three of these that have perturbed training cells, it is every ``fold.of``-th perturbation that several
+    contexts show, in one of them.
+
+    Args:
+        groups: Of the store.
+        fold: Which part.
+        grammar: Reads the agents of labels.
     """
     training = groups.perturbed_in(Split.TRAIN)
+    agents = _agents(groups, grammar)
+    if _asks_for_agents(groups, agents, training):
+        return _with_agents(groups, agents, training, fold=fold)
     for labels in (groups.batch, groups.cell_type) if _asks_for_batches(groups, training) else (groups.cell_type,):
         wholes = [(int(groups.dataset[i]), int(labels[i])) for i in training.tolist()]
         distinct = sorted(set(wholes))
@@ -46,6 +58,26 @@ def held_out_groups(groups: GroupTable, fold: Fold = A_THIRD) -> np.ndarray:
     pairs = [(*context, int(groups.perturbation[i])) for context, i in zip(contexts, training.tolist(), strict=True)]
     chosen_pairs = _pairs_shown_elsewhere(sorted(set(pairs)), fold)
     return training[[pair in chosen_pairs for pair in pairs]]
+
+
+def _agents(groups: GroupTable, grammar: Grammar) -> list[frozenset[str]]:
+    """Return the agents of each perturbation of the vocabulary."""
+    return [frozenset(name for name, _ in grammar.parse(label)) for label in groups.perturbations]
+
+
+def _asks_for_agents(groups: GroupTable, agents: list[frozenset[str]], training: np.ndarray) -> bool:
+    """Return whether each test perturbation has an agent that no training cell has, and enough agents were trained."""
+    trained = frozenset[str]().union(*(agents[code] for code in set(groups.perturbation[training].tolist())))
+    asked = set(groups.perturbation[groups.perturbed_in(Split.TEST)].tolist())
+    return bool(asked) and len(trained) >= MIN_CONTEXTS and all(agents[code] - trained for code in asked)
+
+
+def _with_agents(groups: GroupTable, agents: list[frozenset[str]], training: np.ndarray, *, fold: Fold) -> np.ndarray:
+    """Return the training groups that have one of every ``fold.of``-th trained agent, by name; none where all have."""
+    of_group = [agents[code] for code in groups.perturbation[training].tolist()]
+    chosen = set(sorted(frozenset[str]().union(*of_group))[fold.number :: fold.of])
+    inside = np.array([bool(each & chosen) for each in of_group])
+    return training[inside & ~inside.all()]
 
 
 def _asks_for_batches(groups: GroupTable, training: np.ndarray) -> bool:
@@ -73,9 +105,9 @@ def _pairs_shown_elsewhere(pairs: list[tuple[int, int, int]], fold: Fold) -> set
     return {same[turn % len(same)] for turn, same in enumerate(shared[first :: fold.of])}
 
 
-def with_held_out(groups: GroupTable, fold: Fold = A_THIRD) -> GroupTable:
+def with_held_out(groups: GroupTable, fold: Fold = A_THIRD, *, grammar: Grammar = _WHOLE_LABELS) -> GroupTable:
     """Return the table with the held-out groups in the validation split, where no other group is left."""
     split = np.array(groups.split, dtype=object)
     split[groups.perturbed_in(Split.VAL)] = Split.TEST.value
-    split[held_out_groups(groups, fold)] = Split.VAL.value
+    split[held_out_groups(groups, fold, grammar=grammar)] = Split.VAL.value
     return dataclasses.replace(groups, split=split.astype(str))

@@ -24,6 +24,7 @@ from bionemo.scale.data.store.gather import GatheredRows, gather_rows
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry, read_manifest
 from bionemo.scale.data.store.shards import Shards
+from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.files.provenance import hash_file, stamp_of
 from bionemo.scale.files.text import read_text
 from bionemo.scale.types import Codec, DataCard, GroupMeans, InputError, Split
@@ -49,10 +50,10 @@ class Store:
         self._manifest, self._stamp = read_manifest(path), stamp_of(path / MANIFEST_NAME)
         self.card: DataCard = self._manifest.card
         """Genes, vocabularies and scale."""
-        self.groups: GroupTable = (
-            self._manifest.groups if blind is None else with_held_out(self._manifest.groups, blind)
-        )
+        self.groups: GroupTable = self._manifest.groups
         """Where each group's cells are."""
+        if blind is not None:
+            self.groups = with_held_out(self.groups, blind, grammar=grammar_of(self.card))
         for entry in self._manifest.files:
             _check_size(path / entry.name, entry)
         num_blocks = -(-self.groups.num_cells // CHUNK_ROWS)

@@ -14,15 +14,20 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bionemo.scale.data.store.blind import A_THIRD, Fold, held_out_groups
-from bionemo.scale.data.store.groups import GroupTable
+from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.files.writing.folder import temporary_folder
 from bionemo.scale.run.inner.command import run_command
 from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.train.callbacks.stopping import TrainingInterrupted, passing_on
 from bionemo.scale.train.settings import TrainSettings
+
+
+if TYPE_CHECKING:
+    from bionemo.scale.data.store.reader import Store
 
 
 MIN_STEPS = 100
@@ -70,7 +75,7 @@ def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: 
         return
     with Store.open(settings.store) as store:
         has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
-        folds = _folds(settings, store.groups, has_validation=has_validation)
+        folds = _folds(settings, store, has_validation=has_validation)
     if folds and is_launched:
         print("the networks that measure the weight are not trained under torchrun or srun")
         folds = []
@@ -98,12 +103,13 @@ def _without_measuring(target: Path, *, is_wanted: bool) -> None:
     )
 
 
-def _folds(settings: TrainSettings, groups: GroupTable, *, has_validation: bool) -> list[Fold]:
+def _folds(settings: TrainSettings, store: "Store", *, has_validation: bool) -> list[Fold]:
     """Return the parts of the training groups that networks are to be trained without."""
     if not settings.blind_share or (settings.folds is None and has_validation):
         return []
     folds = [A_THIRD] if settings.folds is None else [Fold(number, settings.folds) for number in range(settings.folds)]
-    return [fold for fold in folds if len(held_out_groups(groups, fold))]
+    grammar = grammar_of(store.card)
+    return [fold for fold in folds if len(held_out_groups(store.groups, fold, grammar=grammar))]
 
 
 def _measure_fold(settings: TrainSettings, argv: Sequence[str], fold: Fold, *, work: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from bionemo.scale.data.store.blind import Fold, held_out_groups, with_held_out
 from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.types import Split
 
 
@@ -48,6 +49,46 @@ def test_other_splits_and_too_few_batches_leave_batches_whole(make_groups, test_
     held_out = labels(groups, held_out_groups(groups))
     assert {(group.cell_type, group.perturbation) for group in held_out} == {("s", "p")}
     assert {group.batch for group in held_out} == {f"b{number}" for number in range(num_batches)}
+
+
+NEW = ("d", "s", "NEW", "x", Split.TEST, 5)
+
+
+@pytest.mark.parametrize("contexts", ["s", "st", "stuv"])
+def test_whole_genes_are_held_out_where_the_test_split_has_new_ones(make_groups, contexts):
+    rows = [("d", t, f"g{g}", "x", Split.TRAIN, 5) for t in contexts for g in range(6)]
+    groups = make_groups(*rows, NEW, ("d", "s", None, "x", Split.TRAIN, 5))
+    held_out = labels(groups, held_out_groups(groups))
+    assert {(group.cell_type, group.perturbation) for group in held_out} == {
+        (t, gene) for t in contexts for gene in ("g1", "g4")
+    }
+
+
+def test_pairs_go_with_their_genes(make_groups):
+    rows = [("d", "s", label, "x", Split.TRAIN, 5) for label in ("a", "b", "c", "a+c", "b+c", "d+e")]
+    groups = make_groups(*rows, NEW)
+    parts = [labels(groups, held_out_groups(groups, Fold(n, 3), grammar=Grammar(combination="+"))) for n in range(3)]
+    found = [{group.perturbation for group in part} for part in parts]
+    assert found == [{"a", "a+c", "d+e"}, {"b", "b+c", "d+e"}, {"c", "a+c", "b+c"}]
+
+
+@pytest.mark.parametrize("asked", ["a+b", "c@2"])
+def test_new_pairs_and_doses_of_trained_genes_leave_no_gene_out(make_groups, asked):
+    rows = [("d", "s", label, "x", Split.TRAIN, 5) for label in ("a", "b", "c@1")]
+    groups = make_groups(*rows, ("d", "s", asked, "x", Split.TEST, 5))
+    assert held_out_groups(groups, grammar=Grammar(combination="+", dose="@")).size == 0
+
+
+@pytest.mark.parametrize("trained", [("a", "b"), ("a+b", "b+c")])
+def test_too_few_genes_leave_none_to_hold_out(make_groups, trained):
+    groups = make_groups(*[("d", "s", label, "x", Split.TRAIN, 5) for label in trained], NEW)
+    assert held_out_groups(groups, grammar=Grammar(combination="+")).size == 0
+
+
+def test_a_trained_condition_beside_a_new_gene_leaves_contexts_out(make_groups):
+    rows = [("d", f"t{t}", f"g{g}", "x", Split.TRAIN, 5) for t in range(3) for g in range(3)]
+    groups = make_groups(*rows, NEW, ("d", "t4", "g0", "x", Split.TEST, 5))
+    assert {group.cell_type for group in labels(groups, held_out_groups(groups))} == {"t1"}
 
 
 @pytest.mark.parametrize("num_contexts", [2, 5])
