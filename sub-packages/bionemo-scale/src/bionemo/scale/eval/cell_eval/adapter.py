@@ -26,10 +26,6 @@ SKIPPED = ("pearson_edistance", "clustering_agreement")
 """Metrics of the full profile left out, as STATE does: one builds a controls x controls matrix, one clusters."""
 
 DISCRIMINATION = ("discrimination_score_l1", "discrimination_score_l2", "discrimination_score_cosine")
-OVER_ALL = ("de_spearman_sig",)
-"""Metrics of tests that compare perturbations with one another."""
-AT_ONCE = 128
-"""Perturbations whose tests cell-eval gets together."""
 
 
 class MetricError(RuntimeError):
@@ -53,7 +49,6 @@ def run_cell_eval(
     de_pred: pl.DataFrame,
     de_real: pl.DataFrame,
     control: str,
-    skipped: Collection[str] = (),
 ) -> pl.DataFrame:
     """Score one context.
 
@@ -63,7 +58,6 @@ def run_cell_eval(
         de_pred: Differential expression of ``pred``.
         de_real: Differential expression of ``real``; computed once and shared by all models.
         control: Label of the controls.
-        skipped: Metrics that are null in the result, beside :data:`SKIPPED`.
 
     Returns:
         One row per perturbation, sorted, with ``perturbation`` and :func:`metric_columns`, values as cell-eval
@@ -90,46 +84,27 @@ def run_cell_eval(
             )
             # Its arguments are cell-eval's own, thousands of times.
             with sklearn.config_context(skip_parameter_validation=True):
-                found = [
-                    _of_pseudobulks(evaluator, {*SKIPPED, *skipped}),
-                    _of_tests(evaluator, de_pred, de_real, perturbations=perturbations),
-                ]
+                found = [_of_pseudobulks(evaluator), _of_tests(evaluator)]
         except Exception as error:
             raise MetricError(f"cell-eval failed: {type(error).__name__}: {error}") from error
     return _complete(found, perturbations)
 
 
-def _of_pseudobulks(evaluator: "MetricsEvaluator", skipped: Collection[str]) -> pl.DataFrame:
+def _of_pseudobulks(evaluator: "MetricsEvaluator") -> pl.DataFrame:
     from cell_eval import MetricType, metrics_registry
 
-    names = [name for name in metrics_registry.list_metrics(MetricType.ANNDATA_PAIR) if name not in skipped]
+    names = [name for name in metrics_registry.list_metrics(MetricType.ANNDATA_PAIR) if name not in SKIPPED]
     pipeline = _pipeline(names)
     pipeline.compute_anndata_metrics(evaluator.anndata_pair)
     return pipeline.get_results()
 
 
-def _of_tests(
-    evaluator: "MetricsEvaluator", de_pred: pl.DataFrame, de_real: pl.DataFrame, *, perturbations: list[str]
-) -> pl.DataFrame:
-    """Compute the metrics of tests, a few perturbations at a time.
+def _of_tests(evaluator: "MetricsEvaluator") -> pl.DataFrame:
+    from cell_eval import MetricType, metrics_registry
 
-    cell-eval looks through a whole table once for each perturbation in it, and so takes four times as long for twice
-    as many.
-    """
-    from cell_eval import MetricType, initialize_de_comparison, metrics_registry
-
-    each = [name for name in metrics_registry.list_metrics(MetricType.DE) if name not in OVER_ALL]
-    whole = _pipeline(OVER_ALL)
-    whole.compute_de_metrics(evaluator.de_comparison)
-    pipeline = _pipeline(each)
-    if len(perturbations) <= AT_ONCE:
-        pipeline.compute_de_metrics(evaluator.de_comparison)
-    else:
-        for first in range(0, len(perturbations), AT_ONCE):
-            is_of_part = pl.col("target").is_in(perturbations[first : first + AT_ONCE])
-            part = initialize_de_comparison(real=de_real.filter(is_of_part), pred=de_pred.filter(is_of_part))
-            pipeline.compute_de_metrics(part)
-    return pipeline.get_results().join(whole.get_results(), on="perturbation", how="left")
+    pipeline = _pipeline(metrics_registry.list_metrics(MetricType.DE))
+    pipeline.compute_de_metrics(evaluator.de_comparison)
+    return pipeline.get_results()
 
 
 def _pipeline(names: Collection[str]) -> "MetricPipeline":

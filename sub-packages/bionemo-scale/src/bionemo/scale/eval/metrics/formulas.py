@@ -9,10 +9,11 @@ nothing) it is NaN, never 0 or 1. cell-eval computes some of them otherwise:
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy import stats
 from scipy.spatial import distance
 
@@ -199,20 +200,35 @@ class Genes:
     log_fc: Float[np.ndarray, "P G"]
     """As :func:`log_fold_change` gives it."""
 
-    @property
+    @cached_property
     def significant(self) -> np.ndarray:
         """[P, G] bool, the set G^DE."""
         return self.fdr < FDR
 
-    def top(self, index: int, k: int) -> np.ndarray:
-        """Return the columns of the k significant genes (or all, if fewer) with the largest absolute fold change.
+    @cached_property
+    def places(self) -> np.ndarray:
+        """[P, G] int, place of each significant gene by absolute fold change, the largest at 0; G of others."""
+        size = np.abs(self.log_fc)
+        # Significant genes without a fold change come after those with one.
+        order = np.argsort(
+            np.where(self.significant, np.where(np.isnan(size), 1, -size), np.inf), axis=1, kind="stable"
+        )
+        places = np.empty(order.shape, dtype=np.int32)
+        np.put_along_axis(places, order, np.arange(order.shape[1], dtype=np.int32)[None], axis=1)
+        return np.where(self.significant, places, order.shape[1])
 
-        Args:
-            index: Row of the perturbation.
-            k: Most genes.
-        """
-        genes = np.flatnonzero(self.significant[index])
-        return genes[np.argsort(-np.abs(self.log_fc[index, genes]), kind="stable")[:k]]
+
+def shared_top(
+    pred: Int[np.ndarray, "P G"], real: Int[np.ndarray, "P G"], k: Int[np.ndarray, " P"]
+) -> Int[np.ndarray, " P"]:
+    """Return how many genes are among the k significant ones (or all, if fewer) of largest fold change on both sides.
+
+    Args:
+        pred: :attr:`Genes.places` of predicted cells.
+        real: Those of real cells.
+        k: Most genes of each perturbation.
+    """
+    return ((pred < k[:, None]) & (real < k[:, None])).sum(axis=1)
 
 
 def de_overlap(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
@@ -227,7 +243,7 @@ def de_overlap(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
     Returns:
         0 to 1 for each perturbation; NaN for k = 0.
     """
-    return np.array([_shared(pred, real, row, k=int(real.significant[row].sum())) for row in range(len(real.fdr))])
+    return _share_of_top(pred, real, real.significant.sum(axis=1))
 
 
 def de_precision(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
@@ -240,11 +256,12 @@ def de_precision(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
     Returns:
         0 to 1 for each perturbation; NaN for k = 0.
     """
-    return np.array([_shared(pred, real, row, k=int(pred.significant[row].sum())) for row in range(len(real.fdr))])
+    return _share_of_top(pred, real, pred.significant.sum(axis=1))
 
 
-def _shared(pred: Genes, real: Genes, row: int, *, k: int) -> float:
-    return np.intersect1d(real.top(row, k), pred.top(row, k)).size / k if k else float("nan")
+def _share_of_top(pred: Genes, real: Genes, k: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return shared_top(pred.places, real.places, k) / k
 
 
 def direction_agreement(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
@@ -268,12 +285,29 @@ def fold_change_spearman(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
 
     NaN with fewer than two of them, or where one side is constant.
     """
-    scores = np.full(len(real.fdr), np.nan)
-    for row, genes in enumerate(real.significant):
-        if genes.sum() > 1:
-            ranks = (stats.rankdata(side.log_fc[row, genes]) for side in (pred, real))
-            scores[row] = pearson_delta(*(rank[None] for rank in ranks))[0]
-    return scores
+    return masked_spearman(pred.log_fc, real.log_fc, real.significant)
+
+
+def masked_spearman(
+    pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"], chosen: Bool[np.ndarray, "P G"]
+) -> Float[np.ndarray, " P"]:
+    """Return Spearman's correlation over the chosen genes of each perturbation.
+
+    Args:
+        pred: Finite values.
+        real: Finite values.
+        chosen: Genes that are compared.
+
+    Returns:
+        -1 to 1; NaN with fewer than two genes, or where one side is constant.
+    """
+    num = chosen.sum(axis=1, keepdims=True)
+    # What is not chosen ranks behind, and its ranks are not read.
+    ranks = [stats.rankdata(np.where(chosen, side, np.inf), axis=1) for side in (pred, real)]
+    away = [np.where(chosen, rank - (num + 1) / 2, 0.0) for rank in ranks]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.sqrt((away[0] ** 2).sum(axis=1)) * np.sqrt((away[1] ** 2).sum(axis=1))
+        return (away[0] * away[1]).sum(axis=1) / scale
 
 
 def roc_auc(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
@@ -282,13 +316,23 @@ def roc_auc(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
     The probability that a significant gene has the smaller p-value, ties counting one half. NaN where all or none
     are significant.
     """
-    scores = np.full(len(real.fdr), np.nan)
-    for row, positive in enumerate(real.significant):
-        num = int(positive.sum())
-        if 0 < num < positive.size:
-            ranks = stats.rankdata(-pred.fdr[row])
-            scores[row] = (ranks[positive].sum() - num * (num + 1) / 2) / (num * (positive.size - num))
-    return scores
+    return roc_area(pred.fdr, real.significant)
+
+
+def roc_area(order: Float[np.ndarray, "P G"], positive: Bool[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
+    """Return the area under the ROC curve of genes that are called positive in ascending order.
+
+    Args:
+        order: What genes are ordered by; ties count one half.
+        positive: Genes that should come first.
+
+    Returns:
+        0 to 1 for each perturbation; NaN where all or none are positive.
+    """
+    num, size = positive.sum(axis=1), positive.shape[1]
+    ranks = stats.rankdata(-order, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (np.where(positive, ranks, 0).sum(axis=1) - num * (num + 1) / 2) / (num * (size - num))
 
 
 def average_precision(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
@@ -296,16 +340,36 @@ def average_precision(pred: Genes, real: Genes) -> Float[np.ndarray, " P"]:
 
     NaN where all or none of the real genes are significant.
     """
-    scores = np.full(len(real.fdr), np.nan)
-    for row, positive in enumerate(real.significant):
-        if 0 < positive.sum() < positive.size:
-            order = np.argsort(pred.fdr[row], kind="stable")
-            hits = np.cumsum(positive[order])
-            # Genes with one p-value are one step of the curve: only the last of them is a threshold.
-            steps = np.append(np.flatnonzero(np.diff(pred.fdr[row, order])), positive.size - 1)
-            recall = np.diff(hits[steps] / hits[-1], prepend=0.0)
-            scores[row] = float((recall * hits[steps] / (steps + 1)).sum())
-    return scores
+    return precision_recall_area(pred.fdr, real.significant)
+
+
+def precision_recall_area(
+    order: Float[np.ndarray, "P G"], positive: Bool[np.ndarray, "P G"]
+) -> Float[np.ndarray, " P"]:
+    """Return the sum over the steps of the precision-recall curve of genes called positive in ascending order.
+
+    Args:
+        order: What genes are ordered by; equal ones are one step.
+        positive: Genes that should come first.
+
+    Returns:
+        0 to 1 for each perturbation; NaN where all or none are positive.
+    """
+    rows = np.argsort(order, axis=1, kind="stable")
+    hits = np.cumsum(np.take_along_axis(positive, rows, axis=1), axis=1)
+    values = np.take_along_axis(order, rows, axis=1)
+    # Genes with one p-value are one step of the curve: only the last of them is a threshold.
+    is_step = np.ones(order.shape, dtype=bool)
+    is_step[:, :-1] = values[:, 1:] != values[:, :-1]
+    row, place = np.nonzero(is_step)
+    reached = hits[row, place]
+    gained = np.diff(reached, prepend=0)
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    gained[first] = reached[first]
+    area = np.bincount(row, weights=gained * reached / (place + 1), minlength=len(order))
+    num = hits[:, -1]
+    with np.errstate(invalid="ignore"):
+        return np.where((num > 0) & (num < order.shape[1]), area / num, np.nan)
 
 
 def coverage(away: np.ndarray, *, sd: np.ndarray, standard_error: np.ndarray) -> float:

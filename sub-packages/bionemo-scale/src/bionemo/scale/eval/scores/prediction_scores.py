@@ -4,13 +4,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import get_args
 
 import numpy as np
 import polars as pl
 
 from bionemo.scale.eval.baselines.estimators import named_rng
-from bionemo.scale.eval.cell_eval.adapter import AT_ONCE, DISCRIMINATION, MetricError, run_cell_eval
+from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError
 from bionemo.scale.eval.cell_eval.challenge import CellEval2, CellEval2Scores
 from bionemo.scale.eval.cell_eval.newest import PREFIX
 from bionemo.scale.eval.enrichment import Enrichment, GeneSets, compare, enrich
@@ -19,6 +18,7 @@ from bionemo.scale.eval.metrics import intervals, spread
 from bionemo.scale.eval.metrics.catalogue import GENE_SETS, METRICS, REPLICATES, extra_metrics
 from bionemo.scale.eval.metrics.replicates import compare_tests
 from bionemo.scale.eval.metrics.residuals import residual_correlations
+from bionemo.scale.eval.scores.discrimination import Compared
 from bionemo.scale.eval.scores.sides import Side, share_batches
 from bionemo.scale.eval.scores.task import CEILING, KEYS, Task
 
@@ -103,8 +103,9 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
         MetricError: A metric failed; the message names the model and the context.
     """
     pred, truth = prediction.side, prediction.truth
+    compared = Compared(pred=pred, real=truth.side)
     try:
-        results = _of_cell_eval(pred, truth.side, control=task.control)
+        results = compared.cell_eval(task.control)
         table = _join_newest(task, prediction, results)
         second = None if task.second is None else _score_counts(task.second, prediction, control=task.control)
         if task.by_replicate:
@@ -115,11 +116,12 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
         raise MetricError(f"{error} (model {prediction.name!r}, context {truth.context!r})") from error
     sets = None if task.gene_sets is None else enrich(pred.changes, task.gene_sets)
     if sets is not None and truth.sets is not None:
-        compared = compare(sets, truth.sets)
-        table = table.with_columns(pl.Series(metric.column, compared[metric.column]) for metric in GENE_SETS)
+        of_sets = compare(sets, truth.sets)
+        table = table.with_columns(pl.Series(metric.column, of_sets[metric.column]) for metric in GENE_SETS)
     trained = None if task.training is None else task.training.changes
     own: dict[str, np.ndarray | list[float]] = {
         **_paper_metrics(pred, truth.side),
+        **compared.ranks(),
         **_residuals(pred, truth.side, trained),
         **_population_metrics(prediction, seed=task.seed),
         "pearson_delta_split": _split_correlation(pred, truth),
@@ -137,32 +139,6 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
         sd=prediction.sd,
         second=second,
         sets=sets,
-    )
-
-
-def _of_cell_eval(pred: Side, real: Side, *, control: str) -> pl.DataFrame:
-    """Return cell-eval's results; of many perturbations our ranks, for cell-eval copies all changes for each of them.
-
-    Ours are its own to rounding, but where distances are equal: it then ranks by chance, and we do not count equals.
-    """
-    by_us = DISCRIMINATION if len(real.rows) > AT_ONCE else ()
-    results = run_cell_eval(
-        pred=pred.pseudobulks(control),
-        real=real.pseudobulks(control),
-        de_pred=pred.de,
-        de_real=real.de,
-        control=control,
-        skipped=by_us,
-    )
-    genes = {gene: column for column, gene in enumerate(pred.adata.var_names)}
-    own_gene = np.array([genes.get(name, -1) for name in real.rows])
-    return results.with_columns(
-        pl.Series(
-            f"discrimination_score_{kind}",
-            metrics.discrimination_score(pred.changes, real.changes, metric=kind, own_gene=own_gene),
-        )
-        for kind in get_args(metrics.DiscriminationMetric)
-        if by_us
     )
 
 
@@ -196,7 +172,7 @@ def _replicate_columns(task: Task, prediction: Prediction) -> list[pl.Series]:
     real = prediction.truth.side
     found: Mapping[str, np.ndarray] = {}
     if prediction.name in [model.name for model in task.models]:
-        by_cells = real.genes(real.control_mean).fdr
+        by_cells = real.own_genes.fdr
         found = compare_tests(prediction.side.replicate_tests, real.replicate_tests, cell_fdr=by_cells)
     nothing = np.full(len(real.rows), np.nan)
     return [pl.Series(metric.column, found.get(metric.column, nothing), dtype=pl.Float64) for metric in REPLICATES]
@@ -217,13 +193,10 @@ def _score_counts(second: CellEval2, prediction: Prediction, *, control: str) ->
 def _paper_metrics(pred: Side, real: Side) -> dict[str, np.ndarray]:
     """Score as appendix A is written: changes and fold changes of both sides are against the real controls."""
     changed, observed = pred.means - real.control_mean, real.changes
-    genes, real_genes = pred.genes(real.control_mean), real.genes(real.control_mean)
+    genes, real_genes = pred.genes(real.control_mean), real.own_genes
     moved = np.abs(changed).max(axis=1) >= metrics.MIN_EFFECT
     return {
         "r2": metrics.r2(pred.means, real.means),
-        "paper_pds_l1": metrics.discrimination_score(changed, observed, metric="l1"),
-        "paper_pds_l2": metrics.discrimination_score(changed, observed, metric="l2"),
-        "paper_pds_cosine": metrics.discrimination_score(changed, observed, metric="cosine"),
         "paper_pdcorr": np.where(moved, metrics.pearson_delta(changed, observed), np.nan),
         "paper_mae": metrics.error_l1(changed, observed),
         "paper_mse": metrics.error_l2(changed, observed),

@@ -14,6 +14,7 @@ from bionemo.scale.eval.cells.populations import PERTURBATION, Population, group
 from bionemo.scale.eval.metrics.differential import DEEngine, differential_expression
 from bionemo.scale.eval.metrics.formulas import Genes, log_fold_change
 from bionemo.scale.eval.metrics.intervals import BatchBulk, bulk_by_batch
+from bionemo.scale.eval.metrics.many.cell_eval_columns import CellEvalInput
 from bionemo.scale.eval.metrics.replicates import ReplicateTests, replicate_tests
 from bionemo.scale.eval.metrics.unseen import gene_weights
 
@@ -76,15 +77,47 @@ class Side:
         """[P, G] float64, mean change from control (eq. 41)."""
         return self.means - self.control_mean
 
+    def tests(self, column: str) -> np.ndarray:
+        """Return a column of the tests as [P, G] float64.
+
+        Args:
+            column: Name in :attr:`de`.
+        """
+        shape = self.means.shape
+        blocks = self.de[column].to_numpy().reshape(shape)
+        order = {name: row for row, name in enumerate(self.rows)}
+        values = np.empty(shape)
+        values[[order[name] for name in self.de["target"].gather_every(shape[1])]] = blocks
+        return values
+
+    @cached_property
+    def tested(self) -> CellEvalInput:
+        """What cell-eval reads."""
+        return CellEvalInput(
+            means=self.means,
+            control_mean=self.control_mean,
+            fdr=self._fdr,
+            fold_change=self.tests("fold_change"),
+        )
+
+    @cached_property
+    def _fdr(self) -> np.ndarray:
+        return self.tests("fdr")
+
     def genes(self, control_mean: np.ndarray) -> Genes:
         """Return differential expression as arrays, fold changes against a control pseudobulk."""
-        shape = self.means.shape
-        order = {name: row for row, name in enumerate(self.rows)}
-        fdr = np.empty(shape)
-        blocks = self.de["fdr"].to_numpy().reshape(shape)
-        for name, block in zip(self.de["target"].to_numpy()[:: shape[1]], blocks, strict=True):
-            fdr[order[name]] = block
-        return Genes(fdr=fdr, log_fc=log_fold_change(self.means, control_mean))
+        return Genes(fdr=self._fdr, log_fc=log_fold_change(self.means, control_mean))
+
+    @cached_property
+    def own_genes(self) -> Genes:
+        """Differential expression, fold changes against the side's own controls."""
+        return self.genes(self.control_mean)
+
+    @property
+    def own_gene(self) -> np.ndarray:
+        """[P] int, column of the gene that a perturbation is named after, -1 for none."""
+        genes = {gene: column for column, gene in enumerate(self.adata.var_names)}
+        return np.array([genes.get(name, -1) for name in self.rows])
 
     def pseudobulks(self, control: str) -> ad.AnnData:
         """Return means of the perturbations and the controls, which is all that cell-eval's metrics read of cells."""

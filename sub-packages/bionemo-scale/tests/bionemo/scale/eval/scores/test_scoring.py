@@ -10,7 +10,7 @@ import pytest
 
 from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError, metric_columns
 from bionemo.scale.eval.metrics.catalogue import extra_metrics
-from bionemo.scale.eval.scores import prediction_scores, sides
+from bionemo.scale.eval.scores import discrimination, sides
 from bionemo.scale.eval.scores.scoring import baseline_targets, context_matches, score_contexts
 from bionemo.scale.eval.scores.task import KEYS, Model, Task
 
@@ -153,7 +153,7 @@ def test_a_failure_names_model_and_context(task, monkeypatch):
     def fail(**kwargs):
         raise MetricError("cell-eval failed")
 
-    monkeypatch.setattr(prediction_scores, "run_cell_eval", fail)
+    monkeypatch.setattr(discrimination, "run_cell_eval", fail)
     with pytest.raises(MetricError, match=r"model 'model', context 'CD8 T'"):
         list(score_contexts(task))
 
