@@ -18,8 +18,9 @@ def main() -> None:
         "scripts"
     ]
     parts = [
-        "# Commands\n\nWhat `--help` says. Exit codes: 0 done, 1 failed, 2 refused (one line says why), 75 stopped "
-        "and saved."
+        "# Commands\n\nEvery option of every command, as `--help` lists them. [Which command](which-command.md) begins "
+        "with what you want to do.\n\nThe exit code is 0 when a command is done, 1 when it failed, 2 when it refused "
+        "its input (one line says why), and 75 when a training was stopped and saved."
     ]
     for name, target in scripts.items():
         done = subprocess.run(

@@ -133,7 +133,7 @@ class ObsKeys:
     batch: str = "batch"
     """obs column with the batch, or several columns; none if there is one batch."""
     covariate: str = ""
-    """obs columns that are conditions too, such as time,modality; each has values and an embedding of its own."""
+    """obs columns of further conditions, such as time,modality. Each column is a covariate with an embedding."""
 
     @property
     def covariates(self) -> tuple[str, ...]:

@@ -65,8 +65,8 @@ class InferSettings(GivenScale):
     """var column of the h5ad with gene names, or the name of its index (default: as the training data was
     prepared)."""
     measured: Path | None = None
-    """h5ad for the measured cells of what is predicted, where --adata has them, with their controls:
-    bionemo-scale-evaluate compares the two files."""
+    """h5ad to write with the measured cells of what is predicted, and their controls, if --adata has them.
+    bionemo-scale-evaluate compares it with the predictions."""
     split: SplitName = "test"
     """Part of the store's split to predict."""
     perturbations: tuple[str, ...] = option((), form="labels")
@@ -75,7 +75,7 @@ class InferSettings(GivenScale):
     """File with one vector per perturbation, for perturbations that the model was not trained on (.csv, .tsv or
     .parquet; names in the first column)."""
     allow_unknown: bool = False
-    """Predict cell types, batches and covariates that were not trained with the unknown label, instead of refusing
+    """Predict under the unknown label where cell types, batches or covariates were not trained, instead of refusing
     them."""
     all_perturbations: bool = False
     """Predict every perturbation that the model knows. With --adata this is the default."""
@@ -84,9 +84,9 @@ class InferSettings(GivenScale):
     covariate: dict[str, str] = option({}, metavar="COLUMN=VALUE")
     """Predict under this value of a covariate, such as time=24h, rather than under that of each control cell."""
     cells_per_condition: int | None = option(None, limits=COUNT, metavar="N")
-    """Predicted cells of each perturbation in a (cell type, covariates, batch): as many of its control cells are used,
-    and where there are fewer, some are drawn again with other counts; a pseudobulk draws none again (default: at most
-    256 of a store, all of a file)."""
+    """Cells to predict of each perturbation in each (cell type, covariates, batch). Each begins as a control cell; if
+    there are fewer controls, some are drawn again with other counts (not for a pseudobulk). By default all controls of
+    a file are used, and at most 256 of a store."""
     output: Output = "cells"
     """Write predicted cells as log1p expression (cells) or counts, or the mean of each condition (pseudobulk)."""
     library_size: float | None = option(None, limits=LIBRARY_SIZE, metavar="N")

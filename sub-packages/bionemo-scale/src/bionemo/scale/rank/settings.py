@@ -28,8 +28,9 @@ class RankSettings(Settings):
     out: Path = option(metavar="RANKS.csv")
     """CSV to write, best first."""
     by: Order | None = None
-    """Order by the size of the change, the reversal of a signature, the change of a combination beyond the sum of its
-    agents, the slope on the logarithm of the dose, or the uncertainty of the prediction (default: effect)."""
+    """Order by the size of the change (effect), the reversal of a signature (reversal), the change of a combination
+    beyond the sum of its agents (synergy), the slope on the logarithm of the dose (dose), or the uncertainty of the
+    prediction (uncertainty). The default is effect."""
     next: int | None = option(None, limits=COUNT, metavar="N")
     """Instead, choose N conditions to measure next, which are uncertain and differ from one another."""
     cell_types: tuple[str, ...] = option((), form="labels", metavar="X,Y")

@@ -18,7 +18,7 @@ def parser() -> OptionParser:
         FeaturesSettings,
         prog="bionemo-scale-features",
         description="Make vectors that describe genes or drugs, to predict perturbations that were never trained.",
-        epilog="Several kinds together are scaled to count equally. Give the file to bionemo-scale-train, and to "
+        epilog="Several kinds together have the same weight. Give the file to bionemo-scale-train, and to "
         "bionemo-scale-infer for perturbations that were not trained.",
     )
 

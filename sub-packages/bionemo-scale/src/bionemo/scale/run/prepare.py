@@ -49,7 +49,7 @@ class PrepareModes(Settings):
     merge: bool = option(False, group=_INSTEAD)
     """Join stores that were made on several machines."""
     scan_only: bool = option(False, group=_INSTEAD)
-    """Do the first pass alone; --out is for --scanned."""
+    """Only scan the files, and write what --scanned needs to --out."""
     from_state: Path | None = option(None, metavar="CONFIG.toml", group="labels")
     """Take files, data sets and split from an experiment file of STATE; labels default to gene, cell_type, gem_group
     and non-targeting."""

@@ -19,7 +19,7 @@ def parser() -> OptionParser:
         SubmitSettings,
         prog="bionemo-scale-submit",
         description="Check predicted counts by the rules of the Virtual Cell Challenge 2026 and write one file to "
-        "submit. What can be mended without a change of the predictions is mended and said; anything else is refused.",
+        "submit. What can be mended without changing predictions is mended and reported, the rest is refused.",
         epilog="docs/challenge.md lists the rules.",
     )
 

@@ -39,7 +39,7 @@ class TrainModes(SettingsFile):
     dry_run: bool = False
     """Print the number of parameters and stop; needs no --store and no --out."""
     write_config: Path | None = option(None, metavar="FILE.yaml")
-    """Write every setting to a file for --config, one key an option, and stop; needs no --store and no --out.
+    """Write every setting to a file for --config, one key per option, and stop. Needs no --store and no --out.
     bionemo-scale-recipe writes such a file in sections."""
 
 

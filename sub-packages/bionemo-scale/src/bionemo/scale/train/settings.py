@@ -86,14 +86,15 @@ class TrainSettings(Settings):
     control_share: float = option(0.4, limits=Limits(at_least=0, below=1), part="data", group=_LEARNING)
     """Share of the training sets whose targets are other controls instead of perturbed cells."""
     folds: int | None = option(None, limits=Limits(at_least=2), metavar="K", part="training", group=_WEIGHT)
-    """Measure the network's weight with K more networks, each trained without one of K parts of the training groups
-    (default: on the validation groups or, if there are none, with one network trained without a third)."""
+    """Measure the network's weight with K more networks, each trained without another of K parts of the training
+    groups. By default it is measured on the validation groups or, if there are none, with one network trained
+    without a third."""
     blind: bool = option(False, part="training", group=_WEIGHT)
-    """Leave a part of the training groups out, and validate on it: one of --folds (default: 3) parts of the batches if
-    all test conditions were trained in other batches, otherwise of the cell types, or of the perturbations if there
-    are fewer than three of these."""
+    """Train without one of --folds (default: 3) parts of the training groups, and validate on that part. Batches are
+    divided if all test conditions were trained in other batches, otherwise cell types, or perturbations if there are
+    fewer than three cell types."""
     fold: int = option(1, limits=NOT_NEGATIVE, metavar="I", part="training", group=_WEIGHT)
-    """Number of the part that --blind leaves out, counted from 0."""
+    """Which part --blind leaves out, counted from 0."""
     blind_share: float = option(0.5, limits=SHARE, part="training", group=_WEIGHT)
     """Steps of the networks that measure the weight, as a share of --max-steps; 0 trains none. The weight says how far
     predicted means follow the network instead of the classical estimate."""

@@ -29,24 +29,24 @@ class SplitSettings(LabelSettings):
     out: Path = option(metavar="SPLIT.toml")
     """File to write."""
     hold_out: HoldOut = "random"
-    """What to hold out: perturbations at random, whole clusters of similar ones, pairs by the number of their trained
-    agents, cell types, or the cell types that differ most by principal components of the mean expression of their
-    controls."""
+    """What to hold out: perturbations at random (random), whole clusters of similar ones (similar), pairs of which
+    --seen agents are trained (combinations), cell types (cell-types), or the cell types whose controls differ most
+    (distinct-cell-types)."""
     share: float = option(0.2, limits=Limits(above=0, below=1))
     """Share of the perturbations, pairs or cell types in the test part."""
     val_share: float = option(0.0, limits=_PART)
     """Share in the validation part."""
     features: Path | None = option(None, metavar="FILE")
-    """Vectors of perturbations for --hold-out similar, as for --perturbation-features."""
+    """File of bionemo-scale-features with vectors of perturbations, for --hold-out similar."""
     clusters: int | None = option(None, limits=COUNT)
     """Largest number of clusters of --hold-out similar (default: square root of the number of perturbations)."""
     seen: Literal["0", "1", "2"] = "2"
-    """Number of agents of a held-out pair that are trained, alone or in other pairs (for --hold-out combinations)."""
+    """For --hold-out combinations, how many agents of a held-out pair are trained, alone or in other pairs."""
     cell_types: tuple[str, ...] = option((), form="labels", metavar="NAME")
-    """Cell types in which perturbations are held out (default: all); with --hold-out cell-types, the cell types to
-    hold out for the test (default: drawn at random), besides which those of --val-share are drawn."""
+    """Cell types in which perturbations are held out (default: all). With --hold-out cell-types, the cell types of the
+    test part (default: drawn at random); those of --val-share are drawn from the others."""
     hold_controls: bool = False
-    """Hold out the control cells of held-out cell types too: training then uses no cell of theirs, and predictions
+    """Hold out the control cells of held-out cell types too, so that training uses no cell of these types. Predictions
     start from them."""
     exclude: tuple[str, ...] = option((), form="labels", metavar="LABEL")
     """Perturbations that are neither trained on nor scored, such as those without a vector."""

@@ -115,7 +115,7 @@ class PrepareSettings(LabelSettings):
     """Library size that counts are scaled to (default: 10000). For log1p values from which it cannot be recognised,
     the library size that they were scaled to."""
     values: ValueKind | None = option(None, group=_VALUES)
-    """Kind of values, if it is not recognised: counts (also fractional ones) or log1p."""
+    """Say what the values are if the command does not recognise them: counts (also fractional ones) or log1p."""
     library_size_key: str | None = option(None, metavar="COLUMN", group=_VALUES)
     """obs column with library sizes (default: the sum of a cell's counts)."""
     matrix: str = option("X", metavar="WHERE", group=_VALUES)
@@ -127,12 +127,12 @@ class PrepareSettings(LabelSettings):
     least_shared_genes: float = option(0.1, limits=Limits(at_least=0, at_most=1), metavar="SHARE", group=_VALUES)
     """Share of the smaller file's genes that files must have in common by name; 0 accepts any."""
     knockdown: Knockdown | None = option(None, form="words", metavar="SHARE", group=_VALUES)
-    """CRISPRi: keep only perturbations, and cells of them, in which the target is expressed less than this share of
-    its mean in controls; a second number sets another share for single cells."""
+    """For CRISPRi, keep only perturbations in which the target's expression is below this share of its mean in
+    controls, and only such cells of them. A second number is the share for single cells."""
     codec: Codec = option("zstd", group=_WORK)
     """Compression of the cells in the store."""
     scanned: tuple[Path, ...] = option((), form="words", metavar="SCAN", group=_WORK)
-    """Choose genes from these folders of --scan-only, which cover the given files and others."""
+    """Folders that --scan-only wrote, of all files; genes are chosen from all of them."""
     workers: int = option(1, limits=COUNT, group=_WORK)
     """Processes, at most one per file."""
     overwrite: bool = option(False, group=_WORK)
