@@ -18,7 +18,7 @@ def main() -> None:
         "scripts"
     ]
     parts = [
-        "# Commands\n\nEvery option of every command, as `--help` lists them. [Which command](which-command.md) begins "
+        "# Commands\n\nEvery option of every command, as in `--help`. [Which command](which-command.md) begins "
         "with what you want to do.\n\nThe exit code is 0 when a command is done, 1 when it failed, 2 when it refused "
         "its input (one line says why), and 75 when a training was stopped and saved."
     ]

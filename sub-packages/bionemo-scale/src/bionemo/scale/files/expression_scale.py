@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether values are counts or log1p of counts scaled to which library size: one judgement for every reader.
+"""Decides, for every reader, whether values are counts or log1p, and of which library size.
 
 docs/data-format.md has the table of what is seen, what is concluded and what the user is asked.
 """
@@ -34,7 +34,7 @@ _OTHERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class StatedScale:
-    """What is said of a file's values, by its user, by itself or by a model; what it shows must agree."""
+    """The scale that the user, the file's notes or a model state. The values must agree with it."""
 
     values: ValueKind | None = None
     """What the user says the values are; ``None`` lets them show it."""
@@ -51,18 +51,18 @@ class StatedScale:
 
     @property
     def wanted(self) -> str:
-        """What the reader takes."""
+        """The values that the reader accepts, for an error message."""
         return "counts or natural log1p values" if self.takes_counts else "natural log1p values of scaled counts"
 
     @property
     def instead(self) -> str:
-        """What the user can give instead."""
+        """The advice of an error message: other values that the user can give."""
         return "give raw counts" if self.takes_counts else "give log1p of scaled counts"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoundScale:
-    """What the values of a file are."""
+    """The scale of a file's values, as they show it or as it was stated."""
 
     kind: ValueKind
     target_sum: float | None
@@ -130,7 +130,7 @@ def base_refusal(where: str, stated: StatedScale) -> InputError:
 
 
 def check_transformation(evidence: ScaleEvidence, where: str, stated: StatedScale) -> None:
-    """Refuse values that plainly are something else than natural log1p: what is left open passes.
+    """Refuse values that are plainly not natural log1p. Values that leave it open pass.
 
     Raises:
         InputError: Naming what they are.
@@ -199,7 +199,7 @@ def _counts(evidence: ScaleEvidence, where: str, stated: StatedScale) -> FoundSc
 
 
 def _transformation(evidence: ScaleEvidence) -> str | None:
-    """What was done to counts, where it left a trace; ``None`` where it did not."""
+    """Name the transformation of counts that the values show; ``None`` if they show none."""
     traces = {name: evidence.trace(name) for name in UNDO}
     sums = {name: trace.spread for name, trace in traces.items() if trace.common_sum is not None}
     multiples = {name: trace.residual for name, trace in traces.items() if trace.on_lattice}
@@ -223,7 +223,7 @@ def _clearest(distance: dict[str, float]) -> str | None:
 def _shown_sum(
     evidence: ScaleEvidence, where: str, stated: StatedScale, *, library_size: np.ndarray | None
 ) -> float | None:
-    """What natural log1p values were scaled to, by their sums, or by the library sizes of their cells.
+    """Return the library size that log1p values were scaled to, from their sums or from library sizes of cells.
 
     Raises:
         InputError: Sums and library sizes do not agree.
@@ -274,7 +274,7 @@ _IF_LOG1P = "give --values log1p with --target-sum if they are log1p of scaled c
 
 
 def _doubt(trace: Trace, stated: StatedScale) -> str | None:
-    """Why values may not be log1p of scaled counts."""
+    """Return why values may not be log1p of scaled counts; ``None`` if nothing speaks against it."""
     clusters = trace.clusters()
     if clusters:
         shown = ", ".join(f"{total:.6g} in {share:.0%}" for total, share in clusters[:3])

@@ -43,7 +43,7 @@ def version_stamp(path: PathOrUrl) -> tuple[int | str, ...]:
 
 
 def stamp_of(path: Path) -> tuple[int, int, int]:
-    """Return what tells a file from another one that takes its place under the same name."""
+    """Return an identity that changes when another file takes the same name."""
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps a notebook free of what libraries warn of while a model is loaded."""
+"""Hides warnings of libraries from a notebook while a model is loaded."""
 
 import logging
 import warnings

@@ -51,7 +51,7 @@ _FIRST = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """What a sample shows once a transformation is undone."""
+    """Sums of cells, and the value of one count in each, after a transformation is undone."""
 
     total: np.ndarray
     """[cells] float64, sums of the cells that have expression."""
@@ -73,7 +73,7 @@ class Trace:
 
     @property
     def fullest_sum(self) -> float | None:
-        """The sum that some cells have exactly and none exceeds: genes were taken out, but not of these cells."""
+        """The sum that some cells have exactly and none exceeds. Other cells have lost genes."""
         clusters = self.clusters()
         if len(clusters) != 1 or self.total.max() > clusters[0][0] * (1 + _EQUAL):
             return None
@@ -96,7 +96,7 @@ class Trace:
 
 
 class ScaleEvidence:
-    """Looks at all values of a file for what is whole and what is largest, and at a sample of cells for the rest.
+    """Collects whether values are whole and which is largest from all cells, and traces of scaling from a sample.
 
     Args:
         num_cells: Cells of the file.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""How refusals name what was found instead."""
+"""Suggestions of error messages: the nearest known names, or the first of many."""
 
 import difflib
 from collections.abc import Iterable, Sequence

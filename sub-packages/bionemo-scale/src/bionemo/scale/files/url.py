@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Input that is read where it lies: a path of this machine, or the URL of a file system that fsspec knows."""
+"""Input that is read in place: a path of this machine, or a URL of a file system that fsspec knows."""
 
 import contextlib
 import hashlib
@@ -98,7 +98,7 @@ class Url(PosixPath):
         return self.is_dir() or self.is_file()
 
     def is_dir(self) -> bool:
-        """Return whether there is a zarr store; other folders are nothing that is read.
+        """Return whether there is a zarr store. Other folders cannot be read.
 
         Raises:
             InputError: The server cannot be reached, or the store's metadata is damaged.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a reader must know before believing the page."""
+"""The warnings at the top of a report: everything that weakens its scores."""
 
 from bionemo.scale.eval.output.summary import Summary, why_unranked
 from bionemo.scale.eval.page.sources import RunFiles

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Cells of control, observed and predicted populations on two axes, so that eyes can compare them."""
+"""Control, observed and predicted cells on two axes (PCA, UMAP), for the plots of a report."""
 
 import zlib
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""One self-contained HTML page of a run: no network, no other file, readable without its script but for figures."""
+"""The report of a run as one HTML file. It loads nothing else, and without its script only figures are missing."""
 
 import json
 from collections.abc import Sequence

@@ -49,7 +49,7 @@ def figures(run: RunFiles | None, scores: ScoreFiles, clouds: list[Clouds]) -> d
 
 
 def title(metric: Metric) -> str:
-    """Return the name of a column in tables, with the column where that is another."""
+    """Return the short name of a metric, followed by its column if the two differ."""
     return f"{metric.title} ({metric.column})" if metric in HEADLINE and metric.title else metric.column
 
 
@@ -94,7 +94,7 @@ def _genes(genes: pl.DataFrame) -> dict[str, Any]:
 
 
 def _changes(found: GeneChanges, index: dict[str, int]) -> dict[str, Any]:
-    """Return the arrays of one pair; ``gene`` only where its genes are not all of them in order."""
+    """Return the arrays of one pair; ``gene`` is there only if genes are missing or in another order."""
     rows = [index[name] for name in found.genes]
     entry: dict[str, Any] = {name: getattr(found, name) for name in ("model", "context", "perturbation")}
     if rows != list(range(len(index))):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a prediction that nothing was measured of: what is predicted, how sure, and what it rests on."""
+"""The report of predictions without measurements: changes, their intervals, and distances to the training data."""
 
 from dataclasses import dataclass
 from pathlib import Path

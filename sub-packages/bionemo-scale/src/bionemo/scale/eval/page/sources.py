@@ -125,7 +125,7 @@ def cell_files(
 
 
 def _find(named: InputFile, scores: Path) -> Path | None:
-    """Return a file where the scores name it, or where it stands to them as it did, if it has the same content."""
+    """Return the file that the scores name, at its path relative to them or as recorded, if its sha256 is the same."""
     path = path_or_url(named.path)
     if isinstance(path, Url):
         return path if path.exists() and hash_file(path) == named.sha256 else None
@@ -183,7 +183,7 @@ def _read_metrics(path: Path) -> dict[str, list[float | None]]:
 
 
 def _numbers(table: pl.DataFrame, labels: tuple[str, ...]) -> pl.DataFrame:
-    """Return a table of text in the columns of labels and numbers in all others, as pages count with them."""
+    """Return a table whose label columns are text and whose other columns are numbers, for the report."""
     return table.with_columns(pl.col(labels).cast(pl.String), pl.exclude(labels).cast(pl.Float64))
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a training that nothing was scored of: losses, the network's weight, split and settings."""
+"""The report of a training run without scores: losses, the network's weight, split and settings."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the scores come to, in plain sentences: how close, what beats it, shrunken effects, wrong signs, intervals."""
+"""The scores in plain sentences: errors, better baselines, shrunken effects, wrong signs and intervals."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ _COMPARED = tuple(metric for metric in HEADLINE if metric.best in ("high", "low"
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What is said of one model."""
+    """The sentences about one model."""
 
     model: str
     lines: tuple[str, ...]

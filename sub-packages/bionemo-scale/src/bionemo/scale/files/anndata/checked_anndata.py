@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The door of every AnnData file: h5ad, a zarr store or a zipped one. What it declares is checked before it is read.
+"""Opens every AnnData file (h5ad, zarr, zipped zarr), and checks what it declares before it reads it.
 
 Only what is asked for is opened, so that a part of the file that nobody needs may be of any format.
 """

@@ -24,7 +24,7 @@ INDEX = "_index"
 
 
 class HeldAnnData(CheckedAnnData):
-    """The cells of a notebook. They stay as they are: what is read of them is a copy.
+    """An AnnData object with the methods of an open file. Reading gives copies, so the object does not change.
 
     Args:
         adata: The cells; those of a backed object are read from its file.

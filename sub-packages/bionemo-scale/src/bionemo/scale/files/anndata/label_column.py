@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""The label of every cell, as one obs column says it: the same care for every column, file and command."""
+"""Reads the label of every cell from obs columns, with the same checks in every command."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -42,7 +42,7 @@ class Labels:
 
 
 def read_labels_of(values: Any, *, where: str, named: Collection[str] = ()) -> Labels:
-    """Return a column of any type as labels; blanks at their ends are left out, and said.
+    """Return a column of any type as labels. Blanks at their ends are removed, with a note.
 
     Args:
         values: A pandas column or array, [cells].
@@ -148,7 +148,7 @@ def joined(parts: Sequence[Labels], *, where: str) -> Labels:
 
 
 def check_text(names: Iterable[str], *, where: str) -> None:
-    """Refuse names that are no text of one line: tables, file names and terminals would be at their mercy.
+    """Refuse names with line breaks or control characters, which break tables, file names and terminals.
 
     Args:
         names: Labels, or names of genes.

@@ -176,7 +176,7 @@ def describe_agents(labels: Iterable[str], grammar: Grammar) -> str:
 
 
 def respelled(labels: Iterable[str], grammar: Grammar) -> Mapping[str, str]:
-    """Return the labels that :meth:`Grammar.canonical` changes, with what they become; controls are no matter."""
+    """Return the labels that :meth:`Grammar.canonical` changes, with what they become. Controls are left out."""
     spelled = {label: grammar.canonical(label) for label in labels if label not in grammar.controls}
     return {label: other for label, other in spelled.items() if label != other}
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files and folders that appear under their name when they are whole, or not at all."""
+"""Writes files and folders that appear under their name when they are complete, or not at all."""
 
 import contextlib
 import hashlib
@@ -131,7 +131,7 @@ def _old_name(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or folder if it is there; one that cannot be deleted now fails nothing that is done."""
+    """Delete a file or folder if it is there. An error is ignored, because the work is done."""
     with contextlib.suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

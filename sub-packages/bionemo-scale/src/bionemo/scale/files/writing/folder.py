@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders that a command makes, and takes away again where nothing came of it."""
+"""Folders that a command makes, and removes again if it ends early and they are empty."""
 
 import contextlib
 import shutil
@@ -46,7 +46,7 @@ def new_folder(path: Path) -> Iterator[NewFolder]:
 
 @contextlib.contextmanager
 def temporary_folder(prefix: str | None = None) -> Iterator[Path]:
-    """Give a folder for temporary files, which goes at the end; one that cannot go fails nothing that is done."""
+    """Make a folder for temporary files and delete it at the end. An error of the deletion is ignored."""
     # Late, for it brings more along than answering --help takes.
     import tempfile
 

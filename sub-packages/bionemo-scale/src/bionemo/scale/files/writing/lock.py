@@ -62,7 +62,7 @@ def sole_writer(target: Path, lock: Path, *, rank: int = 0, launch: str = "") ->
 
 @contextlib.contextmanager
 def only_writer(out: Path) -> Iterator[None]:
-    """Be the only command that writes a file, whose folder is made, and taken away again where nothing came of it.
+    """Be the only command that writes a file, whose folder is made, and removed again if it stays empty.
 
     Raises:
         InputError: Another command writes it.
