@@ -247,7 +247,7 @@ def train(
 
     Raises:
         InputError: The store or the settings cannot be used.
-        RuntimeError: Training broke off; the log is in the run folder.
+        RuntimeError: Training failed; the log is in the run folder.
 
     Example:
         ```python
@@ -314,7 +314,7 @@ def infer(checkpoint: PathLike, out: PathLike, **options: Any) -> Path:
 
     Raises:
         InputError: The input cannot be used.
-        RuntimeError: The prediction broke off.
+        RuntimeError: The prediction failed.
 
     Example:
         ```python
@@ -356,7 +356,7 @@ def export(run: PathLike, out: PathLike, **options: Any) -> Path:
 
     Raises:
         InputError: The run cannot be used, or something else is at ``out``.
-        RuntimeError: The export broke off; nothing is left of it.
+        RuntimeError: The export failed and left nothing.
 
     Example:
         ```python
@@ -496,8 +496,8 @@ def evaluate(
             of one cell type or batch.
         control: Perturbation label of control cells of such files.
         target_sum: Library size that counts of such files were scaled to before log1p, in counts per cell.
-        pred_labels: The same for predictions whose labels differ from those of ``real``: one for all predictions, or
-            one for each by name.
+        pred_labels: Columns, control and scale of predictions, if they differ from those of ``real``; one for all
+            predictions, or one for each by name.
         **options: Fields of :class:`bionemo.scale.eval.settings.ScoringSettings`: control_policy, baselines, ceiling,
             evaluator, de, replicate_key, gene_sets, plot, ...; ``values="log1p"`` if this cannot be seen from
             ``real``; and ``perturbation_features``, a file of vectors for the baselines that use them.

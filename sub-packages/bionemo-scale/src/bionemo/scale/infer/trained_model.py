@@ -61,9 +61,9 @@ def load_model(
             num_generation_steps, num_generation_samples, solver; ``None`` leaves one as trained.
 
     Raises:
-        InputError: If the checkpoint is missing, incomplete, damaged or of another architecture, has no noise to draw
-            several times or no use for an additive share, or this machine or the network's widths do not have the
-            precision.
+        InputError: If the checkpoint is missing, incomplete, damaged or of another architecture, if it has no
+            stochastic prior to draw from several times or no use for an additive share, or if this machine or the
+            network's widths do not have the precision.
     """
     checkpoint = find_checkpoint(path)
     trained, card = read_config(checkpoint)

@@ -22,7 +22,7 @@ class Run:
         path: Folder that :func:`bionemo.scale.api.train` made.
 
     Raises:
-        InputError: It holds no run.
+        InputError: The folder holds no run.
 
     Example:
         ```python
@@ -50,7 +50,7 @@ class Run:
         """The checkpoint that predicts.
 
         Raises:
-            InputError: None was written to its end.
+            InputError: No checkpoint is complete.
         """
         with quiet_libraries():
             from bionemo.scale.model.checkpoint import find_checkpoint

@@ -41,7 +41,7 @@ def changes(found: "Drawn", *, model: str | None, context: str | None, perturbat
 
     Args:
         found: Scores or predictions.
-        model: Of several that were scored; ``None`` is the first.
+        model: Name of a model, if several were scored; ``None`` is the first.
         context: Cell type; ``None`` is any.
         perturbation: ``None`` is any.
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Figures in a notebook: each function draws into matplotlib axes and returns them.
+"""Figures for notebooks. Each function draws into matplotlib axes and returns them.
 
 They draw what the report draws, from the same numbers. Colours differ for every kind of colour vision, and marks
 differ too.
@@ -56,7 +56,7 @@ def delta(
 
     Args:
         found: What :func:`bionemo.scale.api.evaluate` returns, or its folder.
-        model: Of several that were scored; ``None`` is the first.
+        model: Name of a model, if several were scored; ``None`` is the first.
         context: Cell type; ``None`` and no perturbation is the pair with the largest measured change.
         perturbation: Perturbation.
         ax: Axes to draw into; ``None`` makes a figure.
@@ -100,7 +100,7 @@ def volcano(
     Args:
         found: Predictions (AnnData or h5ad), or what :func:`bionemo.scale.api.evaluate` returns, or its folder.
         side: "predicted" or "measured" changes.
-        model: Of several that were scored; ``None`` is the first.
+        model: Name of a model, if several were scored; ``None`` is the first.
         context: Cell type; ``None`` and no perturbation is the pair with the largest change.
         perturbation: Perturbation.
         ax: Axes to draw into; ``None`` makes a figure.
@@ -149,7 +149,7 @@ def genes(
     Args:
         found: Predictions (AnnData or h5ad), or what :func:`bionemo.scale.api.evaluate` returns, or its folder.
         number: Genes to show, those with the largest measured change, or predicted where nothing was measured.
-        model: Of several that were scored; ``None`` is the first.
+        model: Name of a model, if several were scored; ``None`` is the first.
         context: Cell type; ``None`` and no perturbation is the pair with the largest change.
         perturbation: Perturbation.
         ax: Axes to draw into; ``None`` makes a figure.

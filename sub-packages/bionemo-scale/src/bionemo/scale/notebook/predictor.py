@@ -78,8 +78,8 @@ class Predictor:
             The predictor.
 
         Raises:
-            InputError: There is no whole checkpoint, it has no noise to draw several times or no share of the mean
-                effect, or this machine does not have the precision.
+            InputError: No checkpoint is complete, ``samples`` is given without a stochastic prior, ``additive_share``
+                without mean effects, or this machine does not have the precision.
         """
         from bionemo.scale.infer.settings import InferSettings
 
