@@ -3,6 +3,7 @@
 """The pages say what the code does: the tutorial runs, the command reference is complete, links lead somewhere."""
 
 import csv
+import importlib.util
 import inspect
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -38,6 +40,23 @@ def test_links_between_pages(page: Path):
     others = (*MADE, "http", "https")
     missing = [name for name in targets if not (DOCS / name).exists() and name not in others]
     assert missing == []
+
+
+def test_links_of_notebooks_become_links_of_the_site():
+    """The notebook plugin does not do it: without the hook a reader of the site gets to no page."""
+    spec = importlib.util.spec_from_file_location("notebook_links", DOCS / "notebook_links.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    known = {"concepts.md": SimpleNamespace(url_relative_to=lambda _: "../concepts/")}
+    files = SimpleNamespace(get_file_from_path=known.get)
+    notebook = SimpleNamespace(file=SimpleNamespace(src_uri="a.ipynb"))
+    html = '<a href="concepts.md#words">Words</a> <a href="https://x.org/y.md">y</a> <a href="#here">here</a>'
+    changed = html.replace("concepts.md#words", "../concepts/#words")
+    assert hook.on_page_content(html, page=notebook, files=files, config=None) == changed
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="a.md"))
+    assert hook.on_page_content(html, page=page, files=files) == html
+    with pytest.raises(ValueError, match=r"a\.ipynb: expected a page, found a link to gone\.md"):
+        hook.on_page_content('<a href="gone.md">', page=notebook, files=files)
 
 
 def test_the_command_reference_has_every_option(tmp_path: Path):

@@ -5,6 +5,7 @@
 import ast
 import dataclasses
 import importlib
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -237,6 +238,17 @@ def test_links_lead_to_headings(page: Path):
     links = re.findall(r"\]\(([\w./-]*\.md)?#([\w-]+)\)", page.read_text())
     targets = [(page.parent / name if name else page, anchor) for name, anchor in links]
     assert [anchor for target, anchor in targets if anchor not in _anchors(target)] == []
+
+
+@pytest.mark.parametrize("notebook", sorted((REPOSITORY / "docs").glob("*.ipynb")), ids=lambda path: path.name)
+def test_links_of_notebooks_lead_to_headings(notebook: Path):
+    cells = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "markdown"]
+    text = "\n".join("".join(cell["source"]) for cell in cells)
+    links = re.findall(r"\]\(([\w-]+\.md)(?:#([\w-]+))?\)", text)
+    assert len(links) > 2
+    pages = {name: notebook.with_name(name) for name, _ in links if name not in OTHERS[1:]}
+    assert [name for name, page in pages.items() if not page.exists()] == []
+    assert [link for link in links if link[1] and link[1] not in _anchors(pages[link[0]])] == []
 
 
 @pytest.mark.parametrize(
