@@ -84,7 +84,9 @@ class PairBootstrap:
             if len(names) >= MIN_UNITS:
                 self.unit, self._names = unit, {name: row for row, name in enumerate(names)}
                 share = np.full(len(names), 1 / len(names))
-                self._weights = np.random.default_rng([seed, len(names)]).multinomial(len(names), share, NUM_DRAWS)
+                drawn = np.random.default_rng([seed, len(names)]).multinomial(len(names), share, NUM_DRAWS)
+                # Products of whole numbers are slow.
+                self._weights = drawn.astype(np.float64)
                 return
 
     def interval(self, frame: pl.DataFrame, metric: str) -> Interval | None:
@@ -119,7 +121,7 @@ class PairBootstrap:
     def _means(self, frame: pl.DataFrame, column: str) -> np.ndarray:
         rows = [self._names[name] for name in frame[self.unit].to_list()]
         sums = np.bincount(rows, weights=frame[column].to_numpy(), minlength=len(self._names))
-        counts = np.bincount(rows, minlength=len(self._names))
+        counts = np.bincount(rows, minlength=len(self._names)).astype(np.float64)
         with np.errstate(invalid="ignore"):
             return (self._weights @ sums) / (self._weights @ counts)
 

@@ -21,6 +21,8 @@ LEVELS = np.linspace(0.1, 0.9, 9)
 """Quantile levels of :func:`calibration_error`."""
 _FEW_CELLS = 512
 """Most cells of both sides of which :func:`calibration_error` searches all genes at once."""
+_FEW_PAIRS = 2048
+"""Most pairs of a predicted and an observed cell that :func:`calibration_error` compares one by one."""
 BANDWIDTHS = (0.5, 1.0, 2.0)
 """Kernel widths of the MMD, in median distances between observed cells."""
 
@@ -72,18 +74,35 @@ def calibration_error(pred: Float[np.ndarray, "cells G"], real: Float[np.ndarray
 
 
 def _quantile_errors(pred: Float[np.ndarray, "cells G"], real: Float[np.ndarray, "others G"]) -> np.ndarray:
-    """Return [G] the mean error of the levels of each gene, of all genes by one search."""
+    """Return [G] the mean error of the levels of each gene."""
+    num = len(pred)
+    count = _compare_all if num * len(real) <= _FEW_PAIRS else _search
+    below, up_to = (counted.astype(np.float64) / num for counted in count(pred, real))
+    width = np.maximum(up_to - below, 1 / num)
+    shares = [np.clip((level - below) / width, 0, 1).mean(axis=0) for level in LEVELS]
+    return np.abs(np.stack(shares) - LEVELS[:, None]).mean(axis=0)
+
+
+def _compare_all(pred: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return [others, G] how many predicted values are below an observed one, and how many are at most as large."""
+    # Chosen columns lie apart in memory, which makes sums over rows slow.
+    pairs = np.ascontiguousarray(pred)[:, None], np.ascontiguousarray(real)[None]
+    below, up_to = (compared.view(np.uint8) for compared in (np.less(*pairs), np.less_equal(*pairs)))
+    # Small whole numbers are summed several at a time.
+    return below.sum(axis=0, dtype=np.uint16), up_to.sum(axis=0, dtype=np.uint16)
+
+
+def _search(pred: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Do the same by one search for all genes."""
     num, numbers = len(pred), np.arange(pred.shape[1])
     if numbers.size > 1:
         values, codes = np.unique(np.concatenate([pred, real]), return_inverse=True)
         # Values as whole numbers in their order, those of a gene above those of the gene before.
         codes = codes.reshape(-1, numbers.size) + values.size * numbers
         pred, real = codes[:num], codes[num:]
-    ordered, observed = np.sort(pred, axis=0).ravel(order="F"), real
-    below, up_to = (np.searchsorted(ordered, observed, side=side) / num - numbers for side in ("left", "right"))
-    width = np.maximum(up_to - below, 1 / num)
-    shares = [np.clip((level - below) / width, 0, 1).mean(axis=0) for level in LEVELS]
-    return np.abs(np.stack(shares) - LEVELS[:, None]).mean(axis=0)
+    ordered = np.sort(pred, axis=0).ravel(order="F")
+    below, up_to = (np.searchsorted(ordered, real, side=side) - num * numbers for side in ("left", "right"))
+    return below, up_to
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,6 +88,14 @@ def test_genes_are_calibrated_alike_together_and_one_by_one(papalexi_population,
     assert 0.01 < together == pytest.approx(spread.calibration_error(cells[:40], cells[40:100]), abs=1e-12)
 
 
+def test_calibration_of_few_cells_compares_all_pairs(monkeypatch):
+    cells = np.random.default_rng(0).poisson(1.5, (40, 70)).astype(np.float64)
+    assert 20 * 20 <= spread._FEW_PAIRS
+    pairs = spread.calibration_error(cells[:20], cells[20:])
+    monkeypatch.setattr(spread, "_FEW_PAIRS", 0)
+    assert 0.01 < pairs == pytest.approx(spread.calibration_error(cells[:20], cells[20:]), abs=1e-12)
+
+
 def test_calibration():
     rng = np.random.default_rng(0)
     real = rng.normal(5, 1, (4000, 3))
