@@ -7,13 +7,15 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 
-JOBS = Path(__file__).parent / "distributed" / "jobs.py"
+REPOSITORY = Path(__file__).parents[1]
+JOBS = REPOSITORY / "tests" / "distributed" / "jobs.py"
 # Ranks of whoever runs the tests.
 RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -54,6 +56,21 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     server = Commands(tmp_path_factory.mktemp("commands") / "log.txt")
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def entry_points(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment of a process that sees the entry points of pyproject.toml as an installation would show them."""
+    project = tomllib.loads((REPOSITORY / "sub-packages" / "bionemo-scale" / "pyproject.toml").read_text())["project"]
+    folder = tmp_path_factory.mktemp("installed")
+    info = folder / "bionemo_scale_from_source-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bionemo-scale-from-source\nVersion: 0\n")
+    lines = [f"{name} = {target}" for name, target in project["entry-points"]["nemo_run.cli"].items()]
+    (info / "entry_points.txt").write_text("\n".join(["[nemo_run.cli]", *lines, ""]))
+    paths = [str(REPOSITORY / "sub-packages" / "bionemo-scale" / "src"), str(folder)]
+    before = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, *([before] if before else [])])}
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from torch.distributed.checkpoint import FileSystemReader, load
 from bionemo.scale import types as types_of_package
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.model.checkpoint import newest_whole
+from bionemo.scale.process import interrupt
 from bionemo.scale.run import crossval, evaluate, export, features, infer, prepare, rank, report, split, submit, train
 from bionemo.scale.run.config import recipe
 from bionemo.scale.run.inner import launch
@@ -156,6 +157,26 @@ def without_training() -> None:
 def launch_main(arguments: Any) -> int:
     """Run the launch script on the site's file of the folder."""
     return launch.main(arguments, site=Path("site.yaml"))
+
+
+def composed_main(arguments: Any) -> int:
+    """Train on a store with NeMo's objects, and end where the process would become the command."""
+    import nemo_run
+
+    from bionemo.scale.recipes import composed, tasks
+
+    composed.execute = lambda step: None
+    recipe = tasks.train_recipe("tiny", *map(Path, arguments))
+    recipe.trainer.max_steps, recipe.trainer.val_check_interval, recipe.trainer.log_every_n_steps = 4, 2, 1
+    recipe.data.set_size, recipe.data.seed = 4, 3
+    try:
+        nemo_run.run(recipe, direct=True)
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        # A fork ends without what is done at the end of a process.
+        interrupt._end()
+    return 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,9 @@ mount --bind "$1" /mnt && mount --bind "$3" /dev/shm && mount --bind "$2" /tmp &
 _MAY_STAY = {"prepare": ".partial", "replace": ".partial", "merge": ".partial", "infer": ".parts", "crossval": "out"}
 """Part of the name of what a signal may leave, for the same command goes on with it."""
 
+TYPED = [name for name, (command, _) in COMMANDS.items() if command.main.__module__.startswith("bionemo.")]
+"""Those that are modules of the package, rather than functions of a test."""
+
 
 class Leftovers:
     """Runs commands in folders of their own.
@@ -168,7 +171,7 @@ def main() -> int:
     """Run every command in every way and print figures; exit code 1 where something is left."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--how", nargs="+", choices=WAYS, default=WAYS)
-    options.add_argument("--only", choices=COMMANDS, action="append", help="these commands alone")
+    options.add_argument("--only", choices=TYPED, action="append", help="these commands alone")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--inputs", type=Path, help="made where it is missing")
     asked = options.parse_args()
@@ -178,7 +181,7 @@ def main() -> int:
             inputs.mkdir(parents=True)
             make_inputs(inputs.resolve())
         leftovers = Leftovers(inputs.resolve(), Path(work), asked.seed)
-        for name in asked.only or COMMANDS:
+        for name in asked.only or TYPED:
             for how in asked.how:
                 leftovers.run(name, how)
     figures = {how: dict(count) for how, count in leftovers.figures.items()}

@@ -75,8 +75,14 @@ COMMANDS: dict[str, tuple[the.Command, tuple[str, ...]]] = {
         ),
         ("store", "other"),
     ),
+    "composed": (
+        the.Command(main=the.composed_main, words=("store", "out"), look=lambda: the.of_run("out")),
+        ("store",),
+    ),
 }
-REPLACE = ("replace", "evaluate", "report", "crossval", "train")
+TRAININGS = ("train", "composed")
+"""By the command, and of NeMo's objects."""
+REPLACE = ("replace", "evaluate", "report", "crossval", *TRAININGS)
 """Commands that take what is there for their own of before: one after the other is no fault."""
 
 
@@ -383,7 +389,7 @@ def can_mount() -> bool:
 
 def _stop(stops: Stops, name: str, asked: argparse.Namespace) -> None:
     command, files = COMMANDS[name]
-    if name != "train":
+    if name not in TRAININGS:
         stops.run(name, command, files, kills=asked.kills, full=asked.full)
         stops.at_times(name, command, files, count=asked.times)
         stops.two(name, command, files, count=asked.pairs)
@@ -396,7 +402,8 @@ def _stop(stops: Stops, name: str, asked: argparse.Namespace) -> None:
         stops.run(name, command, files, kills=asked.train, full=min(asked.full, asked.train))
         stops.at_times(name, command, files, count=asked.times)
         stops.two(name, command, files, count=asked.pairs)
-        stops.reads_while_replaced(asked.pairs)
+        if name == "train":
+            stops.reads_while_replaced(asked.pairs)
 
 
 def main() -> int:

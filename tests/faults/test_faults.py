@@ -41,10 +41,12 @@ def test_commands_that_are_stopped_go_on_and_of_two_one_is_refused(script):
 
 
 def test_a_training_that_is_killed_ends_bit_equal_and_reads_one_store(script):
-    done = script("stops", "--only", "train", "--train", TRAININGS, "--full", 1, "--pairs", 1)
+    only = ("--only", "train", "--only", "composed")
+    done = script("stops", *only, "--train", TRAININGS, "--full", 1, "--pairs", 1)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     figures = json.loads(done.stdout)["figures"]
-    assert figures["train"]["killed"] == TRAININGS and figures["replaced"]["tried"] == 1
+    assert figures["train"]["killed"] == figures["composed"]["killed"] == TRAININGS
+    assert figures["replaced"]["tried"] == 1
 
 
 def test_a_terminated_command_leaves_nothing_outside_of_its_output(script):

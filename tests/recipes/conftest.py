@@ -1,10 +1,9 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Golden files, and the package's entry points for a process that runs from the source tree."""
+"""Golden files, and recipes as text."""
 
 import inspect
 import os
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,21 +30,6 @@ def golden() -> Callable[[str, str], str]:
         return path.read_text()
 
     return golden_text
-
-
-@pytest.fixture(scope="session")
-def entry_points(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment of a process that sees the entry points of pyproject.toml as an installation would show them."""
-    project = tomllib.loads((REPOSITORY / "sub-packages" / "bionemo-scale" / "pyproject.toml").read_text())["project"]
-    folder = tmp_path_factory.mktemp("installed")
-    info = folder / "bionemo_scale_from_source-0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bionemo-scale-from-source\nVersion: 0\n")
-    lines = [f"{name} = {target}" for name, target in project["entry-points"]["nemo_run.cli"].items()]
-    (info / "entry_points.txt").write_text("\n".join(["[nemo_run.cli]", *lines, ""]))
-    paths = [str(REPOSITORY / "sub-packages" / "bionemo-scale" / "src"), str(folder)]
-    before = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, *([before] if before else [])])}
 
 
 @pytest.fixture

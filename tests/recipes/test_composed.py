@@ -223,7 +223,7 @@ def losses(run_folder: Path) -> list[tuple[str, str, str]]:
 
 
 def ended(command: list[object], environment: dict[str, str], code: int = 0) -> str:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, timeout=400)
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == code, done.stdout + done.stderr[-4000:]
     return done.stdout + done.stderr
 
@@ -242,8 +242,25 @@ def script_of_the_page() -> str:
     return f"import sys\n{text}"
 
 
+ON_TWO_RANKS = """
+import sys
+from pathlib import Path
+
+import nemo_run as run
+
+from bionemo.scale.recipes.tasks import train_recipe
+
+if __name__ == "__main__":
+    recipe = train_recipe("tiny", *map(Path, sys.argv[1:]), devices=2)
+    recipe.trainer.max_steps, recipe.trainer.val_check_interval, recipe.trainer.log_every_n_steps = 4, 2, 1
+    recipe.data.micro_batch_size = 4
+    executor = run.LocalExecutor(ntasks_per_node=2, launcher="torchrun", env_vars={"OMP_NUM_THREADS": "1"})
+    run.run(recipe, executor=executor, name="scale")
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 class TestTraining:
     def test_a_composed_run_is_the_run_of_the_command(self, store: Path, entry_points, tmp_path: Path):
         """By dotted paths on NeMo-Run's command line: the same settings in the run folder, and the same losses."""
@@ -262,6 +279,24 @@ class TestTraining:
         assert configs[0] == configs[1]
         found = losses(tmp_path / "composed")
         assert found == losses(tmp_path / "command") and len(found) == 7
+
+    def test_two_ranks_of_nemo_runs_torchrun_are_two_of_the_command(self, store: Path, entry_points, tmp_path: Path):
+        """Two copies of the network, over gloo: the same losses, and each line on the screen once."""
+        # gloo on the CPU, whatever the machine has.
+        environment = {**entry_points, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "CUDA_VISIBLE_DEVICES": ""}
+        environment["NEMORUN_HOME"] = str(tmp_path / "nemorun")
+        (tmp_path / "compose.py").write_text(ON_TWO_RANKS)
+        screen = ended([sys.executable, tmp_path / "compose.py", store, tmp_path / "composed"], environment)
+        assert len(re.findall(r"step 4/4 ", screen)) == len(re.findall("next      bionemo-scale-infer", screen)) == 1
+        options = ("--size", "tiny", "--max-steps", 4, "--log-interval", 1, "--val-interval", 2)
+        layout = ("--devices", 2, "--micro-batch-size", 4, "--store", store, "--out", tmp_path / "command")
+        ended([sys.executable, "-m", "bionemo.scale.run.train", *layout, *options], environment)
+        found = losses(tmp_path / "composed")
+        assert found == losses(tmp_path / "command") and len(found) == 6
+        assert {path.name for path in (tmp_path / "composed" / "logs").glob("output-*")} == {
+            "output-rank0.log",
+            "output-rank1.log",
+        }
 
     def test_callbacks_and_schedules_of_a_users_own_are_run_and_a_run_goes_on(self, store: Path, tmp_path: Path):
         (tmp_path / "compose.py").write_text(script_of_the_page())

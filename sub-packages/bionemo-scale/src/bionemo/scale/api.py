@@ -134,7 +134,7 @@ def _imported(module: str) -> ModuleType:
 
 def _needed(name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
     """Return the same error in the words of the commands, where a package is not installed."""
-    from bionemo.scale.run.inner.command import is_absent, needs
+    from bionemo.scale.process.command import is_absent, needs
 
     if not is_absent(error.name):
         return error

@@ -2,18 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process that holds what writers of checkpoints report: it ends with the process that trains."""
 
-import ctypes
 import multiprocessing
 import os
-import signal
 from functools import cache
 from multiprocessing.managers import SyncManager
 from queue import Queue
 from typing import Any
 
-
-_SIGNAL_OF_PARENTS_DEATH = 1
-"""PR_SET_PDEATHSIG of Linux's prctl."""
+from bionemo.scale.process.parent import end_with
 
 
 def install() -> None:
@@ -29,11 +25,3 @@ def results_queue() -> "Queue[Any]":
     manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
     manager.start(end_with, (os.getpid(),))
     return manager.Queue()
-
-
-def end_with(parent: int) -> None:
-    """Let this process end when the process that has started it ends, also by a kill."""
-    ctypes.CDLL(None).prctl(_SIGNAL_OF_PARENTS_DEATH, signal.SIGKILL)
-    if os.getppid() != parent:
-        # It ended before it could be asked to say so.
-        os._exit(0)

@@ -7,9 +7,10 @@ express is read from the objects, so that the run folder, its checks and its con
 Importing this module imports NeMo.
 """
 
+import contextlib
 import dataclasses
 import os
-import sys
+from collections.abc import Iterator
 from typing import Any, cast
 
 import nemo_run as run
@@ -26,23 +27,19 @@ from nemo.lightning.pytorch.optim import MegatronOptimizerModule  # noqa: E402
 
 from bionemo.scale.data.sets.datamodule import ScaleDataModule  # noqa: E402
 from bionemo.scale.data.sets.sampler import Sampling  # noqa: E402
-from bionemo.scale.files.writing.atomic import remove  # noqa: E402
-from bionemo.scale.files.writing.folder import new_folder  # noqa: E402
-from bionemo.scale.files.writing.lock import sole_writer  # noqa: E402
 from bionemo.scale.megatron.kernels import PRECISIONS  # noqa: E402
-from bionemo.scale.megatron.ranks import check_processes, take_ranks  # noqa: E402
-from bionemo.scale.model.checkpoint import steps_done  # noqa: E402
+from bionemo.scale.megatron.ranks import take_ranks  # noqa: E402
 from bionemo.scale.options.fields import options_of, path_options  # noqa: E402
 from bionemo.scale.options.values import renamed  # noqa: E402
 from bionemo.scale.recipes.groups import Experiment, Model, check_written_out  # noqa: E402
 from bionemo.scale.recipes.steps import execute, train_step  # noqa: E402
 from bionemo.scale.train import components  # noqa: E402
+from bionemo.scale.train.callbacks.stopping import TrainingStopped  # noqa: E402
 from bionemo.scale.train.components import Components  # noqa: E402
+from bionemo.scale.train.in_folder import refused_once, train_in_folder  # noqa: E402
 from bionemo.scale.train.module import adamw_with_cosine  # noqa: E402
 from bionemo.scale.train.settings import TrainSettings  # noqa: E402
 from bionemo.scale.train.setup.parts import overrides_of  # noqa: E402
-from bionemo.scale.train.setup.resolve import resolve  # noqa: E402
-from bionemo.scale.train.training import train  # noqa: E402
 from bionemo.scale.types import InputError  # noqa: E402
 
 
@@ -211,25 +208,27 @@ def _telling(fields: dict[str, Any]) -> tuple[str, ...]:
 
 
 def train_composed(*, model: Any, data: Any, optim: Any, trainer: Any, experiment: Any) -> None:
-    """Train with NeMo's objects; then become the command, which measures the weight of the network's means.
+    """Train with NeMo's objects as the command does; then become the command, which measures the network's weight.
 
     Raises:
         InputError: The objects, the store or the run folder cannot be used; nothing is left behind.
+        TrainingStopped: See :func:`bionemo.scale.train.training.train`.
     """
-    settings = settings_of(model=model, data=data, optim=optim, trainer=trainer, experiment=experiment)
-    # Absolute, as the command has them.
-    paths = {name: path.resolve() for name in path_options(TrainSettings) if (path := getattr(settings, name))}
-    settings = dataclasses.replace(settings, **paths)
-    ranks, out, lock = take_ranks(os.environ), settings.out, settings.out / ".lock"
-    check_processes(ranks, devices=settings.devices, num_nodes=settings.num_nodes)
-    with new_folder(out) as folder, sole_writer(out, lock, rank=ranks.rank, launch=ranks.launch):
-        try:
-            resolved = resolve(settings)
-            if steps_done(out / "checkpoints") < settings.max_steps:
-                train(resolved, sys.stderr, Components(data=data, optimizer=optim, trainer=trainer))
-        except BaseException:
-            if ranks.is_first and not any(out.glob("checkpoints/*/weights")):
-                remove(lock)
-                folder.remove()
-            raise
-    execute(train_step(settings))
+    ranks = take_ranks(os.environ)
+    with refused_once(ranks), _in_dotted_paths():
+        settings = settings_of(model=model, data=data, optim=optim, trainer=trainer, experiment=experiment)
+        # Absolute, as the command has them.
+        paths = {name: path.resolve() for name in path_options(TrainSettings) if (path := getattr(settings, name))}
+        settings = dataclasses.replace(settings, **paths)
+        train_in_folder(settings, ranks, Components(data=data, optimizer=optim, trainer=trainer))
+    if ranks.is_first:
+        # The others have nothing to do there, and would wait for its lock.
+        execute(train_step(settings))
+
+
+@contextlib.contextmanager
+def _in_dotted_paths() -> Iterator[None]:
+    try:
+        yield
+    except (InputError, TrainingStopped) as error:
+        raise type(error)(in_dotted_paths(str(error))) from error

@@ -11,6 +11,7 @@ from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.options.arguments import arguments
+from bionemo.scale.process import interrupt
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -59,6 +60,7 @@ def evaluate_step(settings: EvaluateSettings) -> Step:
 
 def execute(step: Step) -> None:
     """Become the command: its exit code, its signals and its ranks are this process's own."""
+    interrupt.end_for_another()
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-m", step.module, *step.arguments])

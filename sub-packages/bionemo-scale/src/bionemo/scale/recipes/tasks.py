@@ -26,6 +26,7 @@ from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.files.suggest import did_you_mean, suggest
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.size.sizes import SIZES
+from bionemo.scale.process import interrupt
 from bionemo.scale.recipes import groups
 from bionemo.scale.recipes.defaults import size_defaults, train_settings
 from bionemo.scale.recipes.groups import (
@@ -48,10 +49,10 @@ from bionemo.scale.recipes.steps import (
     prepare_step,
     train_step,
 )
-from bionemo.scale.train.callbacks.stopping import EXIT_CONTINUE, TrainingInterrupted, TrainingStopped
+from bionemo.scale.train.in_folder import run_training
 from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
-from bionemo.scale.types import EXIT_REFUSED, InputError, ObsKeys
+from bionemo.scale.types import InputError, ObsKeys
 
 
 NAMESPACE = "scale"
@@ -86,18 +87,14 @@ def pretrain(*, model: Model, data: Data, optim: Optim, trainer: Trainer) -> Non
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
 def train(*, model: Model, data: Any, optim: Any, trainer: Any, experiment: Experiment) -> None:
     """Train with NeMo's own objects (trainer, optimizer, data module), each of which a recipe may change."""
+    interrupt.take_process()
     # Late, for it imports NeMo, which the other tasks do without.
-    from bionemo.scale.recipes.composed import in_dotted_paths, train_composed
+    from bionemo.scale.recipes.composed import train_composed
 
-    try:
+    def trains(argv: Sequence[str] | None) -> None:
         train_composed(model=model, data=data, optim=optim, trainer=trainer, experiment=experiment)
-    except (InputError, TrainingInterrupted, TrainingStopped) as error:
-        # As bionemo-scale-train ends.
-        continues = isinstance(error, TrainingInterrupted)
-        line = in_dotted_paths(str(error))
-        sys.stderr.write(f"{line}; the same command continues\n" if continues else f"error: {line}\n")
-        codes: dict[type, int] = {TrainingInterrupted: EXIT_CONTINUE, TrainingStopped: 1}
-        sys.exit(codes.get(type(error), EXIT_REFUSED))
+
+    sys.exit(run_training(trains))
 
 
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)

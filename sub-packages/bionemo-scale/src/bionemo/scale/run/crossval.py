@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale-crossval: a screen -> scores of every fold of a cross-validation, and all of them together."""
 
-from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.process import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import sys
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from bionemo.scale.crossval.stopped import FoldStopped
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.options.commands import Commands, add_commands, fields_of
 from bionemo.scale.options.parser import OptionParser, make_settings
-from bionemo.scale.run.inner.command import run_command
+from bionemo.scale.process.command import run_command
 from bionemo.scale.train.callbacks.stopping import EXIT_CONTINUE
 from bionemo.scale.train.settings import TrainSettings
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale-evaluate: predicted and real h5ad -> tables, next to baselines."""
 
-from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.process import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import os
 import shlex
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from bionemo.scale.eval.settings import EvaluateSettings, ScoringSettings, model_names
 from bionemo.scale.options.outputs import check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
-from bionemo.scale.run.inner.command import run_command
-from bionemo.scale.run.inner.imports import imports
+from bionemo.scale.process.command import run_command
+from bionemo.scale.process.imports import imports
 from bionemo.scale.types import FileLabels, InputError
 
 

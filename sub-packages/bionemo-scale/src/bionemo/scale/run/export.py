@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``bionemo-scale-export``: a run as a folder that can be moved, published, and opened without NeMo."""
 
-from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.process import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import sys
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from bionemo.scale.export.settings import ExportSettings
 from bionemo.scale.files.writing.folder import temporary_folder
 from bionemo.scale.options.parser import OptionParser, make_settings
-from bionemo.scale.run.inner.command import next_step, run_command
-from bionemo.scale.run.inner.imports import imports
+from bionemo.scale.process.command import next_step, run_command
+from bionemo.scale.process.imports import imports
 
 
 def parser() -> OptionParser:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _export(argv: Sequence[str] | None) -> None:
     settings = make_settings(ExportSettings, parser().parse_args(argv))
-    from bionemo.scale.run.inner.console import quiet_screen
+    from bionemo.scale.process.console import quiet_screen
 
     with temporary_folder() as folder, quiet_screen(folder / "log.txt") as screen:
         with imports():

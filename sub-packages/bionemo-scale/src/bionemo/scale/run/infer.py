@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale-infer: checkpoint and control cells -> predicted cells."""
 
-from bionemo.scale.run.inner import interrupt  # isort: skip - before all others, so that an interrupt finds it
+from bionemo.scale.process import interrupt  # isort: skip - before all others, so that an interrupt finds it
 
 import os
 import sys
@@ -18,9 +18,9 @@ from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.outputs import check_absent, check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
+from bionemo.scale.process.command import next_step, run_command
+from bionemo.scale.process.imports import imports
 from bionemo.scale.progress import SILENCE, Progress
-from bionemo.scale.run.inner.command import next_step, run_command
-from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.types import EXIT_REFUSED, InputError
 
 
@@ -137,7 +137,7 @@ def _measured_alone(settings: InferSettings, ranks: Ranks) -> Iterator[Callable[
 
 
 def _run(settings: InferSettings, log: Path, *, is_first: bool) -> None:
-    from bionemo.scale.run.inner.console import quiet_screen
+    from bionemo.scale.process.console import quiet_screen
 
     with quiet_screen(log) as screen, Progress(screen, silence=SILENCE, shown=is_first) as progress:
         # Imports take seconds, on a busy machine many.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale: all commands under one name, `bionemo-scale train ...` for `bionemo-scale-train ...`."""
 
-from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.process import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import importlib
 import sys
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from bionemo.scale.files.suggest import suggest
 from bionemo.scale.options.parser import version_line
-from bionemo.scale.run.inner.command import run_command
+from bionemo.scale.process.command import run_command
 from bionemo.scale.types import InputError
 
 

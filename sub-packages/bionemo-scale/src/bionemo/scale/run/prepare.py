@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``bionemo-scale-prepare``: h5ad files to a store, and what there is to do with a store's files."""
 
-from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.process import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import logging
 import sys
@@ -16,9 +16,9 @@ from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.options.fields import option, options_of
 from bionemo.scale.options.parser import OptionParser, given_fields, make_settings
 from bionemo.scale.options.settings import Settings
+from bionemo.scale.process.command import next_step, run_command
+from bionemo.scale.process.imports import imports
 from bionemo.scale.progress import Progress
-from bionemo.scale.run.inner.command import next_step, run_command
-from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.types import InputError, ObsKeys
 
 

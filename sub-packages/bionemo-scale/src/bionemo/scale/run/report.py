@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale-report: one self-contained HTML page of a run and its scores."""
 
-from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.process import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import sys
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from bionemo.scale.eval.settings import ReportSettings
 from bionemo.scale.files.writing.lock import only_writer
 from bionemo.scale.options.outputs import check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
-from bionemo.scale.run.inner.command import run_command
-from bionemo.scale.run.inner.imports import imports
+from bionemo.scale.process.command import run_command
+from bionemo.scale.process.imports import imports
 from bionemo.scale.types import InputError
 
 

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """``bionemo-scale-split``: a split file by a rule, for ``bionemo-scale-prepare --split``."""
 
-from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.process import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import sys
 from collections.abc import Sequence
 
 from bionemo.scale.data.folds.split_settings import SplitSettings
 from bionemo.scale.options.parser import OptionParser, make_settings
-from bionemo.scale.run.inner.command import run_command
+from bionemo.scale.process.command import run_command
 
 
 def parser() -> OptionParser:

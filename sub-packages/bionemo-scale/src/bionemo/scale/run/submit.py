@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """``bionemo-scale-submit``: predicted counts as one file for the Virtual Cell Challenge."""
 
-from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.process import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import shlex
 import sys
 from collections.abc import Sequence
 
 from bionemo.scale.options.parser import OptionParser, make_settings
-from bionemo.scale.run.inner.command import run_command
+from bionemo.scale.process.command import run_command
 from bionemo.scale.submit.settings import SubmitSettings
 
 

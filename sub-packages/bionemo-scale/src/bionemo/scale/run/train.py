@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale-train: store -> run folder."""
 
-from bionemo.scale.run.inner import interrupt  # isort: skip - before all others, so that an interrupt finds it
+from bionemo.scale.process import interrupt  # isort: skip - before all others, so that an interrupt finds it
 
 import argparse
 import csv
@@ -12,22 +12,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from bionemo.scale.files.writing.atomic import remove, remove_leftovers_in
-from bionemo.scale.files.writing.folder import new_folder, temporary_folder
-from bionemo.scale.files.writing.lock import sole_writer
-from bionemo.scale.megatron.ranks import Ranks, check_processes, take_ranks
+from bionemo.scale.files.writing.folder import temporary_folder
+from bionemo.scale.megatron.ranks import take_ranks
 from bionemo.scale.options.arguments import arguments as words_of
 from bionemo.scale.options.config_file import write_yaml
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.parser import OptionParser
-from bionemo.scale.progress import SILENCE, Progress
+from bionemo.scale.process.command import next_step
 from bionemo.scale.run.config.given import PLACES, SettingsFile, given_values, training_of
-from bionemo.scale.run.inner.command import next_step, run_command
-from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.run.inner.weigh import weigh_network
 from bionemo.scale.train.callbacks.stopping import EXIT_CONTINUE
+from bionemo.scale.train.in_folder import can_continue, refused_once, run_training, train_in_folder
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import EXIT_REFUSED, InputError
 
@@ -71,17 +68,7 @@ def _settings(options: argparse.Namespace, values: Mapping[str, Any]) -> TrainSe
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command: 0 done, 1 the loss went wrong, 2 refused, 75 stopped by a signal and saved, 130 interrupted."""
-    from bionemo.scale.train.callbacks.stopping import TrainingInterrupted, TrainingStopped
-
-    try:
-        return run_command(_train, argv)
-    except TrainingInterrupted as stop:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"{stop}; the same command continues", file=sys.stderr)
-        return EXIT_CONTINUE
-    except TrainingStopped as stop:
-        print(f"error: {stop}", file=sys.stderr)
-        return 1
+    return run_training(_train, argv)
 
 
 def _train(argv: Sequence[str] | None) -> None:
@@ -101,16 +88,10 @@ def _train(argv: Sequence[str] | None) -> None:
     arguments = words_of(settings) if "config" in options else list(sys.argv[1:] if argv is None else argv)
     if ranks.world_size == 1 and not ranks.launch and settings.devices > 1 and settings.num_nodes == 1:
         sys.exit(_train_in_processes(settings, arguments))
-    try:
-        check_processes(ranks, devices=settings.devices, num_nodes=settings.num_nodes)
-        _run(settings, ranks)
+    with refused_once(ranks):
+        train_in_folder(settings, ranks)
         if ranks.is_first and not os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(interrupt.QUIET_LAUNCH):
             _finish(settings, arguments, is_launched=ranks.world_size > 1)
-    except InputError:
-        if ranks.local_rank:
-            # Every process of a machine finds the same; the first one says it.
-            sys.exit(EXIT_REFUSED)
-        raise
 
 
 def _train_in_processes(settings: TrainSettings, arguments: Sequence[str]) -> int:
@@ -121,7 +102,7 @@ def _train_in_processes(settings: TrainSettings, arguments: Sequence[str]) -> in
     finally:
         # The first process has tidied up, and one that ended later may have written its log once more.
         ended_early = code in (EXIT_REFUSED, interrupt.EXIT_INTERRUPTED)
-        if is_new and ended_early and not _can_continue(settings.out):
+        if is_new and ended_early and not can_continue(settings.out):
             shutil.rmtree(settings.out, ignore_errors=True)
     if not code:
         _finish(settings, arguments, is_launched=False)
@@ -162,64 +143,8 @@ def _best_validation(metrics: Path) -> tuple[int, float] | None:
     return min(rows, key=lambda row: row[1], default=None)
 
 
-def _can_continue(out: Path) -> bool:
-    """Whether there is more than logs: a checkpoint, perhaps one that is not whole."""
-    return any(out.glob("checkpoints/*/weights"))
-
-
-def _run(settings: TrainSettings, ranks: Ranks) -> None:
-    from bionemo.scale.run.inner.console import quiet_screen
-
-    out, lock = settings.out, settings.out / ".lock"
-    with new_folder(out) as folder, sole_writer(out, lock, rank=ranks.rank, launch=ranks.launch):
-
-        def clear() -> None:
-            if ranks.is_first:
-                remove(lock)
-                if not _can_continue(out):
-                    folder.remove()
-
-        # A kill at any moment leaves a run that continues, and Lightning would answer an interrupt by exit code 1.
-        with interrupt.removes(clear), interrupt.ends_at_once():
-            try:
-                with quiet_screen(out / "logs" / f"output-rank{ranks.rank}.log") as screen:
-                    _start(settings, ranks, screen)
-            except (InputError, OSError, ModuleNotFoundError):
-                clear()
-                raise
-
-
-def _start(settings: TrainSettings, ranks: Ranks, screen: TextIO) -> None:
-    with imports():
-        from bionemo.scale.megatron import cpu
-
-        cpu.install()
-        from bionemo.scale.model.checkpoint import steps_done
-        from bionemo.scale.train.setup.kept import kept_by, tidy_checkpoints
-        from bionemo.scale.train.setup.resolve import resolve
-
-    run = resolve(settings)
-    if ranks.is_first:
-        remove_leftovers_in(settings.out)
-        tidy_checkpoints(settings.out / "checkpoints", kept_by(settings, has_validation=run.has_validation))
-        screen.write(f"run folder {settings.out}\n")
-        if run.agents:
-            screen.write(f"agents    {run.agents}\n")
-    if (done := steps_done(settings.out / "checkpoints")) >= settings.max_steps:
-        if ranks.is_first:
-            screen.write(f"the run has its {done} steps already; a larger --max-steps trains on\n")
-        return
-    with Progress(screen, silence=SILENCE, shown=ranks.is_first) as progress:
-        progress.stage("starting the trainer")
-        # NeMo's import takes several times as long as all that can be refused before it.
-        with imports():
-            from bionemo.scale.train.training import train
-
-    train(run, screen)
-
-
 def _show_size(settings: TrainSettings, *, with_store: bool) -> None:
-    from bionemo.scale.run.inner.console import quiet_screen
+    from bionemo.scale.process.console import quiet_screen
 
     with temporary_folder() as folder, quiet_screen(folder / "output.log") as screen:
         from bionemo.scale.megatron import cpu

@@ -14,7 +14,7 @@ from bionemo.scale.data.sets.collate import unpack
 from bionemo.scale.data.sets.populations import set_sizes
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.scale_model import ScaleModel, ScaleOutput, join_batches, packed_length, split_batches
-from bionemo.scale.train import waiting
+from bionemo.scale.train.callbacks import waiting
 from bionemo.scale.train.objective import add_up, hide_labels, objective, pair_cells, path_placement
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import CellBatch

@@ -15,10 +15,10 @@ from bionemo.scale.options.fields import option, options_of, path_options
 from bionemo.scale.options.parser import given_fields
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.options.values import number_in
+from bionemo.scale.process.imports import imports
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.config.merge import merged
 from bionemo.scale.run.config.sections import SECTIONS
-from bionemo.scale.run.inner.imports import imports
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
@@ -104,7 +104,7 @@ def _of_sections(values: Mapping[Any, Any]) -> dict[str, Any]:
 
 def config_models() -> ModuleType:
     """Return the module of that name. It is imported late and quietly: it needs Megatron, for the network's fields."""
-    from bionemo.scale.run.inner.console import quiet_screen
+    from bionemo.scale.process.console import quiet_screen
 
     with temporary_folder() as folder, quiet_screen(folder / "log.txt"), imports():
         from bionemo.scale.megatron import cpu

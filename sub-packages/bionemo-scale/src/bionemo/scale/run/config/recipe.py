@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bionemo-scale-recipe: size and preset -> a file of settings for ``bionemo-scale-train --config``."""
 
-from bionemo.scale.run.inner import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
+from bionemo.scale.process import interrupt  # isort: skip  # noqa: F401 - before all others, so that an interrupt finds it
 
 import sys
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from bionemo.scale.options.config_file import write_yaml
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.options.settings import Settings
+from bionemo.scale.process.command import next_step, run_command
 from bionemo.scale.run.config.given import SettingsFile, config_models, given_values, training_of
 from bionemo.scale.run.config.sections import SECTIONS
-from bionemo.scale.run.inner.command import next_step, run_command
 from bionemo.scale.train.settings import TrainSettings
 
 

@@ -19,7 +19,7 @@ from bionemo.scale.options.fields import option, options_of
 from bionemo.scale.options.limits import COUNT
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.options.settings import Settings
-from bionemo.scale.run.inner.command import run_command
+from bionemo.scale.process.command import run_command
 from bionemo.scale.train.settings import TrainSettings
 
 

@@ -20,8 +20,8 @@ from bionemo.scale.data.store.blind import A_THIRD, Fold, held_out_groups
 from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.files.writing.folder import temporary_folder
-from bionemo.scale.run.inner.command import run_command
-from bionemo.scale.run.inner.imports import imports
+from bionemo.scale.process.command import run_command
+from bionemo.scale.process.imports import imports
 from bionemo.scale.train.callbacks.stopping import TrainingInterrupted, passing_on
 from bionemo.scale.train.settings import TrainSettings
 
@@ -181,7 +181,7 @@ def _weigh(argv: Sequence[str] | None) -> None:
 
 
 def _write_errors(target: Path, checkpoint: Path, store: Path, *, fold: Fold | None) -> None:
-    from bionemo.scale.run.inner.console import quiet_screen
+    from bionemo.scale.process.console import quiet_screen
 
     with temporary_folder() as folder, quiet_screen(folder / "output.log"):
         with imports():

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, TextIO
@@ -21,7 +22,7 @@ from torch import Tensor
 from bionemo.scale.data.sets.sampler import SetSampler
 from bionemo.scale.model.scale_model import ScaleModel
 from bionemo.scale.progress import Progress
-from bionemo.scale.train import waiting
+from bionemo.scale.train.callbacks import waiting
 from bionemo.scale.train.callbacks.metrics_file import SPEED, MetricsFile
 from bionemo.scale.train.callbacks.stopping import STOP_SIGNALS, TrainingStopped
 from bionemo.scale.train.finetune.transfer import count_weights
@@ -116,6 +117,8 @@ class StopOnSignal(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Make the processes that are started from now on deaf to the signals."""
+        # Python starts a process of its own with the first that is spawned, and lets this thread hear SIGTERM again.
+        resource_tracker.ensure_running()
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

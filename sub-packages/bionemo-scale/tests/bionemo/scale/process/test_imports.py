@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from bionemo.scale.run.inner import imports as module
-from bionemo.scale.run.inner.imports import imports, keep_all
+from bionemo.scale.process.imports import imports, keep_all
+from bionemo.scale.run.inner import weigh
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_objects_of_a_notebook_are_left_alone(monkeypatch):
 
 
 def test_a_step_of_a_training_is_a_process_of_its_own(monkeypatch):
-    monkeypatch.setattr(sys, "argv", [module.__file__.replace("imports.py", "weigh.py")])
+    monkeypatch.setattr(sys, "argv", [weigh.__file__])
     with imports():
         assert not gc.isenabled()
     gc.unfreeze()

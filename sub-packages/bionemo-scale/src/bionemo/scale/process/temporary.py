@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
-from bionemo.scale.run.inner import interrupt
+from bionemo.scale.process import interrupt
 
 
 _NAME = re.compile(r"bionemo-scale-\d+-[0-9a-f]{4}")
@@ -37,7 +37,7 @@ def take_folder() -> None:
     if not interrupt.is_command():
         return
     if _NAME.fullmatch(os.path.basename(os.environ.get("TMPDIR", ""))):
-        from bionemo.scale.megatron.writers import end_with
+        from bionemo.scale.process.parent import end_with
 
         end_with(os.getppid())
         return
@@ -46,9 +46,22 @@ def take_folder() -> None:
         _remove_dead(around)
         if len(str(around)) <= _LONGEST:
             _keep_compiled(around)
-            folder = _make(around)
-            interrupt.at_the_end(lambda: shutil.rmtree(folder, ignore_errors=True))
-            os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+            _use(_make(around))
+
+
+def _use(folder: Path) -> None:
+    import tempfile
+
+    before = os.environ.get("TMPDIR")
+
+    def give_back() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        # For the program that this process may become, which takes a folder of its own.
+        os.environ.pop("TMPDIR", None)
+        os.environ.update({} if before is None else {"TMPDIR": before})
+
+    interrupt.at_the_end(give_back)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
 def _make(around: Path) -> Path:

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from bionemo.scale.run.inner.temporary import take_folder
+from bionemo.scale.process.temporary import take_folder
 
 
 # A command whose libraries leave what libraries leave: a folder that ends with Python, a socket of another process.
 COMMAND = """
-from bionemo.scale.run.inner import interrupt
+from bionemo.scale.process import interrupt
 import sys
 sys.argv[0] = "bionemo-scale-test"
 for number in (interrupt.signal.SIGINT, interrupt.signal.SIGTERM):
     interrupt.signal.signal(number, interrupt._answer)
 import multiprocessing, os, subprocess, tempfile, time
-from bionemo.scale.run.inner.command import run_command
+from bionemo.scale.process.command import run_command
 from bionemo.scale.types import InputError
 
 def body(argv):
@@ -38,6 +38,10 @@ def body(argv):
         other = subprocess.Popen([sys.executable, sys.orig_argv[1], "waits"], stdout=subprocess.PIPE)
         other.stdout.readline()
         print(other.pid, flush=True)
+    if sys.argv[1] == "becomes":
+        interrupt.end_for_another()
+        shows = "import os; around = os.environ['TMPDIR']; print(around, os.listdir(around))"
+        os.execv(sys.executable, [sys.executable, "-c", shows])
     if sys.argv[1] in ("waits", "starts"):
         time.sleep(60)
 
@@ -84,6 +88,11 @@ def test_nothing_is_left_however_a_command_ends(how, number, code, said, around:
         process.send_signal(number)
     _, screen = process.communicate(timeout=60)
     assert (process.returncode, screen, list(around.iterdir())) == (code, said, [])
+
+
+def test_a_program_that_a_command_becomes_has_the_folder_of_before(around: Path):
+    screen, _ = start(around, "becomes").communicate(timeout=60)
+    assert screen.splitlines() == ["True 1", f"{around} []"]
 
 
 def test_the_next_command_removes_the_folder_of_one_that_was_killed(around: Path):

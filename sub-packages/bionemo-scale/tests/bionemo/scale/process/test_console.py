@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bionemo.scale.run.inner.console import quiet_screen
+from bionemo.scale.process.console import quiet_screen
 
 
 def fails_after(event: threading.Event, words: str) -> threading.Thread:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from bionemo.scale.process import command
+from bionemo.scale.process.command import next_step, run_command
+from bionemo.scale.process.interrupt import is_command
 from bionemo.scale.run import train
-from bionemo.scale.run.inner import command
-from bionemo.scale.run.inner.command import next_step, run_command
-from bionemo.scale.run.inner.interrupt import is_command
 from bionemo.scale.types import InputError
 
 
@@ -31,6 +31,34 @@ from bionemo.scale.types import InputError
 def test_a_command_knows_itself(started, found, monkeypatch):
     monkeypatch.setattr(sys, "argv", [started])
     assert is_command() == found
+
+
+_TAKEN = """
+import sys
+sys.argv[0] = "/usr/bin/of-another"
+from bionemo.scale.process import interrupt
+import os, signal, threading, time
+from bionemo.scale.process.command import run_command
+
+thread = threading.Thread(target=interrupt.take_process)
+thread.start()
+thread.join()
+assert not interrupt.is_command()
+interrupt.take_process()
+assert interrupt.is_command()
+
+def body(argv):
+    with interrupt.ends_at_once():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+
+sys.exit(run_command(body))
+"""
+
+
+def test_a_program_that_becomes_a_command_answers_as_one():
+    done = subprocess.run([sys.executable, "-c", _TAKEN], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (143, "terminated\n")
 
 
 def raising(error):
@@ -75,6 +103,34 @@ def test_a_package_that_is_not_installed_is_named(capsys):
     assert line.startswith("error: this needs the Python package no_such_package, which is not installed; docs/")
 
 
+_OF_A_PIPE = """
+import os, sys
+from bionemo.scale.process.command import run_command
+
+def body(argv):
+    os.read(0, 1)
+    if sys.argv[1] == "prints":
+        os.write(1, b"line")
+    raise BrokenPipeError(32, "Broken pipe")
+
+sys.exit(run_command(body))
+"""
+
+
+@pytest.mark.parametrize(("how", "code", "said"), [("prints", 0, ""), ("raises", 2, "error: Broken pipe\n")])
+def test_only_a_screen_that_nobody_reads_any_more_is_no_error(how, code, said):
+    """A pipe to another process, such as one that writes checkpoints, breaks when that process has ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _OF_A_PIPE, how], stdin=-1, stdout=-1, stderr=-1, text=True, bufsize=1
+    )
+    if how == "prints":
+        process.stdout.close()
+    process.stdin.write("\n")
+    process.stdin.close()
+    assert (process.stderr.read(), process.wait(timeout=60)) == (said, code)
+    process.stderr.close()
+
+
 @pytest.mark.parametrize("name", ["bionemo.scale.no_such", "json", None])
 def test_a_part_of_our_own_or_of_an_installed_package_is_an_error(name):
     with pytest.raises(ModuleNotFoundError):
@@ -98,10 +154,10 @@ def test_names_that_the_terminal_cannot_show_are_escaped(monkeypatch):
 COMMAND = """
     import sys
     sys.argv[0] = "bionemo-scale-test"
-    from bionemo.scale.run.inner import interrupt
+    from bionemo.scale.process import interrupt
     import os, signal, time
     from pathlib import Path
-    from bionemo.scale.run.inner.command import next_step, run_command
+    from bionemo.scale.process.command import next_step, run_command
     folder = Path(sys.argv[1])
 
     def interrupted():
@@ -132,7 +188,7 @@ with interrupt.ends_at_once():
         print("unwound", file=sys.stderr)
 """,
     "with a screen that is a log": """
-from bionemo.scale.run.inner.console import quiet_screen
+from bionemo.scale.process.console import quiet_screen
 with quiet_screen(folder / "log"), interrupt.ends_at_once():
     interrupted()
 """,
@@ -161,7 +217,7 @@ def test_a_command_answers_an_interrupt_within_seconds(how, tmp_path):
 _STARTS_A_WORKER = """
 import sys
 sys.argv[0] = "bionemo-scale-test"
-from bionemo.scale.run.inner import interrupt
+from bionemo.scale.process import interrupt
 import multiprocessing, time
 
 if __name__ == "__main__":
@@ -207,8 +263,8 @@ def test_a_refusal_is_one_line_for_a_terminal_whatever_it_names(capsys):
 _ON_A_FULL_DISK = """
 import sys
 from pathlib import Path
-from bionemo.scale.run.inner.command import run_command
-from bionemo.scale.run.inner.console import quiet_screen
+from bionemo.scale.process.command import run_command
+from bionemo.scale.process.console import quiet_screen
 from bionemo.scale.types import InputError
 
 def fail(argv):
@@ -227,7 +283,7 @@ def test_a_log_on_a_full_disk_does_not_swallow_the_refusal():
 _FILE_ON_A_FULL_DISK = """
 import resource, sys
 import h5py, numpy as np
-from bionemo.scale.run.inner.command import run_command
+from bionemo.scale.process.command import run_command
 
 def write(argv):
     with h5py.File(sys.argv[1], "w") as file:

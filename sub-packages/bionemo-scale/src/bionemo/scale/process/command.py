@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 import re
+import select
 import shlex
 import sys
 import warnings
@@ -13,9 +14,9 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from bionemo.scale.run.inner import interrupt
-from bionemo.scale.run.inner.imports import keep_all
-from bionemo.scale.run.inner.temporary import take_folder
+from bionemo.scale.process import interrupt
+from bionemo.scale.process.imports import keep_all
+from bionemo.scale.process.temporary import take_folder
 from bionemo.scale.types import EXIT_REFUSED, InputError
 
 
@@ -44,11 +45,11 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
         with interrupt.answered():
             take_folder()
             function(argv)
-    except BrokenPipeError:
-        # Whoever read the output has read enough; Python would fail once more when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
     except (InputError, OSError, UnicodeError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError) and _is_read_no_more(1):
+            # Whoever read the output has read enough; Python would fail once more when it closes the stream.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 0
         print(f"error: {one_line(describe(error))}", file=sys.stderr)
         return EXIT_REFUSED
     except ModuleNotFoundError as error:
@@ -64,6 +65,13 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
     finally:
         keep_all()
     return 0
+
+
+def _is_read_no_more(descriptor: int) -> bool:
+    """Whether the other end of a pipe is closed; another pipe may have broken, such as one to a process that ended."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def is_absent(module: str | None) -> bool:

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from bionemo.scale.run.inner import interrupt
+from bionemo.scale.process import interrupt
 
 
 @contextlib.contextmanager
@@ -40,5 +40,5 @@ def keep_all() -> None:
 
 
 def _is_own_process() -> bool:
-    # A step of a training, which lies beside this file, is a process of its own and no command.
-    return interrupt.is_command() or os.path.dirname(sys.argv[0]) == os.path.dirname(__file__)
+    # A step of a training is a process of its own and no command.
+    return interrupt.is_command() or os.path.dirname(sys.argv[0]) == os.path.join(interrupt.COMMANDS, "inner")

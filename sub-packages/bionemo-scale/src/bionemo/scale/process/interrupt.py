@@ -18,6 +18,8 @@ from types import FrameType
 
 
 EXIT_INTERRUPTED = 130
+COMMANDS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "run")
+"""Folder of the modules that are commands."""
 QUIET_LAUNCH = "bionemo-scale-"
 """Beginning of the run id of processes whose parent says on the screen what there is to say."""
 _SECONDS_TO_UNWIND = 1.0
@@ -28,6 +30,7 @@ _leftovers: list[Callable[[], None]] = []
 _last: list[Callable[[], None]] = []
 _screens: list[int] = []
 _process = os.getpid()
+_is_taken = False
 _is_unwinding = False
 _at_once = True
 _received = signal.SIGINT
@@ -36,9 +39,27 @@ _received = signal.SIGINT
 def is_command() -> bool:
     """Return whether this process is one of our commands, rather than a notebook or a test that calls one."""
     folder, name = os.path.split(sys.argv[0] if sys.argv else "")
-    commands = os.path.dirname(os.path.dirname(__file__))
-    folders = (commands, os.path.join(commands, "config"))
-    return name.startswith("bionemo-scale") or (name.endswith(".py") and folder in folders)
+    is_module = name.endswith(".py") and folder in (COMMANDS, os.path.join(COMMANDS, "config"))
+    return _is_taken or name.startswith("bionemo-scale") or is_module
+
+
+def take_process() -> None:
+    """Let this process be a command from now on: the program that it was has begun one, and ends with it.
+
+    In a thread this does nothing: signals come to the first one, which is not the command's.
+    """
+    import threading
+
+    global _is_taken, _process
+    if threading.current_thread() is threading.main_thread():
+        _is_taken, _process = True, os.getpid()
+        _take_signals()
+
+
+def end_for_another() -> None:
+    """Do what is done at the end of this process, which is about to become another program."""
+    # Python's own, without which nothing would be: a program that replaces this one does not wait for its end.
+    atexit._run_exitfuncs()
 
 
 @contextlib.contextmanager
@@ -162,9 +183,13 @@ def _see_to_it() -> None:
     leave()
 
 
-# Whoever started the command may have told it to ignore them. Workers import its module too: their parent takes care
-# of them, and ends them by SIGTERM.
+def _take_signals() -> None:
+    # Whoever started the command may have told it to ignore them. Workers import its module too: their parent takes
+    # care of them, and ends them by SIGTERM.
+    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is default and not (number == signal.SIGTERM and _is_worker()):
+            signal.signal(number, _answer)
+
+
 if is_command():
-    for _number, _default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
-        if signal.getsignal(_number) is _default and not (_number == signal.SIGTERM and _is_worker()):
-            signal.signal(_number, _answer)
+    _take_signals()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from bionemo.scale.run.inner import interrupt
+from bionemo.scale.process import interrupt
 
 
 @contextlib.contextmanager
