@@ -123,6 +123,50 @@ def test_a_killed_run_continues_with_the_missing_parts(
     assert not folder.exists()
 
 
+class Stopped(Exception):
+    """In place of an interrupt, which would end the tests."""
+
+
+class StopsAfter(Progress):
+    """Stops a prediction when two parts of it are finished."""
+
+    def add(self, count: int) -> None:
+        if len(list(self.folder.glob("part-*.npy"))) == 2:
+            raise Stopped
+        super().add(count)
+
+
+def test_parts_of_other_cells_of_the_same_names_are_not_used(
+    api_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A file that was written anew with other counts, under its old name and with its old labels."""
+    cells, file, out = anndata.read_h5ad(KANG)[:400].copy(), tmp_path / "cells.h5ad", tmp_path / "out.h5ad"
+    cells.write_h5ad(file)
+    options = {
+        "checkpoint": api_run,
+        "adata": file,
+        "perturbations": ("IFN-beta",),
+        "library_size_key": "n_counts_full",
+    }
+    StopsAfter.folder = tmp_path / ".out.h5ad.parts"
+
+    def stop() -> None:
+        with monkeypatch.context() as patched, pytest.raises(Stopped):
+            patched.setattr(f"{__name__}.Progress", StopsAfter)
+            infer(**options, out=out)
+
+    stop()
+    assert "kept from an interrupted run" in infer(**options, out=out)
+    out.unlink()
+    stop()
+    cells.X[0] = cells.X[1]
+    cells.write_h5ad(file)
+    assert "kept from an interrupted run" not in infer(**options, out=out)
+    infer(**options, out=tmp_path / "fresh.h5ad")
+    found, fresh = (anndata.read_h5ad(path).X for path in (out, tmp_path / "fresh.h5ad"))
+    np.testing.assert_array_equal(found, fresh)
+
+
 def test_a_screen_carries_the_same_controls_to_every_perturbation(api_run: Path, api_store: Path, tmp_path: Path):
     out = tmp_path / "screen.h5ad"
     infer(

@@ -131,6 +131,7 @@ def _request(settings: InferSettings) -> Request:
         },
         output=settings.output,
         library_size=settings.library_size,
+        features=settings.perturbation_features,
         with_controls=settings.with_controls,
     )
 

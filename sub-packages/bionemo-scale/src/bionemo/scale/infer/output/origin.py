@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bionemo.scale.files.provenance import versions_of
+from bionemo.scale.files.provenance import hash_file, versions_of
 from bionemo.scale.infer.output.request import Request
 from bionemo.scale.infer.plans.plan import Plan
 from bionemo.scale.infer.trained_model import LoadedModel
@@ -50,5 +50,7 @@ def fingerprint(loaded: LoadedModel, plan: Plan, request: Request) -> str:
         "provenance": {name: str(value) for name, value in request.provenance.items()},
         "sizes": plan.sizes.tolist(),
         "obs": int(pd.util.hash_pandas_object(plan.obs).sum()),
+        "cells": plan.identity,
+        "vectors": None if request.features is None else hash_file(request.features),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

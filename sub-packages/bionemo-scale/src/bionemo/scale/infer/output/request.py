@@ -23,5 +23,7 @@ class Request:
     """Every predicted cell, as log1p expression or counts, or one row for each condition."""
     library_size: float | None = None
     """Of every cell of counts; ``None`` is that of the control cell that it began as."""
+    features: Path | None = None
+    """Vectors of perturbations that the model was not trained on."""
     with_controls: bool = False
     """Append the real control cells of the predicted contexts (split plans only)."""

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predicts a screen: every control cell of a file or store carried to every perturbation that is asked for."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -130,6 +131,16 @@ class ControlsPlan:
         contexts, batches = (values[self._is_measured].tolist() for values in (cells.context, cells.batch))
         few = note_few(Counter(zip(contexts, batches, strict=True)))
         self.notes = (*cells.notes, *few)
+
+    @property
+    def identity(self) -> str:
+        """Hash of the cells' expression, and of the store that they are from, if any."""
+        matrix, found = self._cells.expression, hashlib.sha256()
+        for part in (matrix.indptr, matrix.indices, matrix.data):
+            found.update(np.ascontiguousarray(part))
+        if self._store is not None:
+            found.update(self._store.identity.encode())
+        return found.hexdigest()
 
     def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
         """Yield some of the control sets."""

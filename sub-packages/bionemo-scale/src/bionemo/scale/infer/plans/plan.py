@@ -77,6 +77,10 @@ class Plan(Protocol):
     """[sets] int64, never falling: sets of one number are neighbours of one cell type, perturbation and batch, and get
     their zeros together."""
 
+    @property
+    def identity(self) -> str:
+        """Hash of the control cells' expression, and of whatever else is read of where they are from."""
+
     def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
         """Yield some of the control sets, reading their cells as they are needed."""
 

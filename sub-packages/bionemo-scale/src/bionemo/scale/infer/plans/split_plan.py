@@ -107,6 +107,11 @@ class SplitPlan:
         self.obs["control_cell"] = controls["cell"].to_numpy()
         self.notes = note_few(self._num_controls())
 
+    @property
+    def identity(self) -> str:
+        """Hash of the store."""
+        return self.store.identity
+
     def controls(self, numbers: Sequence[int]) -> Iterator[ControlSet]:
         """Yield some of the control sets, reading their cells as they are needed."""
         groups = self.store.groups

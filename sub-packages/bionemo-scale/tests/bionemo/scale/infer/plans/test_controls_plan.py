@@ -63,6 +63,13 @@ def test_every_control_goes_to_every_perturbation_once(cells):
     assert [label[name] for name in obs["control_cell"]] == list(zip(obs["cell_type"], obs["batch"], strict=True))
 
 
+def test_a_plan_of_other_expression_has_another_identity(cells):
+    changed = cells.expression.copy()
+    changed.data[0] += 1
+    plans = [plan_of(each, "A") for each in (cells, cells.take(np.arange(90)), replace(cells, expression=changed))]
+    assert plans[0].identity == plans[1].identity != plans[2].identity
+
+
 @pytest.mark.parametrize("shared_cells", [SET_SIZE, 20, 1024])
 def test_a_screen_predicts_what_each_perturbation_alone_does(shared_cells, cells, loaded, monkeypatch):
     """Whichever controls are encoded together, and with the same noise under every perturbation."""
