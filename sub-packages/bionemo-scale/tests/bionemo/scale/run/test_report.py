@@ -64,7 +64,8 @@ def _write_run(run: Path) -> None:
     )
     (run / "metrics.csv").write_text("step,loss,val_loss\n10,2.5,\n20,1.5,1.75\n")
     conditions = [["papalexi", "THP-1", name, "test", 50] for name in KNOCK_OUTS]
-    counts = {"train": {"conditions": 7, "cells": 1234}, "test": {"conditions": 4, "cells": 200}}
+    counts = {"train": (7, 1234), "val": (1, 1), "test": (4, 200)}
+    counts = {name: {"conditions": number, "cells": cells} for name, (number, cells) in counts.items()}
     columns = ["dataset", "cell_type", "perturbation", "split", "cells"]
     split = {"sha256": "f" * 64, "counts": counts, "control_cells": 99, "columns": columns, "conditions": conditions}
     (run / "split.json").write_text(json.dumps(split))
@@ -107,7 +108,7 @@ def test_what_the_page_says(page):
         "A &amp; &lt;B&gt; on papalexi",
         "Predicted and observed changes correlate with",
         "Its file has no intervals",
-        "train: 7 conditions, 1,234 cells",
+        "train: 7 conditions, 1,234 cells; val: 1 condition, 1 cell; test: 4 conditions",
         "some/store",
         "4 conditions and their part",
         "Only 4 (cell type, perturbation) pairs",
@@ -266,7 +267,7 @@ def test_a_run_without_scores_has_a_page_of_its_training(folder, tmp_path, capsy
         "lowest validation loss is 1.75, at step 20",
         "weight is 0.25",
         "no proof of good predictions",
-        "train: 7 conditions, 1,234 cells",
+        "train: 7 conditions, 1,234 cells; val: 1 condition, 1 cell; test: 4 conditions",
         "4 conditions and their part",
         "bionemo-scale-train --store some/store",
     ):

@@ -143,7 +143,14 @@ def render_template(name: str, data: dict[str, Any], **values: Any) -> str:
 @cache
 def _environment() -> Environment:
     loader = FileSystemLoader(_HERE / "templates")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["counted"] = _counted
+    return made
+
+
+def _counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _read(name: str) -> str:
@@ -151,9 +158,9 @@ def _read(name: str) -> str:
 
 
 def _subtitle(summary: Summary) -> str:
-    contexts = len(summary.contexts)
     return (
-        f"{summary.pairs} (cell type, perturbation) pairs in {contexts} cell type{'s' if contexts != 1 else ''}; "
+        f"{_counted(summary.pairs, '(cell type, perturbation) pair')} in "
+        f"{_counted(len(summary.contexts), 'cell type')}; "
         f"controls: {summary.control_policy}; cell-eval {summary.evaluator.versions.get('cell-eval', 'unknown')}"
     )
 
@@ -179,7 +186,10 @@ def run_facts(run: RunFiles) -> list[tuple[str, str]]:
     ]
     if run.split is not None:
         counts = run.split["counts"]
-        parts = [f"{name}: {item['conditions']} conditions, {item['cells']:,} cells" for name, item in counts.items()]
+        parts = [
+            f"{name}: {_counted(part['conditions'], 'condition')}, {_counted(part['cells'], 'cell')}"
+            for name, part in counts.items()
+        ]
         facts.append(("Split", "; ".join(parts)))
     return facts
 
