@@ -11,6 +11,7 @@ from bionemo.scale.files.url import PathOrUrl, is_url
 from bionemo.scale.options.fields import option, options_of
 from bionemo.scale.options.limits import LIBRARY_SIZE, SEED
 from bionemo.scale.options.settings import Settings
+from bionemo.scale.options.values import check_covariates
 from bionemo.scale.types import FileLabels, InputError, ObsKeys
 
 
@@ -145,6 +146,9 @@ class EvaluateSettings(ScoringSettings, EvaluatedFiles):
                     f"--pred-{name.replace('_', '-')}: expected one for all --pred or one for each "
                     f"({len(self.pred)}), found {given}"
                 )
+        for labels in self.pred_labels:
+            if labels is not None and self.pred_covariate_key:
+                check_covariates(labels.keys, mark="pred_")
 
     def scoring(self, *, baselines: tuple[str, ...]) -> ScoringSettings:
         """Return how to score, with the baselines that the user's choice comes to."""

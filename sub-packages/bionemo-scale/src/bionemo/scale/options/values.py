@@ -155,7 +155,7 @@ def _checked_parts(option: Option, value: Any) -> Any:
     if not isinstance(value, option.kind):
         raise _refusal(option, option.kind.__name__, value)
     if isinstance(value, ObsKeys):
-        _check_covariates(value)
+        check_covariates(value)
     for field in dataclasses.fields(option.kind):
         name, part = field.name, getattr(value, field.name)
         if option.form == "columns" and not isinstance(part, str):
@@ -165,18 +165,25 @@ def _checked_parts(option: Option, value: Any) -> Any:
     return value
 
 
-def _check_covariates(keys: ObsKeys) -> None:
+def check_covariates(keys: ObsKeys, *, mark: str = "") -> None:
+    """Refuse columns of covariates that cannot be.
+
+    Args:
+        keys: With those columns.
+        mark: What the names of the options begin with.
+
+    Raises:
+        InputError: Naming the option.
+    """
+    flag = column_flag(f"{mark}covariate")
     named = [name.strip() for name in str(keys.covariate).split(",")]
     if NO_COLUMN in named:
-        raise InputError(f"{column_flag('covariate')} must be names of columns, found {NO_COLUMN!r}; leave it out")
+        raise InputError(f"{flag} must be names of columns, found {NO_COLUMN!r}; leave it out")
     if keys.perturbation in named:
-        raise InputError(
-            f"{column_flag('covariate')} must be other columns than the perturbation, found {keys.perturbation!r}"
-        )
+        raise InputError(f"{flag} must be other columns than the perturbation, found {keys.perturbation!r}")
     if keys.covariate and (not all(named) or len(set(named)) < len(named)):
         raise InputError(
-            f"{column_flag('covariate')} must be distinct names of columns with commas between them, found "
-            f"{keys.covariate!r}"
+            f"{flag} must be distinct names of columns with commas between them, found {keys.covariate!r}"
         )
 
 

@@ -20,7 +20,7 @@ from bionemo.scale.data.prepare.preprocess import prepare
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.eval.baselines.estimators import default_baselines
-from bionemo.scale.eval.settings import model_names
+from bionemo.scale.eval.settings import EvaluateSettings, model_names
 from bionemo.scale.run.evaluate import main
 from bionemo.scale.run.report import main as report
 from bionemo.scale.types import FileLabels, InputError, ObsKeys
@@ -530,3 +530,19 @@ def test_help_is_quick_and_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert seconds_of_children() - begin < 2
     assert "--control-policy" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        (("time,time",), "--pred-covariate-key must be distinct names of columns with commas between them"),
+        (("time", "none"), "--pred-covariate-key must be names of columns, found 'none'"),
+        (("gene",), "--pred-covariate-key must be other columns than the perturbation, found 'gene'"),
+    ],
+)
+def test_covariates_of_predictions_are_checked_as_those_of_the_real_file(columns: tuple[str, ...], found: str):
+    pred = tuple(Path(f"{number}.h5ad") for number in range(len(columns)))
+    files = {"pred": pred, "real": Path("real.h5ad"), "out": Path("out"), "pred_perturbation_key": ("gene",)}
+    with pytest.raises(InputError, match=f"^{found}"):
+        EvaluateSettings.make(**files, pred_covariate_key=columns)
+    assert EvaluateSettings.make(**files, pred_covariate_key=("time, dose",)).pred_labels[0].keys.covariate
