@@ -4,6 +4,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,12 @@ def test_a_preset_is_not_half_of_a_recipe(tmp_path: Path):
     recipe.model.preset = "paper"
     with pytest.raises(InputError, match="model.preset=paper: expected a recipe .* choose one that ends in _paper"):
         tasks.step_of(recipe)
+    recipe = tasks.pretrain_recipe("tiny", tmp_path, tmp_path / "run", preset="paper")
+    recipe.model.preset = "default"
+    with pytest.raises(InputError, match="model.preset=default: .* those of paper; choose one without _paper at its"):
+        tasks.step_of(recipe)
+    recipe.model.latent_norm = True
+    assert tasks.step_of(recipe).arguments, "the paper's data for a network of our own"
 
 
 def test_changed_fields_reach_the_command(tmp_path: Path):
@@ -167,6 +174,37 @@ def test_a_recipe_without_a_store_is_refused():
         tasks.step_of(tasks.finetune_recipe("tiny", store=Path("store"), out=Path("run")))
     with pytest.raises(InputError, match="settings.checkpoint: expected a value"):
         tasks.step_of(tasks.infer_recipe())
+
+
+@pytest.mark.parametrize(
+    ("make", "path", "value", "found"),
+    [
+        (tasks.pretrain_recipe, "data.set_size", 0, "data.set_size must be at least 1, found 0"),
+        (tasks.pretrain_recipe, "optim.lr", -1.0, "optim.lr must be at least 0, found -1.0"),
+        (tasks.pretrain_recipe, "trainer.freeze", ["encoder"], "trainer.freeze keeps the weights of a checkpoint"),
+        (tasks.finetune_recipe, "trainer.max_steps", 0, "trainer.max_steps must be at least 1, found 0"),
+        (tasks.prepare_recipe, "settings.num_hvg", -1, "settings.num_hvg must be at least 0, found -1"),
+        (tasks.prepare_recipe, "settings.keys.covariate", "none", "settings.keys.covariate must be names of columns"),
+        (tasks.infer_recipe, "settings.samples", 0, "settings.samples must be at least 1, found 0"),
+        (tasks.evaluate_recipe, "settings.de", "pydeseq2", "settings.de pydeseq2 and settings.replicate_key go toget"),
+    ],
+)
+def test_refusals_name_dotted_paths_in_the_place_of_options(make: Callable, path: str, value: object, found: str):
+    places = {
+        tasks.pretrain_recipe: dict(store=Path("store"), out=Path("run")),
+        tasks.finetune_recipe: dict(checkpoint=Path("before"), store=Path("store"), out=Path("run")),
+        tasks.prepare_recipe: dict(inputs=(Path("in.h5ad"),), out=Path("store")),
+        tasks.infer_recipe: dict(checkpoint=Path("run"), store=Path("store"), out=Path("out")),
+        tasks.evaluate_recipe: dict(pred=(Path("a.h5ad"),), real=Path("b.h5ad"), out=Path("out")),
+    }
+    recipe = make(**places[make])
+    *parts, name = path.split(".")
+    node = recipe
+    for part in parts:
+        node = getattr(node, part)
+    setattr(node, name, value)
+    with pytest.raises(InputError, match=f"^{found}"):
+        tasks.step_of(recipe)
 
 
 def nemorun(environment: dict[str, str], *words: object) -> subprocess.CompletedProcess:

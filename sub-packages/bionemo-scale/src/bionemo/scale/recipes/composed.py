@@ -30,7 +30,7 @@ from bionemo.scale.data.sets.sampler import Sampling  # noqa: E402
 from bionemo.scale.megatron.kernels import PRECISIONS  # noqa: E402
 from bionemo.scale.megatron.ranks import take_ranks  # noqa: E402
 from bionemo.scale.options.fields import options_of, path_options  # noqa: E402
-from bionemo.scale.options.values import renamed  # noqa: E402
+from bionemo.scale.recipes import groups  # noqa: E402
 from bionemo.scale.recipes.groups import Experiment, Model, check_written_out  # noqa: E402
 from bionemo.scale.recipes.steps import execute, train_step  # noqa: E402
 from bionemo.scale.train import components  # noqa: E402
@@ -72,7 +72,7 @@ _PATHS = {
 def in_dotted_paths(line: str) -> str:
     """Return a refusal with dotted paths of the objects in the place of options."""
     paths = {option.flag: _PATHS[option.name] for option in options_of(TrainSettings) if option.name in _PATHS}
-    return renamed(line.replace("--set ", "model."), paths)
+    return groups.in_dotted_paths(line, paths)
 
 
 def parts_of(settings: TrainSettings) -> dict[str, run.Config]:
@@ -114,7 +114,7 @@ def settings_of(*, model: Any, data: Any, optim: Any, trainer: Any, experiment: 
         "weight_decay": optim.config.weight_decay,
         "warmup_steps": getattr(optim.lr_scheduler, "warmup_steps", TrainSettings.warmup_steps),
     }
-    check_written_out(preset, values)
+    check_written_out(preset, values, network)
     try:
         return TrainSettings.make(size=size, preset=preset, overrides=overrides_of(network, size, preset), **values)
     except InputError as error:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run of a size does by default, and on what hardware: one table for the command, the API and the recipes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,34 @@ def train_settings(size: str | None, *, store: Path, out: Path, **chosen: Any) -
     return TrainSettings.make(
         store=store, out=out, size=size, **{**known, **PRESETS[named["preset"]].settings, **sets, **chosen}
     )
+
+
+def preset_held(preset: str, settings: Mapping[str, Any], network: Mapping[str, Any] | None) -> str | None:
+    """Return the preset whose values are held beside the name of another one, ``None`` where they go together.
+
+    A recipe and a file of all settings hold what their preset decides, and would keep it under another name.
+
+    Args:
+        preset: The name.
+        settings: Fields of :class:`TrainSettings` that are held.
+        network: Fields of the network that are held; ``None`` looks at the settings alone.
+    """
+    if preset not in PRESETS:
+        return None
+    own = PRESETS[preset]
+    for name, other in PRESETS.items():
+        decided = {key: getattr(TrainSettings, key) for key in own.settings} | dict(other.settings)
+        of_network = network is None or (
+            all(key in network and network[key] != value for key, value in own.fields.items())
+            and _holds(network, other.fields)
+        )
+        if name != preset and of_network and _holds(settings, decided):
+            return name
+    return None
+
+
+def _holds(held: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    return all(key in held and held[key] == value for key, value in values.items())
 
 
 def _settings_of_run(path: Path) -> dict[str, Any]:

@@ -24,11 +24,13 @@ from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.eval.settings import EvaluateSettings
 from bionemo.scale.infer.settings import InferSettings
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.recipes.defaults import size_defaults
+from bionemo.scale.options.fields import options_of
+from bionemo.scale.options.values import column_flag, renamed
+from bionemo.scale.recipes.defaults import preset_held, size_defaults
 from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.parts import architecture, chosen_fields, fields_of, overrides_of
-from bionemo.scale.types import InputError
+from bionemo.scale.types import InputError, ObsKeys
 
 
 Group = TypeVar("Group")
@@ -146,6 +148,32 @@ class Evaluate:
     """One evaluation."""
 
 
+def paths_of(part: str, group: type) -> dict[str, str]:
+    """Return where a part of a recipe has what is an option of its command: dotted path by option.
+
+    Args:
+        part: Its name in the recipe.
+        group: Its class, one of those above.
+    """
+    settings = _SETTINGS.get(group, TrainSettings)
+    fields = {field.name for field in _fields(group)}
+    found = {option.flag: f"{part}.{option.name}" for option in options_of(settings) if option.name in fields}
+    if "keys" in fields:
+        found |= {column_flag(field.name): f"{part}.keys.{field.name}" for field in _fields(ObsKeys)}
+    return found
+
+
+def in_dotted_paths(line: str, paths: Mapping[str, str]) -> str:
+    """Return a refusal with dotted paths of a recipe in the place of options.
+
+    Args:
+        line: The refusal.
+        paths: Dotted path by option.
+    """
+    return renamed(line.replace("--set ", "model."), paths)
+
+
+_SETTINGS: Mapping[type, type] = {Prepare: PrepareSettings, Infer: InferSettings, Evaluate: EvaluateSettings}
 _PATHS = {"store": "data.store", "out": "trainer.out"}
 
 
@@ -162,22 +190,28 @@ def join(*, model: Any, data: Any, optim: Any, trainer: Any) -> TrainSettings:
     fields = _values(model)
     size, preset = fields.pop("size"), fields.pop("preset") or TrainSettings.preset
     overrides = overrides_of(fields, size, preset)
-    check_written_out(preset, values)
+    check_written_out(preset, values, fields)
     return TrainSettings.make(size=size, preset=preset, overrides=overrides, **values)
 
 
-def check_written_out(preset: str, given: Mapping[str, Any]) -> None:
+def check_written_out(preset: str, settings: Mapping[str, Any], network: Mapping[str, Any]) -> None:
     """Refuse a preset that was put into a recipe of another: a recipe holds every value of its own preset.
+
+    Args:
+        preset: Its name.
+        settings: Fields of :class:`TrainSettings` in the recipe.
+        network: Fields of the network in the recipe.
 
     Raises:
         InputError: Naming the recipe to choose.
     """
-    named = PRESETS[preset].settings if preset in PRESETS else {}
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainSettings)}
-    if named and all(given[name] == defaults[name] for name in named):
+    # Of the paper's half a recipe is refused too: its network may have been put beside the data of another.
+    other = preset_held(preset, settings, network if preset == TrainSettings.preset else None)
+    if other is not None:
+        ending = f"without _{other} at its end" if preset == TrainSettings.preset else f"that ends in _{preset}"
         raise InputError(
             f"model.preset={preset}: expected a recipe whose other fields are the preset's too, found those of "
-            f"{TrainSettings.preset}; choose one that ends in _{preset}"
+            f"{other}; choose one {ending}"
         )
 
 

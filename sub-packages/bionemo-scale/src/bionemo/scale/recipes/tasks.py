@@ -75,13 +75,13 @@ class OneLine(RunContext):
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
 def prepare(settings: Prepare) -> None:
     """Turn h5ad files into a store."""
-    execute(prepare_step(restore(PrepareSettings, settings)))
+    execute(_step(prepare, settings=settings))
 
 
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
 def pretrain(*, model: Model, data: Data, optim: Optim, trainer: Trainer) -> None:
     """Train a model on a store, or continue the run that a folder holds."""
-    execute(train_step(join(model=model, data=data, optim=optim, trainer=trainer)))
+    execute(_step(pretrain, model=model, data=data, optim=optim, trainer=trainer))
 
 
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
@@ -100,19 +100,19 @@ def train(*, model: Model, data: Any, optim: Any, trainer: Any, experiment: Expe
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
 def finetune(*, model: Model, data: Data, optim: Optim, trainer: Trainer) -> None:
     """Train on a store from the weights of another run, or continue the run that a folder holds."""
-    execute(_finetune_step(model=model, data=data, optim=optim, trainer=trainer))
+    execute(_step(finetune, model=model, data=data, optim=optim, trainer=trainer))
 
 
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
 def infer(settings: Infer) -> None:
     """Predict the held-out part of a store, or controls under chosen perturbations."""
-    execute(infer_step(restore(InferSettings, settings)))
+    execute(_step(infer, settings=settings))
 
 
 @run.cli.entrypoint(namespace=NAMESPACE, run_ctx_cls=OneLine)
 def evaluate(settings: Evaluate) -> None:
     """Score predictions beside baselines."""
-    execute(evaluate_step(restore(EvaluateSettings, settings)))
+    execute(_step(evaluate, settings=settings))
 
 
 def _finetune_step(**groups: Any) -> Step:
@@ -137,6 +137,19 @@ _STEPS: dict[Callable, Callable[..., Step]] = {
 }
 
 
+def _step(task: Callable, **parts: Any) -> Step:
+    """Return the command that a task becomes; a refusal names the parts as the recipe does."""
+    try:
+        return _STEPS[task](**parts)
+    except InputError as error:
+        raise InputError(groups.in_dotted_paths(str(error), _paths_of(task))) from error
+
+
+def _paths_of(task: Callable) -> dict[str, str]:
+    hints = {name: hint for name, hint in get_type_hints(task).items() if dataclasses.is_dataclass(hint)}
+    return {flag: path for name, hint in hints.items() for flag, path in groups.paths_of(name, hint).items()}
+
+
 def step_of(recipe: run.Partial) -> Step:
     """Return the command that a recipe stands for; of a composed one, that with which it continues and ends.
 
@@ -147,7 +160,7 @@ def step_of(recipe: run.Partial) -> Step:
     # Another data module is refused by name where the objects are made.
     if recipe.__fn_or_cls__ is train and isinstance(data, fdl.Buildable) and getattr(data, "store", data) is None:
         raise InputError("data.store: expected a path, found none; give data.store=PATH")
-    return _STEPS[recipe.__fn_or_cls__](**{name: fdl.build(part) for name, part in recipe.__arguments__.items()})
+    return _step(recipe.__fn_or_cls__, **{name: fdl.build(part) for name, part in recipe.__arguments__.items()})
 
 
 def check_names(task: Callable, overrides: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.options.fields import Option, options_of
 from bionemo.scale.options.values import checked, number_in
 from bionemo.scale.recipes.defaults import train_settings
-from bionemo.scale.run.config.merge import merged
+from bionemo.scale.run.config.merge import check_preset, merged
 from bionemo.scale.run.config.sections import SECTIONS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.fields import network_overrides
@@ -282,8 +282,18 @@ class MainConfig(_Keys):
         return cls(**cast(dict[str, Any], sections))
 
     def given(self) -> dict[str, Any]:
-        """Return the fields of :class:`TrainSettings` that the sections give."""
-        return {name: value for section in SECTIONS.values() for name, value in getattr(self, section).given().items()}
+        """Return the fields of :class:`TrainSettings` that the sections give.
+
+        Raises:
+            InputError: The preset is another one than that whose values are all written out.
+        """
+        values = {
+            name: value for section in SECTIONS.values() for name, value in getattr(self, section).given().items()
+        }
+        network = self.bionemo_model_config
+        held = {name: getattr(network, name) for name in network.model_fields_set}
+        check_preset(values, held, key=f"{SECTIONS['model']}.preset")
+        return values
 
     def to_settings(self, **chosen: Any) -> TrainSettings:
         """Return the settings of the run.

@@ -78,6 +78,10 @@ def test_another_size_or_preset_than_the_sections_is_refused(name: str, held: st
     )
 
 
+def test_no_size_is_that_of_the_sections():
+    assert MainConfig(bionemo_model_config={"size": "base"}).to_settings(**PLACES, size=None).size == "base"
+
+
 def test_overrides_change_the_fields_that_they_name():
     config = MainConfig(bionemo_model_config={"size": "tiny", "num_layers": 3, "ffn_hidden_size": 96})
     found = config.to_settings(**PLACES, overrides={"num_layers": "4"})

@@ -4,7 +4,9 @@
 
 import pytest
 
-from bionemo.scale.run.config.merge import merged
+from bionemo.scale.run.config.merge import check_preset, merged
+from bionemo.scale.train.presets import PRESETS
+from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
 
@@ -24,3 +26,27 @@ def test_another_size_or_preset_is_refused(name: str, held: str, chosen: str):
     with pytest.raises(InputError, match=f"^--{name}: expected {held} as the file has it, found {chosen}; write anot"):
         merged({name: held}, {name: chosen}, **WORDS, mark="--")
     assert merged({}, {name: chosen}, **WORDS)[name] == chosen
+
+
+def test_no_size_is_no_other_size():
+    held = {"size": "tiny", "lr": 0.5}
+    assert merged(held, {"size": None, "lr": 0.25}, **WORDS) == {"size": "tiny", "lr": 0.25, "overrides": {}}
+    assert merged({}, {"size": None}, **WORDS) == {"overrides": {}}
+
+
+PAPER = PRESETS["paper"]
+
+
+def test_a_preset_beside_all_values_of_another_is_refused():
+    of_default = {name: getattr(TrainSettings, name) for name in PAPER.settings}
+    check_preset({"preset": "default", **of_default}, None)
+    check_preset({"preset": "paper", **PAPER.settings}, dict(PAPER.fields))
+    check_preset({"sets": "mixed"}, {})
+    for preset, other, values in (("paper", "default", of_default), ("default", "paper", PAPER.settings)):
+        with pytest.raises(
+            InputError, match=f"^preset: expected {other}, whose .*, found {preset}; .* --preset {preset}"
+        ):
+            check_preset({"preset": preset, **values}, None)
+        # One of them is another choice.
+        check_preset({"preset": preset, **values, "control_share": 0.123}, None)
+        check_preset({"preset": preset, **values}, {})

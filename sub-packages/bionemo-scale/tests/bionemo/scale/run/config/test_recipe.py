@@ -140,6 +140,23 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path: Path):
         settings_from(["--config", str(file), *PLACES])
 
 
+@pytest.mark.parametrize(("preset", "changed"), [("default", "paper"), ("paper", "default")])
+def test_a_preset_that_was_changed_by_hand_is_refused(preset: str, changed: str, tmp_path: Path):
+    """Everything else that the preset decides is in the file, and would stay; a file of few keys may choose some."""
+    line, found = f"preset: {preset}", f"preset: expected {preset}, whose values the other keys have, found {changed}"
+    sections = Path(written(tmp_path / "recipe.yaml", "--size", "tiny", "--preset", preset))
+    flat = tmp_path / "flat.yaml"
+    assert train(["--write-config", str(flat), "--size", "tiny", "--preset", preset]) == 0
+    for file, key in ((sections, "bionemo_model_config."), (flat, "")):
+        assert file.read_text().count(line) == 1
+        settings_from(["--config", str(file), *PLACES])
+        file.write_text(file.read_text().replace(line, f"preset: {changed}"))
+        with pytest.raises(InputError, match=f"{file.name}: {key}{found}; .*bionemo-scale-recipe --preset {changed}$"):
+            settings_from(["--config", str(file), *PLACES])
+    sections.write_text(f"bionemo_model_config: {{preset: {changed}}}\ndata_config: {{sets: batch}}")
+    assert settings_from(["--config", str(sections), *PLACES]).preset == changed
+
+
 def test_the_page_of_recipes_shows_what_works(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]):
     """Its first commands, its short file and its Python."""
     monkeypatch.chdir(tmp_path)
