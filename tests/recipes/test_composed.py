@@ -253,7 +253,7 @@ from bionemo.scale.recipes.tasks import train_recipe
 if __name__ == "__main__":
     recipe = train_recipe("tiny", *map(Path, sys.argv[1:]), devices=2)
     recipe.trainer.max_steps, recipe.trainer.val_check_interval, recipe.trainer.log_every_n_steps = 4, 2, 1
-    recipe.data.micro_batch_size = 4
+    recipe.data.micro_batch_size, recipe.data.global_batch_size = 4, 8
     executor = run.LocalExecutor(ntasks_per_node=2, launcher="torchrun", env_vars={"OMP_NUM_THREADS": "1"})
     run.run(recipe, executor=executor, name="scale")
 """
