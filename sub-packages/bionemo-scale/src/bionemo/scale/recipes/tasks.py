@@ -146,7 +146,9 @@ def _step(task: Callable, **parts: Any) -> Step:
 
 
 def _paths_of(task: Callable) -> dict[str, str]:
-    hints = {name: hint for name, hint in get_type_hints(task).items() if dataclasses.is_dataclass(hint)}
+    hints: dict[str, Any] = {
+        name: hint for name, hint in get_type_hints(task).items() if dataclasses.is_dataclass(hint)
+    }
     return {flag: path for name, hint in hints.items() for flag, path in groups.paths_of(name, hint).items()}
 
 

@@ -137,7 +137,7 @@ class ControlsPlan:
         """Hash of the cells' expression, and of the store that they are from, if any."""
         matrix, found = self._cells.expression, hashlib.sha256()
         for part in (matrix.indptr, matrix.indices, matrix.data):
-            found.update(np.ascontiguousarray(part))
+            found.update(np.ascontiguousarray(part).data)
         if self._store is not None:
             found.update(self._store.identity.encode())
         return found.hexdigest()
