@@ -149,7 +149,7 @@ def nothing() -> str:
 def without_training() -> None:
     """Let training be refused where it is refused, and end where it would begin."""
     module: Any = types.ModuleType("bionemo.scale.train.training")
-    module.train = lambda run, screen: None
+    module.train = lambda run, screen, given: None
     sys.modules[module.__name__] = module
     train._train_in_processes = lambda settings, arguments: 0
 
