@@ -60,7 +60,7 @@ class Compared:
         pred, real = self.pred, self.real
         if self.is_large:
             found = cell_eval_columns(pred.tested, real.tested, self._nearness)
-            return pl.DataFrame({"perturbation": list(real.rows), **{name: found[name] for name in metric_columns()}})
+            return found.select(pl.Series("perturbation", list(real.rows)), *metric_columns())
         sides = {"pred": pred.pseudobulks(control), "real": real.pseudobulks(control)}
         return run_cell_eval(**sides, de_pred=pred.de, de_real=real.de, control=control)
 

@@ -2,8 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Few and many perturbations are ranked alike, whichever controls a prediction has."""
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.scores import discrimination
@@ -54,3 +58,20 @@ def test_many_perturbations_are_ranked_as_few(monkeypatch, controls):
         np.testing.assert_allclose(found[1][name], few, rtol=1e-6, atol=1e-6, equal_nan=True, err_msg=name)
     assert len(set(found[0]["pds_panel"])) > 2
     assert not np.array_equal(found[0]["paper_pds_l1"], found[0]["discrimination_score_l1"])
+
+
+@pytest.mark.parametrize("silent", [0, 2, len(NAMES)])
+def test_many_perturbations_are_described_as_few(monkeypatch, silent):
+    """A perturbation without a significant gene has no value, which is no value of NaN in the mean of a context."""
+    pred, real = side(0, controls=2), side(1, controls=2)
+    quiet = pl.col("target").is_in(NAMES[len(NAMES) - silent :])
+    fdr = pl.when(quiet).then(1.0).otherwise(pl.int_range(pl.len()) % 4 * 0.04)
+    real = replace(real, de=real.de.with_columns(fdr=fdr.cast(real.de["fdr"].dtype)))
+    found = []
+    for limit in (128, 2):
+        monkeypatch.setattr(discrimination, "AT_ONCE", limit)
+        found.append(Compared(pred=pred, real=real).cell_eval("control").drop("perturbation"))
+    few, many = found
+    assert_frame_equal(many.null_count(), few.null_count())
+    assert_frame_equal(many.describe(), few.describe(), rel_tol=1e-6, abs_tol=1e-6)
+    assert many["de_sig_genes_recall"].null_count() == silent

@@ -4,8 +4,8 @@
 
 cell-eval goes through perturbations one by one, in Python, and through the table of tests for each of them. Here a
 metric is a few operations on arrays of all perturbations. Numbers are rounded to float32 where cell-eval does so, and
-equal its own to rounding, but for ranks among equal distances: cell-eval orders these by chance, and here they count
-as no closer. :func:`bionemo.scale.eval.cell_eval.adapter.run_cell_eval` asks cell-eval itself.
+equal its own to rounding, but for ranks among equal distances: cell-eval orders these by chance, and here they get the
+mean of all orders. :func:`bionemo.scale.eval.cell_eval.adapter.run_cell_eval` asks cell-eval itself.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,8 @@ from bionemo.scale.eval.metrics.many.nearness import AllNearness
 
 _TOP = (50, 100, 200, 500)
 """The numbers of genes in the names of overlaps."""
+_OF_SIGNIFICANT = ("de_direction_match", "de_spearman_lfc_sig", "de_sig_genes_recall")
+"""Columns that cell-eval leaves empty where no real gene is significant. In all others it writes NaN."""
 _LEAST_FDR = 1e-10
 """cell-eval puts it in the place of an adjusted p-value of 0."""
 
@@ -82,7 +84,7 @@ def _rounded(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32).astype(np.float64)
 
 
-def cell_eval_columns(pred: CellEvalInput, real: CellEvalInput, nearness: AllNearness) -> dict[str, np.ndarray]:
+def cell_eval_columns(pred: CellEvalInput, real: CellEvalInput, nearness: AllNearness) -> pl.DataFrame:
     """Return cell-eval's columns of one context.
 
     Args:
@@ -91,14 +93,16 @@ def cell_eval_columns(pred: CellEvalInput, real: CellEvalInput, nearness: AllNea
         nearness: Ranks of the changes, each side's own controls subtracted.
 
     Returns:
-        Column to [P] float64, NaN where cell-eval has no value.
+        P rows of float64, NaN or null where cell-eval has it.
     """
-    return {
+    columns = {
         **_of_means(pred, real),
-        **{f"discrimination_score_{kind}": ranks.score for kind, ranks in nearness.without_own.items()},
+        **{f"discrimination_score_{kind}": ranks.mean_score for kind, ranks in nearness.without_own.items()},
         **_of_tops(pred, real),
         **_of_tests(pred, real),
     }
+    # polars counts NaN as a value: one of them makes the mean over perturbations NaN.
+    return pl.DataFrame(columns).with_columns(pl.when(pl.col("de_nsig_counts_real") > 0).then(pl.col(_OF_SIGNIFICANT)))
 
 
 def _of_means(pred: CellEvalInput, real: CellEvalInput) -> dict[str, np.ndarray]:

@@ -35,6 +35,11 @@ class Nearness:
         return self._of(1 - self.closer / len(self.closer))
 
     @property
+    def mean_score(self) -> Float[np.ndarray, " P"]:
+        """``1 - r / P``, r averaged over all orders of equal distances."""
+        return self._of(1 - (self.closer + (self.equal - 1) / 2) / len(self.closer))
+
+    @property
     def share_farther(self) -> Float[np.ndarray, " P"]:
         """``1 - r / (P - 1)``, equal distances counting one half; NaN for P = 1."""
         return self._of(1 - (self.closer + (self.equal - 1) / 2) / max(len(self.closer) - 1, 1))
@@ -50,7 +55,8 @@ class AllNearness:
     whole: dict[DiscriminationMetric, Nearness]
     """Over all genes."""
     without_own: dict[DiscriminationMetric, Nearness]
-    """Without the gene that the perturbation is named after, where there is one."""
+    """Without the gene that the perturbation is named after, where there is one. As in cell-eval, the cosine of a
+    change of nothing is 0."""
     panel: Nearness
     """By L1 over the genes that no perturbation targets; NaN where there is none."""
 
@@ -128,9 +134,10 @@ class _Changes:
         rest = [np.broadcast_to(square, whole[0].shape).copy() for square in squares]
         for row in np.flatnonzero(self.own_gene[rows] >= 0).tolist():
             self._leave_out(row + rows.start, without[:, row], [square[row] for square in rest])
+        norms = np.sqrt(rest[0] * rest[1])
         with np.errstate(divide="ignore", invalid="ignore"):
             whole[2] /= -np.sqrt(squares[0] * squares[1])
-            without[2] /= -np.sqrt(rest[0] * rest[1])
+            without[2] = np.where(norms == 0, 0.0, without[2] / -norms)
         return np.concatenate([whole, without, sums[:1, 0]])
 
     def _leave_out(self, row: int, sums: np.ndarray, squares: list[np.ndarray]) -> None:

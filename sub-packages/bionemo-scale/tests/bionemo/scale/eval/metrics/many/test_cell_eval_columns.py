@@ -62,10 +62,10 @@ def by_both(pred, real, names):
 
 
 def compare(theirs, ours):
-    assert set(ours) == set(metric_columns())
+    assert set(ours.columns) == set(metric_columns())
     for name in metric_columns():
-        expected = theirs[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        np.testing.assert_allclose(ours[name], expected, rtol=1e-6, atol=1e-6, equal_nan=True, err_msg=name)
+        np.testing.assert_array_equal(ours[name].is_null(), theirs[name].is_null(), err_msg=name)
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-6, equal_nan=True, err_msg=name)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -76,8 +76,23 @@ def test_equals_cell_eval(seed):
     real = side(rng, names, significant=shares[1])
     theirs, ours = by_both(side(rng, names, significant=shares[0], truth=real), real, names)
     compare(theirs, ours)
-    assert 0 < ours["overlap_at_50"].max() < 1 and np.isnan(ours["de_direction_match"]).any()
-    assert np.nanmin(ours["roc_auc"]) < np.nanmax(ours["roc_auc"]) and np.isnan(ours["roc_auc"]).any()
+    assert 0 < ours["overlap_at_50"].max() < 1 and 0 < ours["de_direction_match"].null_count() < len(names)
+    assert ours["roc_auc"].drop_nans().n_unique() > 1 and ours["roc_auc"].is_nan().any()
+
+
+def test_changes_of_nothing():
+    """They are as far by cosine as what is at right angles, so some real changes are closer and others are not."""
+    rng, names = np.random.default_rng(4), [*GENES[:10], *(f"p{number:02}" for number in range(20))]
+    real, pred = (side(rng, names, significant=np.full(len(names), 0.3)) for _ in range(2))
+    real.means[3] = real.control_mean
+    theirs, ours = by_both(pred, real, names)
+    compare(theirs, ours)
+    assert 0 < ours["discrimination_score_cosine"][3] < 1
+    # All real changes are then as far away, which cell-eval orders by chance.
+    pred.means[5] = pred.control_mean
+    theirs, ours = by_both(pred, real, names)
+    compare(*(table[[row for row in range(len(names)) if row != 5]] for table in (theirs, ours)))
+    assert ours["discrimination_score_cosine"][5] == pytest.approx(1 - (len(names) - 1) / 2 / len(names))
 
 
 @pytest.mark.parametrize("which", ["pred", "real", "both"])

@@ -4,6 +4,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics.pairwise import cosine_distances
 
 from bionemo.scale.eval.metrics.formulas import discrimination_score
 from bionemo.scale.eval.metrics.many.nearness import all_nearness
@@ -20,13 +21,24 @@ def changes(seed, *, num, genes):
     return pred, real, own, rng.random(genes) < 0.3
 
 
+def cosine_without_own(pred, real, own, *, row):
+    """Count closer and equally distant real changes by the distance that cell-eval uses."""
+    kept = np.arange(pred.shape[1]) != own[row]
+    away = cosine_distances(real[:, kept], pred[row : row + 1, kept])[:, 0]
+    return (away < away[row]).sum(), (away == away[row]).sum()
+
+
 def check(pred, real, own, targets):
     found = all_nearness(pred, real, own_gene=own, targets=targets)
     for metric in ("l1", "l2", "cosine"):
         expected = discrimination_score(pred, real, metric=metric)
         np.testing.assert_allclose(found.whole[metric].score, expected, err_msg=metric)
-        expected = discrimination_score(pred, real, metric=metric, own_gene=own)
-        np.testing.assert_allclose(found.without_own[metric].score, expected, err_msg=f"{metric} without own genes")
+        if metric != "cosine":
+            expected = discrimination_score(pred, real, metric=metric, own_gene=own)
+            np.testing.assert_allclose(found.without_own[metric].score, expected, err_msg=f"{metric} without own genes")
+    ranks = found.without_own["cosine"]
+    expected = [cosine_without_own(pred, real, own, row=row) for row in range(len(pred))]
+    np.testing.assert_array_equal(np.stack([ranks.closer, ranks.equal], axis=1), expected)
     np.testing.assert_allclose(found.whole["l2"].share_farther, centroid_accuracy(pred, real))
     np.testing.assert_allclose(found.panel.share_farther, panel_discrimination(pred, real, targets))
     return found
@@ -54,7 +66,8 @@ def test_a_change_of_the_own_gene_alone_leaves_nothing():
     # One third squared is no sum of powers of two: what is left of it must be nothing all the same.
     real[0, 0], real[1, 1:3], pred[2, 2] = 1 / 3, (1e3, 1e-6), 1 / 3
     found = check(pred, real, own, targets)
-    assert np.isnan(found.without_own["cosine"].score[[0, 2]]).all()
+    assert found.without_own["cosine"].equal[2] == 40, "at a right angle to all"
+    assert found.without_own["cosine"].mean_score[2] == pytest.approx(1 - 39 / 2 / 40)
 
 
 def test_one_has_no_rank():
