@@ -111,7 +111,7 @@ ROOMS = {
         "cell_eval": {"cells", "settings"},
         "enrichment": {"metrics"},
         "metrics": {"cells", "cell_eval"},
-        "baselines": set(),
+        "baselines": {"cells"},
         "scores": SCORED,
         "output": {*SCORED, "scores"},
         "page": {*SCORED, "scores", "output"},

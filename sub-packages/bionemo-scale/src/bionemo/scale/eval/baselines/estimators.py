@@ -14,6 +14,7 @@ import numpy as np
 
 from bionemo.scale.eval.baselines.by_features import ChangesByFeatures
 from bionemo.scale.eval.baselines.training_means import TrainingMeans
+from bionemo.scale.eval.cells.populations import rows_by_label
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.types import Group, GroupMeans, InputError, cell_type_of
 
@@ -409,25 +410,17 @@ def _by_features(targets: Targets, change: Callable[[ChangesByFeatures, str], np
 
 def _populations(targets: Targets) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yield perturbation, batch and rows of the cells that have both."""
-    for perturbation, members in _rows_of(targets.perturbation):
+    for perturbation, members in rows_by_label(targets.perturbation).items():
         batches = targets.batch[members]
         for batch in dict.fromkeys(batches.tolist()):
             yield perturbation, batch, members[batches == batch]
-
-
-def _rows_of(labels: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each label in order of appearance, with its rows, ascending; all labels are read once."""
-    names, first, codes = np.unique(labels, return_index=True, return_inverse=True)
-    rows = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
-    for place in np.argsort(first):
-        yield names[place], rows[place]
 
 
 def _constant(labels: np.ndarray, means: dict[str, np.ndarray], fallback: np.ndarray) -> BaselinePrediction:
     """Look each label's row up."""
     expression = np.empty((len(labels), fallback.size), dtype=np.float32)
     fallbacks = 0
-    for name, members in _rows_of(labels):
+    for name, members in rows_by_label(labels).items():
         expression[members] = means.get(name, fallback)
         fallbacks += 0 if name in means else members.size
     return BaselinePrediction(expression=expression, fallbacks=fallbacks)

@@ -35,7 +35,9 @@ def check(pred, real, own, targets):
         np.testing.assert_allclose(found.whole[metric].score, expected, err_msg=metric)
         if metric != "cosine":
             expected = discrimination_score(pred, real, metric=metric, own_gene=own)
-            np.testing.assert_allclose(found.without_own[metric].score, expected, err_msg=f"{metric} without own genes")
+            np.testing.assert_allclose(
+                found.without_own[metric].score, expected, err_msg=f"{metric} without own genes"
+            )
     ranks = found.without_own["cosine"]
     expected = [cosine_without_own(pred, real, own, row=row) for row in range(len(pred))]
     np.testing.assert_array_equal(np.stack([ranks.closer, ranks.equal], axis=1), expected)
