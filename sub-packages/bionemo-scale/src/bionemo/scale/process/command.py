@@ -48,23 +48,35 @@ def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence
     except (InputError, OSError, UnicodeError, MemoryError) as error:
         if isinstance(error, BrokenPipeError) and _is_read_no_more(1):
             # Whoever read the output has read enough; Python would fail once more when it closes the stream.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            _discard(1)
             return 0
-        print(f"error: {one_line(describe(error))}", file=sys.stderr)
+        _say(f"error: {one_line(describe(error))}")
         return EXIT_REFUSED
     except ModuleNotFoundError as error:
         if not is_absent(error.name):
             raise
-        print(f"error: {needs('this', error.name)}", file=sys.stderr)
+        _say(f"error: {needs('this', error.name)}")
         return EXIT_REFUSED
     except KeyboardInterrupt:
         if interrupt.is_command():
             interrupt.leave()
-        print("interrupted", file=sys.stderr)
+        _say("interrupted")
         return interrupt.EXIT_INTERRUPTED
     finally:
         keep_all()
     return 0
+
+
+def _say(line: str) -> None:
+    """Write a line to stderr; where nobody reads it any more, the exit code alone has to tell."""
+    if _is_read_no_more(2):
+        _discard(2)
+    print(line, file=sys.stderr)
+
+
+def _discard(descriptor: int) -> None:
+    """Let a stream lead nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def _is_read_no_more(descriptor: int) -> bool:

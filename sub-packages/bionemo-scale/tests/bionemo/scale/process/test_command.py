@@ -131,6 +131,34 @@ def test_only_a_screen_that_nobody_reads_any_more_is_no_error(how, code, said):
     process.stderr.close()
 
 
+_SAYS = """
+import os, sys
+from bionemo.scale.process.command import run_command
+from bionemo.scale.types import InputError
+
+def body(argv):
+    os.read(0, 1)
+    if sys.argv[1] == "notes":
+        print("note", file=sys.stderr)
+    raise InputError("refused")
+
+code = run_command(body)
+print("said", flush=True)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("how", ["notes", "refuses"])
+def test_what_nobody_reads_on_stderr_is_no_failure_of_its_own(how):
+    """As with ``2> >(head -1)``. The command is not done, and its exit code says so."""
+    process = subprocess.Popen([sys.executable, "-c", _SAYS, how], stdin=-1, stdout=-1, stderr=-1, text=True)
+    process.stderr.close()
+    process.stdin.write("\n")
+    process.stdin.close()
+    assert (process.stdout.read(), process.wait(timeout=60)) == ("said\n", 2)
+    process.stdout.close()
+
+
 @pytest.mark.parametrize("name", ["bionemo.scale.no_such", "json", None])
 def test_a_part_of_our_own_or_of_an_installed_package_is_an_error(name):
     with pytest.raises(ModuleNotFoundError):
