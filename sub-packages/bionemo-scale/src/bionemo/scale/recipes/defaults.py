@@ -81,7 +81,7 @@ def train_settings(size: str | None, *, store: Path, out: Path, **chosen: Any) -
 def preset_held(preset: str, settings: Mapping[str, Any], network: Mapping[str, Any] | None) -> str | None:
     """Return the preset whose values are held beside the name of another one, ``None`` where they go together.
 
-    A recipe and a file of all settings hold what their preset decides, and would keep it under another name.
+    A recipe holds what its preset decides, and would keep it under another name.
 
     Args:
         preset: The name.

@@ -22,6 +22,7 @@ from bionemo.scale.options.fields import option
 from bionemo.scale.options.parser import OptionParser
 from bionemo.scale.process.command import next_step
 from bionemo.scale.run.config.given import PLACES, SettingsFile, given_values, training_of
+from bionemo.scale.run.config.sections import WRITTEN_PRESET
 from bionemo.scale.run.inner.weigh import weigh_network
 from bionemo.scale.train.callbacks.stopping import EXIT_CONTINUE
 from bionemo.scale.train.in_folder import can_continue, refused_once, run_training, train_in_folder
@@ -77,7 +78,8 @@ def _train(argv: Sequence[str] | None) -> None:
     settings = _settings(options, named)
     if "write_config" in options:
         shown = {name for name in settings.as_dict() if name in named or name not in PLACES}
-        write_yaml(options.write_config, {name: value for name, value in settings.as_dict().items() if name in shown})
+        held = {name: value for name, value in settings.as_dict().items() if name in shown}
+        write_yaml(options.write_config, {WRITTEN_PRESET: settings.preset, **held})
         print(f"settings in {options.write_config}")
         return
     if "dry_run" in options:

@@ -19,8 +19,8 @@ from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.options.fields import Option, options_of
 from bionemo.scale.options.values import checked, number_in
 from bionemo.scale.recipes.defaults import train_settings
-from bionemo.scale.run.config.merge import check_preset, merged
-from bionemo.scale.run.config.sections import SECTIONS
+from bionemo.scale.run.config.merge import merged, with_written_preset, written_preset
+from bionemo.scale.run.config.sections import SECTIONS, WRITTEN_PRESET
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.fields import network_overrides
 from bionemo.scale.train.setup.parts import chosen_fields, fields_of, network_of, overrides_of
@@ -241,6 +241,10 @@ class ExperimentConfig(Section):
     part: ClassVar[str] = "experiment"
 
 
+def _written(value: Any) -> str | None:
+    return None if value is None else written_preset(value)
+
+
 class MainConfig(_Keys):
     """A training run: what ``bionemo-scale-recipe`` writes and ``bionemo-scale-train --config`` reads.
 
@@ -250,6 +254,9 @@ class MainConfig(_Keys):
         InputError: A section or a key is unknown, or a value is not possible.
     """
 
+    values_of_preset: Annotated[str | None, BeforeValidator(_written)] = Field(
+        None, description="The preset that a command wrote the values for; another one beside it is refused."
+    )
     data_config: DataConfig = Field(default_factory=DataConfig)
     bionemo_model_config: ExposedScaleConfig = Field(default_factory=ExposedScaleConfig)
     optim_config: OptimizerSchedulerConfig = Field(default_factory=OptimizerSchedulerConfig)
@@ -261,7 +268,7 @@ class MainConfig(_Keys):
     @classmethod
     def _check_sections(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
-            raise InputError(f"expected sections {', '.join(cls.model_fields)}, found {values!r}")
+            raise InputError(f"expected sections {', '.join(SECTIONS.values())}, found {values!r}")
         for key in values:
             if key not in cls.model_fields:
                 cls._check_other(str(key), values[key])
@@ -279,21 +286,18 @@ class MainConfig(_Keys):
             for part, section in SECTIONS.items()
         }
         sections[SECTIONS["model"]] |= network_of(settings)
-        return cls(**cast(dict[str, Any], sections))
+        return cls(**cast(dict[str, Any], {WRITTEN_PRESET: settings.preset, **sections}))
 
     def given(self) -> dict[str, Any]:
         """Return the fields of :class:`TrainSettings` that the sections give.
 
         Raises:
-            InputError: The preset is another one than that whose values are all written out.
+            InputError: The preset is another one than that which the values were written for.
         """
         values = {
             name: value for section in SECTIONS.values() for name, value in getattr(self, section).given().items()
         }
-        network = self.bionemo_model_config
-        held = {name: getattr(network, name) for name in network.model_fields_set}
-        check_preset(values, held, key=f"{SECTIONS['model']}.preset")
-        return values
+        return with_written_preset(values, self.values_of_preset, key=f"{SECTIONS['model']}.preset")
 
     def to_settings(self, **chosen: Any) -> TrainSettings:
         """Return the settings of the run.
@@ -323,9 +327,7 @@ class MainConfig(_Keys):
         Args:
             without: Keys to leave out.
         """
-        sections = self.model_dump(mode="json", exclude_unset=True)
-        kept = {
-            section: {key: value for key, value in values.items() if key not in without}
-            for section, values in sections.items()
-        }
-        return {section: values for section, values in kept.items() if values}
+        dumped = self.model_dump(mode="json", exclude_unset=True)
+        for section in dumped.keys() & SECTIONS.values():
+            dumped[section] = {key: value for key, value in dumped[section].items() if key not in without}
+        return {name: held for name, held in dumped.items() if held}

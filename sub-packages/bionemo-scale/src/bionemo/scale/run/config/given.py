@@ -17,8 +17,8 @@ from bionemo.scale.options.settings import Settings
 from bionemo.scale.options.values import number_in
 from bionemo.scale.process.imports import imports
 from bionemo.scale.recipes.defaults import train_settings
-from bionemo.scale.run.config.merge import check_preset, merged
-from bionemo.scale.run.config.sections import SECTIONS
+from bionemo.scale.run.config.merge import merged, with_written_preset
+from bionemo.scale.run.config.sections import SECTIONS, WRITTEN_PRESET
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
@@ -78,14 +78,12 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def _of_options(values: Mapping[Any, Any]) -> dict[str, Any]:
     options = {option.name: option for option in options_of(TrainSettings)}
+    named = _named(values)
+    written = named.pop(WRITTEN_PRESET, None)
     held = TrainSettings.checked(
-        **{
-            name: number_in(options[name], value) if name in options else value
-            for name, value in _named(values).items()
-        }
+        **{name: number_in(options[name], value) if name in options else value for name, value in named.items()}
     )
-    check_preset(held, None)
-    return held
+    return with_written_preset(held, written)
 
 
 def _named(values: Mapping[Any, Any]) -> dict[str, Any]:

@@ -3,29 +3,49 @@
 """What was chosen on top of sections or a file of settings."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from bionemo.scale.recipes.defaults import preset_held
+from bionemo.scale.options.fields import options_of
+from bionemo.scale.options.values import checked
+from bionemo.scale.run.config.sections import WRITTEN_PRESET
+from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
 
-def check_preset(held: Mapping[str, Any], network: Mapping[str, Any] | None, *, key: str = "preset") -> None:
-    """Refuse a preset that was changed where all values of another one are written out.
+def with_written_preset(held: Mapping[str, Any], written: Any, *, key: str = "preset") -> dict[str, Any]:
+    """Return values with the preset that a command wrote them for.
+
+    A file of all settings holds what its preset decides, and would keep it under another name. What nobody wrote a
+    preset for may have any values: each goes before its preset's.
 
     Args:
         held: Values by field of :class:`TrainSettings`.
-        network: Values by field of the network; ``None`` where they are not written out.
+        written: The preset that they were written for; ``None`` where no command wrote them.
         key: What a refusal calls the preset.
 
     Raises:
-        InputError: Naming both presets.
+        InputError: The preset is another one now.
     """
-    other = preset_held(held["preset"], held, network) if "preset" in held else None
-    if other is not None:
+    if written is None:
+        return dict(held)
+    preset = written_preset(written)
+    if held.get("preset", preset) != preset:
         raise InputError(
-            f"{key}: expected {other}, whose values the other keys have, found {held['preset']}; write another file "
+            f"{key}: expected {preset}, whose values the other keys have, found {held['preset']}; write another file "
             f"by bionemo-scale-recipe --preset {held['preset']}"
         )
+    return {**held, "preset": preset}
+
+
+def written_preset(value: Any) -> str:
+    """Check the name of a preset that values were written for.
+
+    Raises:
+        InputError: There is no such preset.
+    """
+    preset = next(option for option in options_of(TrainSettings) if option.name == "preset")
+    return str(checked(replace(preset, flag=WRITTEN_PRESET), value))
 
 
 def merged(

@@ -11,7 +11,7 @@ from bionemo.scale import api
 from bionemo.scale.options.fields import options_of
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.config.config_models import MainConfig
-from bionemo.scale.run.config.sections import SECTIONS
+from bionemo.scale.run.config.sections import SECTIONS, WRITTEN_PRESET
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
@@ -131,7 +131,7 @@ def test_the_classes_are_in_the_api():
     for name in ("DataConfig", "ExposedScaleConfig", "TrainingConfig", "ParallelConfig", "ExperimentConfig"):
         section = getattr(api, name)
         assert issubclass(section, BaseModel) and section.__name__ == name and section.__doc__
-    assert set(api.MainConfig.model_json_schema()["properties"]) == set(SECTIONS.values())
+    assert set(api.MainConfig.model_json_schema()["properties"]) == {WRITTEN_PRESET, *SECTIONS.values()}
     assert api.ScaleModelConfig().hidden_size == 128 and api.ScaleModel.__doc__
     assert api.TrainSettings is TrainSettings
 

@@ -4,7 +4,7 @@
 
 import pytest
 
-from bionemo.scale.run.config.merge import check_preset, merged
+from bionemo.scale.run.config.merge import merged, with_written_preset
 from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
@@ -34,19 +34,21 @@ def test_no_size_is_no_other_size():
     assert merged({}, {"size": None}, **WORDS) == {"overrides": {}}
 
 
-PAPER = PRESETS["paper"]
+def test_a_preset_beside_values_that_were_written_for_another_is_refused():
+    assert with_written_preset({"preset": "paper", "lr": 0.5}, "paper") == {"preset": "paper", "lr": 0.5}
+    assert with_written_preset({"lr": 0.5}, "paper") == {"preset": "paper", "lr": 0.5}, "its line was removed"
+    found = "^a.preset: expected paper, whose .*, found default; .* --preset default$"
+    with pytest.raises(InputError, match=found):
+        with_written_preset({"preset": "default"}, "paper", key="a.preset")
+    for name in ("papr", 3, ["paper"]):
+        with pytest.raises(InputError, match="^values_of_preset must be one of default, paper, found "):
+            with_written_preset({}, name)
 
 
-def test_a_preset_beside_all_values_of_another_is_refused():
-    of_default = {name: getattr(TrainSettings, name) for name in PAPER.settings}
-    check_preset({"preset": "default", **of_default}, None)
-    check_preset({"preset": "paper", **PAPER.settings}, dict(PAPER.fields))
-    check_preset({"sets": "mixed"}, {})
-    for preset, other, values in (("paper", "default", of_default), ("default", "paper", PAPER.settings)):
-        with pytest.raises(
-            InputError, match=f"^preset: expected {other}, whose .*, found {preset}; .* --preset {preset}"
-        ):
-            check_preset({"preset": preset, **values}, None)
-        # One of them is another choice.
-        check_preset({"preset": preset, **values, "control_share": 0.123}, None)
-        check_preset({"preset": preset, **values}, {})
+@pytest.mark.parametrize("preset", PRESETS)
+def test_values_that_nobody_wrote_for_a_preset_go_with_every_one(preset: str):
+    """They are options, which go before what a preset decides."""
+    of_default = {name: getattr(TrainSettings, name) for name in PRESETS["paper"].settings}
+    for values in (of_default, PRESETS["paper"].settings, {}):
+        held = {"preset": preset, **values}
+        assert with_written_preset(held, None) == held

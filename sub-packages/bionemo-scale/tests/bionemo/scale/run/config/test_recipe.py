@@ -15,6 +15,7 @@ from bionemo.scale.run.config.sections import SECTIONS
 from bionemo.scale.run.train import main as train
 from bionemo.scale.run.train import settings_from
 from bionemo.scale.train.presets import PRESETS
+from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
 
@@ -34,6 +35,7 @@ def test_the_file_of_a_size_and_a_preset_trains_what_the_options_train(size: str
     file = written(tmp_path / "recipe.yaml", *words)
     assert settings_from(["--config", file, *PLACES]) == settings_from([*words, *PLACES])
     values = yaml.safe_load(Path(file).read_text())
+    assert values.pop("values_of_preset") == preset
     assert list(values) == list(SECTIONS.values())
     assert values["bionemo_model_config"].keys() >= SIZES[size].keys()
     assert not {"store", "out"} & {key for section in values.values() for key in section}
@@ -143,18 +145,42 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path: Path):
 @pytest.mark.parametrize(("preset", "changed"), [("default", "paper"), ("paper", "default")])
 def test_a_preset_that_was_changed_by_hand_is_refused(preset: str, changed: str, tmp_path: Path):
     """Everything else that the preset decides is in the file, and would stay; a file of few keys may choose some."""
-    line, found = f"preset: {preset}", f"preset: expected {preset}, whose values the other keys have, found {changed}"
+    line = f"\\bpreset: {preset}"
+    found = f"preset: expected {preset}, whose values the other keys have, found {changed}"
     sections = Path(written(tmp_path / "recipe.yaml", "--size", "tiny", "--preset", preset))
     flat = tmp_path / "flat.yaml"
     assert train(["--write-config", str(flat), "--size", "tiny", "--preset", preset]) == 0
     for file, key in ((sections, "bionemo_model_config."), (flat, "")):
-        assert file.read_text().count(line) == 1
-        settings_from(["--config", str(file), *PLACES])
-        file.write_text(file.read_text().replace(line, f"preset: {changed}"))
+        text = file.read_text()
+        assert len(re.findall(line, text)) == 1
+        file.write_text(re.sub(f" *{line}\n", "", text))
+        assert settings_from(["--config", str(file), *PLACES]).preset == preset, "it is known without the line"
+        file.write_text(re.sub(line, f"preset: {changed}", text))
         with pytest.raises(InputError, match=f"{file.name}: {key}{found}; .*bionemo-scale-recipe --preset {changed}$"):
             settings_from(["--config", str(file), *PLACES])
     sections.write_text(f"bionemo_model_config: {{preset: {changed}}}\ndata_config: {{sets: batch}}")
     assert settings_from(["--config", str(sections), *PLACES]).preset == changed
+
+
+@pytest.mark.parametrize("write", [("recipe", "--dest"), ("train", "--write-config")])
+@pytest.mark.parametrize(("preset", "other"), [("default", "paper"), ("paper", "default")])
+def test_a_preset_may_have_the_values_of_another(write: tuple[str, str], preset: str, other: str, tmp_path: Path):
+    """Options go before the preset, on the command line, in a file that was written of it, and in one by hand."""
+    command, dest = write
+    decided = {name: getattr(TrainSettings, name) for name in PRESETS["paper"].settings}
+    decided.update(PRESETS[other].settings)
+    chosen = [word for name, value in decided.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    words = ("--size", "tiny", "--preset", preset, *chosen)
+    file = tmp_path / "written.yaml"
+    assert {"recipe": main, "train": train}[command]([dest, str(file), *words]) == 0
+    expected = settings_from([*words, *PLACES])
+    assert settings_from(["--config", str(file), *PLACES]) == expected
+    model = {"size": "tiny", "preset": preset}
+    sections = {"training_config": {"blind_share": decided["blind_share"]}, "bionemo_model_config": model}
+    sections["data_config"] = {name: value for name, value in decided.items() if name != "blind_share"}
+    by_hand = sections if command == "recipe" else {**model, **decided}
+    (tmp_path / "by_hand.yaml").write_text(yaml.safe_dump(by_hand))
+    assert settings_from(["--config", str(tmp_path / "by_hand.yaml"), *PLACES]) == expected
 
 
 def test_the_page_of_recipes_shows_what_works(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]):
