@@ -68,6 +68,15 @@ def test_words_for_several_names(suite, folds, expected):
     assert suite.left_out(task, obs) == expected
 
 
+def test_halves_of_the_genes_share_only_pairs_of_one_gene_each(suite):
+    labels = ["control", "A", "B", "C", "D", "A+C", "B+D", "A+B"]
+    found = []
+    for half in ("even", "odd"):
+        task = suite.Task(name="t", role="choose", file="f", leave_out="perturbation", new_genes=half, num_folds=1)
+        found.append(set(*suite.left_out(task, pd.DataFrame({"perturbation": labels}))))
+    assert found == [{"A", "C", "A+C", "A+B"}, {"B", "D", "B+D", "A+B"}]
+
+
 def test_new_genes_are_left_out_with_their_pairs_and_in_one_fold(suite):
     task = suite.Task(name="t", role="choose", file="f", leave_out="perturbation", new_genes="even", num_folds=2)
     labels = ["control", "A", "B", "C", "D", "E", "G", "C+A", "D+B", "X+E", "X+Y"]
