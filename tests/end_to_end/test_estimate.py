@@ -8,9 +8,14 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 from bionemo.scale import api
+from bionemo.scale.data.store.blind import Fold
+from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files.labels.grammar import Grammar
 
 
 pytestmark = pytest.mark.slow
@@ -54,11 +59,14 @@ def test_folds_measure_the_network_on_every_training_context_and_continue(folder
     run = tmp_path / "run"
     shutil.copytree(folder / "run", run)
     (run / "network_weight.json").unlink()
-    # One part was measured before the run was stopped.
+    # One part was measured before the run was stopped, and one by a version that named parts by their number alone.
     errors = {"estimate": 1.0, "cross": 0.1, "difference": 1.0, "squared_scales": [2.0] * 21}
     kept = {"cell_type": "kept", "perturbation": "IFN-beta", **errors}
     (run / "weighing").mkdir()
-    (run / "weighing" / "0-of-2.json").write_text(json.dumps([kept]))
+    with Store.open(folder / "store") as store:
+        name = store.hold_out(Fold(0, 2), grammar=Grammar())
+    (run / "weighing" / f"0-of-2-{name}.json").write_text(json.dumps([kept]))
+    (run / "weighing" / "1-of-2.json").write_text(json.dumps([kept]))
     size = ("--size", "tiny", "--max-steps", 100, "--val-interval", 100, "--blind-share", 0.05)
     screen = commands.run("train", "--store", folder / "store", "--out", run, *size, "--folds", 2)
     assert "the run has its 100 steps already" in screen
@@ -68,6 +76,27 @@ def test_folds_measure_the_network_on_every_training_context_and_continue(folder
     assert found["pairs"][0] == kept
     assert found["standard_error"] > 0
     assert not (run / "weighing").exists()
+
+
+def test_a_network_is_measured_on_whole_genes_as_the_run_reads_them(commands, tmp_path):
+    """The store was not told of the separator: by whole labels other pairs would be left out, or none."""
+    labels = ("control", "a", "a+b", "b", "c", "d", "new")
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame({"perturbation": np.repeat(labels, 30), "cell_type": "T", "batch": "1"})
+    obs.index = obs.index.astype(str)
+    var = pd.DataFrame(index=[f"gene{number}" for number in range(60)])
+    ad.AnnData(csr_matrix(rng.poisson(3.0, (len(obs), 60))), obs=obs, var=var).write_h5ad(tmp_path / "screen.h5ad")
+    (tmp_path / "split.toml").write_text('[training]\ns = "train"\n[fewshot."s.T"]\ntest = ["new"]\n')
+    store = ("--store", tmp_path / "store", "--out", tmp_path / "run")
+    commands.run(
+        *("prepare", tmp_path / "screen.h5ad", "--out", tmp_path / "store", "--dataset", "s"),
+        *("--split", tmp_path / "split.toml"),
+    )
+    size = ("--size", "tiny", "--max-steps", 100, "--val-interval", 100, "--blind-share", 0.05, "--folds", 2)
+    commands.run("train", *store, *size, "--set-size", 8, "--set", "combination_separator=+")
+    found = json.loads((tmp_path / "run" / "network_weight.json").read_text())
+    # Part 0 is of a and c, part 1 of b and d.
+    assert [pair["perturbation"] for pair in found["pairs"]] == ["a", "a+b", "c", "a+b", "b", "d"]
 
 
 def test_predicted_means_lie_between_estimate_and_network(folder, commands):

@@ -17,6 +17,7 @@ from torch.distributed.checkpoint import FileSystemReader, load
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from bionemo.scale import api
+from bionemo.scale.infer.trained_model import load_model
 from bionemo.scale.model.checkpoint import find_checkpoint
 from bionemo.scale.notebook.predictor import join_process_group
 from bionemo.scale.progress import Progress
@@ -33,7 +34,14 @@ HEAD = "expression_decoder.mlp.linear_fc2"
 KEPT = ("--freeze", "encoder,decoder", "--val-interval", 2, "--keep-last", 2)
 
 
-def store_of(folder: Path, name: str, perturbations: tuple[str, ...], genes: np.ndarray) -> Path:
+def store_of(
+    folder: Path,
+    name: str,
+    perturbations: tuple[str, ...],
+    genes: np.ndarray,
+    *,
+    held_out: tuple[str, ...] = ("rep_2",),
+) -> Path:
     cells = anndata.read_h5ad(PAPALEXI)
     rng = np.random.default_rng(0)
     rows = [
@@ -42,7 +50,8 @@ def store_of(folder: Path, name: str, perturbations: tuple[str, ...], genes: np.
     ]
     cells[np.sort(np.concatenate(rows)), genes].copy().write_h5ad(folder / f"{name}.h5ad")
     split = folder / f"{name}.toml"
-    split.write_text(f'[training]\n{name} = "train"\n\n[fewshot."{name}.rep_2"]\ntest = ["STAT1"]\n')
+    tests = "".join(f'[fewshot."{name}.{batch}"]\ntest = ["STAT1"]\n' for batch in held_out)
+    split.write_text(f'[training]\n{name} = "train"\n\n{tests}')
     api.prepare([folder / f"{name}.h5ad"], folder / f"store-{name}", split=split, datasets=[name], keys=KEYS)
     return folder / f"store-{name}"
 
@@ -180,6 +189,22 @@ def test_a_fine_tuned_run_continues_also_without_its_beginning(commands: Any, fo
     assert steps == [1, 2, 3, 4, 5, 6]
     settings = yaml.safe_load((folder / "second" / "config.yaml").read_text())["run"]
     assert (settings["size"], settings["set_size"]) == (None, 24), "as the run it started from"
+
+
+def test_what_the_checkpoint_learned_of_a_held_out_perturbation_is_kept(commands: Any, folder: Path):
+    """STAT1 has cells in the first run, and none in the training of the one that starts from it; IRF1 in neither."""
+    genes = np.arange(200)
+    store = store_of(folder, "third", ("JAK2", "STAT1"), genes, held_out=("rep_1", "rep_2"))
+    options = ("--from-checkpoint", folder / "first", "--freeze", "conditions", "--max-steps", 2, "--val-interval", 2)
+    commands.run("train", "--store", store, "--out", folder / "third", *options)
+    rows = []
+    join_process_group()
+    for name in ("first", "third"):
+        loaded = load_model(folder / name)
+        assert loaded.card.untrained_agents == ()
+        table = loaded.model.condition_encoder.perturbation.embedding.weight
+        rows.append(table[loaded.card.perturbations.index("STAT1")].cpu())
+    assert torch.equal(*rows)
 
 
 REFUSALS: dict[str, tuple[tuple[object, ...], str]] = {

@@ -241,7 +241,8 @@ class DataCard:
     untrained_cell_types: tuple[str, ...] = ()
     """Cell types without a perturbed training cell; the model predicts them under the unknown label."""
     untrained_agents: tuple[str, ...] | None = None
-    """Agents of perturbations that no training cell has; ``None`` for stores, and for models that did not note it."""
+    """Agents of perturbations that no training cell has, nor one of the run that a fine-tuning starts from; ``None``
+    for stores, and for models that did not note it."""
     matrix: str = "X"
     """Where the inputs had their expression: X, layers/NAME, raw/X or obsm/NAME."""
     gene_key: str | None = None

@@ -11,6 +11,7 @@ from bionemo.scale.data.store.blind import Fold
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.estimate.mixed_model import Conditional
 from bionemo.scale.estimate.weight import PairErrors, squared_scales
+from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.infer.plans.parts import cut
 from bionemo.scale.infer.plans.split_plan import SplitPlan
 from bionemo.scale.infer.predict import predict_part
@@ -31,12 +32,15 @@ def errors_of_pairs(checkpoint: Path, store_path: Path, *, blind: Fold | None) -
     Raises:
         InputError: There are no such groups, or the run has no estimate.
     """
-    with model_parallel(), Store.open(store_path, blind=blind) as store:
+    with model_parallel(), Store.open(store_path) as store:
         loaded = load_model(checkpoint, additive_share=0.0)
-        estimate = read_estimate(loaded.path, loaded.model.config, loaded.card, network_weight=0.0)
+        config = loaded.model.config
+        estimate = read_estimate(loaded.path, config, loaded.card, network_weight=0.0)
         if estimate is None:
             raise InputError(f"{checkpoint}: expected a run with an estimate, found none")
-        config = loaded.model.config
+        if blind is not None:
+            separators = {"combination": config.combination_separator, "dose": config.dose_separator}
+            store.hold_out(blind, grammar=grammar_of(loaded.card, **separators))
         plan = SplitPlan(store, Split.VAL, set_size=config.set_size, seed=0, sets=config.sets)
         chosen = store.groups.perturbed_in(Split.VAL)
         truth = store.pseudobulks(chosen)

@@ -90,9 +90,11 @@ def load_model(
 def _average_untrained(model: ScaleModel, card: DataCard) -> None:
     if card.untrained_agents is None or model.condition_encoder is None:
         return
+    names = frozenset(card.untrained_agents)
     agents = agents_of(card.perturbations, grammar_of(card)).names
-    untrained = {row for row, name in enumerate(agents) if name in card.untrained_agents}
-    held(model.condition_encoder).perturbation.average_untrained(untrained)
+    held(model.condition_encoder).perturbation.average_untrained(
+        {row for row, name in enumerate(agents) if name in names}
+    )
 
 
 def _with_fields(trained: ScaleModelConfig, chosen: dict[str, Any], checkpoint: Path) -> ScaleModelConfig:

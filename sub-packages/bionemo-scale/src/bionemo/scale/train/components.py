@@ -7,6 +7,7 @@ Each function takes ``make``, which is called with a class and its arguments. By
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from nemo.lightning.pytorch.optim import MegatronOptimizerModule
 
 from bionemo.scale.data.sets.datamodule import ScaleDataModule
 from bionemo.scale.data.sets.sampler import Sampling
+from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.megatron.kernels import PRECISIONS
 from bionemo.scale.train.module import adamw_with_cosine, build, settle
 from bionemo.scale.train.settings import TrainSettings
@@ -32,15 +34,18 @@ class Components(NamedTuple):
     trainer: nl.Trainer
 
 
-def components(settings: TrainSettings, *, is_sharded: bool, has_validation: bool) -> Components:
+def components(settings: TrainSettings, *, grammar: Grammar, is_sharded: bool, has_validation: bool) -> Components:
     """Return the objects of a run.
 
     Args:
         settings: Of the run.
+        grammar: How labels are read.
         is_sharded: Whether data parallel ranks share the optimizer's state.
         has_validation: Whether the store has cells to validate with.
     """
-    made = Components(data_module(settings), optimizer(settings, is_sharded=is_sharded), trainer(settings))
+    data = data_module(settings)
+    data.sampling = replace(data.sampling, grammar=grammar)
+    made = Components(data, optimizer(settings, is_sharded=is_sharded), trainer(settings))
     _fit(made.trainer, settings, has_validation=has_validation)
     return made
 

@@ -92,7 +92,8 @@ class TrainSettings(Settings):
     blind: bool = option(False, part="training", group=_WEIGHT)
     """Train without one of --folds (default: 3) parts of the training groups, and validate on that part. Batches are
     divided if all test conditions were trained in other batches, otherwise cell types, or perturbations if there are
-    fewer than three cell types."""
+    fewer than three cell types. Genes or drugs are divided if every test perturbation has one that was never
+    trained."""
     fold: int = option(1, limits=NOT_NEGATIVE, metavar="I", part="training", group=_WEIGHT)
     """Which part --blind leaves out, counted from 0."""
     blind_share: float = option(0.5, limits=SHARE, part="training", group=_WEIGHT)

@@ -5,7 +5,7 @@
 A checkpoint holds them too (as buffers, and as the decoder's initial bias), so they are read once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,12 +51,21 @@ def read_perturbations(labels: Sequence[str], grammar: Grammar, features: Path |
     return Perturbations(agents=agents, features=None if features is None else read_features(features, agents.names))
 
 
-def card_of_training(card: DataCard, training: GroupMeans, grammar: Grammar) -> DataCard:
-    """Note the cell types, covariates and agents that no perturbed training cell has, and how labels are read."""
+def card_of_training(
+    card: DataCard, training: GroupMeans, grammar: Grammar, *, known: Collection[str] = ()
+) -> DataCard:
+    """Note the cell types, covariates and agents that no perturbed training cell has, and how labels are read.
+
+    Args:
+        card: Of the store.
+        training: Pseudobulks of the training split.
+        grammar: How labels are read.
+        known: Agents that the checkpoint which training starts from was trained on; they count as trained.
+    """
     card = replace(card, combination_separator=grammar.combination, dose_separator=grammar.dose)
     perturbed = [group for group in training.groups if group.perturbation != card.control]
     cell_types = {group.cell_type for group in perturbed}
-    trained = set(agent_names({group.perturbation for group in perturbed}, grammar))
+    trained = {*known, *agent_names({group.perturbation for group in perturbed}, grammar)}
     values = [{group.covariates[column] for group in perturbed} for column in range(len(card.covariates))]
     return replace(
         card,

@@ -56,7 +56,10 @@ def train(run: ResolvedRun, stream: TextIO, given: Components | None = None) -> 
     if run.matches is not None and run.start is not None and os.environ.get("RANK", "0") == "0":
         stream.write(report(settings, run.start, run.matches))
     facts = {"is_sharded": run.is_sharded, "has_validation": run.has_validation}
-    made = components(settings, **facts) if given is None else settled(given, settings, **facts)
+    if given is None:
+        made = components(settings, grammar=run.grammar, **facts)
+    else:
+        made = settled(given, settings, **facts)
     trainer = made.trainer
     _add_records(trainer, settings, stream)
     writers.install()

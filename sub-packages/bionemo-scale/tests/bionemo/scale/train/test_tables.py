@@ -115,6 +115,8 @@ def test_agents_that_no_training_cell_has_are_noted():
     training = GroupMeans(groups=groups, means=np.zeros((2, 1)), counts=np.array([1, 1]))
     found = card_of_training(card, training, Grammar(combination="+"))
     assert found.untrained_agents == ("C", "D")
+    known = card_of_training(card, training, Grammar(combination="+"), known={"D", "E"})
+    assert known.untrained_agents == ("C",)
     assert DataCard.from_json(found.to_json()) == found
     # A store does not know.
     assert card.untrained_agents is None and "untrained_agents" not in card.to_dict()

@@ -3,6 +3,8 @@
 """Training groups that a network is kept from, to learn what a network is worth on what it has not seen."""
 
 import dataclasses
+import hashlib
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -34,10 +36,11 @@ def held_out_groups(groups: GroupTable, fold: Fold = A_THIRD, *, grammar: Gramma
 
     They are like what the test split asks for, as its labels show. Where each of its perturbations has an agent (gene,
     drug) that was never trained, every ``fold.of``-th agent is held out with all its perturbations, as a new one would
-    be. Where all its conditions were trained in other batches, it is every ``fold.of``-th batch, as a new donor would
+    be. An agent of more than half of the groups is never held out, for too little would be left to train on. Where all
+    conditions of the test split were trained in other batches, it is every ``fold.of``-th batch, as a new donor would
     be. Otherwise it is every ``fold.of``-th context (dataset and cell type), as a new cell type would be. With fewer
-    than three of these that have perturbed training cells, it is every ``fold.of``-th perturbation that several
-    contexts show, in one of them.
+    than three of these that can be held out, it is every ``fold.of``-th perturbation that several contexts show, in
+    one of them.
 
     Args:
         groups: Of the store.
@@ -47,7 +50,9 @@ def held_out_groups(groups: GroupTable, fold: Fold = A_THIRD, *, grammar: Gramma
     training = groups.perturbed_in(Split.TRAIN)
     agents = _agents(groups, grammar)
     if _asks_for_agents(groups, agents, training):
-        return _with_agents(groups, agents, training, fold=fold)
+        of_group = [agents[code] for code in groups.perturbation[training].tolist()]
+        if len(candidates := _not_in_most(of_group)) >= MIN_CONTEXTS:
+            return _with_agents(training, of_group, frozenset(candidates[fold.number :: fold.of]))
     for labels in (groups.batch, groups.cell_type) if _asks_for_batches(groups, training) else (groups.cell_type,):
         wholes = [(int(groups.dataset[i]), int(labels[i])) for i in training.tolist()]
         distinct = sorted(set(wholes))
@@ -66,16 +71,20 @@ def _agents(groups: GroupTable, grammar: Grammar) -> list[frozenset[str]]:
 
 
 def _asks_for_agents(groups: GroupTable, agents: list[frozenset[str]], training: np.ndarray) -> bool:
-    """Return whether each test perturbation has an agent that no training cell has, and enough agents were trained."""
+    """Return whether each test perturbation has an agent that no training cell has."""
     trained = frozenset[str]().union(*(agents[code] for code in set(groups.perturbation[training].tolist())))
     asked = set(groups.perturbation[groups.perturbed_in(Split.TEST)].tolist())
-    return bool(asked) and len(trained) >= MIN_CONTEXTS and all(agents[code] - trained for code in asked)
+    return bool(asked) and all(agents[code] - trained for code in asked)
 
 
-def _with_agents(groups: GroupTable, agents: list[frozenset[str]], training: np.ndarray, *, fold: Fold) -> np.ndarray:
-    """Return the training groups that have one of every ``fold.of``-th trained agent, by name; none where all have."""
-    of_group = [agents[code] for code in groups.perturbation[training].tolist()]
-    chosen = set(sorted(frozenset[str]().union(*of_group))[fold.number :: fold.of])
+def _not_in_most(of_group: list[frozenset[str]]) -> list[str]:
+    """Return the agents that at most half of the groups have, by name."""
+    counts = Counter(name for each in of_group for name in each)
+    return sorted(name for name, count in counts.items() if 2 * count <= len(of_group))
+
+
+def _with_agents(training: np.ndarray, of_group: list[frozenset[str]], chosen: frozenset[str]) -> np.ndarray:
+    """Return the training groups that have one of the chosen agents; none where all have."""
     inside = np.array([bool(each & chosen) for each in of_group])
     return training[inside & ~inside.all()]
 
@@ -105,9 +114,14 @@ def _pairs_shown_elsewhere(pairs: list[tuple[int, int, int]], fold: Fold) -> set
     return {same[turn % len(same)] for turn, same in enumerate(shared[first :: fold.of])}
 
 
-def with_held_out(groups: GroupTable, fold: Fold = A_THIRD, *, grammar: Grammar = _WHOLE_LABELS) -> GroupTable:
+def identity_of(held_out: np.ndarray) -> str:
+    """Return a name of some groups of a store, which other groups do not have: a part of their hash."""
+    return hashlib.sha256(held_out.astype("<i8").tobytes()).hexdigest()[:12]
+
+
+def with_held_out(groups: GroupTable, held_out: np.ndarray) -> GroupTable:
     """Return the table with the held-out groups in the validation split, where no other group is left."""
     split = np.array(groups.split, dtype=object)
     split[groups.perturbed_in(Split.VAL)] = Split.TEST.value
-    split[held_out_groups(groups, fold, grammar=grammar)] = Split.VAL.value
+    split[held_out] = Split.VAL.value
     return dataclasses.replace(groups, split=split.astype(str))

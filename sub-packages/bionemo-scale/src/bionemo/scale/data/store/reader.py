@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.data.store.blind import Fold, with_held_out
+from bionemo.scale.data.store.blind import Fold, held_out_groups, identity_of, with_held_out
 from bionemo.scale.data.store.csr import concatenate_ranges
 from bionemo.scale.data.store.format import CHUNK_ROWS, MANIFEST_NAME, SPLIT_NAME, covariate_column
 from bionemo.scale.data.store.gather import GatheredRows, gather_rows
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry, read_manifest
 from bionemo.scale.data.store.shards import Shards
-from bionemo.scale.files.labels.grammar import grammar_of
+from bionemo.scale.files.labels.grammar import Grammar, grammar_of
 from bionemo.scale.files.provenance import hash_file, stamp_of
 from bionemo.scale.files.text import read_text
 from bionemo.scale.types import Codec, DataCard, GroupMeans, InputError, Split
@@ -43,9 +43,10 @@ class Store:
     Args:
         path: The folder; see :meth:`open`.
         blind: See :meth:`open`.
+        grammar: See :meth:`open`.
     """
 
-    def __init__(self, path: Path, *, blind: Fold | None = None) -> None:
+    def __init__(self, path: Path, *, blind: Fold | None = None, grammar: Grammar | None = None) -> None:
         self.path = path
         self._manifest, self._stamp = read_manifest(path), stamp_of(path / MANIFEST_NAME)
         self.card: DataCard = self._manifest.card
@@ -53,7 +54,7 @@ class Store:
         self.groups: GroupTable = self._manifest.groups
         """Where each group's cells are."""
         if blind is not None:
-            self.groups = with_held_out(self.groups, blind, grammar=grammar_of(self.card))
+            self.hold_out(blind, grammar=grammar_of(self.card) if grammar is None else grammar)
         for entry in self._manifest.files:
             _check_size(path / entry.name, entry)
         num_blocks = -(-self.groups.num_cells // CHUNK_ROWS)
@@ -61,18 +62,32 @@ class Store:
         self._shards: Shards | None = None
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, blind: Fold | None = None) -> "Store":
+    def open(
+        cls, path: str | os.PathLike[str], *, blind: Fold | None = None, grammar: Grammar | None = None
+    ) -> "Store":
         """Open a store and check its manifest and the size of its files.
 
         Args:
             path: The folder.
             blind: Move this part of the training groups to the validation split; see
                 :mod:`bionemo.scale.data.store.blind`.
+            grammar: How the run reads labels, which decides what the part is; ``None`` is as the store says.
 
         Raises:
             InputError: No store, another schema version, or a file is missing or cut off.
         """
-        return cls(Path(path), blind=blind)
+        return cls(Path(path), blind=blind, grammar=grammar)
+
+    def hold_out(self, fold: Fold, *, grammar: Grammar) -> str:
+        """Move a part of the training groups to the validation split, and return a name that only these groups have.
+
+        Args:
+            fold: Which part.
+            grammar: How labels are read.
+        """
+        held_out = held_out_groups(self.groups, fold, grammar=grammar)
+        self.groups = with_held_out(self.groups, held_out)
+        return identity_of(held_out)
 
     def __enter__(self) -> "Store":
         return self

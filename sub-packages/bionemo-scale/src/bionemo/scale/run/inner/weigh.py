@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bionemo.scale.data.store.blind import A_THIRD, Fold, held_out_groups
-from bionemo.scale.files.labels.grammar import grammar_of
+from bionemo.scale.data.store.blind import A_THIRD, Fold, held_out_groups, identity_of
+from bionemo.scale.files.labels.grammar import Grammar, grammar_of
+from bionemo.scale.files.text import read_yaml
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.files.writing.folder import temporary_folder
 from bionemo.scale.process.command import run_command
@@ -78,16 +79,16 @@ def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: 
         folds = _folds(settings, store, has_validation=has_validation)
     if folds and is_launched:
         print("the networks that measure the weight are not trained under torchrun or srun")
-        folds = []
+        folds = {}
     if not folds and not has_validation:
         _without_measuring(target, is_wanted=bool(settings.blind_share) and not is_launched)
         return
     work.mkdir(exist_ok=True)
+    parts = [_measure_fold(settings, argv, fold, place=work / name) for fold, name in folds.items()]
     if has_validation:
-        _measure(settings.out, settings.store, work / "val.json")
-    for fold in folds:
-        _measure_fold(settings, argv, fold, work=work)
-    _run("bionemo.scale.run.inner.weigh", "combine", str(target), *map(str, sorted(work.glob("*.json"))))
+        parts.append(work / "val.json")
+        _measure(settings.out, settings.store, parts[-1])
+    _run("bionemo.scale.run.inner.weigh", "combine", str(target), *map(str, parts))
     shutil.rmtree(work)
 
 
@@ -103,29 +104,42 @@ def _without_measuring(target: Path, *, is_wanted: bool) -> None:
     )
 
 
-def _folds(settings: TrainSettings, store: "Store", *, has_validation: bool) -> list[Fold]:
-    """Return the parts of the training groups that networks are to be trained without."""
+def _folds(settings: TrainSettings, store: "Store", *, has_validation: bool) -> dict[Fold, str]:
+    """Return the parts of the training groups that networks are to be trained without, each with its name.
+
+    The name says which groups they are: what another version left out under the same number is not continued.
+    """
     if not settings.blind_share or (settings.folds is None and has_validation):
-        return []
+        return {}
     folds = [A_THIRD] if settings.folds is None else [Fold(number, settings.folds) for number in range(settings.folds)]
-    grammar = grammar_of(store.card)
-    return [fold for fold in folds if len(held_out_groups(store.groups, fold, grammar=grammar))]
+    grammar = _grammar(settings.out, store)
+    held_out = {fold: held_out_groups(store.groups, fold, grammar=grammar) for fold in folds}
+    return {fold: f"{fold.number}-of-{fold.of}-{identity_of(rows)}" for fold, rows in held_out.items() if len(rows)}
 
 
-def _measure_fold(settings: TrainSettings, argv: Sequence[str], fold: Fold, *, work: Path) -> None:
-    """Train a network without a part of the training groups, measure it on them, and delete it."""
-    target, blind = work / f"{fold.number}-of-{fold.of}.json", work / f"{fold.number}-of-{fold.of}"
+def _grammar(run: Path, store: "Store") -> Grammar:
+    """Return how a run reads labels: as the store says, or else its user or the checkpoint that it started from."""
+    path = run / "config.yaml"
+    network = read_yaml(path).get("model", {}) if path.exists() else {}
+    separators = {name: network.get(f"{name}_separator", "") for name in ("combination", "dose")}
+    return grammar_of(store.card, **separators)
+
+
+def _measure_fold(settings: TrainSettings, argv: Sequence[str], fold: Fold, *, place: Path) -> Path:
+    """Train a network without a part of the training groups, measure it on them, delete it, and return the errors."""
+    target = place.with_suffix(".json")
     if target.exists():
-        return
+        return target
     steps = max(1, round(settings.max_steps * settings.blind_share))
     print(
         f"measuring the network on training groups it has not seen: part {fold.number} of {fold.of}, {steps} steps",
         flush=True,
     )
     part = ("--blind", "--folds", str(fold.of), "--fold", str(fold.number), "--sets", settings.sets)
-    _run("bionemo.scale.run.train", *argv, "--out", str(blind), "--max-steps", str(steps), *part)
-    _measure(blind, settings.store, target, fold=fold)
-    shutil.rmtree(blind)
+    _run("bionemo.scale.run.train", *argv, "--out", str(place), "--max-steps", str(steps), *part)
+    _measure(place, settings.store, target, fold=fold)
+    shutil.rmtree(place)
+    return target
 
 
 def _measure(run: Path, store: Path, target: Path, *, fold: Fold | None = None) -> None:

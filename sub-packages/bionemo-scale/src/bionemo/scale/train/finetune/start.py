@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bionemo.scale.files.labels.grammar import agent_names, grammar_of
 from bionemo.scale.files.suggest import some
 from bionemo.scale.megatron.roles import Role, names_of
 from bionemo.scale.model.checkpoint import find_checkpoint, read_config
@@ -61,6 +62,13 @@ def inherited_fields(start: Start) -> dict[str, Any]:
         if field.name in handed_on and value != field.default and not callable(value):
             fields[field.name] = value
     return fields
+
+
+def trained_agents(start: Start) -> frozenset[str]:
+    """Return the agents that the checkpoint's network was trained on; all that it has where it did not note which."""
+    card, config = start.card, start.config
+    grammar = grammar_of(card, combination=config.combination_separator, dose=config.dose_separator)
+    return frozenset(agent_names(card.perturbations, grammar)).difference(card.untrained_agents or ())
 
 
 def check_architecture(settings: TrainSettings, overrides: dict[str, Any], start: Start) -> None:

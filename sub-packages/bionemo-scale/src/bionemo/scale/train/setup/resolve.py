@@ -23,6 +23,7 @@ from bionemo.scale.train.finetune.start import (
     compare,
     find_start,
     inherited_fields,
+    trained_agents,
 )
 from bionemo.scale.train.finetune.transfer import Matches
 from bionemo.scale.train.presets import PRESETS
@@ -70,13 +71,16 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
     Raises:
         InputError: If the store, the settings or what the run folder already holds do not fit.
     """
-    with Store.open(settings.store, blind=settings.left_out) as store:
-        has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
-        training = store.group_means(Split.TRAIN)
+    with Store.open(settings.store) as store:
         overrides, identity = read_overrides(settings), store.identity
         start = None if settings.from_checkpoint is None else find_start(settings)
         grammar = read_grammar(store, start, overrides)
-        card = card_of_training(store.card, training, grammar)
+        fold = settings.left_out
+        held_out = None if fold is None else store.hold_out(fold, grammar=grammar)
+        has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
+        training = store.group_means(Split.TRAIN)
+        known = () if start is None else trained_agents(start)
+        card = card_of_training(store.card, training, grammar, known=known)
     # Before anything opens them: NeMo unpickles the weights of a run that it continues.
     for path in {newest_whole(settings.out / "checkpoints"), None if start is None else start.path}:
         if path is not None:
@@ -86,7 +90,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
     config = checked_config(fields)
     matches = None if start is None or start.continues else compare(settings, start, config, card=card)
     is_sharded = shards_optimizer(settings.out)
-    described = description(settings, config, identity=identity, is_sharded=is_sharded)
+    described = description(settings, config, identity=identity, is_sharded=is_sharded, held_out=held_out)
     check_same_run(settings.out, described)
     return ResolvedRun(
         settings=settings,

@@ -31,7 +31,12 @@ _BEFORE = {"sets": "batch"}
 
 
 def description(
-    settings: TrainSettings, config: ScaleModelConfig, *, identity: str, is_sharded: bool
+    settings: TrainSettings,
+    config: ScaleModelConfig,
+    *,
+    identity: str,
+    is_sharded: bool,
+    held_out: str | None = None,
 ) -> dict[str, Any]:
     """Return what config.yaml says of a run.
 
@@ -40,12 +45,15 @@ def description(
         config: The network, its objective and its layout.
         identity: Of the store's content, wherever it is; see :attr:`bionemo.scale.data.store.reader.Store.identity`.
         is_sharded: See :func:`shards_optimizer`.
+        held_out: Name of the training groups that the network is kept from, ``None`` for all other runs; see
+            :meth:`bionemo.scale.data.store.reader.Store.hold_out`.
     """
     return {
         "run": settings.as_dict(),
         "model": _plain_fields(config),
         "store": identity,
         "optimizer": "sharded" if is_sharded else "whole",
+        **({} if held_out is None else {"held_out": held_out}),
     }
 
 
@@ -83,6 +91,18 @@ def check_same_run(out: Path, described: dict[str, Any]) -> None:
                 f"{path}: the run folder holds another run: expected --{name.replace('_', '-')} {before}, "
                 f"found {value}; choose another --out, or remove the folder"
             )
+    _check_same_held_out(path, earlier, described)
+
+
+def _check_same_held_out(path: Path, earlier: dict[str, Any], described: dict[str, Any]) -> None:
+    """Of two versions, a part of the same number may be other groups: the network would learn what it is kept from."""
+    # A run of an earlier version did not note them.
+    before, value = earlier.get("held_out", "not noted"), described.get("held_out", "not noted")
+    if before != value:
+        raise InputError(
+            f"{path}: the run was begun by another version, for which --blind leaves out other training groups: "
+            f"expected held_out {before}, found {value}; choose another --out, or remove the folder"
+        )
 
 
 def _check_same_preset(path: Path, earlier: dict[str, Any], described: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@
 
 import pytest
 
-from bionemo.scale.data.store.blind import Fold, held_out_groups, with_held_out
+from bionemo.scale.data.store.blind import Fold, held_out_groups, identity_of, with_held_out
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.types import Split
@@ -85,6 +85,32 @@ def test_too_few_genes_leave_none_to_hold_out(make_groups, trained):
     assert held_out_groups(groups, grammar=Grammar(combination="+")).size == 0
 
 
+def test_what_most_groups_have_is_never_left_out(make_groups):
+    """A screen of one drug with a second one each time: without the first drug next to nothing would be trained."""
+    trained = ["M", "a", *(f"M+d{number}" for number in range(8))]
+    rows = [("d", "s", label, "x", Split.TRAIN, 5) for label in trained]
+    groups = make_groups(*rows, ("d", "s", "M+new", "x", Split.TEST, 5))
+    parts = [labels(groups, held_out_groups(groups, Fold(n, 3), grammar=Grammar(combination="+"))) for n in range(3)]
+    assert [{group.perturbation for group in part} for part in parts] == [
+        {"a", "M+d2", "M+d5"},
+        {"M+d0", "M+d3", "M+d6"},
+        {"M+d1", "M+d4", "M+d7"},
+    ]
+
+
+def test_too_few_that_may_be_left_out_leave_contexts_out(make_groups):
+    rows = [("d", t, label, "x", Split.TRAIN, 5) for t in "abc" for label in ("M", "M+p", "M+q")]
+    groups = make_groups(*rows, ("d", "a", "M+new", "x", Split.TEST, 5))
+    held_out = labels(groups, held_out_groups(groups, grammar=Grammar(combination="+")))
+    assert {group.cell_type for group in held_out} == {"b"} and len(held_out) == 3
+
+
+def test_groups_are_told_apart_by_their_name(make_groups):
+    groups = make_groups(*[("d", f"t{t}", "p", "x", Split.TRAIN, 5) for t in range(6)])
+    names = [identity_of(held_out_groups(groups, Fold(number, 3))) for number in range(3)]
+    assert len(set(names)) == 3 and names[1] == identity_of(held_out_groups(groups)) == "0fb84472ffe2"
+
+
 def test_a_trained_condition_beside_a_new_gene_leaves_contexts_out(make_groups):
     rows = [("d", f"t{t}", f"g{g}", "x", Split.TRAIN, 5) for t in range(3) for g in range(3)]
     groups = make_groups(*rows, NEW, ("d", "t4", "g0", "x", Split.TEST, 5))
@@ -114,7 +140,7 @@ def test_one_context_leaves_nothing_to_hold_out(make_groups):
 def test_held_out_groups_validate_and_test_groups_stay(make_groups):
     rows = [("d", f"t{t}", "p", "x", Split.TRAIN, 5) for t in range(3)]
     groups = make_groups(*rows, ("d", "t3", "p", "x", Split.TEST, 5), ("d", "t0", None, "x", Split.TRAIN, 5))
-    found = with_held_out(groups)
+    found = with_held_out(groups, held_out_groups(groups))
     assert {group.cell_type for group in labels(found, found.perturbed_in(Split.VAL))} == {"t1"}
     assert {group.cell_type for group in labels(found, found.perturbed_in(Split.TEST))} == {"t3"}
     assert {group.cell_type for group in labels(found, found.perturbed_in(Split.TRAIN))} == {"t0", "t2"}

@@ -6,14 +6,24 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
+import anndata as ad
+import numpy as np
+import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 from bionemo.scale import api
+from bionemo.scale.data.store.blind import Fold, identity_of
+from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.files.network_weight import WEIGHT_NAME, measured_weight
-from bionemo.scale.run.inner.weigh import _run, weigh_network
+from bionemo.scale.run.inner import weigh
+from bionemo.scale.run.inner.weigh import _folds, _run, weigh_network
 from bionemo.scale.train.callbacks.stopping import TrainingInterrupted
 from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import Split
 
 
 @pytest.mark.parametrize("blind_share", [0.5, 0.0])
@@ -37,6 +47,69 @@ def test_a_short_run_says_that_nothing_is_measured(tmp_path, capsys):
     weigh_network(TrainSettings(store=tmp_path, out=tmp_path, max_steps=99), [], is_launched=False)
     assert "fewer than 100 steps" in capsys.readouterr().out
     assert not (tmp_path / WEIGHT_NAME).exists()
+
+
+@pytest.mark.parametrize("separator", ["", "+"])
+def test_parts_of_a_run_are_those_of_its_own_reading_of_labels(separator, tmp_path):
+    """The store was not told how labels are read; the run was, or the checkpoint that it starts from."""
+    store = store_of_pairs(tmp_path)
+    (tmp_path / "config.yaml").write_text(f"model: {{combination_separator: '{separator}'}}\n")
+    settings = TrainSettings(store=store, out=tmp_path, folds=3)
+    with Store.open(store) as opened:
+        found = _folds(settings, opened, has_validation=False)
+    expected = {}
+    for fold in found:
+        with Store.open(store, blind=fold, grammar=Grammar(combination=separator)) as blind:
+            rows = blind.groups.perturbed_in(Split.VAL)
+            expected[fold] = f"{fold.number}-of-3-{identity_of(rows)}"
+            left_out = {blind.groups.label(row).perturbation for row in rows}
+            # As agents: what has a or d, of four. As whole labels: every third of five.
+            assert fold.number or left_out == ({"a", "a+b", "d"} if separator else {"a", "c"})
+    assert found == expected and len(found) == 3
+
+
+def store_of_pairs(folder: Path) -> Path:
+    """Prepare a screen of one cell type whose test label has a new agent, without a word on separators."""
+    labels = ("control", "a", "a+b", "b", "c", "d", "new")
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame({"perturbation": np.repeat(labels, 30), "cell_type": "T", "batch": "1"})
+    obs.index = obs.index.astype(str)
+    var = pd.DataFrame(index=[f"gene{number}" for number in range(60)])
+    ad.AnnData(csr_matrix(rng.poisson(3.0, (len(obs), 60))), obs=obs, var=var).write_h5ad(folder / "screen.h5ad")
+    (folder / "split.toml").write_text('[training]\nscreen = "train"\n[fewshot."screen.T"]\ntest = ["new"]\n')
+    return api.prepare(folder / "screen.h5ad", folder / "store", split=folder / "split.toml", datasets=["screen"]).out
+
+
+def test_a_blind_run_is_kept_from_the_groups_of_its_own_reading(tmp_path, process_groups):
+    from bionemo.scale.train.setup.resolve import resolve
+
+    store, overrides = store_of_pairs(tmp_path), {"combination_separator": "+"}
+    settings = TrainSettings(
+        store=store, out=tmp_path / "run", size="tiny", blind=True, fold=0, folds=3, overrides=overrides
+    )
+    run = resolve(settings)
+    assert {group.perturbation for group in run.training.groups} == {"control", "b", "c"}
+    with Store.open(store) as opened:
+        assert run.described["held_out"] == opened.hold_out(Fold(0, 3), grammar=Grammar(combination="+"))
+
+
+def test_what_an_earlier_version_measured_of_other_groups_is_measured_anew(tmp_path, monkeypatch):
+    """It named a part by its number alone."""
+    steps = []
+    monkeypatch.setattr(weigh, "_run", lambda module, *words: steps.append((module.rpartition(".")[2], *words)))
+    monkeypatch.setattr(weigh.shutil, "rmtree", lambda *_, **__: None)
+    store, work = store_of_pairs(tmp_path), tmp_path / "weighing"
+    work.mkdir()
+    (work / "0-of-3.json").write_text("[]")
+    (tmp_path / "estimate.npz").write_bytes(b"")
+    settings = TrainSettings(store=store, out=tmp_path, max_steps=100, folds=3)
+    with Store.open(store) as opened:
+        names = list(_folds(settings, opened, has_validation=False).values())
+    (work / f"{names[1]}.json").write_text("[]")
+    weigh_network(settings, [], is_launched=False)
+    trained = [words[words.index("--out") + 1] for module, *words in steps if module == "train"]
+    assert trained == [str(work / name) for name in (names[0], names[2])]
+    assert steps[-1][2:] == (str(tmp_path / WEIGHT_NAME), *(str(work / f"{name}.json") for name in names))
 
 
 STEP = """

@@ -63,6 +63,20 @@ def test_a_run_goes_on_with_its_own_sets_alone(earlier, now, tmp_path, process_g
         run_folder.check_same_run(tmp_path, described(sets=now))
 
 
+@pytest.mark.parametrize("earlier", [{}, {"held_out": "aaa"}])
+def test_a_blind_run_goes_on_without_the_same_groups_alone(earlier, tmp_path, process_groups):
+    """A part of one number may be other groups in another version, and an earlier one did not note them."""
+    from bionemo.scale.train.setup import run_folder
+
+    options = {"store": "/s", "seed": 0, "set_size": 8, "blind": True, "fold": 1, "folds": 3}
+    described = {"run": options, "model": {}, "store": "a" * 64}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**described, **earlier}))
+    run_folder.check_same_run(tmp_path, {**described, **earlier})
+    before = earlier.get("held_out", "not noted")
+    with pytest.raises(InputError, match=f"expected held_out {before}, found bbb; choose another --out"):
+        run_folder.check_same_run(tmp_path, {**described, "held_out": "bbb"})
+
+
 class TestStoreOfARun:
     """A run is on the content of its store, wherever that is."""
 
