@@ -15,7 +15,6 @@ from scipy.sparse import csr_matrix
 from bionemo.scale import api
 from bionemo.scale.data.store.blind import Fold
 from bionemo.scale.data.store.reader import Store
-from bionemo.scale.files.labels.grammar import Grammar
 
 
 pytestmark = pytest.mark.slow
@@ -64,7 +63,7 @@ def test_folds_measure_the_network_on_every_training_context_and_continue(folder
     kept = {"cell_type": "kept", "perturbation": "IFN-beta", **errors}
     (run / "weighing").mkdir()
     with Store.open(folder / "store") as store:
-        name = store.hold_out(Fold(0, 2), grammar=Grammar())
+        name = store.hold_out(Fold(0, 2))
     (run / "weighing" / f"0-of-2-{name}.json").write_text(json.dumps([kept]))
     (run / "weighing" / "1-of-2.json").write_text(json.dumps([kept]))
     size = ("--size", "tiny", "--max-steps", 100, "--val-interval", 100, "--blind-share", 0.05)

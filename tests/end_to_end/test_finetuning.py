@@ -192,7 +192,7 @@ def test_a_fine_tuned_run_continues_also_without_its_beginning(commands: Any, fo
 
 
 def test_what_the_checkpoint_learned_of_a_held_out_perturbation_is_kept(commands: Any, folder: Path):
-    """STAT1 has cells in the first run, and none in the training of the one that starts from it; IRF1 in neither."""
+    """STAT1 has cells in the first run, and none in the training of the one that starts from it."""
     genes = np.arange(200)
     store = store_of(folder, "third", ("JAK2", "STAT1"), genes, held_out=("rep_1", "rep_2"))
     options = ("--from-checkpoint", folder / "first", "--freeze", "conditions", "--max-steps", 2, "--val-interval", 2)

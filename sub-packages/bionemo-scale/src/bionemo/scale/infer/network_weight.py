@@ -40,7 +40,7 @@ def errors_of_pairs(checkpoint: Path, store_path: Path, *, blind: Fold | None) -
             raise InputError(f"{checkpoint}: expected a run with an estimate, found none")
         if blind is not None:
             separators = {"combination": config.combination_separator, "dose": config.dose_separator}
-            store.hold_out(blind, grammar=grammar_of(loaded.card, **separators))
+            store.hold_out(blind.read_by(grammar_of(loaded.card, **separators)))
         plan = SplitPlan(store, Split.VAL, set_size=config.set_size, seed=0, sets=config.sets)
         chosen = store.groups.perturbed_in(Split.VAL)
         truth = store.pseudobulks(chosen)

@@ -44,7 +44,8 @@ def components(settings: TrainSettings, *, grammar: Grammar, is_sharded: bool, h
         has_validation: Whether the store has cells to validate with.
     """
     data = data_module(settings)
-    data.sampling = replace(data.sampling, grammar=grammar)
+    if data.sampling.blind is not None:
+        data.sampling = replace(data.sampling, blind=data.sampling.blind.read_by(grammar))
     made = Components(data, optimizer(settings, is_sharded=is_sharded), trainer(settings))
     _fit(made.trainer, settings, has_validation=has_validation)
     return made

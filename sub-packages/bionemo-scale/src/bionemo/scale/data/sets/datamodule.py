@@ -72,7 +72,7 @@ class ScaleDataModule(MegatronDataModule):
     @cached_property
     def store(self) -> Store:
         """The open store."""
-        return Store.open(self.store_path, blind=self.sampling.blind, grammar=self.sampling.grammar)
+        return Store.open(self.store_path, blind=self.sampling.blind)
 
     @property
     def train_sampler(self) -> SetSampler:

@@ -15,7 +15,6 @@ import numpy as np
 from bionemo.scale.data.sets.populations import Populations, cut_sizes, set_sizes
 from bionemo.scale.data.store.blind import Fold
 from bionemo.scale.data.store.groups import GroupTable
-from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.types import InputError, SetKind, Split
 
 
@@ -44,8 +43,6 @@ class Sampling:
     """Share of an epoch's sets that are of controls, in [0, 1)."""
     blind: Fold | None = None
     """Training groups that are left out, to validate with; see :mod:`bionemo.scale.data.store.blind`."""
-    grammar: Grammar | None = None
-    """How labels are read, which decides what ``blind`` leaves out; ``None`` is as the store says."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.control_share < 1:

@@ -26,12 +26,18 @@ class Fold(NamedTuple):
     """From 0."""
     of: int = 3
     """How many parts there are."""
+    grammar: Grammar | None = None
+    """How the run reads labels, which decides what the parts are; ``None`` is as the store says."""
+
+    def read_by(self, grammar: Grammar) -> "Fold":
+        """Return the part of a run that reads labels in some way."""
+        return self._replace(grammar=grammar)
 
 
 A_THIRD = Fold()
 
 
-def held_out_groups(groups: GroupTable, fold: Fold = A_THIRD, *, grammar: Grammar = _WHOLE_LABELS) -> np.ndarray:
+def held_out_groups(groups: GroupTable, fold: Fold = A_THIRD) -> np.ndarray:
     """Return the indices of the perturbed training groups that are held out, ascending; none where nothing can be.
 
     They are like what the test split asks for, as its labels show. Where each of its perturbations has an agent (gene,
@@ -44,11 +50,10 @@ def held_out_groups(groups: GroupTable, fold: Fold = A_THIRD, *, grammar: Gramma
 
     Args:
         groups: Of the store.
-        fold: Which part.
-        grammar: Reads the agents of labels.
+        fold: Which part; without a grammar each label is one agent.
     """
     training = groups.perturbed_in(Split.TRAIN)
-    agents = _agents(groups, grammar)
+    agents = _agents(groups, fold.grammar or _WHOLE_LABELS)
     if _asks_for_agents(groups, agents, training):
         of_group = [agents[code] for code in groups.perturbation[training].tolist()]
         if len(candidates := _not_in_most(of_group)) >= MIN_CONTEXTS:

@@ -24,7 +24,7 @@ from bionemo.scale.data.store.gather import GatheredRows, gather_rows
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry, read_manifest
 from bionemo.scale.data.store.shards import Shards
-from bionemo.scale.files.labels.grammar import Grammar, grammar_of
+from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.files.provenance import hash_file, stamp_of
 from bionemo.scale.files.text import read_text
 from bionemo.scale.types import Codec, DataCard, GroupMeans, InputError, Split
@@ -43,10 +43,9 @@ class Store:
     Args:
         path: The folder; see :meth:`open`.
         blind: See :meth:`open`.
-        grammar: See :meth:`open`.
     """
 
-    def __init__(self, path: Path, *, blind: Fold | None = None, grammar: Grammar | None = None) -> None:
+    def __init__(self, path: Path, *, blind: Fold | None = None) -> None:
         self.path = path
         self._manifest, self._stamp = read_manifest(path), stamp_of(path / MANIFEST_NAME)
         self.card: DataCard = self._manifest.card
@@ -54,7 +53,7 @@ class Store:
         self.groups: GroupTable = self._manifest.groups
         """Where each group's cells are."""
         if blind is not None:
-            self.hold_out(blind, grammar=grammar_of(self.card) if grammar is None else grammar)
+            self.hold_out(blind)
         for entry in self._manifest.files:
             _check_size(path / entry.name, entry)
         num_blocks = -(-self.groups.num_cells // CHUNK_ROWS)
@@ -62,30 +61,26 @@ class Store:
         self._shards: Shards | None = None
 
     @classmethod
-    def open(
-        cls, path: str | os.PathLike[str], *, blind: Fold | None = None, grammar: Grammar | None = None
-    ) -> "Store":
+    def open(cls, path: str | os.PathLike[str], *, blind: Fold | None = None) -> "Store":
         """Open a store and check its manifest and the size of its files.
 
         Args:
             path: The folder.
             blind: Move this part of the training groups to the validation split; see
                 :mod:`bionemo.scale.data.store.blind`.
-            grammar: How the run reads labels, which decides what the part is; ``None`` is as the store says.
 
         Raises:
             InputError: No store, another schema version, or a file is missing or cut off.
         """
-        return cls(Path(path), blind=blind, grammar=grammar)
+        return cls(Path(path), blind=blind)
 
-    def hold_out(self, fold: Fold, *, grammar: Grammar) -> str:
+    def hold_out(self, fold: Fold) -> str:
         """Move a part of the training groups to the validation split, and return a name that only these groups have.
 
         Args:
             fold: Which part.
-            grammar: How labels are read.
         """
-        held_out = held_out_groups(self.groups, fold, grammar=grammar)
+        held_out = held_out_groups(self.groups, fold.read_by(fold.grammar or grammar_of(self.card)))
         self.groups = with_held_out(self.groups, held_out)
         return identity_of(held_out)
 

@@ -113,7 +113,7 @@ def _folds(settings: TrainSettings, store: "Store", *, has_validation: bool) -> 
         return {}
     folds = [A_THIRD] if settings.folds is None else [Fold(number, settings.folds) for number in range(settings.folds)]
     grammar = _grammar(settings.out, store)
-    held_out = {fold: held_out_groups(store.groups, fold, grammar=grammar) for fold in folds}
+    held_out = {fold: held_out_groups(store.groups, fold.read_by(grammar)) for fold in folds}
     return {fold: f"{fold.number}-of-{fold.of}-{identity_of(rows)}" for fold, rows in held_out.items() if len(rows)}
 
 

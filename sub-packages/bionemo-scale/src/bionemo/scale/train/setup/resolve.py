@@ -76,7 +76,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
         start = None if settings.from_checkpoint is None else find_start(settings)
         grammar = read_grammar(store, start, overrides)
         fold = settings.left_out
-        held_out = None if fold is None else store.hold_out(fold, grammar=grammar)
+        held_out = None if fold is None else store.hold_out(fold.read_by(grammar))
         has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
         training = store.group_means(Split.TRAIN)
         known = () if start is None else trained_agents(start)

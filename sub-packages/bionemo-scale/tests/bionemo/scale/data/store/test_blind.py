@@ -67,7 +67,7 @@ def test_whole_genes_are_held_out_where_the_test_split_has_new_ones(make_groups,
 def test_pairs_go_with_their_genes(make_groups):
     rows = [("d", "s", label, "x", Split.TRAIN, 5) for label in ("a", "b", "c", "a+c", "b+c", "d+e")]
     groups = make_groups(*rows, NEW)
-    parts = [labels(groups, held_out_groups(groups, Fold(n, 3), grammar=Grammar(combination="+"))) for n in range(3)]
+    parts = [labels(groups, held_out_groups(groups, Fold(n, 3, Grammar(combination="+")))) for n in range(3)]
     found = [{group.perturbation for group in part} for part in parts]
     assert found == [{"a", "a+c", "d+e"}, {"b", "b+c", "d+e"}, {"c", "a+c", "b+c"}]
 
@@ -76,13 +76,13 @@ def test_pairs_go_with_their_genes(make_groups):
 def test_new_pairs_and_doses_of_trained_genes_leave_no_gene_out(make_groups, asked):
     rows = [("d", "s", label, "x", Split.TRAIN, 5) for label in ("a", "b", "c@1")]
     groups = make_groups(*rows, ("d", "s", asked, "x", Split.TEST, 5))
-    assert held_out_groups(groups, grammar=Grammar(combination="+", dose="@")).size == 0
+    assert held_out_groups(groups, Fold(grammar=Grammar(combination="+", dose="@"))).size == 0
 
 
 @pytest.mark.parametrize("trained", [("a", "b"), ("a+b", "b+c")])
 def test_too_few_genes_leave_none_to_hold_out(make_groups, trained):
     groups = make_groups(*[("d", "s", label, "x", Split.TRAIN, 5) for label in trained], NEW)
-    assert held_out_groups(groups, grammar=Grammar(combination="+")).size == 0
+    assert held_out_groups(groups, Fold(grammar=Grammar(combination="+"))).size == 0
 
 
 def test_what_most_groups_have_is_never_left_out(make_groups):
@@ -90,7 +90,7 @@ def test_what_most_groups_have_is_never_left_out(make_groups):
     trained = ["M", "a", *(f"M+d{number}" for number in range(8))]
     rows = [("d", "s", label, "x", Split.TRAIN, 5) for label in trained]
     groups = make_groups(*rows, ("d", "s", "M+new", "x", Split.TEST, 5))
-    parts = [labels(groups, held_out_groups(groups, Fold(n, 3), grammar=Grammar(combination="+"))) for n in range(3)]
+    parts = [labels(groups, held_out_groups(groups, Fold(n, 3, Grammar(combination="+")))) for n in range(3)]
     assert [{group.perturbation for group in part} for part in parts] == [
         {"a", "M+d2", "M+d5"},
         {"M+d0", "M+d3", "M+d6"},
@@ -101,7 +101,7 @@ def test_what_most_groups_have_is_never_left_out(make_groups):
 def test_too_few_that_may_be_left_out_leave_contexts_out(make_groups):
     rows = [("d", t, label, "x", Split.TRAIN, 5) for t in "abc" for label in ("M", "M+p", "M+q")]
     groups = make_groups(*rows, ("d", "a", "M+new", "x", Split.TEST, 5))
-    held_out = labels(groups, held_out_groups(groups, grammar=Grammar(combination="+")))
+    held_out = labels(groups, held_out_groups(groups, Fold(grammar=Grammar(combination="+"))))
     assert {group.cell_type for group in held_out} == {"b"} and len(held_out) == 3
 
 

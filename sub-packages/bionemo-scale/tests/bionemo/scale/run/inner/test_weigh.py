@@ -59,7 +59,7 @@ def test_parts_of_a_run_are_those_of_its_own_reading_of_labels(separator, tmp_pa
         found = _folds(settings, opened, has_validation=False)
     expected = {}
     for fold in found:
-        with Store.open(store, blind=fold, grammar=Grammar(combination=separator)) as blind:
+        with Store.open(store, blind=fold.read_by(Grammar(combination=separator))) as blind:
             rows = blind.groups.perturbed_in(Split.VAL)
             expected[fold] = f"{fold.number}-of-3-{identity_of(rows)}"
             left_out = {blind.groups.label(row).perturbation for row in rows}
@@ -90,7 +90,7 @@ def test_a_blind_run_is_kept_from_the_groups_of_its_own_reading(tmp_path, proces
     run = resolve(settings)
     assert {group.perturbation for group in run.training.groups} == {"control", "b", "c"}
     with Store.open(store) as opened:
-        assert run.described["held_out"] == opened.hold_out(Fold(0, 3), grammar=Grammar(combination="+"))
+        assert run.described["held_out"] == opened.hold_out(Fold(0, 3, Grammar(combination="+")))
 
 
 def test_what_an_earlier_version_measured_of_other_groups_is_measured_anew(tmp_path, monkeypatch):
