@@ -92,10 +92,10 @@ def test_the_image_and_the_additions_are_all_the_package_needs():
     project = tomllib.loads((REPOSITORY / "sub-packages" / "bionemo-scale" / "pyproject.toml").read_text())["project"]
     needed = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
     # Of the second line the first three come with anndata and NeMo-Run, the others with NeMo and transformers; of the
-    # third one with torch, and one with bionemo-llm.
+    # third one with torch, with bionemo-llm and with pdex.
     general = {"matplotlib", "pandas", "pyarrow", "pyyaml", "scipy"} | {
         "h5py", "zarr", "fiddle", "scikit-learn", "tqdm", "safetensors",
-        "fsspec", "pydantic",
+        "fsspec", "pydantic", "numba",
     }  # fmt: skip
     # Only a bound on what newer releases of NeMo-Run need; that of the image does not.
     bounds = {"leptonai"}

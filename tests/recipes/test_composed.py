@@ -285,6 +285,8 @@ class TestTraining:
         # gloo on the CPU, whatever the machine has.
         environment = {**entry_points, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "CUDA_VISIBLE_DEVICES": ""}
         environment["NEMORUN_HOME"] = str(tmp_path / "nemorun")
+        # NeMo-Run looks for torchrun there; the environment of these tests need not be activated.
+        environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
         (tmp_path / "compose.py").write_text(ON_TWO_RANKS)
         screen = ended([sys.executable, tmp_path / "compose.py", store, tmp_path / "composed"], environment)
         assert len(re.findall(r"step 4/4 ", screen)) == len(re.findall("next      bionemo-scale-infer", screen)) == 1

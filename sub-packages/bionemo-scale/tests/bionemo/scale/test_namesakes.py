@@ -131,7 +131,6 @@ ELSEWHERE = {
     "train/components.py": ("tests/distributed/test_trainer.py", "it needs NeMo's trainer"),
     "train/config.py": ("tests/distributed/test_trainer.py", "it needs NeMo's trainer"),
     "train/finetune/start.py": ("tests/end_to_end/test_finetuning.py", "it needs a trained run"),
-    "train/in_folder.py": ("tests/end_to_end/test_interrupts.py", "it needs trainings to interrupt"),
     "train/loss.py": ("tests/distributed/test_trainer.py", "it needs Megatron's schedule"),
     "train/module.py": ("tests/distributed/test_trainer.py", "it needs NeMo's trainer"),
     "train/training.py": ("tests/distributed/test_trainer.py", "it needs NeMo's trainer"),

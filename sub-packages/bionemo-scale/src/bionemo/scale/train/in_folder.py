@@ -93,11 +93,22 @@ def train_in_folder(settings: TrainSettings, ranks: Ranks, given: "Components | 
         # A kill at any moment leaves a run that continues, and Lightning would answer an interrupt by exit code 1.
         with interrupt.removes(clear), interrupt.ends_at_once():
             try:
-                with quiet_screen(out / "logs" / f"output-rank{ranks.rank}.log") as screen:
+                with quiet_screen(out / "logs" / f"output-rank{ranks.rank}.log") as screen, _told_by_its_cause():
                     _train(settings, ranks, screen, given=given)
             except (InputError, OSError, ModuleNotFoundError):
                 clear()
                 raise
+
+
+@contextlib.contextmanager
+def _told_by_its_cause() -> Iterator[None]:
+    """Raise what the file system said, where Megatron's writer of checkpoints raises another error because of it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise
 
 
 def _train(settings: TrainSettings, ranks: Ranks, screen: TextIO, *, given: "Components | None") -> None:

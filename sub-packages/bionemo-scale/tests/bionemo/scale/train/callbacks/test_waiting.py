@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from bionemo.scale.train import step, waiting
+from bionemo.scale.train import step
+from bionemo.scale.train.callbacks import waiting
 
 
 def slow():
