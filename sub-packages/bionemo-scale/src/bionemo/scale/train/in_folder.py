@@ -102,13 +102,23 @@ def train_in_folder(settings: TrainSettings, ranks: Ranks, given: "Components | 
 
 @contextlib.contextmanager
 def _told_by_its_cause() -> Iterator[None]:
-    """Raise what the file system said, where Megatron's writer of checkpoints raises another error because of it."""
+    """Raise what the file system said, where a writer of checkpoints raises another error because of it."""
     try:
         yield
-    except RuntimeError as error:
-        if isinstance(error.__cause__, OSError):
-            raise error.__cause__ from None
+    except (KeyboardInterrupt, SystemExit):
         raise
+    except BaseException as error:  # torch's CheckpointException is no Exception
+        if isinstance(cause := _cause(error), OSError):
+            raise cause from None
+        raise
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the first cause of an error, through Megatron's errors and torch's errors of several ranks."""
+    failures = getattr(error, "failures", None)  # of torch's: an error and its lines by rank
+    if isinstance(failures, dict) and failures:
+        return _cause(next(iter(failures.values()))[0])
+    return _cause(error.__cause__) if error.__cause__ is not None else error
 
 
 def _train(settings: TrainSettings, ranks: Ranks, screen: TextIO, *, given: "Components | None") -> None:

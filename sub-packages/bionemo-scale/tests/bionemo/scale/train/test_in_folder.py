@@ -3,15 +3,39 @@
 import errno
 
 import pytest
+from torch.distributed.checkpoint.api import CheckpointException, _wrap_exception
 
 from bionemo.scale.train.in_folder import _told_by_its_cause
 
 
-def test_a_full_disk_is_told_as_such_where_the_writer_of_checkpoints_hides_it():
-    full = OSError(errno.ENOSPC, "No space left on device")
+def _of_a_worker(cause: BaseException) -> RuntimeError:
+    error = RuntimeError(f"Worker failure: {cause}")
+    error.__cause__ = cause
+    return error
+
+
+def _of_ranks(cause: BaseException) -> CheckpointException:
+    """What torch raises: no :class:`Exception`, and without a cause of its own."""
+    return CheckpointException("write", {0: _wrap_exception(cause)})
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "error", [_of_a_worker(FULL), _of_ranks(FULL), _of_ranks(_of_a_worker(FULL))], ids=["worker", "rank", "both"]
+)
+def test_a_full_disk_is_told_as_such_where_the_writer_of_checkpoints_hides_it(error):
     with pytest.raises(OSError) as found, _told_by_its_cause():
-        raise RuntimeError(f"Worker failure: {full}") from full
-    assert found.value is full
+        raise error
+    assert found.value is FULL
+
+
+def test_another_failure_of_ranks_stays_what_it_is():
+    error = _of_ranks(ValueError("no file"))
+    with pytest.raises(CheckpointException) as found, _told_by_its_cause():
+        raise error
+    assert found.value is error
 
 
 def test_other_errors_stay_what_they_are():
