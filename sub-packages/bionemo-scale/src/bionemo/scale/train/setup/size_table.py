@@ -17,6 +17,7 @@ from bionemo.scale.model.size.sizes import REFERENCE_DATA
 from bionemo.scale.train.finetune.start import check_architecture, find_start, inherited_fields
 from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import FREEZABLE, TrainSettings
+from bionemo.scale.train.setup.activations import activation_bytes
 from bionemo.scale.train.setup.fields import size_fields
 from bionemo.scale.train.setup.resolve import checked_config, read_overrides
 
@@ -49,9 +50,16 @@ def size_table(settings: TrainSettings, *, with_store: bool) -> str:
     config = checked_config({**_network(settings, overrides), **of_preset, **data, **length, **overrides})
     with model_parallel():
         count = count_tensors(config)
+        activations = activation_bytes(
+            config,
+            num_sets=settings.micro_batch_size,
+            dtype=PRECISIONS[settings.precision].dtype,
+            frozen=settings.freeze,
+        )
     memory = training_memory(
         count, precision=settings.precision, frozen=settings.freeze, keeps_average=config.ema_decay > 0
     )
+    memory["activations"] = activations
     data = {name: getattr(config, name) for name in data}
     name = settings.size or str(settings.from_checkpoint)
     return (
@@ -125,8 +133,9 @@ def _arithmetic_table(arithmetic: StepArithmetic, *, stages: int) -> str:
 
 def _memory_table(settings: TrainSettings, memory: dict[str, int]) -> str:
     adapters = "; adapters and what they freeze are not counted" if settings.lora else ""
+    sets = f"a micro-batch of {settings.micro_batch_size} sets of {settings.set_size} cells"
     lines = [
-        f"memory in MiB of one process with the whole network, {settings.precision}, before activations{adapters}",
+        f"memory in MiB of one process with the whole network, {settings.precision}, {sets}{adapters}",
         *(f"{name:<20}{number / 2**20:>14,.1f}" for name, number in memory.items()),
         f"{'total':<20}{sum(memory.values()) / 2**20:>14,.1f}",
     ]

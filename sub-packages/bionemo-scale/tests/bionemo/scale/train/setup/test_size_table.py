@@ -79,8 +79,9 @@ def test_the_table_counts_everything_that_training_keeps(process_groups):
     lines = table({"num_genes": "100"}).splitlines()
     assert lines[0].startswith("size tiny: 100 genes, 50 cell types")
     names = [line.split("  ")[0] for line in lines]
-    memory, arithmetic = slice(-10, -5), slice(-4, None)
-    assert names[memory] == ["weights", "running average", "gradients", "optimizer state", "total"]
+    memory, arithmetic = slice(-11, -5), slice(-4, None)
+    kept = ["weights", "running average", "gradients", "optimizer state", "activations", "total"]
+    assert names[memory] == kept
     assert names[arithmetic] == ["encoder", "transport", "decoder", "total"]
     for rows in (memory, arithmetic):
         numbers = [float(line.split()[-1]) for line in lines[rows]]
