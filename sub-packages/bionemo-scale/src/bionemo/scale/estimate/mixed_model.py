@@ -25,11 +25,14 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.linalg import block_diag, solve_triangular
+from scipy.linalg import solve_triangular
+from scipy.sparse import block_diag, csr_array, eye_array
 
+from bionemo.scale.estimate.bunches import bunches
 from bionemo.scale.estimate.covariance import Covariances, Similarity, components, covariances
 from bionemo.scale.estimate.features import AgentFeatures
 from bionemo.scale.estimate.labels import ALL, Labels, ParseAgents, whole_label
@@ -126,22 +129,31 @@ class Conditional:
         """
         shape = (len(averages), self._given.means.shape[1])
         mean, sd = np.empty(shape), np.empty(shape)
-        for solved, rows in self._solve(averages):
-            mean[rows], sd[rows] = self._conditional(solved, [averages[row] for row in rows])
+        for solved, asked in self._solve(averages):
+            rows = list(chain.from_iterable(each.rows for each in asked))
+            mean[rows], sd[rows] = self._conditional(solved, asked, [averages[row] for row in rows])
         return Estimate(mean=mean, sd=sd)
 
-    def _solve(self, averages: Sequence[Mapping[Group, float]]) -> Iterator[tuple["_Solved", list[int]]]:
+    def _solve(self, averages: Sequence[Mapping[Group, float]]) -> Iterator[tuple["_Solved", list["_Asked"]]]:
         """Yield what rows of averages are predicted from: all groups if few, else those nearest to a label."""
+        none = np.array([], dtype=np.int64)
         if self._whole is not None:
             for piece in _pieces([[row] for row in range(len(averages))], averages):
-                yield self._whole, list(chain.from_iterable(piece))
+                yield self._whole, [_Asked(list(chain.from_iterable(piece)), none)]
             return
         for piece in _pieces(_rows_of_labels(averages), averages):
-            shared = self._shared([averages[row] for row in chain.from_iterable(piece)])
-            ends = np.cumsum([len(rows) for rows in piece])[:-1]
-            for rows, own in zip(piece, np.split(shared, ends), strict=True):
-                nearest = np.argsort(-own.max(axis=0), kind="stable")[:MAX_GIVEN_GROUPS]
-                yield self._solved(_rows(self._given, np.sort(nearest))), rows
+            for bunch in bunches(self._nearest(piece, averages)):
+                asked = [_Asked(piece[number], own) for number, own in zip(bunch.members, bunch.own, strict=True)]
+                yield self._solved(_rows(self._given, bunch.core)), asked
+
+    def _nearest(self, piece: list[list[int]], averages: Sequence[Mapping[Group, float]]) -> np.ndarray:
+        """Return [sets of rows, given groups] bool, those that have most in common with the populations of a set."""
+        shared = self._shared([averages[row] for row in chain.from_iterable(piece)])
+        ends = np.cumsum([len(rows) for rows in piece])[:-1]
+        chosen = np.zeros((len(piece), shared.shape[1]), dtype=bool)
+        for number, own in enumerate(np.split(shared, ends)):
+            chosen[number, np.argsort(-own.max(axis=0), kind="stable")[:MAX_GIVEN_GROUPS]] = True
+        return chosen
 
     def _solved(self, given: GroupMeans) -> "_Solved":
         """Factorise the covariance of groups."""
@@ -167,25 +179,80 @@ class Conditional:
         return np.concatenate(pieces, axis=1)
 
     def _conditional(
-        self, solved: "_Solved", averages: Sequence[Mapping[Group, float]]
+        self, solved: "_Solved", asked: Sequence["_Asked"], averages: Sequence[Mapping[Group, float]]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and sd of averages, [averages, G] each."""
-        num, shares = len(solved.groups), _shares(averages)
-        together = [*solved.groups, *chain.from_iterable(averages)]
-        own = slice(num, None)
-        expression, response = self._model.covariances(together, self._similarity, rows=own)
+        """Return mean and sd of the averages that are asked for, [averages, G] each."""
+        own = np.concatenate([each.own for each in asked])
+        shares = block_diag((eye_array(len(own)), _shares(averages)), format="csr")
+        members = [*(self._given.groups[row] for row in own.tolist()), *chain.from_iterable(averages)]
+        found = self._model.covariances(
+            (*solved.groups, *members), self._similarity, rows=slice(len(solved.groups), None)
+        )
+        joint = [shares @ each for each in found]
+        num = len(solved.groups)
+        cross = [each[:, :num] for each in joint]
+        among = [each[:, num:] @ shares.T for each in joint]
+        noise = np.diag(np.append(1 / self._given.counts[own], np.zeros(len(averages))))
+        residual = self._given.means[own] / self._unit - self._centre
         means, variances = [], []
         for strength, factor in zip(STRENGTHS, solved.factors, strict=True):
-            joint = shares @ (expression + strength * response)
-            cross = solve_triangular(factor, joint[:, :num].T, lower=True)
-            before = (joint[:, num:] * shares).sum(axis=1)
-            means.append(solve_triangular(factor, cross, lower=True, trans="T").T @ solved.residual)
-            variances.append(np.maximum(before - (cross**2).sum(axis=0), 0.0))
+            beside = _Beside(
+                cross=solve_triangular(factor, (cross[0] + strength * cross[1]).T, lower=True),
+                among=among[0] + strength * among[1] + noise,
+            )
+            weights, of_own, variance = _blup(beside, asked)
+            weights = solve_triangular(factor, weights, lower=True, trans="T", overwrite_b=True)
+            means.append(weights.T @ solved.residual + of_own @ residual)
+            variances.append(variance)
+        return self._mixed(np.stack(means), np.stack(variances)[:, :, None])
+
+    def _mixed(self, means: np.ndarray, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and sd over the strengths that genes may have, [averages, G] each."""
         weights = self._model.strength_of_gene[:, None, :]
-        stacked, spread = np.stack(means), np.stack(variances)[:, :, None]
-        mean = (weights * stacked).sum(axis=0)
-        variance = (weights * (spread + (stacked - mean) ** 2)).sum(axis=0)
+        mean = (weights * means).sum(axis=0)
+        variance = (weights * (variances + (means - mean) ** 2)).sum(axis=0)
         return (self._centre + mean) * self._unit, np.sqrt(variance) * self._unit
+
+
+class _Asked(NamedTuple):
+    """Averages of one label."""
+
+    rows: list[int]
+    """Among all averages."""
+    own: np.ndarray
+    """[own groups] int64, given groups that they are conditioned on beside those of :class:`_Solved`."""
+
+
+class _Beside(NamedTuple):
+    """What stands beside the solved groups: the own groups of all labels, then their averages, m in all."""
+
+    cross: np.ndarray
+    """[n, m], inverse Cholesky factor of the solved groups times their covariance with these."""
+    among: np.ndarray
+    """[m, m] covariance, with the noise of the own groups."""
+
+
+def _blup(beside: _Beside, asked: Sequence[_Asked]) -> tuple[np.ndarray, csr_array, np.ndarray]:
+    """Condition averages on the own groups of their label too: one more block of the Cholesky factorisation.
+
+    Returns:
+        What the inverse transposed factor turns into the weights of the solved groups, [n, averages]; weights of the
+        own groups, [averages, own groups]; variances, [averages].
+    """
+    cross, among = beside
+    num_own = sum(len(each.own) for each in asked)
+    weights, blocks = cross[:, num_own:].copy(), []
+    variances = np.diag(among)[num_own:] - (weights**2).sum(axis=0)
+    first = last = 0
+    for rows, groups in asked:
+        own, here = slice(first, first + len(groups)), slice(last, last + len(rows))
+        first, last = own.stop, here.stop
+        outer = among[num_own:][here, own] - weights[:, here].T @ cross[:, own]
+        of_own = np.linalg.solve(among[own, own] - cross[:, own].T @ cross[:, own], outer.T).T
+        variances[here] -= (of_own * outer).sum(axis=1)
+        weights[:, here] -= cross[:, own] @ of_own.T
+        blocks.append(csr_array(of_own))
+    return weights, block_diag(blocks, format="csr"), np.maximum(variances, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -398,7 +465,7 @@ def _pieces(sets: Sequence[list[int]], averages: Sequence[Mapping[Group, float]]
         yield piece
 
 
-def _shares(averages: Sequence[Mapping[Group, float]]) -> np.ndarray:
+def _shares(averages: Sequence[Mapping[Group, float]]) -> csr_array:
     """Return [averages, all their members] the weight of each member in each average."""
-    blocks = [np.array([list(members.values())]) / sum(members.values()) for members in averages]
-    return block_diag(*blocks)
+    blocks = [csr_array(np.array([list(members.values())]) / sum(members.values())) for members in averages]
+    return block_diag(blocks, format="csr")

@@ -165,6 +165,26 @@ def test_large_screens_are_predicted_from_the_groups_that_matter(screen, monkeyp
     assert error(mixed_model.fit(groups, control="control")) < 2.5 * whole
 
 
+def test_perturbations_predicted_together_are_what_each_is_alone(screen, monkeypatch):
+    """Together they share a factor of the groups that they have in common."""
+    groups, _, _ = screen
+    model = mixed_model.fit(groups, control="control")
+    monkeypatch.setattr(mixed_model, "MAX_GIVEN_GROUPS", 20)
+    conditional = mixed_model.Conditional(model)
+    factorised, solved = [], mixed_model.Conditional._solved
+    monkeypatch.setattr(
+        mixed_model.Conditional, "_solved", lambda self, given: factorised.append(given) or solved(self, given)
+    )
+    averages = [{Group("d", "t5", f"p{p}", "b"): 2.0, Group("d", "t4", f"p{p}", "b"): 1.0} for p in range(5)]
+    averages.append({Group("d", "t5", "p1", "b"): 1.0})
+    together = conditional.predict_averages(averages)
+    assert len(factorised) == 1 and len(factorised[0].groups) < 20
+    for rows in ([0], [1, 5], [2], [3], [4]):
+        alone = conditional.predict_averages([averages[row] for row in rows])
+        np.testing.assert_allclose(alone.mean, together.mean[rows], rtol=1e-11)
+        np.testing.assert_allclose(alone.sd, together.sd[rows], rtol=1e-9)
+
+
 def test_some_rows_of_the_covariances_are_those_of_all():
     def parse(label):
         return tuple((name, len(name) + 0.5) for name in label.split("+"))
