@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 
 from bionemo.scale.options.fields import Option, options_of
+from bionemo.scale.options.parser import other_defaults
+from bionemo.scale.recipes.defaults import OTHERS
 
 
 CLASSES = {
@@ -48,7 +50,7 @@ def main() -> None:
 
 def _rows(options: tuple[Option, ...]) -> Iterator[str]:
     for option in options:
-        values = f"{_values(option)}<br>{_default(option)}"
+        values = "<br>".join([_values(option), _default(option), *other_defaults(option, OTHERS)])
         meaning = option.help.replace("|", "\\|").replace("<", "&lt;")
         yield f"| {_names(option)} | {values} | {meaning} |"
 

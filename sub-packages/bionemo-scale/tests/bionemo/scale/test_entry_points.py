@@ -83,6 +83,7 @@ def test_a_missing_option_is_refused_with_code_2(name):
     done = run("-m", SCRIPTS[name].partition(":")[0])
     assert done.code == 2
     assert re.search(r"error: .*(required|expected)", done.err.splitlines()[-1])
+    assert "SUPPRESS" not in done.err
 
 
 @pytest.mark.parametrize(

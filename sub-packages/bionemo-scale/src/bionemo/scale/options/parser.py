@@ -4,7 +4,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -20,12 +20,32 @@ from bionemo.scale.types import InputError
 
 T = TypeVar("T", bound=Settings)
 Names = Callable[[str], tuple[str, ...]]
+Others = Mapping[type[Settings], Mapping[str, Mapping[str, Mapping[str, Any]]]]
+"""Defaults of a class's fields that go with another option, by that option and its value; help shows them."""
 
 
 class OptionParser(argparse.ArgumentParser):
-    """A parser whose options are fields of settings classes; it holds what was given, and no defaults."""
+    """A parser whose options are fields of settings classes; it holds what was given, and no defaults.
 
-    def __init__(self, *classes: type[Settings], prog: str, description: str, epilog: str | None = None):
+    Args:
+        classes: The settings.
+        prog: Name of the command.
+        description: What it does.
+        epilog: Last lines of help.
+        ways: What to type after the name, a line of help for each way to use the command; without them what
+            ``classes`` require.
+        others: Defaults beside other options.
+    """
+
+    def __init__(
+        self,
+        *classes: type[Settings],
+        prog: str,
+        description: str,
+        epilog: str | None = None,
+        ways: Sequence[str] = (),
+        others: Others | None = None,
+    ):
         super().__init__(
             prog=prog,
             description=description,
@@ -35,6 +55,8 @@ class OptionParser(argparse.ArgumentParser):
         )
         self.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
         self._headings: dict[str, argparse._ArgumentGroup] = {}
+        self._others = others or {}
+        self.usage = "\n       ".join(f"%(prog)s {way}" for way in ways or [_required(classes)])
         for settings_class in classes:
             self.add_settings(settings_class)
 
@@ -58,11 +80,11 @@ class OptionParser(argparse.ArgumentParser):
                 text = f"{docs[part.name]} (default: {part.default})" if part.default else docs[part.name]
                 flags = names(column_flag(part.name))
                 group.add_argument(*flags, dest=f"{dest}.{part.name}", metavar="COLUMN", help=text)
-        elif option.form == "positional":
+        elif _is_positional(option):
             group.add_argument(dest, **_positional(option), help=help_text(option))
         elif option.form != "hidden":
-            how = _HOW[option.form](option)
-            group.add_argument(*names(option.flag), **how, dest=dest, help=help_text(option))
+            how, text = _HOW[option.form](option), help_text(option, self._others)
+            group.add_argument(*names(option.flag), **how, dest=dest, help=text)
 
     def _heading(self, group: str) -> Any:
         if group and group not in self._headings:
@@ -82,7 +104,9 @@ class OptionParser(argparse.ArgumentParser):
                 raise InputError(f"unknown option {name}; {suggest(name, self._option_string_actions)}")
         if extra:
             raise InputError(f"expected an option, found {extra[0]!r}")
-        return parsed
+        # argparse reads its own mark of "nothing" as the value of a positional argument that is not given.
+        given = {name: value for name, value in vars(parsed).items() if str(value) != argparse.SUPPRESS}
+        return argparse.Namespace(**given)
 
     def error(self, message: str) -> NoReturn:
         """Refuse in one line.
@@ -143,16 +167,42 @@ def _pairs(option: Option, texts: Any) -> dict[str, str]:
     return dict(text.split("=", 1) for text in texts)
 
 
-def help_text(option: Option) -> str:
-    """Return what help says of an option: the docstring of the field, and its default."""
+def _required(classes: Iterable[type[Settings]]) -> str:
+    """Return what must be typed after the name of a command."""
+    needed = [option for each in classes for option in options_of(each) if option.is_required]
+    first = [f"{option.flag} ..." if option.is_many else option.flag for option in needed if _is_positional(option)]
+    then = [f"{option.flag} {_value(option)['metavar']}" for option in needed if not _is_positional(option)]
+    return " ".join([*first, *then, "[OPTIONS]"])
+
+
+def _is_positional(option: Option) -> bool:
+    return option.form == "positional"
+
+
+def help_text(option: Option, others: Others | None = None) -> str:
+    """Return what help says of an option: the docstring of the field, and its defaults."""
     shown = not isinstance(option.default, bool | dict | None) and option.default not in (REQUIRED, "", ())
-    default = f"{option.default:g}" if isinstance(option.default, float) else option.default
-    if isinstance(default, tuple):
-        default = ", ".join(map(str, default))
+    default = "; ".join([_shown(option.default), *other_defaults(option, others or {})])
     text = f"{option.help}: {', '.join(option.choices)}" if option.form == "commas" and option.choices else option.help
     if option.form == "labels":
         text += "; for several, repeat it, put commas between labels, or give @FILE with one per line"
     return (f"{text} (default: {default})" if shown else text).replace("%", "%%")
+
+
+def other_defaults(option: Option, others: Others) -> list[str]:
+    """Return the further defaults of an option, each with the option and the values that it goes with."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for flag, by_value in others.get(option.owner, {}).items():
+        for value, defaults in by_value.items():
+            if defaults.get(option.name, option.default) != option.default:
+                found.setdefault((_shown(defaults[option.name]), flag), []).append(value)
+    return [f"{default} with {flag} {' or '.join(values)}" for (default, flag), values in found.items()]
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ", ".join(map(str, default))
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def _value(option: Option) -> dict[str, Any]:

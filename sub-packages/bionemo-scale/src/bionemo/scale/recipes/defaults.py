@@ -9,6 +9,7 @@ from typing import Any
 
 from bionemo.scale.files.text import read_yaml
 from bionemo.scale.model.export.folder import is_export, read_training
+from bionemo.scale.options.parser import Others
 from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
@@ -46,6 +47,15 @@ DEFAULTS: dict[str, SizeDefaults] = {
     ),
 }  # fmt: skip
 """By name of the size; a size without an entry takes every default of :class:`TrainSettings`."""
+
+
+OTHERS: Others = {
+    TrainSettings: {
+        "--size": {name: entry.settings for name, entry in DEFAULTS.items()},
+        "--preset": {name: entry.settings for name, entry in PRESETS.items()},
+    }
+}
+"""Which defaults of a training go with a size or a preset, for help."""
 
 
 def size_defaults(size: str | None) -> SizeDefaults:

@@ -14,6 +14,7 @@ from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.options.commands import Commands, add_commands, fields_of
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.process.command import run_command
+from bionemo.scale.recipes.defaults import OTHERS
 from bionemo.scale.train.callbacks.stopping import EXIT_CONTINUE
 from bionemo.scale.train.settings import TrainSettings
 
@@ -37,6 +38,11 @@ def parser() -> OptionParser:
         description="Leave out each cell type, donor or perturbation of a screen in turn. The data are prepared once. "
         "Each fold is trained, predicted and scored beside all classical methods, and the scores are pooled, with "
         "intervals over folds.",
+        ways=(
+            "INPUT ... --out FOLDER --leave-out WHAT [OPTIONS]",
+            "--store STORE --out FOLDER --leave-out WHAT [OPTIONS]",
+        ),
+        others=OTHERS,
     )
     add_commands(options, CrossvalSettings, COMMANDS)
     return options

@@ -34,6 +34,10 @@ def parser() -> OptionParser:
         prog="bionemo-scale-evaluate",
         description="Score predicted perturbed cells against real ones with cell-eval, beside simple methods "
         "(baselines) and a ceiling. docs/evaluation.md defines every metric.",
+        ways=(
+            "--pred PRED.h5ad --real REAL.h5ad --out FOLDER [OPTIONS]",
+            "--write-baselines FOLDER --real REAL.h5ad [OPTIONS]",
+        ),
     )
 
 

@@ -20,6 +20,13 @@ def parser() -> OptionParser:
         description="Make vectors that describe genes or drugs, to predict perturbations that were never trained.",
         epilog="Several kinds together have the same weight. Give the file to bionemo-scale-train, and to "
         "bionemo-scale-infer for perturbations that were not trained.",
+        ways=(
+            "--from-store STORE --out FILE.parquet [OPTIONS]",
+            "--gene-sets FILE.gmt --out FILE.parquet [OPTIONS]",
+            "--network EDGES.tsv --out FILE.parquet [OPTIONS]",
+            "--embedding FILE --out FILE.parquet [OPTIONS]",
+            "--smiles DRUGS.csv --out FILE.parquet [OPTIONS]",
+        ),
     )
 
 

@@ -31,6 +31,10 @@ def parser() -> OptionParser:
         prog="bionemo-scale-infer",
         description="Predict cells: the held-out part of a store, or control cells under any known perturbation. "
         "Processes started by torchrun or srun share the work. To continue after a stop, give the same command again.",
+        ways=(
+            "--checkpoint RUN --store STORE --out FOLDER [OPTIONS]",
+            "--checkpoint RUN --adata CELLS.h5ad --out FILE.h5ad [OPTIONS]",
+        ),
     )
 
 

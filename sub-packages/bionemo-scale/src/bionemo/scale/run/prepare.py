@@ -74,6 +74,13 @@ def parser() -> OptionParser:
         description="Convert h5ad files of perturbation screens to a store, which training and prediction read.",
         epilog="Values must be raw counts, or log1p of counts scaled to one library size; the command recognises "
         "which of the two. To continue a stopped conversion, give the same command again.",
+        ways=(
+            "INPUT ... --out STORE [OPTIONS]",
+            "--from-state CONFIG.toml --out STORE [OPTIONS]",
+            "--merge STORE ... --out STORE",
+            "--info STORE",
+            "--verify STORE",
+        ),
     )
 
 

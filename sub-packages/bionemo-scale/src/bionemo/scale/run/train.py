@@ -21,6 +21,7 @@ from bionemo.scale.options.config_file import write_yaml
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.parser import OptionParser
 from bionemo.scale.process.command import next_step
+from bionemo.scale.recipes.defaults import OTHERS
 from bionemo.scale.run.config.given import PLACES, SettingsFile, given_values, training_of
 from bionemo.scale.run.config.sections import WRITTEN_PRESET
 from bionemo.scale.run.inner.weigh import weigh_network
@@ -48,7 +49,9 @@ def parser() -> OptionParser:
         TrainModes,
         prog="bionemo-scale-train",
         description="Train SCALE on a store. If the run folder already holds this run, the training continues.",
-        epilog="Larger sizes have other defaults; --size SIZE --write-config FILE shows them.",
+        epilog="--size SIZE --write-config FILE writes every setting of a size.",
+        ways=("--store PATH --out PATH [OPTIONS]", "--config FILE.yaml [OPTIONS]"),
+        others=OTHERS,
     )
 
 

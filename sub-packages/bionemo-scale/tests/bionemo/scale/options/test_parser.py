@@ -71,6 +71,19 @@ def test_help_is_the_fields_own(example):
     assert "None" not in text and "--inner" not in text
 
 
+def test_the_first_lines_of_help_are_the_ways_to_use_a_command(example):
+    assert OptionParser(example, prog="p", description="").format_usage() == "usage: p INPUT ... --out PATH [OPTIONS]\n"
+    parser = OptionParser(example, prog="p", description="", ways=("INPUT", "--out O"))
+    assert parser.format_usage() == "usage: p INPUT\n       p --out O\n"
+
+
+def test_help_shows_the_defaults_that_go_with_other_options(example):
+    fast = {"steps": 9, "rate": 0.5}
+    others = {example: {"--mode": {"fast": fast, "slow": {"steps": 9}, "other": {"steps": 3}}}, Settings: {}}
+    text = " ".join(OptionParser(example, prog="p", description="", others=others).format_help().split())
+    assert "Steps of the way (default: 3; 9 with --mode fast or slow)" in text
+
+
 @dataclass(frozen=True, kw_only=True)
 class Named(Settings):
     """Labels, which may hold commas."""

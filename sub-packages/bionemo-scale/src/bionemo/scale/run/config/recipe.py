@@ -14,6 +14,7 @@ from bionemo.scale.options.fields import option
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.process.command import next_step, run_command
+from bionemo.scale.recipes.defaults import OTHERS
 from bionemo.scale.run.config.given import SettingsFile, config_models, given_values, training_of
 from bionemo.scale.run.config.sections import SECTIONS
 from bionemo.scale.train.settings import TrainSettings
@@ -37,6 +38,8 @@ def parser() -> OptionParser:
         description="Write every setting of a training run to a YAML file, in the sections of BioNeMo's models. "
         f"Nothing is trained. The sections are {', '.join(SECTIONS.values())}.",
         epilog="bionemo-scale-train --config FILE.yaml trains it. Without --store and --out the file suits any store.",
+        ways=("--dest FILE.yaml [OPTIONS]",),
+        others=OTHERS,
     )
 
 

@@ -20,6 +20,7 @@ from bionemo.scale.options.limits import COUNT
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.process.command import run_command
+from bionemo.scale.recipes.defaults import OTHERS
 from bionemo.scale.train.settings import TrainSettings
 
 
@@ -90,6 +91,7 @@ def parser() -> OptionParser:
         LaunchSettings,
         prog="launch.py",
         description="Prepare, train, predict and score: four commands, each waiting for the one before.",
+        others=OTHERS,
     )
     add_commands(options, LaunchSettings, COMMANDS)
     return options

@@ -13,6 +13,7 @@ from bionemo.scale.model.size.sizes import SIZES
 from bionemo.scale.options.commands import Commands, add_commands, fields_of
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.parser import OptionParser, make_settings
+from bionemo.scale.recipes.defaults import OTHERS
 from bionemo.scale.run.inner.launch import COMMANDS, PlaceSettings, run_launch, start
 
 
@@ -43,6 +44,7 @@ def parser(protocol: "Protocol") -> OptionParser:
         prog=f"{protocol.name}.py",
         description=f"{protocol.title}: split, prepare, train, predict, score and report.",
         epilog=f"Variants. {variants}. docs/protocols.md says what is the paper's.",
+        others=OTHERS,
     )
     add_commands(options, ProtocolSettings, _COMMANDS)
     return options
