@@ -42,11 +42,26 @@ def test_links_between_pages(page: Path):
     assert missing == []
 
 
-def test_links_of_notebooks_become_links_of_the_site():
-    """The notebook plugin does not do it: without the hook a reader of the site gets to no page."""
-    spec = importlib.util.spec_from_file_location("notebook_links", DOCS / "notebook_links.py")
+def _hook(name: str):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     hook = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hook)
+    return hook
+
+
+def test_a_narrow_screen_keeps_options_whole_and_gives_sentences_room():
+    whole = '<span class="whole">{}</span>'.format
+    shown = _hook("phone").on_page_content(
+        f"<td><code>a-b --out-x C -o --in=D.h5ad</code></td><td>{'word ' * 9}</td><p>--out</p>", page=None
+    )
+    code = f"a-b {whole('--out-x')} C {whole('-o')} {whole('--in')}=D.h5ad"
+    assert shown == f'<td><code>{code}</code></td><td class="long">{"word " * 9}</td><p>--out</p>'
+    assert "docs/phone.py" in (REPOSITORY / "mkdocs.yml").read_text()
+
+
+def test_links_of_notebooks_become_links_of_the_site():
+    """The notebook plugin does not do it: without the hook a reader of the site gets to no page."""
+    hook = _hook("notebook_links")
     known = {"concepts.md": SimpleNamespace(url_relative_to=lambda _: "../concepts/")}
     files = SimpleNamespace(get_file_from_path=known.get)
     notebook = SimpleNamespace(file=SimpleNamespace(src_uri="a.ipynb"))
@@ -68,7 +83,9 @@ def test_the_command_reference_has_every_option(tmp_path: Path):
     ]
     assert all(f"## {name}\n" in text for name in scripts)
     for option in ("--library-size-key", "--tensor-parallel", "--all-perturbations", "--control-policy"):
-        assert option in text
+        assert f"\n- `{option}" in text
+    assert "usage: bionemo-scale-export RUN --out FOLDER [OPTIONS]" in text
+    assert "- `--split SPLIT.toml`: Split file that names the held-out conditions;" in text
 
 
 def test_the_settings_have_every_field(tmp_path: Path):
@@ -78,7 +95,7 @@ def test_the_settings_have_every_field(tmp_path: Path):
     text = out.read_text()
     named = set(re.findall(r":class:`(bionemo[\w.]+Settings)`", inspect.getsource(api)))
     assert named and all(f"{{ #{name} }}" in text for name in named)
-    assert "| `max_steps` | int<br>default `500` | Optimizer steps |" in text
+    assert "| `max_steps` | int<br>default `500`<br>100 with --size tiny<br>" in text
     assert "| `num_hvg`<br>`--hvg` | int<br>default `2000` |" in text and "| `out` | path<br>required |" in text
     assert not re.search(r"\| *\|$", text, flags=re.MULTILINE), "every field has a description"
 

@@ -53,6 +53,7 @@ class OptionParser(argparse.ArgumentParser):
             allow_abbrev=False,
             argument_default=argparse.SUPPRESS,
         )
+        self._positionals.title = "input"
         self.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
         self._headings: dict[str, argparse._ArgumentGroup] = {}
         self._others = others or {}

@@ -72,7 +72,8 @@ def test_help_is_the_fields_own(example):
 
 
 def test_the_first_lines_of_help_are_the_ways_to_use_a_command(example):
-    assert OptionParser(example, prog="p", description="").format_usage() == "usage: p INPUT ... --out PATH [OPTIONS]\n"
+    parser = OptionParser(example, prog="p", description="")
+    assert parser.format_usage() == "usage: p INPUT ... --out PATH [OPTIONS]\n"
     parser = OptionParser(example, prog="p", description="", ways=("INPUT", "--out O"))
     assert parser.format_usage() == "usage: p INPUT\n       p --out O\n"
 
