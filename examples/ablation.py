@@ -350,7 +350,6 @@ def score(run: Run, store: Any, model: Any, **fields: Any) -> dict[str, float]:
     """Predict the held-out populations and score them with the package's commands' own functions."""
     import anndata
 
-    from bionemo.scale.files.expression_scale import LOG1P_LIMIT
     from bionemo.scale.files.labels.grammar import Grammar
     from bionemo.scale.infer.output.cells_file import write_real
     from bionemo.scale.infer.output.origin import describe
@@ -368,8 +367,7 @@ def score(run: Run, store: Any, model: Any, **fields: Any) -> dict[str, float]:
         pred, real, out = (Path(folder) / name for name in ("pred.h5ad", "real.h5ad", "scores"))
         vars(model.config).update(fields)
         cells = anndata.AnnData(
-            # A network that has not converged may predict more than any cell holds, which the evaluation refuses.
-            X=predict_all(LoadedModel(model=model, card=card, path=run.store), plan).clip(max=0.99 * LOG1P_LIMIT),
+            X=predict_all(LoadedModel(model=model, card=card, path=run.store), plan),
             obs=plan.obs,
             var=pd.DataFrame(index=list(card.genes)),
             uns={"bionemo_scale": describe(card, {})},

@@ -69,6 +69,15 @@ class FoundScale:
     """Library size behind log1p values, as far as they show it; ``None`` for counts."""
 
 
+def highest_log1p(target_sum: float) -> float:
+    """Return the log1p value of a cell with all its counts in one gene, or the largest float32 that readers accept.
+
+    Args:
+        target_sum: Library size that counts are scaled to.
+    """
+    return min(float(np.log1p(target_sum)), float(np.nextafter(np.float32(LOG1P_LIMIT), np.float32(0))))
+
+
 def read_base(uns_value: Any) -> float | None:
     """Return the base that ``uns["log1p"]["base"]`` names; ``None`` for the natural logarithm.
 

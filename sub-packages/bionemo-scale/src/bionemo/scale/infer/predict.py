@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.sparse import vstack
 
+from bionemo.scale.files.expression_scale import highest_log1p
 from bionemo.scale.infer.generate import (
     EncodedControls,
     Moved,
@@ -32,6 +33,9 @@ CELLS_AT_ONCE = {"cpu": 512, "cuda": 8192}
 """Cells that go through the network together."""
 
 Progress = Callable[[int], None]
+"""Called with a number of cells."""
+OnBounded = Callable[[int], None]
+"""Called with a number of values."""
 
 
 class _PredictedSet(NamedTuple):
@@ -45,12 +49,20 @@ class _PredictedSet(NamedTuple):
     """[n, G] float32 log1p."""
     one_count: np.ndarray
     """[n] float32, what one count is worth in each control cell."""
+    highest: float
+    """Largest value of the control set that it began as."""
 
 
-def predict_all(loaded: LoadedModel, plan: Plan) -> np.ndarray:
-    """Return predicted expression, [cells, G] float32 log1p, in the order of ``plan.obs``, in this process alone."""
-    means = planned_means(loaded, plan)
-    return np.concatenate([predict_part(loaded, plan, part, means=means) for part in cut(plan.sizes, plan.population)])
+def predict_all(loaded: LoadedModel, plan: Plan, *, on_bounded: OnBounded = lambda values: None) -> np.ndarray:
+    """Return predicted expression, [cells, G] float32 log1p, in the order of ``plan.obs``, in this process alone.
+
+    Args:
+        loaded: The model.
+        plan: What to predict.
+        on_bounded: As of :func:`predict_part`.
+    """
+    means, parts = planned_means(loaded, plan), cut(plan.sizes, plan.population)
+    return np.concatenate([predict_part(loaded, plan, part, means=means, on_bounded=on_bounded) for part in parts])
 
 
 def planned_means(loaded: LoadedModel, plan: Plan) -> PlannedMeans | None:
@@ -66,8 +78,12 @@ def predict_part(
     means: PlannedMeans | None = None,
     progress: Progress = lambda cells: None,
     on_set: Callable[[int, ControlSet], None] = lambda position, controls: None,
+    on_bounded: OnBounded = lambda values: None,
 ) -> np.ndarray:
     """Return the predicted expression of a part, [cells, G] float32 log1p, in the order of its sets.
+
+    No value is above what a cell can hold, log1p of the library size that counts were scaled to. Where the control
+    cells have larger values (their library sizes did not count all genes), the largest of those is the bound.
 
     Args:
         loaded: The model.
@@ -76,13 +92,16 @@ def predict_part(
         means: From :func:`planned_means`.
         progress: Called with the number of cells as they are predicted.
         on_set: Called with each set's position in the part and the control cells that it was made of.
+        on_bounded: Called once with the number of values that were above the bound and became it.
     """
     rows = np.empty((part.num_cells, len(loaded.card.genes)), dtype=np.float32)
     counts, seeds = np.empty(part.num_cells, dtype=np.float32), np.empty(len(part.sets), dtype=np.int64)
+    limits = np.full(len(part.sets), highest_log1p(loaded.card.scale.target_sum), dtype=np.float32)
     for each in _predicted_sets(loaded, plan, part, means=means):
         first = part.first_rows[each.position]
         inside = slice(first, first + len(each.cells))
         rows[inside], counts[inside], seeds[each.position] = each.cells, each.one_count, each.controls.seed
+        limits[each.position] = np.maximum(limits[each.position], each.highest)
         on_set(each.position, each.controls)
         progress(len(each.cells))
     if has_counted_zeros(loaded.model.config):
@@ -92,7 +111,19 @@ def predict_part(
                 cells.to(loaded.device), one_count=of_cells.to(loaded.device), seed=int(seeds[population.first_set])
             )
             rows[population.rows] = counted.cpu().numpy()
+    on_bounded(_bound(rows, part, limits))
     return rows
+
+
+def _bound(rows: np.ndarray, part: Part, limits: np.ndarray) -> int:
+    """Lower values above the limit of their set to it, in place, and return how many there were."""
+    num_lowered = 0
+    for first, size, limit in zip(part.first_rows, part.sizes, limits, strict=True):
+        cells = rows[first : first + size]
+        if cells.max() > limit:
+            num_lowered += int(np.count_nonzero(cells > limit))
+            np.minimum(cells, limit, out=cells)
+    return num_lowered
 
 
 def _predicted_sets(
@@ -108,6 +139,7 @@ def _predicted_sets(
         with _autocast(device, loaded.precision):
             controls = _encode(loaded, control_sets, rows)
         counts = one_count(controls.expression).cpu().numpy()
+        highest = controls.expression.amax(dim=(1, 2)).cpu().numpy()
         for positions, begins, calls in zip(batch.sets, batch.begins, batch.calls, strict=True):
             of_call = np.unique(calls, return_index=True)[1]
             with _autocast(device, loaded.precision):
@@ -122,7 +154,7 @@ def _predicted_sets(
                             loaded.model, Moved(cells, change), carried[pieces.positions], **told
                         )
                 expression = cells.float().cpu().numpy()
-                yield from _as_sets(pieces, expression, control_sets=control_sets, counts=counts)
+                yield from _as_sets(pieces, expression, control_sets=control_sets, counts=counts, highest=highest)
 
 
 class _Pieces(NamedTuple):
@@ -165,14 +197,13 @@ def _told_means(
 
 
 def _as_sets(
-    pieces: _Pieces, cells: np.ndarray, *, control_sets: Sequence[ControlSet], counts: np.ndarray
+    pieces: _Pieces, cells: np.ndarray, *, control_sets: Sequence[ControlSet], counts: np.ndarray, highest: np.ndarray
 ) -> Iterator[_PredictedSet]:
     for position, begin, places, predicted in zip(
         pieces.positions.tolist(), pieces.begins.tolist(), pieces.places, cells, strict=True
     ):
-        yield _PredictedSet(
-            position, control_sets[begin].part(int(places[0]), len(places)), predicted, counts[begin][places]
-        )
+        own = control_sets[begin].part(int(places[0]), len(places))
+        yield _PredictedSet(position, own, predicted, counts[begin][places], float(highest[begin]))
 
 
 def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager:

@@ -204,8 +204,9 @@ def _predict(loaded: "LoadedModel", plan: "Plan", *, card: DataCard, seed: int) 
     from bionemo.scale.infer.output.origin import describe
     from bionemo.scale.infer.predict import predict_all
 
-    predicted = predict_all(loaded, plan)
-    certainty, varm = Certainty.of_cells(loaded, plan, predicted)
+    bounded: list[int] = []
+    predicted = predict_all(loaded, plan, on_bounded=bounded.append)
+    certainty, varm = Certainty.of_cells(loaded, plan, predicted, num_bounded=sum(bounded))
     origin = {"checkpoint": loaded.path, "seed": seed, **certainty.notes()}
     cells = anndata.AnnData(
         X=predicted,

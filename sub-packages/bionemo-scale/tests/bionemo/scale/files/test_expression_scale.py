@@ -11,7 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.files.expression_scale import StatedScale, check_transformation, find_scale, read_base
+from bionemo.scale.files.expression_scale import (
+    LOG1P_LIMIT,
+    StatedScale,
+    check_transformation,
+    find_scale,
+    highest_log1p,
+    read_base,
+)
 from bionemo.scale.files.scale_evidence import SAMPLE, ScaleEvidence
 from bionemo.scale.types import InputError
 
@@ -223,6 +230,11 @@ def test_a_base_that_is_no_number_is_not_the_natural_one():
 def test_zeros_and_huge_counts_are_refused():
     assert "every value is 0" in refusal(np.zeros((5, 4)))
     assert "below 2**32" in refusal(np.full((5, 4), 2.0**32))
+
+
+def test_the_most_that_a_cell_can_hold_is_read():
+    assert highest_log1p(1e4) == pytest.approx(9.2104403669)
+    assert np.float32(highest_log1p(1e9)) < LOG1P_LIMIT
 
 
 def test_the_sample_is_spread_over_the_file_and_goes_on_after_a_stop():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bionemo.scale.eval.cells.predicted_sd import CONDITIONS, SD
+from bionemo.scale.files.expression_scale import highest_log1p
 from bionemo.scale.files.writing.h5ad_writer import H5adWriter
 from bionemo.scale.infer.certainty.conditions import ConditionFacts
 from bionemo.scale.infer.certainty.intervals import change_and_interval
@@ -41,14 +42,25 @@ class Certainty:
         self._means, self._estimate, self._notes = means, loaded.estimate, plan.notes
         training = None if loaded.estimate is None else training_facts(loaded.estimate.model)
         self._facts = ConditionFacts(self.pairs, training)
+        self._target_sum = loaded.card.scale.target_sum
+        self.num_bounded = 0
+        """Predicted values that were lowered to what a cell can hold."""
 
     @classmethod
     def of_cells(
-        cls, loaded: LoadedModel, plan: Plan, predicted: np.ndarray
+        cls, loaded: LoadedModel, plan: Plan, predicted: np.ndarray, *, num_bounded: int = 0
     ) -> tuple["Certainty", dict[str, np.ndarray]]:
-        """Return what is known of cells in memory, [cells, G] in the order of the plan, and the arrays of varm."""
+        """Return what is known of cells in memory, [cells, G] in the order of the plan, and the arrays of varm.
+
+        Args:
+            loaded: The model.
+            plan: What it predicted.
+            predicted: The cells.
+            num_bounded: How many of their values were lowered to what a cell can hold.
+        """
         means = None if loaded.estimate is None else loaded.estimate.of_plan(plan)
         found = cls(loaded, plan, means)
+        found.num_bounded = num_bounded
         (whole,) = cut(plan.sizes, np.zeros_like(plan.population))
         found.totals.add_cells(whole, predicted)
         return found, found.columns()
@@ -63,8 +75,8 @@ class Certainty:
         return self._facts.lines()
 
     def lines_after(self) -> list[str]:
-        """Return what the predicted changes show; to be asked for after :meth:`blocks`."""
-        return self._facts.lines_after()
+        """Return what the prediction shows; to be asked for after :meth:`blocks`."""
+        return [*_line_of_bounded(self.num_bounded, self._target_sum), *self._facts.lines_after()]
 
     def all_lines(self) -> list[str]:
         """Return what the plan notes, and the lines of before and after; to be asked for after :meth:`blocks`."""
@@ -110,6 +122,16 @@ class Certainty:
     def notes(self) -> dict[str, str]:
         """Return entries for uns["bionemo_scale"]; to be asked for after :meth:`blocks`."""
         return {"interval": describe_interval(self._estimate), "warnings": "\n".join(self.all_lines())}
+
+
+def _line_of_bounded(num_values: int, target_sum: float) -> list[str]:
+    if not num_values:
+        return []
+    verb = "value was" if num_values == 1 else "values were"
+    return [
+        f"{num_values:,} predicted {verb} above {highest_log1p(target_sum):.4g}, the most that a cell can hold (log1p "
+        f"of its library size {target_sum:g}), and lowered to it; the network has not converged on these genes"
+    ]
 
 
 def describe_interval(estimate: RunEstimate | None) -> str:

@@ -10,7 +10,7 @@ from bionemo.scale.counts.draw import draw_counts
 from bionemo.scale.infer.generate import has_counted_zeros
 from bionemo.scale.infer.plans.parts import Part
 from bionemo.scale.infer.plans.plan import ControlSet, Plan
-from bionemo.scale.infer.predict import Progress, predict_part
+from bionemo.scale.infer.predict import OnBounded, Progress, predict_part
 from bionemo.scale.infer.run_estimate import PlannedMeans
 from bionemo.scale.infer.trained_model import LoadedModel
 from bionemo.scale.types import InputError
@@ -47,6 +47,7 @@ def predict_counts(
     *,
     means: PlannedMeans | None,
     progress: Progress = lambda cells: None,
+    on_bounded: OnBounded = lambda values: None,
     library_size: float | None = None,
 ) -> np.ndarray:
     """Return the predicted counts of a part, in the order of its sets.
@@ -57,6 +58,7 @@ def predict_counts(
         part: Which part of it.
         means: Of the plan, as :func:`bionemo.scale.infer.predict.predict_part` takes them.
         progress: Called with the number of cells as they are predicted.
+        on_bounded: As of :func:`bionemo.scale.infer.predict.predict_part`.
         library_size: Of every cell; ``None`` gives each that of the control cell it began as.
 
     Returns:
@@ -72,7 +74,7 @@ def predict_counts(
     def on_set(position: int, controls: ControlSet) -> None:
         begun[position], seeds[position] = controls.expression, controls.seed
 
-    predicted = predict_part(loaded, plan, part, means=means, progress=progress, on_set=on_set)
+    predicted = predict_part(loaded, plan, part, means=means, progress=progress, on_set=on_set, on_bounded=on_bounded)
     populations = list(part.populations(plan.population))
     found = np.zeros((part.num_cells + len(populations), predicted.shape[1] + 1), dtype=np.float32)
     controls = csr_matrix(vstack([begun[position] for position in range(len(part.sets))]))

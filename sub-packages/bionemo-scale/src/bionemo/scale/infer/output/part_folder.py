@@ -64,6 +64,18 @@ class PartFolder:
         with atomic(self.file(part)) as temporary, temporary.open("wb") as file:
             np.save(file, make(part), allow_pickle=False)
 
+    def note_bounded(self, part: Part, num_values: int) -> None:
+        """Keep how many values of a part were lowered to what a cell can hold; to be called before it is written."""
+        if num_values:
+            self._bounded(part).write_text(str(num_values))
+
+    def num_bounded(self, parts: list[Part]) -> int:
+        """Return how many values of finished parts were lowered."""
+        return sum(int(path.read_text()) for path in map(self._bounded, parts) if path.is_file())
+
+    def _bounded(self, part: Part) -> Path:
+        return self.file(part).with_suffix(".bounded")
+
     def read(self, part: Part) -> np.ndarray:
         """Return a part, mapped rather than read."""
         return np.load(self.file(part), mmap_mode="r", allow_pickle=False)

@@ -5,6 +5,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from bionemo.scale.infer.output.request import Request
 from bionemo.scale.infer.plans.parts import PART_CELLS, Part, cut
 from bionemo.scale.infer.plans.plan import ControlSet, Plan
 from bionemo.scale.infer.plans.split_plan import SplitPlan
-from bionemo.scale.infer.predict import Progress, planned_means, predict_part
+from bionemo.scale.infer.predict import OnBounded, Progress, planned_means, predict_part
 from bionemo.scale.infer.trained_model import LoadedModel
 
 
@@ -71,7 +72,8 @@ def write_predictions(
     parts = cut(plan.sizes, plan.population, part_cells)
     missing = _missing_parts(folder, parts)
     for part in _own_share(missing):
-        folder.write(part, lambda each: output.make(each, progress))
+        make = partial(output.make, progress=progress, on_bounded=partial(folder.note_bounded, part))
+        folder.write(part, make)
     torch.distributed.barrier()
     if is_first:
         if request.real_path is not None and isinstance(plan, SplitPlan):
@@ -79,9 +81,9 @@ def write_predictions(
             provenance = {**source, STORE_CONTENT: plan.store.identity}
             write_real(plan, request.real_path, provenance=provenance, as_counts=request.output == "counts")
         # Last: that the predictions are there says that all is done.
-        output.write(
-            request, folder, parts, certainty=certainty or Certainty(loaded, plan, planned_means(loaded, plan))
-        )
+        certainty = certainty or Certainty(loaded, plan, planned_means(loaded, plan))
+        certainty.num_bounded = folder.num_bounded(parts)
+        output.write(request, folder, parts, certainty=certainty)
         folder.remove()
     num_new = sum(part.num_cells for part in missing)
     return Timing(num_cells=num_new, num_kept=int(plan.sizes.sum()) - num_new, seconds=time.perf_counter() - begin)
@@ -119,9 +121,11 @@ class _Cells:
     def __init__(self, loaded: LoadedModel, plan: Plan):
         self._loaded, self._plan, self._means = loaded, plan, planned_means(loaded, plan)
 
-    def make(self, part: Part, progress: Progress) -> np.ndarray:
+    def make(self, part: Part, progress: Progress, on_bounded: OnBounded) -> np.ndarray:
         """Return [cells of the part, G] float32."""
-        return predict_part(self._loaded, self._plan, part, means=self._means, progress=progress)
+        return predict_part(
+            self._loaded, self._plan, part, means=self._means, progress=progress, on_bounded=on_bounded
+        )
 
     def write(self, request: Request, folder: PartFolder, parts: list[Part], *, certainty: Certainty) -> None:
         """Write the finished parts, and what is known of them."""
@@ -154,10 +158,16 @@ class _Counts:
         self._loaded, self._plan, self._means = loaded, plan, planned_means(loaded, plan)
         self._library_size = library_size
 
-    def make(self, part: Part, progress: Progress) -> np.ndarray:
+    def make(self, part: Part, progress: Progress, on_bounded: OnBounded) -> np.ndarray:
         """Return [cells of the part + its populations, G + 1] float32; see :func:`predict_counts`."""
         return predict_counts(
-            self._loaded, self._plan, part, means=self._means, progress=progress, library_size=self._library_size
+            self._loaded,
+            self._plan,
+            part,
+            means=self._means,
+            progress=progress,
+            on_bounded=on_bounded,
+            library_size=self._library_size,
         )
 
     def write(self, request: Request, folder: PartFolder, parts: list[Part], *, certainty: Certainty) -> None:
@@ -188,14 +198,15 @@ class _Pseudobulk:
         self._loaded, self._plan, self._means = loaded, plan, planned_means(loaded, plan)
         self._conditions = conditions_of(plan)
 
-    def make(self, part: Part, progress: Progress) -> np.ndarray:
+    def make(self, part: Part, progress: Progress, on_bounded: OnBounded) -> np.ndarray:
         """Return [2, conditions of the part, G] float64 sums over cells: predicted ones, and their controls."""
         control_sums = np.empty((len(part.sets), len(self._loaded.card.genes)), dtype=np.float64)
 
         def on_set(position: int, controls: ControlSet) -> None:
             control_sums[position] = controls.expression.sum(axis=0, dtype=np.float64)
 
-        cells = predict_part(self._loaded, self._plan, part, means=self._means, progress=progress, on_set=on_set)
+        watched = partial(predict_part, progress=progress, on_set=on_set, on_bounded=on_bounded)
+        cells = watched(self._loaded, self._plan, part, means=self._means)
         return sum_conditions(part, self._conditions, cells=cells, control_sums=control_sums)
 
     def write(self, request: Request, folder: PartFolder, parts: list[Part], *, certainty: Certainty) -> None:

@@ -184,6 +184,15 @@ def test_perturbations_that_are_predicted_alike_are_named(fitted, make_model):
     assert alike.table()["warnings"].str.contains("alike").all()
 
 
+def test_values_that_were_lowered_are_counted(fitted, make_model):
+    found = certainty_of(fitted, plan_of(fitted, "A"), make_model)
+    found.num_bounded = 1234
+    found.columns()
+    (line,) = found.lines_after()
+    assert line.startswith("1,234 predicted values were above 9.21, the most that a cell can hold")
+    assert line in found.notes()["warnings"].splitlines()
+
+
 def test_a_run_without_an_estimate_has_changes_alone(fitted, make_model):
     plan = plan_of(fitted, "A")
     loaded = LoadedModel(model=make_model().eval(), card=CARD, path=Path("run"))

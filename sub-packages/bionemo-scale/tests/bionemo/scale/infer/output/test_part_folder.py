@@ -23,6 +23,15 @@ def test_a_folder_is_kept_for_the_same_prediction_only(tmp_path):
     assert len(other.missing(parts)) == 3
 
 
+def test_what_was_lowered_in_kept_parts_is_known(tmp_path):
+    parts = cut(np.array([3, 3, 3]), np.arange(3), 3)
+    folder = PartFolder(tmp_path / "parts", "one")
+    folder.open()
+    for part, num_values in zip(parts, (5, 0, 7), strict=True):
+        folder.note_bounded(part, num_values)
+    assert PartFolder(tmp_path / "parts", "one").num_bounded(parts) == 12
+
+
 def test_a_part_that_fails_is_missing(tmp_path):
     (part,) = cut(np.array([3]), np.array([0]))
     folder = PartFolder(tmp_path / "parts", "one")

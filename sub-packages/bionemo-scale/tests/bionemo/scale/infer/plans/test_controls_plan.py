@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_matrix
 
+from bionemo.scale.files.expression_scale import LOG1P_LIMIT
 from bionemo.scale.infer import predict
 from bionemo.scale.infer.controls.control_cells import ControlCells
 from bionemo.scale.infer.plans import controls_plan
@@ -111,6 +113,34 @@ def test_zeros_leave_the_means_of_populations(cells, make_model):
     assert (counted == 0).mean() > (plain == 0).mean()
     for rows in plan.obs.reset_index().groupby(["cell_type", "batch", "perturbation"], observed=True).indices.values():
         np.testing.assert_allclose(counted[rows].mean(0), plain[rows].mean(0), atol=1e-3)
+
+
+@pytest.mark.parametrize("generation", ["decode", "displace", "contrast"])
+def test_no_predicted_value_is_more_than_a_cell_can_hold(generation, cells, make_model):
+    """A network that has not converged can be far off; the evaluation refuses values of 15 and above."""
+    model, plan = make_model(generation=generation).eval(), plan_of(cells, "A", "C")
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.startswith("expression_decoder"):
+                weight.mul_(30)
+    loaded, target_sum = LoadedModel(model=model, card=CARD, path=Path("run")), CARD.scale.target_sum
+    bounded: list[int] = []
+    found = predict_all(loaded, plan, on_bounded=bounded.append)
+    free = replace(CARD, scale=ExpressionScale(target_sum=1e9))
+    above: list[int] = []
+    unbounded = predict_all(replace(loaded, card=free), plan, on_bounded=above.append)
+    limit = np.float32(np.log1p(target_sum))
+    assert unbounded.max() > limit and sum(bounded) == (unbounded > limit).sum()
+    assert unbounded.max() < LOG1P_LIMIT and sum(above) == (unbounded >= unbounded.max()).sum()
+    np.testing.assert_array_equal(found, np.minimum(unbounded, limit))
+
+
+def test_cells_may_hold_as_much_as_their_controls(cells, loaded):
+    """Where library sizes did not count all genes, measured values are above log1p of the library size."""
+    card = replace(CARD, scale=ExpressionScale(target_sum=2.0))
+    found, free = (predict_all(replace(loaded, card=each), plan_of(cells, "A")) for each in (card, CARD))
+    assert np.log1p(2.0) < found.max() <= cells.expression.max()
+    assert (found == free)[free <= np.log1p(2.0)].all()
 
 
 TIMED = replace(CARD, keys=ObsKeys(covariate="time"), covariates=(("24h", "6h"),))
