@@ -239,7 +239,8 @@ class DataCard:
     whole_agents: tuple[str, ...] = ()
     """Agents whose names hold a separator."""
     untrained_cell_types: tuple[str, ...] = ()
-    """Cell types without a perturbed training cell; the model predicts them under the unknown label."""
+    """Cell types without a perturbed training cell, also in the run that a fine-tuning starts from; the model predicts
+    them under the unknown label."""
     untrained_agents: tuple[str, ...] | None = None
     """Agents of perturbations that no training cell has, nor one of the run that a fine-tuning starts from; ``None``
     for stores, and for models that did not note it."""

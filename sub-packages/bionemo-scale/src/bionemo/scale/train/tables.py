@@ -5,7 +5,7 @@
 A checkpoint holds them too (as buffers, and as the decoder's initial bias), so they are read once.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def read_perturbations(labels: Sequence[str], grammar: Grammar, features: Path |
 
 
 def card_of_training(
-    card: DataCard, training: GroupMeans, grammar: Grammar, *, known: Collection[str] = ()
+    card: DataCard, training: GroupMeans, grammar: Grammar, *, known: Mapping[str, Collection[str]] | None = None
 ) -> DataCard:
     """Note the cell types, covariates and agents that no perturbed training cell has, and how labels are read.
 
@@ -60,22 +60,57 @@ def card_of_training(
         card: Of the store.
         training: Pseudobulks of the training split.
         grammar: How labels are read.
-        known: Agents that the checkpoint which training starts from was trained on; they count as trained.
+        known: From :func:`trained_labels` of the checkpoint which training starts from; they count as trained.
     """
     card = replace(card, combination_separator=grammar.combination, dose_separator=grammar.dose)
     perturbed = [group for group in training.groups if group.perturbation != card.control]
-    cell_types = {group.cell_type for group in perturbed}
-    trained = {*known, *agent_names({group.perturbation for group in perturbed}, grammar)}
-    values = [{group.covariates[column] for group in perturbed} for column in range(len(card.covariates))]
-    return replace(
+    trained = _by_kind(
         card,
-        untrained_cell_types=tuple(name for name in card.cell_types if name not in cell_types),
-        untrained_agents=tuple(name for name in agent_names(card.perturbations, grammar) if name not in trained),
-        untrained_covariates=tuple(
-            tuple(name for name in names if name not in shown)
-            for names, shown in zip(card.covariates, values, strict=True)
-        ),
+        cell_types={group.cell_type for group in perturbed},
+        agents=agent_names({group.perturbation for group in perturbed}, grammar),
+        covariates=[{group.covariates[column] for group in perturbed} for column in range(len(card.covariates))],
     )
+    left = {
+        kind: tuple(name for name in names if name not in trained[kind] and name not in (known or {}).get(kind, ()))
+        for kind, names in _labels_of(card, grammar).items()
+    }
+    cell_types, agents, *covariates = left.values()
+    return replace(
+        card, untrained_cell_types=cell_types, untrained_agents=agents, untrained_covariates=tuple(covariates)
+    )
+
+
+def trained_labels(card: DataCard, grammar: Grammar) -> dict[str, frozenset[str]]:
+    """Return the labels of each kind that a network was trained on; all that it has where it did not note which.
+
+    Args:
+        card: Of the network's checkpoint.
+        grammar: How its labels are read.
+    """
+    untrained = _by_kind(
+        card,
+        cell_types=card.untrained_cell_types,
+        agents=card.untrained_agents or (),
+        covariates=card.untrained_covariates or [()] * len(card.covariates),
+    )
+    return {kind: frozenset(names).difference(untrained[kind]) for kind, names in _labels_of(card, grammar).items()}
+
+
+def _labels_of(card: DataCard, grammar: Grammar) -> dict[str, Collection[str]]:
+    agents = agent_names(card.perturbations, grammar)
+    return _by_kind(card, cell_types=card.cell_types, agents=agents, covariates=card.covariates)
+
+
+def _by_kind(
+    card: DataCard,
+    *,
+    cell_types: Collection[str],
+    agents: Collection[str],
+    covariates: Sequence[Collection[str]],
+) -> dict[str, Collection[str]]:
+    """Return labels under the names of their kinds, in a fixed order: a covariate has that of its column."""
+    columns = (f"covariate {name}" for name in card.keys.covariates)
+    return {"cell type": cell_types, "agent": agents, **dict(zip(columns, covariates, strict=True))}
 
 
 def write_tables(path: Path, card: DataCard, training: GroupMeans, *, perturbations: Perturbations) -> None:

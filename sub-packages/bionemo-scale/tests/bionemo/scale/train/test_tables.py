@@ -8,7 +8,14 @@ import torch
 
 from bionemo.scale.data.labels.agents import agents_of
 from bionemo.scale.files.labels.grammar import Grammar
-from bionemo.scale.train.tables import Perturbations, card_of_training, load_tables, set_decoder_bias, write_tables
+from bionemo.scale.train.tables import (
+    Perturbations,
+    card_of_training,
+    load_tables,
+    set_decoder_bias,
+    trained_labels,
+    write_tables,
+)
 from bionemo.scale.types import DataCard, ExpressionScale, Group, GroupMeans, InputError, ObsKeys
 
 
@@ -101,6 +108,49 @@ def test_cell_types_without_perturbed_training_cells_are_noted():
     assert card_of_training(card, training, Grammar()).untrained_cell_types == ("B", "NK")
 
 
+def test_labels_that_a_checkpoint_was_trained_on_stay_known():
+    """Fine-tuning that holds out what the first run has learned predicts it under its own label."""
+    labels = {"genes": ("g",), "batches": ("1",), "control": "control", "scale": ExpressionScale()}
+    keys = ObsKeys(covariate="time,modality")
+    first = DataCard(
+        **labels,
+        cell_types=("NK", "B"),
+        perturbations=("A", "C"),
+        keys=ObsKeys(covariate="time"),
+        covariates=(("24h", "x"),),
+        untrained_cell_types=("NK",),
+        untrained_agents=("C",),
+        untrained_covariates=(("x",),),
+    )
+    known = trained_labels(first, Grammar())
+    assert known == {"cell type": {"B"}, "agent": {"A"}, "covariate time": {"24h"}}
+    times = (("0h", "24h", "6h", "x"), ("24h", "y"))
+    card = DataCard(**labels, cell_types=("T", "B", "NK"), perturbations=("A", "C", "D"), keys=keys, covariates=times)
+    groups = (Group("d", "T", "D", "1", ("6h", "y")), Group("d", "B", "control", "1", ("0h", "y")))
+    training = GroupMeans(groups=groups, means=np.zeros((2, 1)), counts=np.array([1, 1]))
+    found = card_of_training(card, training, Grammar(), known=known)
+    assert (found.untrained_cell_types, found.untrained_agents) == (("NK",), ("C",))
+    assert found.untrained_covariates == (("0h", "x"), ("24h",)), "the modality 24h is another one than the time"
+    # A run that continues starts from its own checkpoint.
+    again = card_of_training(card, training, Grammar(), known=trained_labels(found, Grammar()))
+    assert again == found
+
+
+def test_a_checkpoint_that_did_not_note_it_knows_all_its_labels():
+    card = DataCard(
+        genes=("g",),
+        cell_types=("T",),
+        perturbations=("A", "A+B"),
+        batches=("1",),
+        control="control",
+        scale=ExpressionScale(),
+        keys=ObsKeys(covariate="time"),
+        covariates=(("24h",),),
+    )
+    known = trained_labels(card, Grammar(combination="+"))
+    assert known == {"cell type": {"T"}, "agent": {"A", "B"}, "covariate time": {"24h"}}
+
+
 def test_agents_that_no_training_cell_has_are_noted():
     card = DataCard(
         genes=("g",),
@@ -115,7 +165,7 @@ def test_agents_that_no_training_cell_has_are_noted():
     training = GroupMeans(groups=groups, means=np.zeros((2, 1)), counts=np.array([1, 1]))
     found = card_of_training(card, training, Grammar(combination="+"))
     assert found.untrained_agents == ("C", "D")
-    known = card_of_training(card, training, Grammar(combination="+"), known={"D", "E"})
+    known = card_of_training(card, training, Grammar(combination="+"), known={"agent": {"D", "E"}})
     assert known.untrained_agents == ("C",)
     assert DataCard.from_json(found.to_json()) == found
     # A store does not know.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bionemo.scale.files.labels.grammar import agent_names, grammar_of
+from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.files.suggest import some
 from bionemo.scale.megatron.roles import Role, names_of
 from bionemo.scale.model.checkpoint import find_checkpoint, read_config
@@ -16,6 +16,7 @@ from bionemo.scale.train.finetune.transfer import Match, Matches, match
 from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.fields import size_fields
+from bionemo.scale.train.tables import trained_labels
 from bionemo.scale.types import DataCard, InputError
 
 
@@ -64,11 +65,11 @@ def inherited_fields(start: Start) -> dict[str, Any]:
     return fields
 
 
-def trained_agents(start: Start) -> frozenset[str]:
-    """Return the agents that the checkpoint's network was trained on; all that it has where it did not note which."""
-    card, config = start.card, start.config
-    grammar = grammar_of(card, combination=config.combination_separator, dose=config.dose_separator)
-    return frozenset(agent_names(card.perturbations, grammar)).difference(card.untrained_agents or ())
+def labels_known_to(start: Start) -> dict[str, frozenset[str]]:
+    """Return the labels of each kind that the checkpoint's network was trained on."""
+    config = start.config
+    grammar = grammar_of(start.card, combination=config.combination_separator, dose=config.dose_separator)
+    return trained_labels(start.card, grammar)
 
 
 def check_architecture(settings: TrainSettings, overrides: dict[str, Any], start: Start) -> None:

@@ -23,7 +23,7 @@ from bionemo.scale.train.finetune.start import (
     compare,
     find_start,
     inherited_fields,
-    trained_agents,
+    labels_known_to,
 )
 from bionemo.scale.train.finetune.transfer import Matches
 from bionemo.scale.train.presets import PRESETS
@@ -79,7 +79,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
         held_out = None if fold is None else store.hold_out(fold.read_by(grammar))
         has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
         training = store.group_means(Split.TRAIN)
-        known = () if start is None else trained_agents(start)
+        known = None if start is None else labels_known_to(start)
         card = card_of_training(store.card, training, grammar, known=known)
     # Before anything opens them: NeMo unpickles the weights of a run that it continues.
     for path in {newest_whole(settings.out / "checkpoints"), None if start is None else start.path}:
