@@ -19,6 +19,8 @@ from bionemo.scale.options.parser import make_settings
 from bionemo.scale.recipes import groups, tasks
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.train import settings_from
+from bionemo.scale.train.presets import PRESETS
+from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
 
@@ -78,6 +80,21 @@ def test_a_field_of_a_preset_can_be_changed(tmp_path: Path):
     recipe.model.latent_norm, recipe.data.weighting = True, "tempered"
     settings = settings_from(tasks.step_of(recipe).arguments)
     assert (settings.overrides, settings.weighting, settings.control_share) == ({"latent_norm": "True"}, "tempered", 0)
+
+
+def test_all_settings_of_a_preset_can_be_changed(tmp_path: Path):
+    """To values that are those of another preset; which recipe was chosen is written in it."""
+    recipe = tasks.pretrain_recipe("tiny", tmp_path, tmp_path / "run", preset="paper")
+    own = {name: getattr(TrainSettings, name) for name in PRESETS["paper"].settings}
+    for name, value in own.items():
+        setattr(recipe.trainer if hasattr(recipe.trainer, name) else recipe.data, name, value)
+    settings = settings_from(tasks.step_of(recipe).arguments)
+    assert settings.preset == "paper" and {name: getattr(settings, name) for name in own} == own
+    # The paper's network in the recipe of the default is a mistake.
+    recipe = tasks.pretrain_recipe("tiny", tmp_path, tmp_path / "run")
+    recipe.model = groups.model("tiny", preset="paper")
+    with pytest.raises(InputError, match="model.preset=paper: expected a recipe .* choose one that ends in _paper"):
+        tasks.step_of(recipe)
 
 
 def test_a_preset_is_not_half_of_a_recipe(tmp_path: Path):

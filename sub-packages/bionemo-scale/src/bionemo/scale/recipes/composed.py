@@ -38,6 +38,7 @@ from bionemo.scale.train.callbacks.stopping import TrainingStopped  # noqa: E402
 from bionemo.scale.train.components import Components  # noqa: E402
 from bionemo.scale.train.in_folder import refused_once, train_in_folder  # noqa: E402
 from bionemo.scale.train.module import adamw_with_cosine  # noqa: E402
+from bionemo.scale.train.presets import WRITTEN_PRESET  # noqa: E402
 from bionemo.scale.train.settings import TrainSettings  # noqa: E402
 from bionemo.scale.train.setup.parts import overrides_of  # noqa: E402
 from bionemo.scale.types import InputError  # noqa: E402
@@ -114,7 +115,7 @@ def settings_of(*, model: Any, data: Any, optim: Any, trainer: Any, experiment: 
         "weight_decay": optim.config.weight_decay,
         "warmup_steps": getattr(optim.lr_scheduler, "warmup_steps", TrainSettings.warmup_steps),
     }
-    check_written_out(preset, values, network)
+    check_written_out(preset, values, network, written=values.pop(WRITTEN_PRESET))
     try:
         return TrainSettings.make(size=size, preset=preset, overrides=overrides_of(network, size, preset), **values)
     except InputError as error:

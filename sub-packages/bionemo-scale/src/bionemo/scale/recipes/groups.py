@@ -27,7 +27,7 @@ from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.options.fields import options_of
 from bionemo.scale.options.values import column_flag, renamed
 from bionemo.scale.recipes.defaults import preset_held, size_defaults
-from bionemo.scale.train.presets import PRESETS
+from bionemo.scale.train.presets import PRESETS, WRITTEN_PRESET
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.parts import architecture, chosen_fields, fields_of, overrides_of
 from bionemo.scale.types import InputError, ObsKeys
@@ -96,6 +96,7 @@ def _fields(group: Any) -> tuple[dataclasses.Field, ...]:
 
 # NeMo-Run reads no other spelling.
 _NAMED = (("size", typing.Optional[str], "small"), ("preset", typing.Optional[str], TrainSettings.preset))  # noqa: UP045
+_WRITTEN = ((WRITTEN_PRESET, typing.Optional[str], None),)  # noqa: UP045
 
 
 @_group(ScaleModelConfig, chosen_fields(), more=_NAMED, may_be_none=True)
@@ -116,9 +117,9 @@ class Optim:
     """AdamW and its schedule."""
 
 
-@_group(TrainSettings, fields_of("parallel", "training", "experiment"))
+@_group(TrainSettings, fields_of("parallel", "training", "experiment"), more=_WRITTEN)
 class Trainer:
-    """Length, layout, run folder and everything else."""
+    """Length, layout, run folder and everything else; the preset that all values were written out for."""
 
 
 _SAID_BY_NEMO = (
@@ -128,7 +129,11 @@ _SAID_BY_NEMO = (
 """Fields that NeMo's own objects have, and those of networks that measure the weight."""
 
 
-@_group(TrainSettings, tuple(name for name in fields_of("training", "experiment") if name not in _SAID_BY_NEMO))
+@_group(
+    TrainSettings,
+    tuple(name for name in fields_of("training", "experiment") if name not in _SAID_BY_NEMO),
+    more=_WRITTEN,
+)
 class Experiment:
     """What a training has beside the objects of NeMo: run folder, fine-tuning, the weight of the network's means."""
 
@@ -190,24 +195,31 @@ def join(*, model: Any, data: Any, optim: Any, trainer: Any) -> TrainSettings:
     fields = _values(model)
     size, preset = fields.pop("size"), fields.pop("preset") or TrainSettings.preset
     overrides = overrides_of(fields, size, preset)
-    check_written_out(preset, values, fields)
+    check_written_out(preset, values, fields, written=values.pop(WRITTEN_PRESET))
     return TrainSettings.make(size=size, preset=preset, overrides=overrides, **values)
 
 
-def check_written_out(preset: str, settings: Mapping[str, Any], network: Mapping[str, Any]) -> None:
+def check_written_out(
+    preset: str, settings: Mapping[str, Any], network: Mapping[str, Any], *, written: str | None
+) -> None:
     """Refuse a preset that was put into a recipe of another: a recipe holds every value of its own preset.
 
     Args:
         preset: Its name.
         settings: Fields of :class:`TrainSettings` in the recipe.
         network: Fields of the network in the recipe.
+        written: The preset that the recipe was made for; ``None`` where it was not made by a function of this module.
 
     Raises:
         InputError: Naming the recipe to choose.
     """
-    # Of the paper's half a recipe is refused too: its network may have been put beside the data of another.
-    other = preset_held(preset, settings, network if preset == TrainSettings.preset else None)
-    if other is not None:
+    if preset == TrainSettings.preset:
+        # It decides no settings: those of another are a choice, its network too is another preset under this name.
+        other = preset_held(preset, settings, network)
+    else:
+        # Half of it is refused: its network beside the settings of another. Settings that were changed are a choice.
+        other = written or preset_held(preset, settings, None)
+    if other not in (None, preset):
         ending = f"without _{other} at its end" if preset == TrainSettings.preset else f"that ends in _{preset}"
         raise InputError(
             f"model.preset={preset}: expected a recipe whose other fields are the preset's too, found those of "
@@ -282,7 +294,7 @@ def experiment(
 
 def _of_size(group: type, size: str, preset: str, **chosen: object) -> run.Config:
     """Return a group with every value written out: a recipe that is read says all of what it does."""
-    values = {**size_defaults(size).settings, **PRESETS[preset].settings, **text_of(chosen)}
+    values = {**size_defaults(size).settings, **PRESETS[preset].settings, **text_of(chosen), WRITTEN_PRESET: preset}
     return run.Config(
         group, **{field.name: values.get(field.name, _default(field)) for field in dataclasses.fields(group)}
     )

@@ -23,10 +23,10 @@ from bionemo.scale.options.parser import OptionParser
 from bionemo.scale.process.command import next_step
 from bionemo.scale.recipes.defaults import OTHERS
 from bionemo.scale.run.config.given import PLACES, SettingsFile, given_values, training_of
-from bionemo.scale.run.config.sections import WRITTEN_PRESET
 from bionemo.scale.run.inner.weigh import weigh_network
 from bionemo.scale.train.callbacks.stopping import EXIT_CONTINUE
 from bionemo.scale.train.in_folder import can_continue, refused_once, run_training, train_in_folder
+from bionemo.scale.train.presets import WRITTEN_PRESET
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import EXIT_REFUSED, InputError
 

@@ -11,6 +11,10 @@ from types import MappingProxyType
 from typing import Any
 
 
+WRITTEN_PRESET = "values_of_preset"
+"""Beside values that a command or a recipe wrote out: the preset that they belong to."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preset:
     """Values in place of the defaults; a value that a user gives goes before them."""

@@ -20,7 +20,8 @@ from bionemo.scale.options.fields import Option, options_of
 from bionemo.scale.options.values import checked, number_in
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.config.merge import merged, with_written_preset, written_preset
-from bionemo.scale.run.config.sections import SECTIONS, WRITTEN_PRESET
+from bionemo.scale.run.config.sections import SECTIONS
+from bionemo.scale.train.presets import WRITTEN_PRESET
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.fields import network_overrides
 from bionemo.scale.train.setup.parts import chosen_fields, fields_of, network_of, overrides_of

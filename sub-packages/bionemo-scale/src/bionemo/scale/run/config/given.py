@@ -18,7 +18,8 @@ from bionemo.scale.options.values import number_in
 from bionemo.scale.process.imports import imports
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.config.merge import merged, with_written_preset
-from bionemo.scale.run.config.sections import SECTIONS, WRITTEN_PRESET
+from bionemo.scale.run.config.sections import SECTIONS
+from bionemo.scale.train.presets import WRITTEN_PRESET
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bionemo.scale.options.fields import options_of
 from bionemo.scale.options.values import checked
-from bionemo.scale.run.config.sections import WRITTEN_PRESET
+from bionemo.scale.train.presets import WRITTEN_PRESET
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 

@@ -2,9 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of the sections of a file of settings, those of BioNeMo's own models, by part of a run."""
 
-WRITTEN_PRESET = "values_of_preset"
-"""Key beside the sections or the options of a file that a command wrote: the preset that its values belong to."""
-
 SECTIONS = {
     "data": "data_config",
     "model": "bionemo_model_config",

@@ -11,7 +11,8 @@ from bionemo.scale import api
 from bionemo.scale.options.fields import options_of
 from bionemo.scale.recipes.defaults import train_settings
 from bionemo.scale.run.config.config_models import MainConfig
-from bionemo.scale.run.config.sections import SECTIONS, WRITTEN_PRESET
+from bionemo.scale.run.config.sections import SECTIONS
+from bionemo.scale.train.presets import WRITTEN_PRESET
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.types import InputError
 
