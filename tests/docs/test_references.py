@@ -70,7 +70,10 @@ SETTINGS = (
     protocol.ProtocolSettings,
 )
 # Options of other programs that the pages name by themselves.
-FOREIGN_OPTIONS = {"--gpus", "--no-deps", "--user", "--container-entrypoint", "--build-arg", "--factory", "--help"}
+FOREIGN_OPTIONS = {"--gpus", "--no-deps", "--user", "--container-entrypoint", "--build-arg", "--factory", "--help"} | {
+    "--wait",
+    "--kill-on-bad-exit",
+}
 # What stands before a `=` and is no field: a placeholder, a group of NeMo-Run's, LMDB's, a variable.
 FOREIGN_NAMES = {"key", "model", "subdir", "SCALE_QUIET"}
 # Another package, a mount option, and columns that cell-eval numbers.

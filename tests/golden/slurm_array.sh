@@ -41,7 +41,7 @@ inputs=( /repository/examples/data/kang2018_pbmc_ifnb.h5ad /repository/examples/
 
 # Command 1
 
-srun --output /site/jobs/experiments/scale/scale_ID/scan/log-scale-scan_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/scan:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.prepare "${inputs[SLURM_ARRAY_TASK_ID]}" --out='/site/data/a run/conversion/scans'/"$(printf %05d "$SLURM_ARRAY_TASK_ID")" --perturbation-key perturbation --cell-type-key cell_type --batch-key batch --control control --dataset kang --split /repository/examples/splits/kang.toml --hvg 2000 --hvg-factor 1.0 --library-size-key n_counts_full --matrix X --join inner --least-shared-genes 0.1 --codec zstd --workers 1 --overwrite --scan-only || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/scan/log-scale-scan_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/scan:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --wait=0 --no-container-mount-home python -m bionemo.scale.run.prepare "${inputs[SLURM_ARRAY_TASK_ID]}" --out='/site/data/a run/conversion/scans'/"$(printf %05d "$SLURM_ARRAY_TASK_ID")" --perturbation-key perturbation --cell-type-key cell_type --batch-key batch --control control --dataset kang --split /repository/examples/splits/kang.toml --hvg 2000 --hvg-factor 1.0 --library-size-key n_counts_full --matrix X --join inner --least-shared-genes 0.1 --codec zstd --workers 1 --overwrite --scan-only || stopped $?
 
 exitcode=$?
 
@@ -97,7 +97,7 @@ inputs=( /repository/examples/data/kang2018_pbmc_ifnb.h5ad /repository/examples/
 
 # Command 1
 
-srun --output /site/jobs/experiments/scale/scale_ID/convert/log-scale-convert_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/convert:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.prepare "${inputs[SLURM_ARRAY_TASK_ID]}" --out='/site/data/a run/conversion/parts'/"$(printf %05d "$SLURM_ARRAY_TASK_ID")" --perturbation-key perturbation --cell-type-key cell_type --batch-key batch --control control --dataset kang --split /repository/examples/splits/kang.toml --hvg 2000 --hvg-factor 1.0 --library-size-key n_counts_full --matrix X --join inner --least-shared-genes 0.1 --codec zstd --scanned '/site/data/a run/conversion/scans/00000' '/site/data/a run/conversion/scans/00001' --workers 1 --overwrite || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/convert/log-scale-convert_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/convert:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --wait=0 --no-container-mount-home python -m bionemo.scale.run.prepare "${inputs[SLURM_ARRAY_TASK_ID]}" --out='/site/data/a run/conversion/parts'/"$(printf %05d "$SLURM_ARRAY_TASK_ID")" --perturbation-key perturbation --cell-type-key cell_type --batch-key batch --control control --dataset kang --split /repository/examples/splits/kang.toml --hvg 2000 --hvg-factor 1.0 --library-size-key n_counts_full --matrix X --join inner --least-shared-genes 0.1 --codec zstd --scanned '/site/data/a run/conversion/scans/00000' '/site/data/a run/conversion/scans/00001' --workers 1 --overwrite || stopped $?
 
 exitcode=$?
 
@@ -151,7 +151,7 @@ stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; f
 
 # Command 1
 
-srun --output /site/jobs/experiments/scale/scale_ID/merge/log-scale-merge_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/merge:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.prepare '/site/data/a run/conversion/parts/00000' '/site/data/a run/conversion/parts/00001' '--out=/site/data/a run/store' --merge --overwrite --split=/repository/examples/splits/kang.toml || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/merge/log-scale-merge_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/merge:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --wait=0 --no-container-mount-home python -m bionemo.scale.run.prepare '/site/data/a run/conversion/parts/00000' '/site/data/a run/conversion/parts/00001' '--out=/site/data/a run/store' --merge --overwrite --split=/repository/examples/splits/kang.toml || stopped $?
 
 exitcode=$?
 
@@ -206,7 +206,7 @@ stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; f
 
 # Command 1
 
-srun --output /site/jobs/experiments/scale/scale_ID/train/log-scale-train_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/train:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.train --store '/site/data/a run/store' --out '/site/data/a run/run' --size small --preset default --max-steps 400 --seed 0 --set-size 32 --sets batch --micro-batch-size 8 --accumulate 1 --lr 0.001 --warmup-steps 50 --weight-decay 0.01 --val-interval 100 --log-interval 10 --keep-best 1 --keep-last 0 --async-checkpoints auto --weighting tempered --control-share 0.4 --fold 1 --blind-share 0.5 --lora 0 --num-workers 0 --devices 2 --num-nodes 1 --tensor-parallel 1 --pipeline-parallel 1 --precision fp32 --spec auto || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/train/log-scale-train_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/train:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --wait=0 --no-container-mount-home python -m bionemo.scale.run.train --store '/site/data/a run/store' --out '/site/data/a run/run' --size small --preset default --max-steps 400 --seed 0 --set-size 32 --sets batch --micro-batch-size 8 --accumulate 1 --lr 0.001 --warmup-steps 50 --weight-decay 0.01 --val-interval 100 --log-interval 10 --keep-best 1 --keep-last 0 --async-checkpoints auto --weighting tempered --control-share 0.4 --fold 1 --blind-share 0.5 --lora 0 --num-workers 0 --devices 2 --num-nodes 1 --tensor-parallel 1 --pipeline-parallel 1 --precision fp32 --spec auto || stopped $?
 
 exitcode=$?
 
@@ -261,7 +261,7 @@ stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; f
 
 # Command 1
 
-srun --output /site/jobs/experiments/scale/scale_ID/infer/log-scale-infer_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/infer:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.infer --checkpoint '/site/data/a run/run' --out '/site/data/a run/predicted' --store '/site/data/a run/store' --split test --output cells --with-controls --overwrite --precision fp32 --spec auto --seed 0 || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/infer/log-scale-infer_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/infer:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --wait=0 --no-container-mount-home python -m bionemo.scale.run.infer --checkpoint '/site/data/a run/run' --out '/site/data/a run/predicted' --store '/site/data/a run/store' --split test --output cells --with-controls --overwrite --precision fp32 --spec auto --seed 0 || stopped $?
 
 exitcode=$?
 
@@ -315,7 +315,7 @@ stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; f
 
 # Command 1
 
-srun --output /site/jobs/experiments/scale/scale_ID/evaluate/log-scale-evaluate_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/evaluate:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --no-container-mount-home python -m bionemo.scale.run.evaluate --pred '/site/data/a run/predicted/adata_pred.h5ad' --name SCALE --real '/site/data/a run/predicted/adata_real.h5ad' --out '/site/data/a run/scores' --store '/site/data/a run/store' --control-policy same-real --de-engine fast --seed 0 --plot --evaluator reference --de wilcoxon || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/evaluate/log-scale-evaluate_%j_${SLURM_RESTART_COUNT:-0}.out --container-image /site/scale.sqsh --container-mounts /site/data:/site/data,/repository:/repository,/site/jobs/experiments/scale/scale_ID/evaluate:/nemo_run --container-workdir /nemo_run/code --wait=60 --kill-on-bad-exit=1 --wait=0 --no-container-mount-home python -m bionemo.scale.run.evaluate --pred '/site/data/a run/predicted/adata_pred.h5ad' --name SCALE --real '/site/data/a run/predicted/adata_real.h5ad' --out '/site/data/a run/scores' --store '/site/data/a run/store' --control-policy same-real --de-engine fast --seed 0 --plot --evaluator reference --de wilcoxon || stopped $?
 
 exitcode=$?
 

@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -100,6 +101,15 @@ def test_golden_batch_scripts(name, changes, words, launch, site, golden, tmp_pa
         subprocess.run(["bash", "-n", path], check=True)
         checked = subprocess.run([shellcheck(), "-e", TEMPLATE_FINDINGS, path], capture_output=True, text=True)
         assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("given", [(), ("--wait=7",)])
+def test_the_first_rank_may_work_longer_than_the_others(given, launch, site, tmp_path):
+    """Of several --wait srun takes the last; NeMo-Run's own would kill a merge of more than a minute."""
+    written = site(srun_args=list(given))
+    _, shown, _ = launch("slurm", "--dryrun", "--out", tmp_path / "data" / "run", site=written)
+    waits = [re.findall(r" --wait=(\d+)", line) for line in shown.splitlines() if line.startswith("srun ")]
+    assert waits and {each[-1] for each in waits} == {"7" if given else "0"}
 
 
 def test_golden_docker(launch, site, golden, tmp_path):

@@ -93,6 +93,14 @@ def docker(scheduled: ScheduledStep, site: Site) -> run.DockerExecutor:
     )
 
 
+_NO_LIMIT = "--wait=0"
+"""After NeMo-Run's ``--wait=60``, by which srun kills the other tasks of a step a minute after the first has ended.
+
+One task merges a prediction, or measures the network's weight, when the others have nothing more to do. A task that
+fails still ends all of them at once (``--kill-on-bad-exit=1``).
+"""
+
+
 def slurm(scheduled: ScheduledStep, site: Site) -> run.SlurmExecutor:
     """Return the executor of a step on a cluster: one task a process, without torchrun in between.
 
@@ -124,7 +132,7 @@ def slurm(scheduled: ScheduledStep, site: Site) -> run.SlurmExecutor:
         additional_parameters={"kill_on_invalid_dep": "yes"},
         container_image=site.image,
         container_mounts=list(site.mounts),
-        srun_args=[shlex.quote(word) for entry in site.srun_args for word in shlex.split(entry)],
+        srun_args=[_NO_LIMIT, *(shlex.quote(word) for entry in site.srun_args for word in shlex.split(entry))],
         array=array_tasks(scheduled.step),
         setup_lines="\n".join([*site.setup, _STOPPED, *shell_arrays(scheduled.step)]),
         # NeMo-Run writes "export NAME=" and the value as it is.
