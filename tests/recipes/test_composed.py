@@ -270,6 +270,7 @@ class TestTraining:
         words = ("scale", "train", "--factory", "scale_tiny", "-y", *places, *changes, "model.num_layers=1")
         screen = ended([Path(sys.executable).with_name("nemorun"), *words], environment)
         assert "next      bionemo-scale-infer" in screen, "it ends as the command does"
+        assert screen.count("run folder ") == 1 and "steps already" not in screen, "and says nothing twice"
         options = ("--size", "tiny", "--max-steps", 6, "--log-interval", 1, "--lr", 3e-4, "--set-size", 8)
         places = ("--store", store, "--out", tmp_path / "command", "--set", "num_layers=1")
         ended([sys.executable, "-m", "bionemo.scale.run.train", *places, *options], environment)

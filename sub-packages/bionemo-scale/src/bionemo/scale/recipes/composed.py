@@ -36,7 +36,7 @@ from bionemo.scale.recipes.steps import execute, train_step  # noqa: E402
 from bionemo.scale.train import components  # noqa: E402
 from bionemo.scale.train.callbacks.stopping import TrainingStopped  # noqa: E402
 from bionemo.scale.train.components import Components  # noqa: E402
-from bionemo.scale.train.in_folder import refused_once, train_in_folder  # noqa: E402
+from bionemo.scale.train.in_folder import TOLD, refused_once, train_in_folder  # noqa: E402
 from bionemo.scale.train.module import adamw_with_cosine  # noqa: E402
 from bionemo.scale.train.presets import WRITTEN_PRESET  # noqa: E402
 from bionemo.scale.train.settings import TrainSettings  # noqa: E402
@@ -224,6 +224,7 @@ def train_composed(*, model: Any, data: Any, optim: Any, trainer: Any, experimen
         train_in_folder(settings, ranks, Components(data=data, optimizer=optim, trainer=trainer))
     if ranks.is_first:
         # The others have nothing to do there, and would wait for its lock.
+        os.environ[TOLD] = "1"
         execute(train_step(settings))
 
 

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from bionemo.scale.train.components import Components
 
 
+TOLD = "BIONEMO_SCALE_RUN_IS_TOLD"
+"""Set in the environment of the command that a training becomes: the screen has what it would say of the run."""
+
+
 def run_training(function: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
     """Run what trains as a command, and turn its outcome into an exit code.
 
@@ -134,11 +138,13 @@ def _train(settings: TrainSettings, ranks: Ranks, screen: TextIO, *, given: "Com
     if ranks.is_first:
         remove_leftovers_in(settings.out)
         tidy_checkpoints(settings.out / "checkpoints", kept_by(settings, has_validation=run.has_validation))
+    tells = ranks.is_first and os.environ.pop(TOLD, None) is None
+    if tells:
         screen.write(f"run folder {settings.out}\n")
         if run.agents:
             screen.write(f"agents    {run.agents}\n")
     if (done := steps_done(settings.out / "checkpoints")) >= settings.max_steps:
-        if ranks.is_first:
+        if tells:
             screen.write(f"the run has its {done} steps already; a larger --max-steps trains on\n")
         return
     with Progress(screen, silence=SILENCE, shown=ranks.is_first) as progress:
