@@ -85,6 +85,7 @@ def _report_scores(args: ReportSettings) -> None:
         from bionemo.scale.data.store.manifest import is_store
         from bionemo.scale.eval.page.embedding import embed_populations
         from bionemo.scale.eval.page.page import Page, write_page
+        from bionemo.scale.eval.page.payload import shown_pairs
         from bionemo.scale.eval.page.sources import cell_files, find_run, find_scores
         from bionemo.scale.recipes.rerun import commands
 
@@ -102,7 +103,7 @@ def _report_scores(args: ReportSettings) -> None:
         if cells is None:
             print(_NO_CELLS)
         else:
-            clouds = embed_populations(cells, umap=args.umap, seed=args.seed)
+            clouds = embed_populations(cells, umap=args.umap, seed=args.seed, shown=set(shown_pairs(scores.genes)))
         if run is None:
             print(f"note: {args.run} holds no config.yaml of bionemo-scale-train: no training section")
         lines = commands(run, scores, None if cells is None else next(iter(cells.pred.values())))

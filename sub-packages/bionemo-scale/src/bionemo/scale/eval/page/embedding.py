@@ -3,14 +3,15 @@
 """Control, observed and predicted cells on two axes (PCA, UMAP), for the plots of a report."""
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from bionemo.scale.eval.cells.alignment import align
-from bionemo.scale.eval.cells.populations import Population
+from bionemo.scale.eval.cells.populations import Population, rows_by_label
 from bionemo.scale.eval.cells.read_population import read_population
 from bionemo.scale.types import FileLabels
 
@@ -59,7 +60,9 @@ class CellFiles:
     real_labels: FileLabels | None
 
 
-def embed_populations(files: CellFiles, *, umap: bool, seed: int = 0) -> list[Clouds]:
+def embed_populations(
+    files: CellFiles, *, umap: bool, seed: int = 0, shown: Collection[tuple[str, str]] | None = None
+) -> list[Clouds]:
     """Embed some cells of each population, context by context.
 
     The principal axes are those of the real cells; predicted cells are put onto them and cannot turn them.
@@ -68,6 +71,7 @@ def embed_populations(files: CellFiles, *, umap: bool, seed: int = 0) -> list[Cl
         files: Real cells, and those of each model.
         umap: Also embed by UMAP, which takes a minute.
         seed: Of the choice of cells, and of UMAP.
+        shown: The (cell type, perturbation) pairs that are embedded; all by default. The axes are those of all.
 
     Raises:
         InputError: The files cannot be read or compared.
@@ -82,11 +86,12 @@ def embed_populations(files: CellFiles, *, umap: bool, seed: int = 0) -> list[Cl
         predicted = align(read_population(path, labels=files.labels[name]), truth)
         cells = predicted.population.select(~predicted.is_control)
         kinds.append((("predicted", name), cells, MAX_CELLS))
-    chosen = {context: list(_choose(kinds, context, seed)) for context in contexts}
-    axes, explained = [], {}
-    for context, parts in chosen.items():
-        points, explained[context] = _principal(parts)
-        axes.append(points)
+    chosen: dict[str, list[_Part]] = {}
+    explained = {}
+    for context in contexts:
+        picked = [_pick(kind, context, seed) for kind in kinds]
+        chosen[context], explained[context] = _principal(picked, context, shown)
+    axes = [[points for _, _, points in parts] for parts in chosen.values()]
     embeddings = [_clouds("PCA", chosen, [_planes(points) for points in axes], explained=explained)]
     if umap:
         embeddings.append(_clouds("UMAP", chosen, [_umap(points, seed) for points in axes], explained={}))
@@ -96,29 +101,62 @@ def embed_populations(files: CellFiles, *, umap: bool, seed: int = 0) -> list[Cl
 _Kind = tuple[tuple[str, str], Population, int]
 """Kind and model, cells, most of a perturbation."""
 _Part = tuple[tuple[str, str], str, np.ndarray]
-"""Kind and model, perturbation, [cells, G]."""
+"""Kind and model, perturbation, [cells, axes]."""
 
 
-def _choose(kinds: list[_Kind], context: str, seed: int) -> Iterator[_Part]:
-    for kind, cells, most in kinds:
-        here = cells.select(cells.cell_type == context)
-        for name in sorted(set(here.perturbation.tolist())):
-            rows = np.flatnonzero(here.perturbation == name)
-            rng = np.random.default_rng([seed, zlib.crc32(f"{context} {kind[0]} {name}".encode())])
-            picked = np.sort(rng.permutation(rows)[:most])
-            yield kind, name, here.select(picked).dense().astype(np.float64)
+class _Picked(NamedTuple):
+    """Some cells of one kind in a context."""
+
+    kind: tuple[str, str]
+    cells: Population
+    rows: dict[str, np.ndarray]
+    """Those of each perturbation."""
+
+    def expression(self, rows: np.ndarray) -> np.ndarray:
+        """Return [rows, G] float64."""
+        return self.cells.select(rows).dense().astype(np.float64)
 
 
-def _principal(parts: list[_Part]) -> tuple[list[np.ndarray], list[float]]:
-    real = np.concatenate([cells for kind, _, cells in parts if kind[0] != "predicted"])
-    step = -(-len(real) // MAX_FITTED)
-    mean = real[::step].mean(axis=0)
-    _, values, axes = np.linalg.svd(real[::step] - mean, full_matrices=False)
+def _pick(kind: _Kind, context: str, seed: int) -> _Picked:
+    (name, model), cells, most = kind
+    here = cells.select(cells.cell_type == context)
+    rows = {}
+    for perturbation, members in rows_by_label(here.perturbation).items():
+        rng = np.random.default_rng([seed, zlib.crc32(f"{context} {name} {perturbation}".encode())])
+        rows[perturbation] = np.sort(rng.permutation(members)[:most])
+    return _Picked((name, model), here, rows)
+
+
+def _principal(
+    picked: list[_Picked], context: str, shown: Collection[tuple[str, str]] | None
+) -> tuple[list[_Part], list[float]]:
+    """Return what is shown on the principal axes of the real cells, and the share of variance on the first two."""
+    real = _fitted([kind for kind in picked if kind.kind[0] != "predicted"])
+    mean = real.mean(axis=0)
+    _, values, axes = np.linalg.svd(real - mean, full_matrices=False)
     axes = axes[:_AXES]
     # The sign of an axis is arbitrary; the largest gene points up.
     signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
+    turned = (axes * signs[:, None]).T
     share = (values**2 / (values**2).sum())[:2].tolist()
-    return [(cells - mean) @ (axes * signs[:, None]).T for _, _, cells in parts], share
+    parts = [
+        (each.kind, name, (each.expression(rows) - mean) @ turned)
+        for each in picked
+        for name, rows in each.rows.items()
+        if shown is None or each.kind[0] == "control" or (context, name) in shown
+    ]
+    return parts, share
+
+
+def _fitted(real: list[_Picked]) -> np.ndarray:
+    """Return every n-th of the picked real cells, [cells, G] with at most :data:`MAX_FITTED` cells."""
+    rows = [np.concatenate(list(each.rows.values())) for each in real if each.rows]
+    step = -(-sum(map(len, rows)) // MAX_FITTED)
+    found, first = [], 0
+    for each, members in zip((each for each in real if each.rows), rows, strict=True):
+        found.append(each.expression(members[-first % step :: step]))
+        first += len(members)
+    return np.concatenate(found)
 
 
 def _planes(points: list[np.ndarray]) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, METRICS, Metric
+from bionemo.scale.eval.metrics.catalogue import HEADLINE, METRICS, Metric
 from bionemo.scale.eval.output.summary import Summary
 from bionemo.scale.eval.page.embedding import Clouds
 from bionemo.scale.eval.page.gene_changes import GeneChanges, changes_of, strongest_pairs
@@ -20,6 +20,9 @@ MAX_PAIRS = 150
 """Pairs whose genes are shown: those with the strongest observed effect."""
 MAX_VALUES = 600_000
 """Genes of all pairs and models together: each takes about 30 bytes of the page."""
+MAX_SCORES = 1_000_000
+"""Scores of all pairs, models and metrics together: each takes about 6 bytes of the page. Headline metrics are always
+shown."""
 
 
 def figures(run: RunFiles | None, scores: ScoreFiles, clouds: list[Clouds]) -> dict[str, Any]:
@@ -72,25 +75,52 @@ def _rows(summary: Summary) -> list[dict[str, Any]]:
     return rows
 
 
-def _pairs(results: pl.DataFrame) -> list[dict[str, Any]]:
-    columns = [name for name in results.columns if name in BY_COLUMN]
-    keys = ["model", "context", "perturbation", "cells_real", "cells_pred"]
-    rows = results.select(*keys, pl.col(columns).cast(pl.Float64).round_sig_figs(6)).to_dicts()
-    return [{**{key: row[key] for key in keys}, "scores": [row[name] for name in columns]} for row in rows]
+def _pairs(results: pl.DataFrame) -> dict[str, Any]:
+    """Return the scores of every pair by model and metric, NaN where one has none."""
+    keys = ["context", "perturbation"]
+    pairs = results.unique(keys, keep="first", maintain_order=True).select(*keys, "cells_real")
+    models = results.partition_by("model", as_dict=True, maintain_order=True)
+    columns = _drawn(results, len(pairs) * len(models))
+    of_models = {model: pairs.select(keys).join(rows, on=keys, how="left") for (model,), rows in models.items()}
+    return {
+        **pairs.to_dict(as_series=False),
+        "columns": columns,
+        "scores": {
+            model: {name: encode(rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy()) for name in columns}
+            for model, rows in of_models.items()
+        },
+    }
+
+
+def _drawn(results: pl.DataFrame, num_rows: int) -> list[str]:
+    """Return the columns that are drawn pair by pair: all, or of many rows the headline metrics and some more."""
+    known = [metric.column for metric in METRICS if metric.column in results.columns]
+    headline = [metric.column for metric in HEADLINE if metric.column in known]
+    first = [*headline, *(name for name in known if name not in headline)]
+    chosen = first[: max(len(headline), MAX_SCORES // max(1, num_rows))]
+    return [name for name in known if name in chosen]
+
+
+def shown_pairs(genes: pl.DataFrame) -> list[tuple[str, str]]:
+    """Return the (cell type, perturbation) pairs that can be chosen: those with the strongest observed effect."""
+    num_values = genes["gene"].n_unique() * genes["model"].n_unique()
+    return strongest_pairs(genes)[: max(1, min(MAX_PAIRS, MAX_VALUES // max(1, num_values)))]
 
 
 def _genes(genes: pl.DataFrame) -> dict[str, Any]:
-    """Return all genes of the pairs with the strongest observed effect, strongest first, for each model."""
+    """Return all genes of the pairs that can be chosen, strongest first, for each model."""
     names = genes["gene"].unique(maintain_order=True).to_list()
     index = {name: row for row, name in enumerate(names)}
     models = genes["model"].unique(maintain_order=True).to_list()
-    pairs = strongest_pairs(genes)
-    shown = pairs[: max(1, min(MAX_PAIRS, MAX_VALUES // max(1, len(names) * len(models))))]
-    keys = ["context", "perturbation", "model"]
-    by_pair = genes.partition_by(keys, as_dict=True, maintain_order=True)
+    shown, keys = shown_pairs(genes), ["context", "perturbation"]
+    # Before they are parted: a large screen has thousands of pairs that are not shown.
+    chosen = pl.DataFrame(shown, schema=dict.fromkeys(keys, pl.String), orient="row")
+    by_pair = genes.join(chosen, on=keys, how="semi", maintain_order="left").partition_by(
+        [*keys, "model"], as_dict=True, maintain_order=True
+    )
     frames = [by_pair.get((*pair, model)) for model in models for pair in shown]
     entries = [_changes(changes_of(frame), index) for frame in frames if frame is not None]
-    return {"names": names, "entries": entries, "pairs": len(pairs)}
+    return {"names": names, "entries": entries, "pairs": genes.select(keys).n_unique()}
 
 
 def _changes(found: GeneChanges, index: dict[str, int]) -> dict[str, Any]:

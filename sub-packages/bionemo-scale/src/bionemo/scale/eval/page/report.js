@@ -182,40 +182,38 @@ function drawCurves() {
 
 function drawPairs() {
   const choices = ["pair-metric", "pair-model", "pair-baseline"].map(element);
-  const shown = DATA.metrics.map((metric) => metric.column);
+  const pairs = DATA.pairs;
+  const shown = pairs.columns;
+  const titleOf = new Map(DATA.metrics.map((metric) => [metric.column, metric.title]));
   const isFirst = !choices[0].options.length;
-  fill(choices[0], shown, DATA.metrics.map((metric) => metric.title));
+  fill(choices[0], shown, shown.map((column) => titleOf.get(column)));
   fill(choices[1], DATA.models);
   const others = [...DATA.baselines, ...DATA.models.slice(1)];
   fill(choices[2], others.length ? others : DATA.models);
   if (isFirst && others.includes("additive")) choices[2].value = "additive";
   const draw = () => {
-    const column = shown.indexOf(choices[0].value);
-    const score = (model) =>
-      new Map(DATA.pairs.filter((pair) => pair.model === model).map((pair) => [pair.context + "\n" + pair.perturbation, pair]));
-    const mine = score(choices[1].value);
-    const theirs = score(choices[2].value);
-    const both = [...mine.keys()].filter(
-      (key) => theirs.has(key) && mine.get(key).scores[column] !== null && theirs.get(key).scores[column] !== null,
-    );
-    element("pair-count").textContent = both.length + " of " + mine.size + " pairs have a value on both axes";
+    const column = choices[0].value;
+    const mine = decode(pairs.scores[choices[1].value][column]);
+    const theirs = decode(pairs.scores[choices[2].value][column]);
+    const both = pairs.perturbation.map((name, row) => row).filter((row) => !isNaN(mine[row]) && !isNaN(theirs[row]));
+    const hidden = DATA.metrics.length - shown.length;
+    element("pair-count").textContent =
+      both.length + " of " + pairs.perturbation.length + " pairs have a value on both axes" +
+      (hidden ? "; " + hidden + " more metrics are in results.csv" : "");
     if (!both.length) return say("pairs", "Undefined here: no pair has a value on both axes.");
-    const x = both.map((key) => theirs.get(key).scores[column]);
-    const y = both.map((key) => mine.get(key).scores[column]);
+    const x = both.map((row) => theirs[row]);
+    const y = both.map((row) => mine[row]);
     const points = {
       x,
       y,
       mode: "markers",
       name: "pairs",
       marker: { color: ink.blue, size: 10, opacity: 0.8, line: { color: ink.paper, width: 1 } },
-      text: both.map((key) => {
-        const pair = mine.get(key);
-        return clean(pair.perturbation) + "<br>" + clean(pair.context) + "<br>" + pair.cells_real + " real cells";
-      }),
-      customdata: both.map((key) => key.split("\n")),
+      text: both.map((row) => clean(pairs.perturbation[row]) + "<br>" + clean(pairs.context[row]) + "<br>" + pairs.cells_real[row] + " real cells"),
+      customdata: both.map((row) => [pairs.context[row], pairs.perturbation[row]]),
       hovertemplate: "<b>%{text}</b><br>x %{x:.4g}, y %{y:.4g}<extra></extra>",
     };
-    const titles = [choices[2].value, choices[1].value].map((name) => clean(name) + ": " + clean(DATA.metrics[column].title));
+    const titles = [choices[2].value, choices[1].value].map((name) => clean(name) + ": " + clean(titleOf.get(column)));
     plot("pairs", [diagonal([...x, ...y]), points], squared(layout(titles[0], titles[1]), [...x, ...y])).then((place) => {
       place.removeAllListeners("plotly_click");
       place.on("plotly_click", (event) => {

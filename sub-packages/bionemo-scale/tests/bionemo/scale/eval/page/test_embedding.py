@@ -57,6 +57,19 @@ def test_predicted_cells_cannot_turn_the_axes(files, kang):
     assert not np.array_equal(before["predicted"], after["predicted"])
 
 
+def test_pairs_that_are_not_shown_turn_the_axes_too(files):
+    (every,) = embed(files)
+    (some,) = embed(files, shown={("NK", "IFN-beta")})
+    assert {(cloud.context, cloud.kind) for cloud in some.clouds if cloud.kind != "control"} == {
+        ("NK", "observed"),
+        ("NK", "predicted"),
+    }
+    assert some.explained == every.explained
+    points = {(cloud.context, cloud.kind): cloud.points for cloud in every.clouds}
+    for cloud in some.clouds:
+        np.testing.assert_array_equal(cloud.points, points[cloud.context, cloud.kind])
+
+
 def test_each_model_has_its_own_cells_on_the_same_axes(files, kang):
     other = kang[kang.obs["perturbation"] != "control"].copy()
     other.X = other.X * 0.5

@@ -197,6 +197,33 @@ def test_long_arrays_keep_float32():
     assert np.frombuffer(base64.b64decode(payload.encode(values)), dtype="<f4").tolist() == values.tolist()
 
 
+def test_scores_of_many_pairs_are_those_of_the_headline(monkeypatch):
+    results = pl.DataFrame(
+        {
+            "model": ["m", "m", "additive"],
+            "context": ["T"] * 3,
+            "perturbation": ["a", "b", "b"],
+            "cells_real": [5, 6, 6],
+            "pearson_delta": [0.25, None, 0.5],
+            "r2": [0.5, 0.25, 1.0],
+        }
+    )
+    found = payload._pairs(results)
+    assert (found["perturbation"], found["cells_real"]) == (["a", "b"], [5, 6])
+    assert found["columns"] == ["pearson_delta", "r2"]
+    scores = {name: decode(rows["pearson_delta"]) for name, rows in found["scores"].items()}
+    np.testing.assert_array_equal(scores["m"], [0.25, np.nan])
+    np.testing.assert_array_equal(scores["additive"], [np.nan, 0.5])
+    monkeypatch.setattr(payload, "MAX_SCORES", 4)
+    assert payload._pairs(results)["columns"] == ["pearson_delta"]
+    monkeypatch.setattr(payload, "MAX_SCORES", 0)
+    assert payload._pairs(results)["columns"] == ["pearson_delta"], "the page shows at least these"
+
+
+def decode(text):
+    return np.frombuffer(base64.b64decode(text), dtype="<f4")
+
+
 def test_all_genes_of_the_strongest_pairs_are_shown(monkeypatch):
     monkeypatch.setattr(payload, "MAX_PAIRS", 1)
     found = payload._genes(GENES)
