@@ -16,7 +16,7 @@ from bionemo.scale.eval.metrics.many.nearness import AllNearness, all_nearness
 from bionemo.scale.eval.scores.sides import Side
 
 
-AT_ONCE = 128
+AT_ONCE = 32
 """Perturbations up to which cell-eval scores a context itself, and each rank has its own matrix of distances."""
 
 
