@@ -4,7 +4,8 @@
 
 import dataclasses
 import hashlib
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ def held_out_groups(groups: GroupTable, fold: Fold = A_THIRD) -> np.ndarray:
 
     They are like what the test split asks for, as its labels show. Where each of its perturbations has an agent (gene,
     drug) that was never trained, every ``fold.of``-th agent is held out with all its perturbations, as a new one would
-    be. An agent of more than half of the groups is never held out, for too little would be left to train on. Where all
+    be; but no part holds out more than half of the groups, for too little would be left to train on. Where all
     conditions of the test split were trained in other batches, it is every ``fold.of``-th batch, as a new donor would
     be. Otherwise it is every ``fold.of``-th context (dataset and cell type), as a new cell type would be. With fewer
     than three of these that can be held out, it is every ``fold.of``-th perturbation that several contexts show, in
@@ -56,8 +57,10 @@ def held_out_groups(groups: GroupTable, fold: Fold = A_THIRD) -> np.ndarray:
     agents = _agents(groups, fold.grammar or _WHOLE_LABELS)
     if _asks_for_agents(groups, agents, training):
         of_group = [agents[code] for code in groups.perturbation[training].tolist()]
-        if len(candidates := _not_in_most(of_group)) >= MIN_CONTEXTS:
-            return _with_agents(training, of_group, frozenset(candidates[fold.number :: fold.of]))
+        having = _groups_of_agents(of_group)
+        if len(having) >= MIN_CONTEXTS:
+            part = _parts_of_agents(having, fold.of, num_groups=len(training))[fold.number]
+            return training[sorted(set[int]().union(*(having[name] for name in part)))]
     for labels in (groups.batch, groups.cell_type) if _asks_for_batches(groups, training) else (groups.cell_type,):
         wholes = [(int(groups.dataset[i]), int(labels[i])) for i in training.tolist()]
         distinct = sorted(set(wholes))
@@ -82,16 +85,41 @@ def _asks_for_agents(groups: GroupTable, agents: list[frozenset[str]], training:
     return bool(asked) and all(agents[code] - trained for code in asked)
 
 
-def _not_in_most(of_group: list[frozenset[str]]) -> list[str]:
-    """Return the agents that at most half of the groups have, by name."""
-    counts = Counter(name for each in of_group for name in each)
-    return sorted(name for name, count in counts.items() if 2 * count <= len(of_group))
+def _groups_of_agents(of_group: list[frozenset[str]]) -> dict[str, set[int]]:
+    """Return the groups that each agent has, by name, of agents that at most half of the groups have."""
+    having: dict[str, set[int]] = defaultdict(set)
+    for group, agents in enumerate(of_group):
+        for name in agents:
+            having[name].add(group)
+    return {name: having[name] for name in sorted(having) if 2 * len(having[name]) <= len(of_group)}
 
 
-def _with_agents(training: np.ndarray, of_group: list[frozenset[str]], chosen: frozenset[str]) -> np.ndarray:
-    """Return the training groups that have one of the chosen agents; none where all have."""
-    inside = np.array([bool(each & chosen) for each in of_group])
-    return training[inside & ~inside.all()]
+def _parts_of_agents(having: Mapping[str, set[int]], num_parts: int, *, num_groups: int) -> list[list[str]]:
+    """Deal agents to parts, in turns by name, or so that none holds out more than half of the groups.
+
+    Where one would have more, as a third of the agents do in a screen of all pairs, the agents of most groups are
+    dealt first, each to the part that has fewest groups. One that would make it too large is in no part. Two parts may
+    have two thirds each: half of the agents have at least half of the groups.
+
+    Args:
+        having: The groups of each agent, at most half of all.
+        num_parts: How many.
+        num_groups: All groups.
+    """
+    names = list(having)
+    in_turns = [names[number::num_parts] for number in range(num_parts)]
+    most = num_groups * 2 // 3 if num_parts == 2 else num_groups // 2
+    if all(len(set[int]().union(*(having[name] for name in part))) <= most for part in in_turns):
+        return in_turns
+    parts: list[list[str]] = [[] for _ in range(num_parts)]
+    inside: list[set[int]] = [set() for _ in range(num_parts)]
+    for name in sorted(names, key=lambda name: -len(having[name])):
+        sizes = [len(groups) + len(having[name] - groups) for groups in inside]
+        fewest = sizes.index(min(sizes))
+        if sizes[fewest] <= most:
+            parts[fewest].append(name)
+            inside[fewest] |= having[name]
+    return parts
 
 
 def _asks_for_batches(groups: GroupTable, training: np.ndarray) -> bool:

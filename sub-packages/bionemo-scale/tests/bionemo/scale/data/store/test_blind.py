@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which training groups a blind network is kept from."""
 
+from itertools import combinations
+
 import pytest
 
 from bionemo.scale.data.store.blind import Fold, held_out_groups, identity_of, with_held_out
@@ -83,6 +85,23 @@ def test_new_pairs_and_doses_of_trained_genes_leave_no_gene_out(make_groups, ask
 def test_too_few_genes_leave_none_to_hold_out(make_groups, trained):
     groups = make_groups(*[("d", "s", label, "x", Split.TRAIN, 5) for label in trained], NEW)
     assert held_out_groups(groups, Fold(grammar=Grammar(combination="+"))).size == 0
+
+
+@pytest.mark.parametrize("num_parts", [2, 3, 5])
+@pytest.mark.parametrize("size", [2, 3])
+def test_no_part_of_a_screen_of_all_combinations_has_most_of_the_groups(make_groups, size, num_parts):
+    """A third of ten genes is in 24 of 45 pairs, and in 85 of 120 threes."""
+    trained = ["+".join(each) for each in combinations("abcdefghij", size)]
+    groups = make_groups(*[("d", "s", label, "x", Split.TRAIN, 5) for label in trained], NEW)
+    folds = [Fold(number, num_parts, Grammar(combination="+")) for number in range(num_parts)]
+    parts = [labels(groups, held_out_groups(groups, fold)) for fold in folds]
+    most = len(trained) * (2 / 3 if num_parts == 2 else 1 / 2)
+    assert all(0 < len(part) <= most for part in parts)
+    assert max(map(len, parts)) - min(map(len, parts)) <= len(trained) / 5, "about as many in each"
+    for part in parts:
+        held_out = [group.perturbation for group in part]
+        left = set("+".join(label for label in trained if label not in held_out).split("+"))
+        assert set("abcdefghij") - left, "some genes are in no group that is left"
 
 
 def test_what_most_groups_have_is_never_left_out(make_groups):
