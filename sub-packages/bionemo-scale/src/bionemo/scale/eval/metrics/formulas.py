@@ -383,8 +383,8 @@ def coverage(away: np.ndarray, *, sd: np.ndarray, standard_error: np.ndarray) ->
         standard_error: [G] standard error of the observed mean; NaN where there is one cell.
 
     Returns:
-        NaN where the standard error is not known.
+        NaN where the standard error is not known, and without a gene.
     """
-    if np.isnan(standard_error).any():
+    if np.isnan(standard_error).any() or not len(away):
         return float("nan")
     return float((np.abs(away) <= Z_OF_INTERVAL * np.hypot(sd, standard_error)).mean())

@@ -14,7 +14,13 @@ from bionemo.scale.eval.cell_eval.challenge import CONVENTIONS as CELL_EVAL2_CON
 from bionemo.scale.eval.cell_eval.challenge import PREFIX as CELL_EVAL2_PREFIX
 from bionemo.scale.eval.cell_eval.newest import CONVENTIONS, PREFIX
 from bionemo.scale.eval.cells.population_file import PopulationFile
-from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, PAPER_METRICS, PAPER_NAMES, PaperMetric
+from bionemo.scale.eval.metrics.catalogue import (
+    BY_COLUMN,
+    EXPRESSED_COVERAGE,
+    PAPER_METRICS,
+    PAPER_NAMES,
+    PaperMetric,
+)
 from bionemo.scale.eval.metrics.formulas import MIN_EFFECT
 from bionemo.scale.eval.metrics.intervals import (
     COVERAGE,
@@ -289,6 +295,8 @@ def _conventions() -> dict[str, str]:
         "coverage": f"share of all genes with |predicted - observed mean| <= {Z_OF_INTERVAL} sqrt(sd^2 + error^2): sd "
         "as the prediction's file gives it, error the standard error of the observed mean over cells; of an honest "
         f"{INTERVAL_LEVEL:.0%} interval {INTERVAL_LEVEL:g}",
+        EXPRESSED_COVERAGE: f"the same of genes that {MIN_DETECTION:.0%} or more of the real control cells express; "
+        "not of those that observed cells express, which would count genes that happened to be high",
         "ceiling": "one half of a pair's real cells as prediction of the other half, same controls; not corrected "
         "for the halved number of cells, and only pairs with 4 cells or more",
         "skipped": ", ".join(SKIPPED),

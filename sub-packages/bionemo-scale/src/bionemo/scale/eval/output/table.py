@@ -8,6 +8,7 @@ from dataclasses import replace
 from bionemo.scale.eval.cell_eval.newest import PREFIX
 from bionemo.scale.eval.metrics.catalogue import (
     BY_COLUMN,
+    EXPRESSED_COVERAGE,
     GENE_SETS,
     HEADLINE,
     REPLICATES,
@@ -64,7 +65,7 @@ def _second_tables(summary: Summary, second: SecondEvaluator) -> str:
 
 def headline_of(summary: Summary) -> tuple[Metric, ...]:
     """Return the headline metrics, and how often intervals hold the truth where a prediction gives them."""
-    return with_values((*HEADLINE, BY_COLUMN["coverage"]), summary)
+    return with_values((*HEADLINE, BY_COLUMN[EXPRESSED_COVERAGE]), summary)
 
 
 def with_values(columns: tuple[Metric, ...], summary: Summary) -> tuple[Metric, ...]:

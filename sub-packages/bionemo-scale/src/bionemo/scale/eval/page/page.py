@@ -12,7 +12,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
 from plotly.offline import get_plotlyjs
 
-from bionemo.scale.eval.metrics.catalogue import FURTHER, GENE_SETS, HEADLINE, PAPER_METRICS, SCALED, SECOND_TABLE
+from bionemo.scale.eval.metrics.catalogue import (
+    EXPRESSED_COVERAGE,
+    FURTHER,
+    GENE_SETS,
+    HEADLINE,
+    PAPER_METRICS,
+    SCALED,
+    SECOND_TABLE,
+)
 from bionemo.scale.eval.output.summary import Summary
 from bionemo.scale.eval.output.table import has_gene_sets, headline_of, newest_columns
 from bionemo.scale.eval.page.cautions import cautions
@@ -77,7 +85,7 @@ def render(page: Page) -> str:
     """Return the page as text."""
     summary, run = page.scores.summary, page.run
     current = summary.current_evaluator
-    further = (*FURTHER[: FURTHER.index(_coverage())], *FURTHER[FURTHER.index(_coverage()) + 1 :])
+    further = tuple(metric for metric in FURTHER if metric.column != EXPRESSED_COVERAGE)
     return render_template(
         "report.html",
         figures(run, page.scores, list(page.clouds)),
@@ -116,10 +124,6 @@ def _sets(scores: ScoreFiles) -> dict[str, Any] | None:
     if scores.gene_sets is None or not has_gene_sets(scores.summary):
         return None
     return {"scores": score_table(scores.summary, GENE_SETS), **set_tables(scores.gene_sets)}
-
-
-def _coverage() -> Any:
-    return next(metric for metric in FURTHER if metric.column == "coverage")
 
 
 def render_template(name: str, data: dict[str, Any], **values: Any) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from bionemo.scale.eval.metrics.catalogue import BY_COLUMN, HEADLINE, Metric, loss
+from bionemo.scale.eval.metrics.catalogue import EXPRESSED_COVERAGE, HEADLINE, Metric, loss
 from bionemo.scale.eval.metrics.formulas import FDR
 from bionemo.scale.eval.metrics.ranking import best_of
 from bionemo.scale.eval.output.summary import Summary
@@ -146,13 +146,17 @@ def _signs(genes: pl.DataFrame) -> str:
 
 
 def _coverage(name: str, summary: Summary) -> str:
-    found = summary.means[name].get(BY_COLUMN["coverage"].column)
+    means, genes = summary.means[name], "the genes that control cells express"
+    found = means.get(EXPRESSED_COVERAGE)
+    if found is None:
+        # Scores of an earlier version have no other, and predictions without intervals have neither.
+        found, genes = means.get("coverage"), "all genes"
     if found is None:
         return "Its file has no intervals: it does not say how sure it is."
     away = found - INTERVAL_LEVEL
     how = "about right" if abs(away) <= _HONEST else "too narrow" if away < 0 else "wider than they need to be"
     level = f"{100 * INTERVAL_LEVEL:.0f} %"
-    return f"Its {level} intervals hold the observed mean of {100 * found:.0f} % of the genes: {how}."
+    return f"Its {level} intervals hold the observed mean of {100 * found:.0f} % of {genes}: {how}."
 
 
 def _list(names: list[str]) -> str:

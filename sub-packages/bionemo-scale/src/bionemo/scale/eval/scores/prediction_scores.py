@@ -15,7 +15,7 @@ from bionemo.scale.eval.cell_eval.newest import PREFIX
 from bionemo.scale.eval.enrichment import Enrichment, GeneSets, compare, enrich
 from bionemo.scale.eval.metrics import formulas as metrics
 from bionemo.scale.eval.metrics import intervals, spread
-from bionemo.scale.eval.metrics.catalogue import GENE_SETS, METRICS, REPLICATES, extra_metrics
+from bionemo.scale.eval.metrics.catalogue import EXPRESSED_COVERAGE, GENE_SETS, METRICS, REPLICATES, extra_metrics
 from bionemo.scale.eval.metrics.replicates import compare_tests
 from bionemo.scale.eval.metrics.residuals import residual_correlations
 from bionemo.scale.eval.scores.discrimination import Compared
@@ -35,6 +35,8 @@ class Truth:
     """[2, G] float64, means of two halves of the real controls."""
     standard_errors: np.ndarray
     """[P, G] float64, of the observed means by the cells that they are of; NaN where there is one cell."""
+    expressed: np.ndarray
+    """[G] bool, whether enough of the control cells have the gene."""
     sets: Enrichment | None = None
     """Of the observed changes, where gene sets are scored."""
 
@@ -85,6 +87,7 @@ def make_truth(
         samples=samples,
         control_halves=control_halves,
         standard_errors=errors,
+        expressed=(side.adata.X[len(side.cells) :] > 0).mean(axis=0) >= spread.MIN_DETECTION,
         sets=None if gene_sets is None else enrich(side.changes, gene_sets),
     )
 
@@ -125,7 +128,8 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
         **_residuals(pred, truth.side, trained),
         **_population_metrics(prediction, seed=task.seed),
         "pearson_delta_split": _split_correlation(pred, truth),
-        "coverage": _coverage(prediction),
+        "coverage": _coverage(prediction, np.full(len(truth.expressed), True)),
+        EXPRESSED_COVERAGE: _coverage(prediction, truth.expressed),
         "de_chance": _chance(results, num_genes=pred.means.shape[1]),
         **{metric.column: metric.compute(pred, truth.side) for metric in METRICS if metric.compute is not None},
     }
@@ -214,15 +218,24 @@ def _split_correlation(pred: Side, truth: Truth) -> np.ndarray:
     return np.where(moved, metrics.pearson_delta_split(pred.means, truth.side.means, truth.control_halves), np.nan)
 
 
-def _coverage(prediction: Prediction) -> list[float]:
-    """Return for each perturbation the share of genes whose observed mean is in the prediction's interval, or NaN."""
+def _coverage(prediction: Prediction, genes: np.ndarray) -> list[float]:
+    """Return for each perturbation the share of genes whose observed mean is in the prediction's interval, or NaN.
+
+    Args:
+        prediction: With its intervals.
+        genes: [G] bool, those that count.
+    """
     pred, truth = prediction.side, prediction.truth
     found = []
     for name, mean, observed, error in zip(
         truth.side.rows, pred.means, truth.side.means, truth.standard_errors, strict=True
     ):
         sd = prediction.sd.get(name)
-        found.append(np.nan if sd is None else metrics.coverage(mean - observed, sd=sd, standard_error=error))
+        if sd is None:
+            found.append(np.nan)
+            continue
+        away = (mean - observed)[genes]
+        found.append(metrics.coverage(away, sd=np.asarray(sd)[genes], standard_error=error[genes]))
     return found
 
 

@@ -129,7 +129,7 @@ GENES = pl.DataFrame(
 def test_the_verdict_in_plain_words():
     rest = {metric.column: None for metric in HEADLINE}
     models = {
-        "m": row(**{**rest, "pearson_delta": 0.5, "mse": 0.02, "coverage": 0.7}),
+        "m": row(**{**rest, "pearson_delta": 0.5, "mse": 0.02, "coverage": 0.98, "coverage_expressed": 0.7}),
         "control": row(**{**rest, "mse": 0.08}),
         "ceiling": row(**{**rest, "pearson_delta": 0.9, "mse": 0.004}),
     }
@@ -143,9 +143,12 @@ def test_the_verdict_in_plain_words():
         "Over the 3 significant gene changes, predicted = 0.36 x observed: effects are predicted 64 % too small",
         "1 of them (33 %) are predicted in the wrong direction",
         "Of the 3 changes whose predicted interval leaves out 0, 1 (33 %) went the other way",
-        "intervals hold the observed mean of 70 % of the genes: too narrow",
+        "intervals hold the observed mean of 70 % of the genes that control cells express: too narrow",
     ):
         assert expected in text, (expected, text)
+    del models["m"]["coverage_expressed"]
+    (earlier,) = verdicts(make_summary(models=models, names=names), GENES)
+    assert "hold the observed mean of 98 % of all genes: wider than they need to be" in "\n".join(earlier.lines)
     nothing = GENES.with_columns(fdr_real=pl.lit(1.0)).drop("sd_pred")
     assert "No gene changed significantly" in "\n".join(verdicts(make_summary(), nothing)[0].lines)
 

@@ -78,9 +78,15 @@ def test_coverage_is_the_share_of_genes_whose_observed_mean_is_in_the_interval(t
     scored = list(score_contexts(replace(task, models=(sure,))))
     values = truth.dense().astype(np.float64)
     error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    expected = (np.abs(0.3 * values.mean(axis=0)) <= 1.645 * np.sqrt(sd**2 + error**2)).mean()
+    inside = np.abs(0.3 * values.mean(axis=0)) <= 1.645 * np.sqrt(sd**2 + error**2)
+    expected = inside.mean()
     assert 0.1 < expected < 0.95
     assert [item.scores["coverage"].to_list() for item in scored] == [[None, None], [pytest.approx(expected), None]]
+    # Of the genes that enough of the controls express, whatever the observed cells do.
+    expressed = (task.controls.select(task.controls.cell_type == "NK").dense() > 0).mean(axis=0) >= 0.05
+    of_expressed = inside[expressed].mean()
+    assert 0.05 < of_expressed < expected - 0.05, "genes that no cell has are always inside"
+    assert scored[1].scores["coverage_expressed"].to_list() == [pytest.approx(of_expressed), None]
     shift = scored[1].shifts[0]
     np.testing.assert_array_equal(shift.sd_pred, sd)
     np.testing.assert_allclose(shift.error_real, error, rtol=1e-5)
