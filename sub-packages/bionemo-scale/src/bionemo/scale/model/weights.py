@@ -25,7 +25,7 @@ def init_weights(model: nn.Module, *, seed: int) -> None:
     norm weight, any bias                          1, 0
     seed and query vectors                         normal, standard deviation 1
     label embeddings                               normal, standard deviation 1 / label_scale
-    what maps features to them                     normal, variance 1 / inputs / label_scale^2
+    what maps features and doses to them           normal, variance 1 / inputs / label_scale^2
     gene token embeddings                          normal, standard deviation 0.1
     linear weights                                 normal, variance 1 / inputs
     linear weights that end a residual branch      the same, divided by 2 * layers of its block
@@ -102,8 +102,9 @@ def _standard_deviation(name: str, shape: tuple[int, ...], model: nn.Module) -> 
     residual_branch = ".layers." in name and ("linear_proj" in name or "linear_fc2" in name)
     num_layers = model.config.encoder_num_layers if name.startswith("gene_encoder.") else model.config.num_layers
     depth = 2 * num_layers if residual_branch else 1
-    # What features add to a label's embedding is as large as the embedding itself.
-    scale = model.config.label_scale if "feature_linear" in name else 1.0
+    # What features and doses add to a label's embedding is as large as the embedding itself.
+    is_of_label = "feature_linear" in name or "dose_linear" in name
+    scale = model.config.label_scale if is_of_label else 1.0
     return 1.0 / (math.sqrt(shape[-1] * depth) * scale)
 
 

@@ -91,6 +91,18 @@ def test_what_features_add_to_a_label_is_as_large_as_the_label(make_model):
     assert float((standardised @ features.T).std()) == pytest.approx(float(rows.std()), rel=0.3)
 
 
+def test_what_a_dose_adds_to_a_label_is_as_large_as_the_label(make_model):
+    found, others = (
+        weights(make_model(dose_separator="@", condition_size=256)),
+        weights(make_model(condition_size=256)),
+    )
+    rows = others["condition_encoder.perturbation.embedding.weight"]
+    given = torch.tensor([1.0, 1.0]) @ found.pop("condition_encoder.perturbation.dose_linear.weight").T
+    assert float(given.std()) == pytest.approx(float(rows.std()), rel=0.3)
+    # Networks that are told of no doses begin as they did.
+    assert all(torch.equal(found[name], value) for name, value in others.items())
+
+
 def test_no_weight_is_left_unset(make_model):
     """Constructors leave memory as it is: a parameter that is not set would keep the mark put on it here."""
     model = make_model(condition_pooling="token")
