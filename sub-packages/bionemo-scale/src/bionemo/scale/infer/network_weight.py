@@ -105,6 +105,7 @@ def _errors(
     """Compare [pairs, G] means."""
     sd, sampling = deviations
     missing, difference = truth - estimate, network - estimate
+    expressed = truth > 0
     return tuple(
         PairErrors(
             cell_type=cell_type,
@@ -112,7 +113,9 @@ def _errors(
             estimate=float((missing[row] ** 2).mean()),
             cross=float((difference[row] * missing[row]).mean()),
             difference=float((difference[row] ** 2).mean()),
-            squared_scales=squared_scales(missing[row], difference[row], sd=sd[row], sampling=sampling[row]),
+            squared_scales=squared_scales(
+                missing[row, shown], difference[row, shown], sd=sd[row, shown], sampling=sampling[row, shown]
+            ),
         )
-        for row, (cell_type, perturbation) in enumerate(labels)
+        for row, ((cell_type, perturbation), shown) in enumerate(zip(labels, expressed, strict=True))
     )

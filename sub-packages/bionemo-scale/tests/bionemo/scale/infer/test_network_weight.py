@@ -27,3 +27,19 @@ def test_errors_of_a_mixture_follow_from_those_of_its_parts():
     assert found.error_of_network == pytest.approx(((network - truth) ** 2).mean())
     mixed = estimate + found.network_weight * (network - estimate)
     assert found.error_of_both == pytest.approx(((mixed - truth) ** 2).mean())
+
+
+def test_genes_that_no_cell_expresses_do_not_widen_the_intervals():
+    """There the estimate is sure, and a network's small remainder would count as any number of its deviations."""
+    rng = np.random.default_rng(4)
+    sd, sampling = np.full((6, 80), 0.1), np.zeros((6, 80))
+    truth, estimate = 1 + rng.random((6, 80)), np.ones((6, 80))
+    network = truth + rng.normal(0, 0.1, (6, 80))
+    silent = slice(40, None)
+    truth[:, silent], estimate[:, silent], network[:, silent], sd[:, silent] = 0.0, 0.0, 0.002, 0.0
+    labels = [("t", f"p{number}") for number in range(6)]
+    found = weigh(_errors(labels, truth, network, estimate=estimate, deviations=(sd, sampling)))
+    assert found.network_weight > 0.9
+    assert 0.7 < found.interval_scale < 1.4
+    nothing = weigh(_errors(labels, 0 * truth, network, estimate=estimate, deviations=(sd, sampling)))
+    assert nothing.interval_scale == 1
