@@ -17,8 +17,8 @@ genes that a pair's cells express is found for each pair, and
     interval_scale^2 = (1 + sum over pairs k^2) / (1 + pairs),
 
 as if one more pair had agreed with the estimate's own claim: a single pair says little, for its genes err together. At
-w = 0 the prediction is the estimate, and so are its intervals. Genes that no cell of a pair expresses do not count: the
-estimate is sure of them (s = 0), and a network that predicts 0.002 there would widen every interval without bound.
+w = 0 the prediction is the estimate, and so are its intervals. Genes that no cell of a pair expresses do not count:
+the estimate is sure of them (s = 0), and a network that predicts 0.002 there would widen every interval without bound.
 """
 
 import math
