@@ -146,5 +146,5 @@ def note_few_controls(counts: Mapping[tuple[str, str], int]) -> str | None:
     return (
         f"control means of fewer than {ENOUGH_CONTROLS} cells in {len(few)} of {len(counts)} groups (cell type / "
         "batch): "
-        f"{named}{rest}; predictions there carry their sampling error"
+        f"{named}{rest}; these means are noisy, and so are predictions from them"
     )

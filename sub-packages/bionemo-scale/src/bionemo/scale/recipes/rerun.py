@@ -73,8 +73,9 @@ def _preparation(run: RunFiles, roots: list[Path]) -> str:
     values |= {} if run.split is None else {"split": "SPLIT.toml"}
     split = "" if run.split is None else f" (SPLIT.toml of hash {run.split['sha256'][:12]})"
     return (
-        f"# with your paths of the inputs and the split{split}; no file records --hvg-factor, --join, "
-        "--knockdown, --values, --least-shared-genes, --codec\n"
+        f"# Put in the paths of the inputs and of the split file{split}.\n"
+        "# No file records --hvg-factor, --join, --knockdown, --values, --least-shared-genes and --codec. Add those "
+        "that you gave.\n"
         f"# {_line('prepare', PrepareSettings, values)}"
     )
 

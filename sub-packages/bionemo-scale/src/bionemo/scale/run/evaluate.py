@@ -190,8 +190,10 @@ def _announce(progress: "ScoringProgress", prepared: "Prepared") -> None:
 
 
 def _show(summary: "Summary", table: str, out: Path) -> None:
+    from bionemo.scale.eval.output.summary import controls_said
     from bionemo.scale.eval.output.table import comparisons
 
+    controls, pairs = controls_said(summary.control_policy), f"{summary.pairs} (cell type, perturbation) pairs"
     baselines = summary.baselines
     for name, count in baselines.fallback_cells.items():
         if count:
@@ -202,7 +204,7 @@ def _show(summary: "Summary", table: str, out: Path) -> None:
                 else f"{name} uses its fallback for {cells}"
             )
             print(f"note: {what}")
-    print(f"\ncontrols: {summary.control_policy}; means over {summary.pairs} (cell type, perturbation) pairs")
+    print(f"\ncontrols: {controls}; means over {pairs}")
     print(table)
     for line in comparisons(summary.against_best_baseline, interval="95 % bootstrap intervals"):
         print(line)

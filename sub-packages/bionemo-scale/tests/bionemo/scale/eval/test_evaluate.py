@@ -83,7 +83,7 @@ def test_models_and_baselines_side_by_side(files, training, tmp_path):
         "mean": None,
         "n": 0,
         "undefined": 1,
-        "why": {"one perturbation in the context: no rank": 1},
+        "why": {"only one perturbation in the context": 1},
         "interval": None,
         "batch_interval": None,
     }

@@ -85,14 +85,14 @@ def test_scores_next_to_all_baselines(evaluate, tmp_path):
     code, out, err = evaluate("--plot", "--name", "scale")
     assert code == 0
     assert "control policy same-real, scale: real controls on both sides" in out
-    assert "controls: same-real; means over 1 (cell type, perturbation) pairs" in out
+    assert "controls: same-real (the real ones on both sides); means over 1 (cell type, perturbation) pairs" in out
     table = pl.read_csv(tmp_path / "out" / "results.csv")
     models = ["scale", *default_baselines(with_features=False), "ceiling"]
     assert table["model"].to_list() == models
     assert table["context"].unique().to_list() == [HELD_OUT]
     for model in models:
         assert any(line.startswith(f"{model} ") for line in out.splitlines())
-    assert "PDS left out (one perturbation in the context: no rank): 1 of 1 pairs" in out.replace("[a] ", "").replace(
+    assert "PDS undefined (only one perturbation in the context): 1 of 1 pairs" in out.replace("[a] ", "").replace(
         "[b] ", ""
     )
     assert "note: context_mean uses its fallback for 79 of 79 cells" in out

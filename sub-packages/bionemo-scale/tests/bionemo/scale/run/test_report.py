@@ -106,12 +106,12 @@ def test_what_the_page_says(page):
     text = page.read_text()
     for expected in (
         "A &amp; &lt;B&gt; on papalexi",
-        "Predicted and observed changes correlate with",
-        "Its file has no intervals",
+        "The correlation of predicted and observed changes is",
+        "The file of the prediction has no intervals",
         "train: 7 conditions, 1,234 cells; val: 1 condition, 1 cell; test: 4 conditions",
         "some/store",
         "4 conditions and their part",
-        "Only 4 (cell type, perturbation) pairs",
+        "Only 4 (cell type, perturbation) pairs were scored",
         "bionemo-scale-train --store some/store --out some/run --size small --max-steps 20 --seed 3 --set anchor=none",
         "--control-policy same-real --seed 0",
         "appendix A writes a norm",

@@ -9,7 +9,7 @@ import polars as pl
 
 
 EVERY_GENE_A_TARGET = "every gene is a target of a perturbation"
-ONE_PERTURBATION = "one perturbation in the context: no rank"
+ONE_PERTURBATION = "only one perturbation in the context"
 NO_CHANGE = "no change predicted in any gene"
 NO_REAL_GENE = "no significant real gene"
 NO_PREDICTED_GENE = "no significant predicted gene"

@@ -11,6 +11,13 @@ from bionemo.scale.eval.metrics.intervals import Difference, Interval
 from bionemo.scale.types import FileLabels, from_plain
 
 
+_POLICIES = {
+    "same-real": "the real ones on both sides",
+    "predicted": "each side's own",
+    "both": "the real ones on both sides, then each side's own",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetricSummary:
     """One metric of one model over all (context, perturbation) pairs."""
@@ -185,6 +192,11 @@ def only_fallbacks(fallback_cells: Mapping[str, int], *, num_cells: int) -> tupl
     return tuple(name for name, count in fallback_cells.items() if name != "matching" and count == num_cells > 0)
 
 
+def controls_said(policy: str) -> str:
+    """Return a control policy by its name, and in words."""
+    return f"{policy} ({_POLICIES[policy]})" if policy in _POLICIES else policy
+
+
 def why_unranked(names: Collection[str]) -> str:
     """Return the footnote about baselines that only fell back."""
-    return f"not ranked, for every cell is its fallback (training says nothing of the label): {', '.join(names)}"
+    return f"not ranked, because the training data have nothing that these baselines could use: {', '.join(names)}"

@@ -155,20 +155,22 @@ def legend(columns: tuple[Metric, ...], marked: Collection[str]) -> list[str]:
         columns: Of the table.
         marked: Marks that are in it.
     """
-    lines = [f"{BEST} best of its column" + "".join(f"; {m.name} is best at 1" for m in columns if m.best == "one")]
+    nearest = [f"; for {metric.name} the nearest to 1" for metric in columns if metric.best == "one"]
+    lines = [f"{BEST} best of its column{''.join(nearest)}"]
     guessed = [metric.name for metric in columns if metric.chance]
     if guessed:
-        lines[0] += f"; {' and '.join(guessed)} only above {BY_COLUMN['de_chance'].name}, what random genes score"
+        chance = BY_COLUMN["de_chance"].name
+        lines[0] += f"; {' and '.join(guessed)} only if above {chance}, the score of random genes"
     if BEYOND in marked:
         lines.append(
-            f"{BEYOND} best, but beyond the ceiling (a distance: below 0): one half of the real cells predicts the "
-            "other no "
-            "better"
+            f"{BEYOND} best of its column, and better than the ceiling (for a distance: below 0); one half of the "
+            "real cells predicts the other half no better"
         )
     shared, split = BY_COLUMN["pearson_delta"], BY_COLUMN["pearson_delta_split"]
     if shared in columns:
         lines.append(
-            f"{shared.name} subtracts the same controls on both sides; {split.column} in results.csv disjoint halves"
+            f"{shared.name} subtracts the same controls on both sides, which raises it; {split.column} in results.csv "
+            "subtracts separate halves"
         )
     return lines
 
@@ -177,7 +179,7 @@ def _constant(columns: tuple[Metric, ...], names: list[str]) -> list[str]:
     spoilt = [metric.name for metric in columns if metric.reads in ("tests", "cells") and metric.best != "none"]
     if not names or not spoilt:
         return []
-    return [f"constant cells (sd_ratio under {CONSTANT}), not ranked in {', '.join(spoilt)}: {', '.join(names)}"]
+    return [f"cells all alike (sd_ratio under {CONSTANT}), so not ranked in {', '.join(spoilt)}: {', '.join(names)}"]
 
 
 def _line(row: Sequence[str], widths: list[int]) -> str:
@@ -214,5 +216,5 @@ def _footnotes(summaries: Summaries, columns: tuple[Metric, ...], over: str) -> 
             where = ", ".join(f"{name} {count}" for name, count in counts.items()) + f" of {total} {over}"
         mark = f"[{chr(ord('a') + len(notes))}]"
         why = dict.fromkeys(reason for item in values.values() for reason in item.why)
-        notes[column.name] = (mark, f"{column.name} left out ({' / '.join(why) or 'no value'}): {where}")
+        notes[column.name] = (mark, f"{column.name} undefined ({' / '.join(why) or 'no value'}): {where}")
     return notes

@@ -17,22 +17,23 @@ def cautions(run: RunFiles | None, summary: Summary) -> list[str]:
     lines = [note.removeprefix("warning: ") for note in summary.notes if note.startswith("warning: ")]
     if summary.pairs < _FEW_PAIRS:
         lines.append(
-            f"Only {summary.pairs} (cell type, perturbation) pairs: means and ranks may change with any other."
+            f"Only {summary.pairs} (cell type, perturbation) pairs were scored. With others, means and ranks may "
+            "change."
         )
     silent = summary.pairs_without_significant_real_gene
     if silent:
         lines.append(
-            f"{silent} of {summary.pairs} pairs have no significant real gene: DEOver and DEPrec count them as 0."
+            f"{silent} of {summary.pairs} pairs have no significant real gene; DEOver and DEPrec count them as 0."
         )
     if not summary.names.baselines or summary.inputs.store is None:
-        lines.append("No training data was given to the evaluation: baselines that learn are missing.")
+        lines.append("No training data were given to the evaluation, so baselines that learn are missing.")
     unranked = summary.unranked_baselines
     if unranked:
         lines.append(f"Baselines {why_unranked(unranked)}.")
     for name in summary.names.models:
         lines += _of_model(name, summary)
     if run is not None and not run.metrics:
-        lines.append("The run folder has no metrics.csv: training curves are missing.")
+        lines.append("The run folder has no metrics.csv, so training curves are missing.")
     return lines
 
 
@@ -49,7 +50,5 @@ def _of_model(name: str, summary: Summary) -> list[str]:
     if not any(item.interval or item.batch_interval for item in scores):
         lines.append(f"{name}: too few perturbations, contexts and batches for intervals; differences may be chance.")
     elif not any(item.interval for item in scores):
-        lines.append(
-            f"{name}: too few perturbations and contexts to say how scores vary over them; intervals are over batches."
-        )
+        lines.append(f"{name}: intervals are over batches, because there are too few perturbations and contexts.")
     return lines

@@ -21,7 +21,7 @@ from bionemo.scale.eval.metrics.catalogue import (
     SCALED,
     SECOND_TABLE,
 )
-from bionemo.scale.eval.output.summary import Summary
+from bionemo.scale.eval.output.summary import Summary, controls_said
 from bionemo.scale.eval.output.table import has_gene_sets, headline_of, newest_columns
 from bionemo.scale.eval.page.cautions import cautions
 from bionemo.scale.eval.page.embedding import CellFiles, Clouds
@@ -162,10 +162,11 @@ def _read(name: str) -> str:
 
 
 def _subtitle(summary: Summary) -> str:
+    version = summary.evaluator.versions.get("cell-eval", "unknown")
     return (
         f"{_counted(summary.pairs, '(cell type, perturbation) pair')} in "
         f"{_counted(len(summary.contexts), 'cell type')}; "
-        f"controls: {summary.control_policy}; cell-eval {summary.evaluator.versions.get('cell-eval', 'unknown')}"
+        f"controls: {controls_said(summary.control_policy)}; cell-eval {version}"
     )
 
 

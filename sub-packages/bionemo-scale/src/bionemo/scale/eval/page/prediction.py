@@ -132,11 +132,11 @@ def _lines(found: Prediction, rows: pd.DataFrame, sizes: np.ndarray) -> list[str
         sure = (found.arrays["change_low"] > 0) | (found.arrays["change_high"] < 0)
         per_pair = sure.sum(axis=0)
         lines.append(
-            f"{int(np.median(per_pair)):,} of {len(found.genes):,} genes have a 90 % interval that leaves out 0 in "
-            f"the median pair, {int(per_pair.max()):,} at most: these changes are predicted with their direction."
+            f"In the median pair {int(np.median(per_pair)):,} of {len(found.genes):,} genes have a 90 % interval that "
+            f"does not include 0 (at most {int(per_pair.max()):,}). For them the direction is predicted too."
         )
     else:
-        lines.append("The file has no intervals: it does not say how sure these changes are.")
+        lines.append("The file has no intervals, so it does not say how sure these changes are.")
     if "trained_contexts" in rows:
         new = int((rows["trained_contexts"] == 0).sum())
         lines.append(f"{new:,} of {len(rows):,} pairs have a perturbation that was never trained.")

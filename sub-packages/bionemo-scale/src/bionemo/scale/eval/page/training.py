@@ -48,7 +48,7 @@ def _losses(metrics: dict[str, list[float | None]]) -> list[str]:
         step, lowest = min(validation, key=lambda point: point[1])
         lines.append(f"The lowest validation loss is {lowest:.4g}, at step {step:,.0f}.")
         if step == validation[-1][0]:
-            lines.append("That is the last validation: more steps may lower it further.")
+            lines.append("That is the last validation, so more steps may lower it further.")
     elif training:
         lines.append("There are no validation losses, because no cells were held out for validation.")
     return lines
@@ -63,8 +63,8 @@ def _weight(weight: MeasuredWeight | None) -> str:
     if weight is None:
         return f"The network's weight was not measured (no {WEIGHT_NAME})."
     return (
-        f"The network's weight is {weight.network_weight:.2f}: predicted means are the classical estimate plus this "
-        "share of what the network says differently, as measured on groups that neither had seen."
+        f"The network's weight is {weight.network_weight:.2f}. Predicted means start at the classical estimate and go "
+        "this share of the way to the network's means. It was measured on groups of cells that neither had seen."
     )
 
 
@@ -74,7 +74,7 @@ def _cautions(run: RunFiles) -> list[str]:
         "score them beside simple methods. Then make this page again."
     ]
     if not run.metrics:
-        lines.append("The run folder has no metrics.csv: training curves are missing.")
+        lines.append("The run folder has no metrics.csv, so training curves are missing.")
     if run.split is not None and not _held_out(run.split):
         lines.append("No cells are held out for a test, so this run cannot be scored.")
     return lines

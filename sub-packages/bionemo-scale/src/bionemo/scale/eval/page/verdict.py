@@ -57,15 +57,15 @@ def _close(name: str, summary: Summary) -> str:
     ceiling, nothing = means.get(CEILING, {}), means.get(NOTHING, {})
     if correlation is not None:
         best = ceiling.get("pearson_delta")
-        measured = "" if best is None else f" (one half of the real cells predicts the other with {best:.2f})"
-        parts.append(f"Predicted and observed changes correlate with {correlation:.2f}{measured}.")
+        measured = "" if best is None else f" ({best:.2f} between two halves of the real cells)"
+        parts.append(f"The correlation of predicted and observed changes is {correlation:.2f}{measured}.")
     unchanged = nothing.get("mse")
     if error is not None and unchanged:
         share = 1 - error / unchanged
         words = f"{100 * share:.0f} % smaller" if share >= 0 else f"{-100 * share:.0f} % larger"
         best = ceiling.get("mse")
-        reached = "" if best is None else f"; real cells reach {100 * (1 - best / unchanged):.0f} %"
-        parts.append(f"The squared error of mean expression is {words} than of predicting no change{reached}.")
+        reached = "" if best is None else f" ({100 * (1 - best / unchanged):.0f} % smaller between the two halves)"
+        parts.append(f"The squared error of mean expression is {words} than that of predicting no change{reached}.")
     return " ".join(parts)
 
 
@@ -107,8 +107,7 @@ def _beaten(name: str, summary: Summary) -> str:
         parts.append(f"Not distinguishable from the best baseline in {_list(found['open'])}.")
     if found["lower"]:
         parts.append(
-            f"A baseline has the better mean in {_list(found['lower'])}; there are too few pairs to say whether by "
-            "chance."
+            f"A baseline has the better mean in {_list(found['lower'])}; with so few pairs this may be chance."
         )
     if not parts:
         parts.append("No baseline has a better mean in any headline metric; there are too few pairs for intervals.")
@@ -121,9 +120,10 @@ def _shrinkage(genes: pl.DataFrame) -> str:
     if not (size := float((real**2).sum())):
         return "No gene changed significantly in the real cells."
     slope = float((real * pred).sum() / size)
-    how = f"effects are predicted {100 * (1 - slope):.0f} % too small" if slope < 1 else "effects are not shrunk"
+    how = f"effects are predicted {100 * (1 - slope):.0f} % too small" if slope < 1 else "effects are not too small"
     return (
-        f"Over the {chosen.height:,} significant gene changes, predicted = {slope:.2f} x observed: {how} on average."
+        f"{chosen.height:,} gene changes are significant in the real cells. On average the predicted change is "
+        f"{slope:.2f} times the observed one, so {how}."
     )
 
 
@@ -140,8 +140,8 @@ def _signs(genes: pl.DataFrame) -> str:
         return text
     missed = sure.filter(pl.col("real") * pl.col("pred") < 0).height
     return (
-        f"{text} Of the {sure.height:,} changes whose predicted interval leaves out 0, {missed:,} "
-        f"({100 * missed / sure.height:.0f} %) went the other way."
+        f"{text} Of the {sure.height:,} changes whose predicted interval does not include 0, {missed:,} "
+        f"({100 * missed / sure.height:.0f} %) have the opposite sign in the real cells."
     )
 
 
@@ -152,11 +152,11 @@ def _coverage(name: str, summary: Summary) -> str:
         # Scores of an earlier version have no other, and predictions without intervals have neither.
         found, genes = means.get("coverage"), "all genes"
     if found is None:
-        return "Its file has no intervals: it does not say how sure it is."
+        return "The file of the prediction has no intervals, so it does not say how sure it is."
     away = found - INTERVAL_LEVEL
     how = "about right" if abs(away) <= _HONEST else "too narrow" if away < 0 else "wider than they need to be"
     level = f"{100 * INTERVAL_LEVEL:.0f} %"
-    return f"Its {level} intervals hold the observed mean of {100 * found:.0f} % of {genes}: {how}."
+    return f"Its {level} intervals hold the observed mean of {100 * found:.0f} % of {genes}, so they are {how}."
 
 
 def _list(names: list[str]) -> str:

@@ -35,7 +35,7 @@ def test_exact_text():
         "--------  ------  -----  ------",
         "model     0.500*  1.23   1.300",
         "baseline  0.250   0.50*  0.800*",
-        "* best of its column; Ratio is best at 1",
+        "* best of its column; for Ratio the nearest to 1",
     ]
 
 
@@ -48,7 +48,7 @@ def test_an_optional_column_has_no_footnote_for_rows_without_it():
         "* best of its column",
     ]
     partly = {**rows, "model": {"c": summary(0.9, undefined=1)}}
-    assert render_table(partly, (shown,)).splitlines()[-1] == "[a] in 90 % left out (too few): model 1 of 4 pairs"
+    assert render_table(partly, (shown,)).splitlines()[-1] == "[a] in 90 % undefined (too few): model 1 of 4 pairs"
 
 
 def test_values_that_print_alike_are_equally_good():
@@ -60,7 +60,7 @@ def test_real_cells_cannot_be_the_best_model():
     text = render_table({"a": {"h": summary(0.5)}, "real": {"h": summary(0.9)}}, SHOWN[:1], ceiling="real")
     assert "0.500*" in text and "0.900*" not in text
     beyond = render_table({"a": {"h": summary(0.95)}, "real": {"h": summary(0.9)}}, SHOWN[:1], ceiling="real")
-    assert "0.950^" in beyond and "^ best, but beyond the ceiling" in beyond and "^" not in text
+    assert "0.950^" in beyond and "^ best of its column, and better than the ceiling" in beyond and "^" not in text
 
 
 def test_a_baseline_that_only_fell_back_is_shown_and_not_ranked():
@@ -75,10 +75,10 @@ def test_undefined_values_are_footnoted():
     high = SHOWN[:1]
     text = render_table({"a": {"h": summary(0.5, 1)}, "b": {"h": summary(None, 4)}}, high)
     assert "High[a]" in text
-    assert text.splitlines()[-1] == "[a] High left out (too few): a 1, b 4 of 4 pairs"
+    assert text.splitlines()[-1] == "[a] High undefined (too few): a 1, b 4 of 4 pairs"
     assert text.splitlines()[3].split() == ["b", "-"]
     alike = render_table({name: {"h": summary(None, 4)} for name in "ab"}, high)
-    assert alike.splitlines()[-1] == "[a] High left out (too few): 4 of 4 pairs"
+    assert alike.splitlines()[-1] == "[a] High undefined (too few): 4 of 4 pairs"
     assert "[a]" not in render_table({"a": {"h": summary(1.0)}}, high)
 
 
@@ -97,8 +97,9 @@ def test_a_table_says_which_pdcorr_it_shows_and_who_is_constant():
     }
     text = render_table(rows, tuple(columns))
     assert (
-        "PDCorr subtracts the same controls on both sides; pearson_delta_split in results.csv disjoint halves" in text
+        "PDCorr subtracts the same controls on both sides, which raises it; pearson_delta_split in results.csv "
+        "subtracts separate halves" in text
     )
-    assert "constant cells (sd_ratio under 0.1), not ranked in DEOver, sd_ratio: mean" in text
+    assert "cells all alike (sd_ratio under 0.1), so not ranked in DEOver, sd_ratio: mean" in text
     assert text.splitlines()[2].split() == ["mine", "0.500", "0.500*", "0.900*"]
     assert text.splitlines()[3].split() == ["mean", "0.600*", "0.800", "0.000"]

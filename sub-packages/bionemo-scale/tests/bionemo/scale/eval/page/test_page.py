@@ -137,18 +137,21 @@ def test_the_verdict_in_plain_words():
     (found,) = verdicts(make_summary(models=models, names=names), GENES)
     text = "\n".join(found.lines)
     for expected in (
-        "correlate with 0.50 (one half of the real cells predicts the other with 0.90)",
-        "is 75 % smaller than of predicting no change; real cells reach 95 %",
+        "changes is 0.50 (0.90 between two halves of the real cells)",
+        "is 75 % smaller than that of predicting no change (95 % smaller between the two halves)",
         # (0.5 x 1 + 1.5 x 3 - 1 x 1) / (1 + 9 + 1)
-        "Over the 3 significant gene changes, predicted = 0.36 x observed: effects are predicted 64 % too small",
+        "3 gene changes are significant in the real cells. On average the predicted change is 0.36 times the observed "
+        "one, so effects are predicted 64 % too small.",
         "1 of them (33 %) are predicted in the wrong direction",
-        "Of the 3 changes whose predicted interval leaves out 0, 1 (33 %) went the other way",
-        "intervals hold the observed mean of 70 % of the genes that control cells express: too narrow",
+        "Of the 3 changes whose predicted interval does not include 0, 1 (33 %) have the opposite sign",
+        "intervals hold the observed mean of 70 % of the genes that control cells express, so they are too narrow",
     ):
         assert expected in text, (expected, text)
     del models["m"]["coverage_expressed"]
     (earlier,) = verdicts(make_summary(models=models, names=names), GENES)
-    assert "hold the observed mean of 98 % of all genes: wider than they need to be" in "\n".join(earlier.lines)
+    assert "hold the observed mean of 98 % of all genes, so they are wider than they need to be" in "\n".join(
+        earlier.lines
+    )
     nothing = GENES.with_columns(fdr_real=pl.lit(1.0)).drop("sd_pred")
     assert "No gene changed significantly" in "\n".join(verdicts(make_summary(), nothing)[0].lines)
 

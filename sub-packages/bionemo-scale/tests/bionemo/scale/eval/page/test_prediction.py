@@ -40,7 +40,7 @@ def test_what_the_page_says(tmp_path):
         "Predictions in screen.h5ad",
         "The strongest predicted change is that of B in &lt;NK&gt; (2.24)",
         # g1 and g2 of the second condition, none of the first.
-        "1 of 3 genes have a 90 % interval that leaves out 0 in the median pair, 2 at most",
+        "In the median pair 1 of 3 genes have a 90 % interval that does not include 0 (at most 2)",
         "1 of 2 pairs have a perturbation that was never trained",
         "1 of 2 pairs are of a cell type that was never trained",
         "two &amp; three",
