@@ -92,10 +92,10 @@ def volcano(
     perturbation: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the change of each gene against how sure it is.
+    """Draw the change of each gene against its certainty.
 
-    For a prediction that is the change divided by its standard deviation: above the dashed line the 90 % interval
-    leaves out 0. For measured cells it is the adjusted p-value of a rank test.
+    The certainty of a prediction is the size of the change divided by its standard deviation. Above the dashed line
+    the 90 % interval does not include 0. The certainty of measured cells is the adjusted p-value of a rank test.
 
     Args:
         found: Predictions (AnnData or h5ad), or what :func:`bionemo.scale.api.evaluate` returns, or its folder.
