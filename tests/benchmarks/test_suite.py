@@ -14,15 +14,7 @@ import polars as pl
 import pytest
 
 from bionemo.scale.crossval.pooled import ScoredFold, pool
-from bionemo.scale.eval.output.summary import (
-    BaselineNotes,
-    Evaluator,
-    InputFile,
-    Inputs,
-    MetricSummary,
-    Names,
-    Summary,
-)
+from bionemo.scale.eval.output.summary import MetricSummary, Names
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "data"
@@ -110,7 +102,7 @@ def test_genes_without_a_vector_of_every_kind_are_not_used(suite, tmp_path):
     assert list(found.values()) == [{"STAT1", "BRD4", "JAK2"}, {"STAT1", "CMTM6", "JAK2"}, {"STAT1", "JAK2"}]
 
 
-def test_pairs_and_genes_alone_have_tables_of_their_own(suite):
+def test_pairs_and_genes_alone_have_tables_of_their_own(suite, make_summary):
     scores = pl.DataFrame(
         {
             "model": ["SCALE", "SCALE", "mixed_model", "mixed_model"],
@@ -120,22 +112,8 @@ def test_pairs_and_genes_alone_have_tables_of_their_own(suite):
         }
     )
     models = {name: {"mse": MetricSummary(mean=9.0, n=2, undefined=0, why={})} for name in ("SCALE", "mixed_model")}
-    summary = Summary(
-        models=models,
-        against_best_baseline={},
-        names=Names(models=["SCALE"], baselines=["mixed_model"], ceiling=False),
-        control_policy="same-real",
-        pairs=2,
-        pairs_without_significant_real_gene=0,
-        baselines=BaselineNotes(fitted_on="store", ridge_penalty=None, cells=2, seed=0, fallback_cells={}),
-        evaluator=Evaluator(versions={}, de_engine="fast", conventions={}),
-        current_evaluator=None,
-        paper_names={},
-        paper_metrics={},
-        notes=[],
-        contexts={},
-        inputs=Inputs(real=InputFile(path="r", sha256="0"), pred={}, store=None),
-    )
+    names = Names(models=["SCALE"], baselines=["mixed_model"], ceiling=False)
+    summary = make_summary(models=models, names=names, pairs=2)
     pooled = pool([ScoredFold(name="f", scores=scores, summary=summary)])
     for pairs, expected in ((False, (1.0, 2.0)), (True, (3.0, 4.0))):
         found = suite.only(pooled, pairs=pairs)

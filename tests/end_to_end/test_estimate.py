@@ -8,9 +8,7 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
-import pandas as pd
 import pytest
-from scipy.sparse import csr_matrix
 
 from bionemo.scale import api
 from bionemo.scale.data.store.blind import Fold
@@ -77,18 +75,12 @@ def test_folds_measure_the_network_on_every_training_context_and_continue(folder
     assert not (run / "weighing").exists()
 
 
-def test_a_network_is_measured_on_whole_genes_as_the_run_reads_them(commands, tmp_path):
+def test_a_network_is_measured_on_whole_genes_as_the_run_reads_them(commands, write_pairs, tmp_path):
     """The store was not told of the separator: by whole labels other pairs would be left out, or none."""
-    labels = ("control", "a", "a+b", "b", "c", "d", "new")
-    rng = np.random.default_rng(0)
-    obs = pd.DataFrame({"perturbation": np.repeat(labels, 30), "cell_type": "T", "batch": "1"})
-    obs.index = obs.index.astype(str)
-    var = pd.DataFrame(index=[f"gene{number}" for number in range(60)])
-    ad.AnnData(csr_matrix(rng.poisson(3.0, (len(obs), 60))), obs=obs, var=var).write_h5ad(tmp_path / "screen.h5ad")
-    (tmp_path / "split.toml").write_text('[training]\ns = "train"\n[fewshot."s.T"]\ntest = ["new"]\n')
+    write_pairs(tmp_path)
     store = ("--store", tmp_path / "store", "--out", tmp_path / "run")
     commands.run(
-        *("prepare", tmp_path / "screen.h5ad", "--out", tmp_path / "store", "--dataset", "s"),
+        *("prepare", tmp_path / "screen.h5ad", "--out", tmp_path / "store", "--dataset", "screen"),
         *("--split", tmp_path / "split.toml"),
     )
     size = ("--size", "tiny", "--max-steps", 100, "--val-interval", 100, "--blind-share", 0.05, "--folds", 2)

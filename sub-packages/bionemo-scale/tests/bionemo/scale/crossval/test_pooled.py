@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,7 +11,7 @@ from bionemo.scale.crossval.pooled import Pooled, ScoredFold, pool
 from bionemo.scale.eval.metrics.catalogue import HEADLINE
 from bionemo.scale.eval.metrics.intervals import fold_interval
 from bionemo.scale.eval.output.summarise import summarise
-from bionemo.scale.eval.output.summary import BaselineNotes, Evaluator, InputFile, Inputs, Names, Summary
+from bionemo.scale.eval.output.summary import Names
 
 
 MSE = {
@@ -20,51 +22,36 @@ MSE = {
 }
 
 
-def fold(number: int, *, pairs: int = 1, fallback: int = 0, models: tuple[str, ...] = ("SCALE",)) -> ScoredFold:
-    """A fold whose pairs have the mean squared errors above, and 1 more in the second pair, ..."""
-    rows = [
-        {
-            "model": name,
-            "context": "A",
-            "perturbation": f"p{pair}",
-            "cells_real": 5,
-            "cells_pred": 5,
-            **dict.fromkeys((metric.column for metric in HEADLINE), 0.1),
-            "mse": MSE[name][number] + pair,
-            "pearson_delta": None if name == "additive" else 0.5,
-            "sd_ratio": 1.0,
-        }
-        for name in (*models, "additive", "mixed_model", "ceiling")
-        for pair in range(pairs)
-    ]
-    scores = pl.DataFrame(rows)
-    summary = Summary(
-        models=summarise(scores),
-        against_best_baseline={},
-        names=Names(models=list(models), baselines=["additive", "mixed_model"], ceiling=True),
-        control_policy="same-real",
-        pairs=pairs,
-        pairs_without_significant_real_gene=0,
-        baselines=BaselineNotes(
-            fitted_on="store",
-            ridge_penalty=None,
-            cells=10,
-            seed=0,
-            fallback_cells={"additive": fallback, "mixed_model": 0},
-        ),
-        evaluator=Evaluator(versions={}, de_engine="fast", conventions={}),
-        current_evaluator=None,
-        paper_names={},
-        paper_metrics={},
-        notes=[],
-        contexts={},
-        inputs=Inputs(real=InputFile(path="r", sha256="0"), pred={}, store=None),
-    )
-    return ScoredFold(name=f"donor {number}", scores=scores, summary=summary)
+@pytest.fixture
+def fold(make_summary) -> Callable[..., ScoredFold]:
+    def make(number: int, *, pairs: int = 1, fallback: int = 0, models: tuple[str, ...] = ("SCALE",)) -> ScoredFold:
+        """A fold whose pairs have the mean squared errors above, and 1 more in the second pair, ..."""
+        rows = [
+            {
+                "model": name,
+                "context": "A",
+                "perturbation": f"p{pair}",
+                "cells_real": 5,
+                "cells_pred": 5,
+                **dict.fromkeys((metric.column for metric in HEADLINE), 0.1),
+                "mse": MSE[name][number] + pair,
+                "pearson_delta": None if name == "additive" else 0.5,
+                "sd_ratio": 1.0,
+            }
+            for name in (*models, "additive", "mixed_model", "ceiling")
+            for pair in range(pairs)
+        ]
+        scores = pl.DataFrame(rows)
+        names = Names(models=list(models), baselines=["additive", "mixed_model"], ceiling=True)
+        cells = {"additive": fallback, "mixed_model": 0}
+        summary = make_summary(models=summarise(scores), names=names, pairs=pairs, fallback_cells=cells)
+        return ScoredFold(name=f"donor {number}", scores=scores, summary=summary)
+
+    return make
 
 
 @pytest.fixture
-def pooled() -> Pooled:
+def pooled(fold) -> Pooled:
     return pool([fold(0, pairs=3), fold(1), fold(2)])
 
 
@@ -86,20 +73,20 @@ def test_a_model_is_compared_fold_by_fold_with_the_baseline_that_is_best_over_al
     assert "ahead in 3 of 3 folds" in pooled.table and "not distinguishable from additive" in pooled.table
 
 
-def test_a_baseline_that_fell_back_everywhere_is_no_rival():
+def test_a_baseline_that_fell_back_everywhere_is_no_rival(fold):
     found = pool([fold(number, fallback=10) for number in range(3)])
     assert found.unranked_baselines == ("additive",)
     assert found.against_best_baseline["SCALE"]["mse"].baseline == "mixed_model"
     assert pool([fold(number, fallback=10 * (number > 0)) for number in range(3)]).unranked_baselines == ()
 
 
-def test_without_a_network_the_estimate_is_compared():
+def test_without_a_network_the_estimate_is_compared(fold):
     found = pool([fold(number, models=()) for number in range(3)])
     assert list(found.against_best_baseline) == ["mixed_model"]
     assert found.against_best_baseline["mixed_model"]["mse"].ahead == 1
 
 
-def test_two_folds_have_no_interval():
+def test_two_folds_have_no_interval(fold):
     found = pool([fold(0), fold(1)])
     assert found.against_best_baseline == {} and found.models["SCALE"]["mse"].interval is None
     assert "no intervals: fewer than three folds" in found.table

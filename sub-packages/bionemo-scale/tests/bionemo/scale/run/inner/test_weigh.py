@@ -8,11 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-import anndata as ad
-import numpy as np
-import pandas as pd
 import pytest
-from scipy.sparse import csr_matrix
 
 from bionemo.scale import api
 from bionemo.scale.data.store.blind import Fold, identity_of
@@ -49,17 +45,23 @@ def test_a_short_run_says_that_nothing_is_measured(tmp_path, capsys):
     assert not (tmp_path / WEIGHT_NAME).exists()
 
 
+@pytest.fixture
+def store_of_pairs(write_pairs, tmp_path) -> Path:
+    write_pairs(tmp_path)
+    folder, split = tmp_path / "store", tmp_path / "split.toml"
+    return api.prepare(tmp_path / "screen.h5ad", folder, split=split, datasets=["screen"]).out
+
+
 @pytest.mark.parametrize("separator", ["", "+"])
-def test_parts_of_a_run_are_those_of_its_own_reading_of_labels(separator, tmp_path):
+def test_parts_of_a_run_are_those_of_its_own_reading_of_labels(separator, store_of_pairs, tmp_path):
     """The store was not told how labels are read; the run was, or the checkpoint that it starts from."""
-    store = store_of_pairs(tmp_path)
     (tmp_path / "config.yaml").write_text(f"model: {{combination_separator: '{separator}'}}\n")
-    settings = TrainSettings(store=store, out=tmp_path, folds=3)
-    with Store.open(store) as opened:
+    settings = TrainSettings(store=store_of_pairs, out=tmp_path, folds=3)
+    with Store.open(store_of_pairs) as opened:
         found = _folds(settings, opened, has_validation=False)
     expected = {}
     for fold in found:
-        with Store.open(store, blind=fold.read_by(Grammar(combination=separator))) as blind:
+        with Store.open(store_of_pairs, blind=fold.read_by(Grammar(combination=separator))) as blind:
             rows = blind.groups.perturbed_in(Split.VAL)
             expected[fold] = f"{fold.number}-of-3-{identity_of(rows)}"
             left_out = {blind.groups.label(row).perturbation for row in rows}
@@ -68,22 +70,10 @@ def test_parts_of_a_run_are_those_of_its_own_reading_of_labels(separator, tmp_pa
     assert found == expected and len(found) == 3
 
 
-def store_of_pairs(folder: Path) -> Path:
-    """Prepare a screen of one cell type whose test label has a new agent, without a word on separators."""
-    labels = ("control", "a", "a+b", "b", "c", "d", "new")
-    rng = np.random.default_rng(0)
-    obs = pd.DataFrame({"perturbation": np.repeat(labels, 30), "cell_type": "T", "batch": "1"})
-    obs.index = obs.index.astype(str)
-    var = pd.DataFrame(index=[f"gene{number}" for number in range(60)])
-    ad.AnnData(csr_matrix(rng.poisson(3.0, (len(obs), 60))), obs=obs, var=var).write_h5ad(folder / "screen.h5ad")
-    (folder / "split.toml").write_text('[training]\nscreen = "train"\n[fewshot."screen.T"]\ntest = ["new"]\n')
-    return api.prepare(folder / "screen.h5ad", folder / "store", split=folder / "split.toml", datasets=["screen"]).out
-
-
-def test_a_blind_run_is_kept_from_the_groups_of_its_own_reading(tmp_path, process_groups):
+def test_a_blind_run_is_kept_from_the_groups_of_its_own_reading(store_of_pairs, tmp_path, process_groups):
     from bionemo.scale.train.setup.resolve import resolve
 
-    store, overrides = store_of_pairs(tmp_path), {"combination_separator": "+"}
+    store, overrides = store_of_pairs, {"combination_separator": "+"}
     settings = TrainSettings(
         store=store, out=tmp_path / "run", size="tiny", blind=True, fold=0, folds=3, overrides=overrides
     )
@@ -93,12 +83,12 @@ def test_a_blind_run_is_kept_from_the_groups_of_its_own_reading(tmp_path, proces
         assert run.described["held_out"] == opened.hold_out(Fold(0, 3, Grammar(combination="+")))
 
 
-def test_what_an_earlier_version_measured_of_other_groups_is_measured_anew(tmp_path, monkeypatch):
+def test_what_an_earlier_version_measured_of_other_groups_is_measured_anew(store_of_pairs, tmp_path, monkeypatch):
     """It named a part by its number alone."""
     steps = []
     monkeypatch.setattr(weigh, "_run", lambda module, *words: steps.append((module.rpartition(".")[2], *words)))
     monkeypatch.setattr(weigh.shutil, "rmtree", lambda *_, **__: None)
-    store, work = store_of_pairs(tmp_path), tmp_path / "weighing"
+    store, work = store_of_pairs, tmp_path / "weighing"
     work.mkdir()
     (work / "0-of-3.json").write_text("[]")
     (tmp_path / "estimate.npz").write_bytes(b"")
