@@ -107,8 +107,9 @@ class _Context:
 def _score_context(task: Task, context: str, progress: Callable[[str], None]) -> ContextScores:
     real = _read_context(task, context)
     scored: dict[str, Scored] = {}
+    names = {model.name for model in task.models}
     for name, predict in _predictions(task, real):
-        scored[name] = _score_one(task, predict)
+        scored[name] = _score_one(task, predict, with_genes=name in names)
         progress(f"{context} / {name}")
     first, truth = next(iter(scored.values())), real.truth
     tables = [_overall(name, context, item.second) for name, item in scored.items() if item.second is not None]
@@ -168,9 +169,13 @@ def _read_context(task: Task, context: str) -> _Context:
     )
 
 
-def _score_one(task: Task, predict: Callable[[], Prediction]) -> Scored:
+def _score_one(task: Task, predict: Callable[[], Prediction], *, with_genes: bool) -> Scored:
     """Predict and score; the predicted cells, which can be many, are gone when this returns."""
-    return score_prediction(task, predict())
+    found = score_prediction(task, predict())
+    if with_genes:
+        return found
+    # Nobody asks baselines for the tests of genes, and of a large screen each has a gigabyte of them.
+    return replace(found, de=found.de.clear(), changes=np.empty((0, found.changes.shape[1])))
 
 
 def _predictions(task: Task, real: _Context) -> Iterator[tuple[str, Callable[[], Prediction]]]:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Contexts, models and baselines scored together on real cells."""
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from bionemo.scale.eval.cell_eval.adapter import DISCRIMINATION, MetricError, metric_columns
 from bionemo.scale.eval.metrics.catalogue import extra_metrics
-from bionemo.scale.eval.scores import discrimination, sides
+from bionemo.scale.eval.scores import discrimination, scoring, sides
 from bionemo.scale.eval.scores.scoring import baseline_targets, context_matches, score_contexts
 from bionemo.scale.eval.scores.task import KEYS, Model, Task
 
@@ -41,6 +42,21 @@ def test_rows_and_columns(task):
     assert frame["model"].to_list() == ["model", "control"] * 2
     assert frame["cells_real"].to_list() == [79, 79, 55, 55]
     assert frame["cells_real"].to_list() == frame["cells_pred"].to_list()
+
+
+def test_genes_of_baselines_are_let_go(task, monkeypatch):
+    changes, score = [], scoring.score_prediction
+
+    def watched(task, prediction):
+        found = score(task, prediction)
+        changes.append(weakref.ref(found.changes))
+        return found
+
+    alive = []
+    monkeypatch.setattr(scoring, "score_prediction", watched)
+    contexts = score_contexts(task, lambda _: alive.append(changes[-1]() is not None))
+    assert len(next(contexts).shifts) == 1
+    assert alive == [True, False]
 
 
 def test_a_rank_among_one_perturbation_is_undefined(task):
