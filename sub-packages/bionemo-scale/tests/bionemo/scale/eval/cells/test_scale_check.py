@@ -28,6 +28,18 @@ def test_a_division_by_ten_on_one_side_is_refused(read, kang):
         read(real, "real.h5ad")
 
 
+def test_a_prediction_of_this_package_may_be_far_too_high(read, card_of, kang):
+    """As of a network that has not converged: its file says the scale, and no value is more than a cell can hold."""
+    high = kang.copy()
+    share = float(kang.X.mean())
+    high.X = np.full(kang.shape, 10 * share, dtype=np.float32)
+    high.X[:, ::2] *= np.random.default_rng(0).uniform(0.8, 1.2, high.X[:, ::2].shape).astype(np.float32)
+    notes = align(read(high, card=card_of(kang)), read(kang, "real.h5ad", card=card_of(kang))).notes
+    assert "mean expression is 9.35 times that of" in notes[-1] and "on the same scale?" in notes[-1]
+    with pytest.raises(InputError, match="division by 10"):
+        align(read(high), read(kang, "real.h5ad"))
+
+
 def test_another_constant_factor_is_a_warning(read, kang):
     other = kang.copy()
     other.X = other.X / 4
