@@ -12,13 +12,14 @@ are added. The standard error of w is that of a ratio of sums over pairs, by the
 
 The same groups say how wide the intervals of ``p = e + w (n - e)`` must be. With s the estimate's standard deviation
 and u that of the sampling error of y, the smallest k at which ``|y - p| <= z sqrt(k^2 s^2 + u^2)`` in 90 % of the
-genes that a pair's cells express is found for each pair, and
+genes that a pair's controls express is found for each pair, and
 
     interval_scale^2 = (1 + sum over pairs k^2) / (1 + pairs),
 
 as if one more pair had agreed with the estimate's own claim: a single pair says little, for its genes err together. At
-w = 0 the prediction is the estimate, and so are its intervals. Genes that no cell of a pair expresses do not count:
-the estimate is sure of them (s = 0), and a network that predicts 0.002 there would widen every interval without bound.
+w = 0 the prediction is the estimate, and so are its intervals. Genes that hardly any cell expresses do not count: the
+estimate is sure of them (s near 0), and a network that predicts 0.002 there would widen every interval without bound.
+Which genes these are must not depend on the cells that are judged (``docs/log.md``).
 """
 
 import math
@@ -93,9 +94,9 @@ def weigh(pairs: Sequence[PairErrors]) -> Measured:
 def squared_scales(
     missing: np.ndarray, difference: np.ndarray, *, sd: np.ndarray, sampling: np.ndarray
 ) -> tuple[float, ...]:
-    """Return k^2 of one pair at each of :data:`WEIGHTS`, or nothing where its cells express no gene.
+    """Return k^2 of one pair at each of :data:`WEIGHTS`, or nothing where its controls express no gene.
 
-    All arrays are [G], of the genes that the pair's cells express.
+    All arrays are [G], of the genes that the pair's controls express.
 
     Args:
         missing: y - e.

@@ -11,6 +11,7 @@ from bionemo.scale.data.store.blind import Fold
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.estimate.mixed_model import Conditional
 from bionemo.scale.estimate.weight import PairErrors, squared_scales
+from bionemo.scale.eval.metrics.spread import MIN_DETECTION
 from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.infer.plans.parts import cut
 from bionemo.scale.infer.plans.split_plan import SplitPlan
@@ -54,6 +55,7 @@ def errors_of_pairs(checkpoint: Path, store_path: Path, *, blind: Fold | None) -
             _by_pair(network, truth.counts, pairs),
             estimate=_by_pair(estimated, truth.counts, pairs),
             deviations=_deviations(conditional, truth, pairs),
+            expressed=_expressed(plan, chosen, list(pairs.values())),
         )
 
 
@@ -94,6 +96,18 @@ def _deviations(
     return conditional.predict_averages(members).sd, truth.cell_sd / np.sqrt(cells)[:, None]
 
 
+def _expressed(plan: SplitPlan, groups: np.ndarray, pairs: Sequence[list[int]]) -> np.ndarray:
+    """Return [pairs, G] whether the evaluator judges intervals by a gene (``coverage_expressed``).
+
+    Args:
+        plan: What was predicted.
+        groups: Indices of the predicted groups in the store.
+        pairs: The groups of each pair, places in ``groups``.
+    """
+    shares = [np.mean([plan.control_detection(int(groups[place])) for place in pair], axis=0) for pair in pairs]
+    return np.array(shares) >= MIN_DETECTION
+
+
 def _errors(
     labels: Sequence[tuple[str, str]],
     truth: np.ndarray,
@@ -101,11 +115,11 @@ def _errors(
     *,
     estimate: np.ndarray,
     deviations: tuple[np.ndarray, np.ndarray],
+    expressed: np.ndarray,
 ) -> tuple[PairErrors, ...]:
-    """Compare [pairs, G] means."""
+    """Compare [pairs, G] means; the width of intervals is measured on the expressed genes."""
     sd, sampling = deviations
     missing, difference = truth - estimate, network - estimate
-    expressed = truth > 0
     return tuple(
         PairErrors(
             cell_type=cell_type,

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predicts a split of a store: as many cells of every held-out group as were measured, from matched controls."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
+from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.sets.controls import ControlMatcher
 from bionemo.scale.data.sets.dataset import PredictionSet, prediction_sets
@@ -154,14 +156,23 @@ class SplitPlan:
             counts[label.context, label.batch] = len(self._matcher.pool_rows(self._matcher.pool(group)))
         return counts
 
+    def control_detection(self, group: int) -> Float[np.ndarray, " G"]:
+        """Return the share of the controls of a group of the store, by index, that have each gene."""
+        rows = self._matcher.pool_rows(self._matcher.pool(group))
+        return self._sum_of_controls(rows, lambda cells: cells > 0) / len(rows)
+
     def _control_mean(self, pool: int) -> np.ndarray:
         if pool not in self._control_means:
             rows = self._matcher.pool_rows(pool)
-            pieces = [rows[first : first + READ_ROWS] for first in range(0, len(rows), READ_ROWS)]
-            sums = (np.asarray(self.store.read(piece).sum(axis=0, dtype=np.float64)).ravel() for piece in pieces)
-            total = sum(sums, np.zeros(self.store.num_genes))
+            total = self._sum_of_controls(rows, lambda cells: cells)
             self._control_means[pool] = (total / len(rows)).astype(np.float32)
         return self._control_means[pool]
+
+    def _sum_of_controls(self, rows: np.ndarray, of: Callable[[csr_matrix], csr_matrix]) -> np.ndarray:
+        """Return the sum over cells of something of each value, [G] float64, reading some cells at a time."""
+        pieces = [rows[first : first + READ_ROWS] for first in range(0, len(rows), READ_ROWS)]
+        sums = (np.asarray(of(self.store.read(piece)).sum(axis=0, dtype=np.float64)).ravel() for piece in pieces)
+        return sum(sums, np.zeros(self.store.num_genes))
 
     def control_rows(self) -> np.ndarray:
         """Return the store rows of all controls of the contexts (dataset and cell type) that are predicted.

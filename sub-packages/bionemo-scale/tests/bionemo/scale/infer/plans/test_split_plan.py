@@ -50,3 +50,18 @@ def test_controls_that_are_held_out_are_given_to_the_estimate(open_store):
 def test_controls_that_were_trained_are_not_given_again(open_store):
     with open_store(SPLIT) as store:
         assert [plan.control_groups() for plan in plans_of(store)] == [None, None]
+
+
+def test_the_share_of_controls_that_have_a_gene(open_store):
+    """Of the controls of the same cell type and batch, read some at a time."""
+    with open_store(SPLIT) as store:
+        plan = SplitPlan(store, Split.TEST, set_size=8, seed=0)
+        for group in store.groups.perturbed_in(Split.TEST).tolist():
+            label = store.groups.label(group)
+            (controls,) = [
+                other
+                for other in np.flatnonzero(store.groups.is_control)
+                if store.groups.label(other)[::3] == label[::3] and store.groups.label(other).cell_type == "A"
+            ]
+            cells = store.read(store.groups.rows(controls)).toarray()
+            np.testing.assert_allclose(plan.control_detection(group), (cells > 0).mean(axis=0))
