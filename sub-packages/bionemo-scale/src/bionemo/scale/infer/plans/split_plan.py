@@ -83,6 +83,7 @@ class SplitPlan:
         """
         self.store = store
         self._matcher = ControlMatcher(store.groups)
+        self._control_detection: dict[int, np.ndarray] = {}
         self._control_means: dict[int, np.ndarray] = {}
         chosen = store.groups.perturbed_in(split)
         if not len(chosen):
@@ -158,8 +159,12 @@ class SplitPlan:
 
     def control_detection(self, group: int) -> Float[np.ndarray, " G"]:
         """Return the share of the controls of a group of the store, by index, that have each gene."""
-        rows = self._matcher.pool_rows(self._matcher.pool(group))
-        return self._sum_of_controls(rows, lambda cells: cells > 0) / len(rows)
+        pool = self._matcher.pool(group)
+        # Thousands of perturbations have the same controls.
+        if pool not in self._control_detection:
+            rows = self._matcher.pool_rows(pool)
+            self._control_detection[pool] = self._sum_of_controls(rows, lambda cells: cells > 0) / len(rows)
+        return self._control_detection[pool]
 
     def _control_mean(self, pool: int) -> np.ndarray:
         if pool not in self._control_means:
