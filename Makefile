@@ -47,12 +47,13 @@ test-unit: $(STAMP)
 test-slurm: $(STAMP)
 	BIONEMO_SCALE_SLURM_TEST=1 $(BIN)/pytest tests/slurm
 
-# The site in build/docs, with tools of its own: they and the training stack want other versions of the same packages.
-docs: $(STAMP)
+# The site in build/docs, in an environment of its own with the tools and the small installation of docs/install.md: no torch.
+docs:
 	$(PYTHON) -m venv $(VENV)-docs
-	$(VENV)-docs/bin/pip install -q --disable-pip-version-check -r requirements/docs.txt
-	$(BIN)/python docs/commands.py
-	$(BIN)/python docs/settings.py
+	$(VENV)-docs/bin/pip install -q --disable-pip-version-check -c requirements/light.txt -r requirements/docs.txt
+	$(VENV)-docs/bin/pip install -q --disable-pip-version-check --no-deps -r requirements/light.txt
+	PYTHONPATH=$(PACKAGE)/src $(VENV)-docs/bin/python docs/commands.py
+	PYTHONPATH=$(PACKAGE)/src $(VENV)-docs/bin/python docs/settings.py
 	$(VENV)-docs/bin/mkdocs build --strict --site-dir build/docs
 
 # Runs the site's notebooks, for their outputs: the kernel is one of the site's tools, the packages are the training environment's.

@@ -164,7 +164,7 @@ def pandas_cells() -> ad.AnnData:
 
 
 _LIGHT = """
-import importlib, sys
+import importlib, runpy, sys
 from importlib.metadata import packages_distributions
 from packaging.utils import canonicalize_name
 lines = [line for line in open(sys.argv[1]) if "==" in line]
@@ -183,13 +183,17 @@ class Without:
 sys.meta_path[:] = map(Without, sys.meta_path)
 for name in [name for name in sys.modules if name.partition(".")[0] in others]:
     del sys.modules[name]
+if sys.argv[2].endswith(".py"):
+    sys.argv = sys.argv[2:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+    sys.exit()
 sys.exit(importlib.import_module(f"bionemo.scale.run.{sys.argv[2]}").main(sys.argv[3:]))
 """
 
 
 @pytest.fixture(scope="session")
 def light_command() -> Callable[..., str]:
-    """Run a command where no other package can be imported than those of requirements/light.txt."""
+    """Run a command, or a script, where no other package can be imported than those of requirements/light.txt."""
     light = Path(__file__).parents[5] / "requirements" / "light.txt"
 
     def run(*words: object, code: int = 0) -> str:

@@ -154,3 +154,9 @@ def test_preparation_splits_and_vectors_need_the_light_packages_alone(screen, tm
     refused = light_command("train", "--store", store, "--out", tmp_path / "run", code=2)
     assert refused.startswith("error: this needs the Python package torch, which is not installed")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("page", ["commands", "settings"])
+def test_the_site_needs_the_light_packages_alone(page, tmp_path, light_command):
+    light_command(REPOSITORY / "docs" / f"{page}.py", tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text().count("\n## ") > 9
