@@ -16,6 +16,7 @@ from bionemo.scale.eval.page.page import render_template
 from bionemo.scale.eval.page.payload import MAX_PAIRS, MAX_VALUES, encode
 from bionemo.scale.eval.page.provenance import file_notes
 from bionemo.scale.eval.page.set_tables import predicted_tables
+from bionemo.scale.eval.page.tables import condition_tables
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
 from bionemo.scale.files.provenance import versions_of
 from bionemo.scale.types import InputError
@@ -93,7 +94,6 @@ def render_prediction(found: Prediction, gene_sets: Path | None = None) -> str:
     """
     order = found.strongest_first
     rows = found.table.iloc[order]
-    columns = [name for name in rows.columns if name != "warnings" or rows["warnings"].astype(bool).any()]
     sizes = np.linalg.norm(found.arrays["change"], axis=0)[order]
     return render_template(
         "prediction.html",
@@ -103,11 +103,7 @@ def render_prediction(found: Prediction, gene_sets: Path | None = None) -> str:
         version=versions_of(("bionemo-scale",))["bionemo-scale"],
         lines=_lines(found, rows, sizes),
         cautions=[line for line in found.notes.get("warnings", "").splitlines() if line],
-        columns=["size of the change", *columns],
-        rows=[
-            [f"{size:.3g}", *(_text(row[name]) for name in columns)]
-            for size, row in zip(sizes[:_MOST_CONDITIONS], rows.to_dict("records"), strict=False)
-        ],
+        tables=condition_tables(rows.iloc[:_MOST_CONDITIONS], sizes[:_MOST_CONDITIONS]),
         hidden=max(0, len(rows) - _MOST_CONDITIONS),
         sets=None if gene_sets is None else _sets(found, gene_sets, order),
         provenance=[(name, value) for name, value in found.notes.items() if name not in ("warnings", "versions")],
@@ -144,12 +140,6 @@ def _lines(found: Prediction, rows: pd.DataFrame, sizes: np.ndarray) -> list[str
         new = int((~rows["is_trained_cell_type"].astype(bool)).sum())
         lines.append(f"{new:,} of {len(rows):,} pairs are of a cell type that was never trained with perturbed cells.")
     return lines
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return "-" if np.isnan(value) else f"{value:.3g}"
-    return str(value)
 
 
 def _figures(found: Prediction, order: np.ndarray) -> dict[str, Any]:

@@ -54,6 +54,27 @@ def test_what_the_page_says(tmp_path):
     np.testing.assert_allclose(low, [1.5, -1.5, -0.5])
 
 
+def test_conditions_have_plain_titles_and_the_rest_is_folded(tmp_path):
+    labels = {"cell_type": ["T", "T"], "perturbation": ["A", "B"], "num_cells": [40, 50], "trained_contexts": [0, 2]}
+    labels |= {"is_trained_cell_type": [True, True], "nearest_effect": ["C", ""], "effect_distance": [1.25, np.nan]}
+    labels |= {"nearest_context": ["T", "T"], "context_distance": [0.5, 0.5], "warnings": ["a; b", ""], "mine": [7, 8]}
+    table = pd.DataFrame(labels, index=["a", "b"])
+    assert main([str(write(tmp_path / "screen.h5ad", table=table))]) == 0
+    text = (tmp_path / "screen.html").read_text()
+    part = text[text.index('<section id="conditions">') : text.index('<section id="provenance">')]
+    first, folded = part.split("<details>")
+    heads = re.findall(r"<th(?: [^>]*)?>(.*?)</th>", first)
+    assert heads == ["perturbation", "cell type", "size of the change", "trained in", "most similar trained effect"]
+    assert re.findall(r"<td>(.*?)</td>", first, re.S) == [
+        *("B", "T", "2.24", "2 cell types", "-"),
+        *("A<small>a</small><small>b</small>", "T", "0.224", "never", "C<small>1.25 away</small>"),
+    ]
+    heads = re.findall(r"<th(?: [^>]*)?>(.*?)</th>", folded)
+    assert heads == ["perturbation", "cell type", "predicted cells", "cell type trained", "nearest cell type", "mine"]
+    assert "<td>yes</td><td>T<small>0.5 away</small></td><td>8</td>" in folded
+    assert not re.search("nearest_|_distance|num_", part), "no name of a column"
+
+
 def test_gene_sets_of_a_prediction(tmp_path, capsys):
     pytest.importorskip("decoupler")
     change = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
