@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.linalg import solve_triangular
-from scipy.sparse import block_diag, csr_array, eye_array
+from scipy.sparse import block_diag, csr_array, identity
 
 from bionemo.scale.estimate.bunches import bunches
 from bionemo.scale.estimate.covariance import Covariances, Similarity, components, covariances
@@ -183,7 +183,7 @@ class Conditional:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and sd of the averages that are asked for, [averages, G] each."""
         own = np.concatenate([each.own for each in asked])
-        shares = block_diag((eye_array(len(own)), _shares(averages)), format="csr")
+        shares = block_diag((csr_array(identity(len(own))), _shares(averages)), format="csr")
         members = [*(self._given.groups[row] for row in own.tolist()), *chain.from_iterable(averages)]
         found = self._model.covariances(
             (*solved.groups, *members), self._similarity, rows=slice(len(solved.groups), None)

@@ -97,15 +97,16 @@ def _deviations(
 
 
 def _expressed(plan: SplitPlan, groups: np.ndarray, pairs: Sequence[list[int]]) -> np.ndarray:
-    """Return [pairs, G] whether the evaluator judges intervals by a gene (``coverage_expressed``).
+    """Return [pairs, G] which genes enough controls express, by the evaluator's rule (``coverage_expressed``).
+
+    Controls are those that a pair was predicted from: of its batches, where these have any.
 
     Args:
         plan: What was predicted.
         groups: Indices of the predicted groups in the store.
         pairs: The groups of each pair, places in ``groups``.
     """
-    shares = [np.mean([plan.control_detection(int(groups[place])) for place in pair], axis=0) for pair in pairs]
-    return np.array(shares) >= MIN_DETECTION
+    return np.array([plan.control_detection(groups[pair].tolist()) for pair in pairs]) >= MIN_DETECTION
 
 
 def _errors(

@@ -109,7 +109,7 @@ def _told_by_its_cause() -> Iterator[None]:
     """Raise what the file system said, where a writer of checkpoints raises another error because of it."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except (InputError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # torch's CheckpointException is no Exception
         if isinstance(cause := _cause(error), OSError):

@@ -6,6 +6,7 @@ import pytest
 from torch.distributed.checkpoint.api import CheckpointException, _wrap_exception
 
 from bionemo.scale.train.in_folder import _told_by_its_cause
+from bionemo.scale.types import InputError
 
 
 def _of_a_worker(cause: BaseException) -> RuntimeError:
@@ -41,3 +42,10 @@ def test_another_failure_of_ranks_stays_what_it_is():
 def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match="of its own"), _told_by_its_cause():
         raise RuntimeError("of its own") from ValueError("no file")
+
+
+def test_a_refusal_of_ours_keeps_its_words():
+    error = InputError("features.parquet: cannot be read as a table")
+    error.__cause__ = OSError("Couldn't deserialize thrift")
+    with pytest.raises(InputError, match="features.parquet"), _told_by_its_cause():
+        raise error

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from bionemo.scale.eval.metrics.catalogue import EXPRESSED_COVERAGE
+
 
 EVERY_GENE_A_TARGET = "every gene is a target of a perturbation"
 ONE_PERTURBATION = "only one perturbation in the context"
@@ -21,6 +23,7 @@ FEW_PERTURBATIONS = "under 3 perturbations in the context"
 UNSEEN = "no training data, or none of the perturbation"
 FEW_CELLS = "under 2 cells, or no expressed gene"
 NO_INTERVAL = "no interval in the prediction's file, or one real cell"
+NO_INTERVAL_OR_GENE = f"{NO_INTERVAL}, or no gene that controls express"
 FEW_CONTROLS = "under 2 controls"
 FEW_GENES = "too few significant genes"
 FEW_CELLS_OR_GENES = "under 50 cells, or under 20 responding genes that vary"
@@ -148,6 +151,7 @@ _RULES = (
     ("residual_both", _residual_both),
     ("sd_ratio", lambda pair: FEW_CELLS),
     ("calibration_error", lambda pair: FEW_CELLS),
+    (EXPRESSED_COVERAGE, lambda pair: NO_INTERVAL_OR_GENE),
     ("coverage", lambda pair: NO_INTERVAL),
     ("edistance", lambda pair: FEW_CELLS),
     ("mmd", lambda pair: FEW_CELLS),

@@ -77,7 +77,7 @@ def embed_populations(
         InputError: The files cannot be read or compared.
     """
     truth = read_population(files.real, labels=files.real_labels).with_shared_controls()
-    contexts = sorted(set(truth.population.cell_type[~truth.is_control].tolist()))[:MAX_CONTEXTS]
+    contexts = _contexts(truth.population.cell_type[~truth.is_control], shown)
     kinds: list[_Kind] = [
         (("control", ""), truth.population.select(truth.is_control), MAX_CONTROLS),
         (("observed", ""), truth.population.select(~truth.is_control), MAX_CELLS),
@@ -96,6 +96,12 @@ def embed_populations(
     if umap:
         embeddings.append(_clouds("UMAP", chosen, [_umap(points, seed) for points in axes], explained={}))
     return embeddings
+
+
+def _contexts(cell_types: np.ndarray, shown: Collection[tuple[str, str]] | None) -> list[str]:
+    """Return the contexts that have something to show, at most :data:`MAX_CONTEXTS`."""
+    names = set(cell_types.tolist()) if shown is None else {context for context, _ in shown} & set(cell_types.tolist())
+    return sorted(names)[:MAX_CONTEXTS]
 
 
 _Kind = tuple[tuple[str, str], Population, int]

@@ -109,7 +109,7 @@ def _score_context(task: Task, context: str, progress: Callable[[str], None]) ->
     scored: dict[str, Scored] = {}
     names = {model.name for model in task.models}
     for name, predict in _predictions(task, real):
-        scored[name] = _score_one(task, predict, with_genes=name in names)
+        scored[name] = _score_one(task, predict, with_genes=name in names or not scored)
         progress(f"{context} / {name}")
     first, truth = next(iter(scored.values())), real.truth
     tables = [_overall(name, context, item.second) for name, item in scored.items() if item.second is not None]
@@ -174,7 +174,7 @@ def _score_one(task: Task, predict: Callable[[], Prediction], *, with_genes: boo
     found = score_prediction(task, predict())
     if with_genes:
         return found
-    # Nobody asks baselines for the tests of genes, and of a large screen each has a gigabyte of them.
+    # Only the first is written, and models are drawn; of a large screen each baseline has a gigabyte of them.
     return replace(found, de=found.de.clear(), changes=np.empty((0, found.changes.shape[1])))
 
 

@@ -129,8 +129,8 @@ def _line_of_bounded(num_values: int, target_sum: float) -> list[str]:
         return []
     verb = "value was" if num_values == 1 else "values were"
     return [
-        f"{num_values:,} predicted {verb} above {highest_log1p(target_sum):.4g}, the most that a cell can hold (log1p "
-        f"of its library size {target_sum:g}), and lowered to it; the network has not converged on these genes"
+        f"{num_values:,} predicted {verb} above what a cell can hold (about {highest_log1p(target_sum):.4g} at a "
+        f"library size of {target_sum:g}) and lowered to it; the network may not have converged on these genes"
     ]
 
 

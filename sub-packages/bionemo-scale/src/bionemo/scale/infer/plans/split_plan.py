@@ -83,7 +83,7 @@ class SplitPlan:
         """
         self.store = store
         self._matcher = ControlMatcher(store.groups)
-        self._control_detection: dict[int, np.ndarray] = {}
+        self._num_with: dict[int, np.ndarray] = {}
         self._control_means: dict[int, np.ndarray] = {}
         chosen = store.groups.perturbed_in(split)
         if not len(chosen):
@@ -157,14 +157,17 @@ class SplitPlan:
             counts[label.context, label.batch] = len(self._matcher.pool_rows(self._matcher.pool(group)))
         return counts
 
-    def control_detection(self, group: int) -> Float[np.ndarray, " G"]:
-        """Return the share of the controls of a group of the store, by index, that have each gene."""
-        pool = self._matcher.pool(group)
+    def control_detection(self, groups: Sequence[int]) -> Float[np.ndarray, " G"]:
+        """Return the share of the controls of some groups of the store, by index, that have each gene."""
+        pools = {self._matcher.pool(group) for group in groups}
+        having = sum((self._cells_with(pool) for pool in pools), np.zeros(self.store.num_genes))
+        return having / sum(len(self._matcher.pool_rows(pool)) for pool in pools)
+
+    def _cells_with(self, pool: int) -> np.ndarray:
         # Thousands of perturbations have the same controls.
-        if pool not in self._control_detection:
-            rows = self._matcher.pool_rows(pool)
-            self._control_detection[pool] = self._sum_of_controls(rows, lambda cells: cells > 0) / len(rows)
-        return self._control_detection[pool]
+        if pool not in self._num_with:
+            self._num_with[pool] = self._sum_of_controls(self._matcher.pool_rows(pool), lambda cells: cells > 0)
+        return self._num_with[pool]
 
     def _control_mean(self, pool: int) -> np.ndarray:
         if pool not in self._control_means:

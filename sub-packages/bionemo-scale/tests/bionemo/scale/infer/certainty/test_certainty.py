@@ -189,7 +189,7 @@ def test_values_that_were_lowered_are_counted(fitted, make_model):
     found.num_bounded = 1234
     found.columns()
     (line,) = found.lines_after()
-    assert line.startswith("1,234 predicted values were above 9.21, the most that a cell can hold")
+    assert line.startswith("1,234 predicted values were above what a cell can hold (about 9.21")
     assert line in found.notes()["warnings"].splitlines()
 
 
