@@ -247,6 +247,99 @@ def test_the_page_is_dark_where_the_reader_wants_it(page, tmp_path):
     assert ((pixels.min(axis=2) > 200).mean()) < 0.1
 
 
+PICTURES = {
+    1280: """
+2222222222222211
+2222222222211111
+2222222222111111
+2222222222222222
+2222222222000000
+2222222222222112
+1211111111111112
+1222211111111111
+2222222222222221
+2222222222222221
+2222222222222000
+2222222222222000
+2222222222222210
+2222222222221111
+1221122221111112
+1000222121100002
+""",
+    390: """
+2222222222222221
+2222222222222222
+1222222222222222
+1222222222222222
+2222222222222222
+2222222222222222
+2222222222222222
+2222222222222221
+2222222222222222
+2122222111211222
+2022112112222112
+2222222222222222
+2222222222222222
+2222222222222222
+2222222222222222
+2222222222222221
+""",
+}
+"""The first 2,400 pixels at two widths in 16 x 16 tiles: 0 is paper alone, 1 is 2.5 % of something else, 2 is more."""
+MOST_STRANGE = {1280: 0.15, 390: 0.08}
+"""Serifs, letters of one width and wider lines change at most 0.12 and 0.04; lost plots at least 0.20 and 0.11."""
+
+
+def coarse(page: Path, folder: Path, width: int) -> np.ndarray:
+    """Return a coarse picture of a page, [16, 16] of 0 to 2."""
+    # Windows of a browser without a screen are at least 500 wide; a frame is as wide as it is told.
+    frame = f'<iframe src="{page.as_uri()}" width="{width}" height="2400" style="border: 0"></iframe>'
+    (folder / "framed.html").write_text(f'<body style="margin: 0">{frame}')
+    options = ("--allow-file-access-from-files", f"--window-size={max(500, width)},2400")
+    pixels = pixels_of(folder / "framed.html", folder, *options)[:, :width]
+    ink = pixels.min(axis=2) < 245
+    tiles = ink[:, : width // 16 * 16].reshape(16, 150, 16, -1)
+    return np.minimum(np.ceil(tiles.mean(axis=(1, 3)) * 40), 2).astype(int)
+
+
+def strange(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return how much of the expected picture is elsewhere, 0 to 1 or more, by means over 3 x 3 tiles."""
+    found, expected = (_smooth(tiles.astype(float)) for tiles in (found, expected))
+    return float(np.abs(found - expected).sum() / expected.sum())
+
+
+def _smooth(tiles: np.ndarray) -> np.ndarray:
+    around = np.pad(tiles, 1, mode="edge")
+    rows, columns = tiles.shape
+    return np.mean([around[r : r + rows, c : c + columns] for r in range(3) for c in range(3)], axis=0)
+
+
+def picture(text: str) -> np.ndarray:
+    return np.array([list(line) for line in text.split()], dtype=int)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: no screenshot was taken")
+@pytest.mark.parametrize("width", PICTURES)
+def test_the_page_looks_as_it_did(page, tmp_path, width):
+    """If it should look otherwise now, the picture that was found is in the message."""
+    found = coarse(page, tmp_path, width)
+    text = "\n".join("".join(map(str, row)) for row in found)
+    assert strange(found, picture(PICTURES[width])) <= MOST_STRANGE[width], f"found\n{text}"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: no screenshot was taken")
+@pytest.mark.parametrize(
+    ("width", "damage"),
+    [(1280, ".plot { visibility: hidden }"), (1280, "table { display: none }"), (390, "main { width: 250% }")],
+)
+def test_a_page_that_is_broken_looks_otherwise(page, tmp_path, width, damage):
+    (tmp_path / "broken.html").write_text(page.read_text().replace("</style>", damage + "</style>", 1))
+    found = coarse(tmp_path / "broken.html", tmp_path, width)
+    assert strange(found, picture(PICTURES[width])) > MOST_STRANGE[width]
+
+
 def test_scores_of_another_tool_need_no_run(folder, tmp_path, capsys):
     assert main([str(folder / "scores"), "--out", str(tmp_path / "only.html")]) == 0
     assert "holds no config.yaml" in capsys.readouterr().out
