@@ -114,7 +114,7 @@ class ScaleModelConfig(TransformerConfig):
     cell_type_dropout: float = roles.objective(0.7)
     """Share of training sets whose cell type is given as unknown. Beyond the paper: a cell type without perturbed
     training cells is predicted under the unknown label, which this trains, rather than under a row that no gradient
-    has touched."""
+    has touched. A fine-tuned run keeps the rows of cell types that its base run trained."""
     batch_dropout: float = roles.objective(0.1)
     """Likewise for the batch, so that controls of a batch that was not trained can be predicted from."""
     covariate_dropout: float = roles.objective(0.1)

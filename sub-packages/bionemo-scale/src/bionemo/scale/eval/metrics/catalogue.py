@@ -382,7 +382,8 @@ METRICS = [
     ),
     _ours(
         EXPRESSED_COVERAGE,
-        f"the same share of the genes that {spread.MIN_DETECTION:.0%} or more of the real control cells express",
+        f"the same share of the genes that {100 * spread.MIN_DETECTION:.0f} % or more of the real control cells "
+        "express",
         "none", reads="means", title="in 90 %", optional=True,
     ),
     _ours(

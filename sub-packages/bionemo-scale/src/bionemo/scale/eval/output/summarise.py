@@ -287,7 +287,7 @@ def _conventions() -> dict[str, str]:
         "residuals": "residual_context subtracts from each side its mean change over the context's perturbations, "
         "residual_perturbation the perturbation's mean change over training contexts, residual_both both",
         "sd_ratio": "median over genes of predicted by observed standard deviation between cells, genes that "
-        f"{MIN_DETECTION:.0%} of observed cells express",
+        f"{100 * MIN_DETECTION:.0f} % of observed cells express",
         "calibration_error": f"{MAX_GENES} most expressed genes, levels 0.1 to 0.9, at most {MAX_CELLS} cells a side",
         "edistance": f"unbiased energy distance, Euclidean over genes, at most {MAX_CELLS} cells a side",
         "mmd": f"unbiased squared MMD of the same cells, Gaussian kernels of {', '.join(map(str, BANDWIDTHS))} times "
@@ -295,8 +295,8 @@ def _conventions() -> dict[str, str]:
         "coverage": f"share of all genes with |predicted - observed mean| <= {Z_OF_INTERVAL} sqrt(sd^2 + error^2): sd "
         "as the prediction's file gives it, error the standard error of the observed mean over cells; of an honest "
         f"{INTERVAL_LEVEL:.0%} interval {INTERVAL_LEVEL:g}",
-        EXPRESSED_COVERAGE: f"the same of genes that {MIN_DETECTION:.0%} or more of the real control cells express; "
-        "not of those that observed cells express, which would count genes that happened to be high",
+        EXPRESSED_COVERAGE: f"the same of genes that {100 * MIN_DETECTION:.0f} % or more of the real control cells "
+        "express; not of those that observed cells express, which would count genes that happened to be high",
         "ceiling": "one half of a pair's real cells as prediction of the other half, same controls; not corrected "
         "for the halved number of cells, and only pairs with 4 cells or more",
         "skipped": ", ".join(SKIPPED),
