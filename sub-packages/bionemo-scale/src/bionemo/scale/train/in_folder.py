@@ -7,6 +7,7 @@ The command and the recipe of NeMo's objects both train by this function. NeMo i
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -122,7 +123,11 @@ def _cause(error: BaseException) -> BaseException:
     failures = getattr(error, "failures", None)  # of torch's: an error and its lines by rank
     if isinstance(failures, dict) and failures:
         return _cause(next(iter(failures.values()))[0])
-    return _cause(error.__cause__) if error.__cause__ is not None else error
+    if error.__cause__ is not None:
+        return _cause(error.__cause__)
+    # Ranks send their errors pickled, which keeps the words and loses the cause.
+    told = re.fullmatch(r"Worker failure: \[Errno (\d+)\] (.*)", str(error))
+    return OSError(int(told[1]), told[2]) if told else error
 
 
 def _train(settings: TrainSettings, ranks: Ranks, screen: TextIO, *, given: "Components | None") -> None:

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 import errno
+import pickle
 
 import pytest
 from torch.distributed.checkpoint.api import CheckpointException, _wrap_exception
@@ -24,12 +25,19 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize(
-    "error", [_of_a_worker(FULL), _of_ranks(FULL), _of_ranks(_of_a_worker(FULL))], ids=["worker", "rank", "both"]
+    "error",
+    [
+        _of_a_worker(FULL),
+        _of_ranks(FULL),
+        _of_ranks(_of_a_worker(FULL)),
+        _of_ranks(pickle.loads(pickle.dumps(_of_a_worker(FULL)))),
+    ],
+    ids=["worker", "rank", "both", "sent"],
 )
 def test_a_full_disk_is_told_as_such_where_the_writer_of_checkpoints_hides_it(error):
     with pytest.raises(OSError) as found, _told_by_its_cause():
         raise error
-    assert found.value is FULL
+    assert (found.value.errno, found.value.strerror) == (errno.ENOSPC, FULL.strerror)
 
 
 def test_another_failure_of_ranks_stays_what_it_is():
