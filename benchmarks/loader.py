@@ -53,9 +53,12 @@ def measure_ours(
 
     from bionemo.scale.data.sets.collate import pack, unpack
     from bionemo.scale.data.sets.dataset import CellSetDataset
+    from bionemo.scale.data.store.compiled import PAYS_AFTER, loops_for
     from bionemo.scale.data.store.reader import Store
     from bionemo.scale.types import Split
 
+    # As it is after the first million cells; workers inherit what is compiled.
+    loops_for(PAYS_AFTER + 1)
     dataset = CellSetDataset(Store.open(folder / codec), Split.TRAIN, num_cells, seed=0, num_samples=1 << 30)
     options = dict(batch_size=SETS[num_cells], num_workers=workers, collate_fn=pack)
     batches = iter(DataLoader(dataset, sampler=range(1 << 30), **options))

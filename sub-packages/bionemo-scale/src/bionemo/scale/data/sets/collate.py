@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
 from bionemo.scale.data.sets.dataset import GatheredSets
+from bionemo.scale.data.store.compiled import CsrRows, loops_for
 from bionemo.scale.data.store.memory import batch_memory
 from bionemo.scale.types import CellBatch, InputError
 
@@ -194,11 +195,15 @@ def dense_on_device(packed: PackedSets, device: torch.device) -> Tensor:
 
 
 def _dense_on_host(packed: PackedSets) -> Tensor:
-    """The same with scipy's kernel, in memory that earlier batches have left."""
-    arrays = tuple(packed[name].numpy() for name in ("values", "indices", "pointers"))
-    cells = csr_matrix(arrays, shape=(len(arrays[2]) - 1, packed["num_genes"]), copy=False)
-    out = batch_memory.take(cells.shape[0] * cells.shape[1], np.float32).reshape(cells.shape)
-    cells.toarray(out=out)
+    """The same by the compiled loop or by scipy's, in memory that earlier batches have left."""
+    values, indices, pointers = (packed[name].numpy() for name in ("values", "indices", "pointers"))
+    shape = len(pointers) - 1, packed["num_genes"]
+    out = batch_memory.take(shape[0] * shape[1], np.float32).reshape(shape)
+    loops = loops_for(len(pointers) - 1)
+    if loops is None:
+        csr_matrix((values, indices, pointers), shape=shape, copy=False).toarray(out=out)
+    else:
+        loops.scatter_rows(CsrRows(pointers.astype(np.int64), indices, values), out)
     return torch.from_numpy(out)
 
 

@@ -4,7 +4,8 @@
 
 A batch takes some rows of each of a hundred blocks, and numpy gathers from one array at a time: calls for each block
 cost more than the copying. So one array is laid over the memory from the first block to the last, whatever is between
-them, and the rows are ranges of it; nothing but the ranges is read.
+them, and the rows are ranges of it; nothing but the ranges is read. They are copied by a compiled loop or, with the
+same bits, by a few operations on arrays.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,14 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from bionemo.scale.data.store.compiled import CsrRows, Loops, PlacedRows, loops_for
 from bionemo.scale.data.store.csr import row_pointers
-from bionemo.scale.data.store.format import Block
+from bionemo.scale.data.store.format import CHUNK_ROWS, Block
 from bionemo.scale.data.store.memory import batch_memory
 
 
 _VALUE_DTYPES = tuple(np.dtype(name) for name in ("<u1", "<u2", "<u4", "<f4"))
+_VALUE_BYTES = np.array([dtype.itemsize for dtype in _VALUE_DTYPES])
 _NUMBER = {dtype: number for number, dtype in enumerate(_VALUE_DTYPES)}
 _POINTER_BYTES = 4
 
@@ -33,19 +36,6 @@ class PlacedBlock(NamedTuple):
     """First address behind all four."""
     value_dtype: int
     """Number of the dtype of ``values``."""
-
-
-class GatheredRows(NamedTuple):
-    """Rows as CSR arrays."""
-
-    pointers: np.ndarray
-    """[n + 1] int64."""
-    library_size: np.ndarray
-    """[n] float32."""
-    indices: np.ndarray
-    """[nnz] int32."""
-    values: np.ndarray
-    """[nnz] float32."""
 
 
 def place_block(block: Block) -> PlacedBlock:
@@ -63,13 +53,17 @@ def place_block(block: Block) -> PlacedBlock:
     return PlacedBlock(block, addresses, end, _NUMBER[block.values.dtype])
 
 
-def gather_rows(blocks: Sequence[PlacedBlock], which: np.ndarray, local: np.ndarray) -> GatheredRows:
+def gather_rows(
+    blocks: Sequence[PlacedBlock], which: np.ndarray, local: np.ndarray, *, target_sum: float | None = None
+) -> CsrRows:
     """Copy rows of blocks.
 
     Args:
         blocks: Blocks of one store, at least one.
         which: [n] number of each row's block in ``blocks``.
         local: [n] number of each row in its block.
+        target_sum: Library size that counts are scaled to before their log1p is taken; ``None`` gives values as they
+            are stored.
 
     Returns:
         Row i is row ``local[i]`` of block ``which[i]``.
@@ -84,36 +78,77 @@ def gather_rows(blocks: Sequence[PlacedBlock], which: np.ndarray, local: np.ndar
     pointer_at += _POINTER_BYTES * local
     words = _overlapping(memory, "<u4")
     starts = words[pointer_at].astype(np.int64)
-    lengths = words[pointer_at + _POINTER_BYTES].astype(np.int64) - starts
-    index_dtype = blocks[0].block.indices.dtype
-    indices = _copy_ranges(memory, index_at + index_dtype.itemsize * starts, lengths, dtype=index_dtype)
-    if len(indices) and indices.max() >= blocks[0].block.num_genes:
-        raise ValueError(f"found gene {indices.max()} of {blocks[0].block.num_genes}")
-    numbers = np.array([block.value_dtype for block in blocks])
-    return GatheredRows(
-        pointers=row_pointers(lengths),
-        library_size=_overlapping(memory, "<f4")[library_at + _POINTER_BYTES * local],
-        indices=_cast(indices, np.int32),
-        values=_copy_values(memory, numbers[which], value_at, starts=starts, lengths=lengths),
+    pointers = row_pointers(words[pointer_at + _POINTER_BYTES].astype(np.int64) - starts)
+    index_bytes, kind = (
+        blocks[0].block.indices.dtype.itemsize,
+        np.array([block.value_dtype for block in blocks])[which],
     )
+    rows = PlacedRows(
+        memory=np.frombuffer(memory, dtype=np.uint8),
+        index_at=index_at + index_bytes * starts,
+        value_at=value_at + _VALUE_BYTES[kind] * starts,
+        kind=kind,
+        index_bytes=index_bytes,
+    )
+    library_size = _overlapping(memory, "<f4")[library_at + _POINTER_BYTES * local]
+    factors = None if target_sum is None else _factors(library_size, np.float32(target_sum))
+    loops = loops_for(len(local))
+    cells, largest = _copy(rows, pointers, factors) if loops is None else _loop(loops, rows, pointers, factors=factors)
+    if largest >= blocks[0].block.num_genes:
+        raise ValueError(f"found gene {largest} of {blocks[0].block.num_genes}")
+    return cells
 
 
-def _copy_values(
-    memory: pa.Buffer, numbers: np.ndarray, value_at: np.ndarray, *, starts: np.ndarray, lengths: np.ndarray
-) -> np.ndarray:
+def _factors(library_size: np.ndarray, target_sum: np.float32) -> np.ndarray:
+    return np.divide(target_sum, library_size, out=np.zeros_like(library_size), where=library_size > 0)
+
+
+def _loop(loops: Loops, rows: PlacedRows, pointers: np.ndarray, *, factors: np.ndarray | None) -> tuple[CsrRows, int]:
+    """Copy rows by the compiled loop; return them and their largest index."""
+    indices, values = (batch_memory.take(int(pointers[-1]), dtype) for dtype in (np.int32, np.float32))
+    cells = CsrRows(pointers, indices, values)
+    largest = loops.copy_indices(rows, cells)
+    if factors is None:
+        loops.copy_values(rows, np.ones(len(rows.kind), dtype=np.float32), cells)
+    else:
+        loops.copy_values(rows, factors, cells)
+        np.log1p(values, out=values)
+    return cells, largest
+
+
+def _copy(rows: PlacedRows, pointers: np.ndarray, factors: np.ndarray | None) -> tuple[CsrRows, int]:
+    """Copy rows without it."""
+    lengths = np.diff(pointers)
+    indices = _copy_ranges(rows.memory, rows.index_at, lengths, dtype=np.dtype(f"<u{rows.index_bytes}"))
+    cells = CsrRows(pointers, _cast(indices, np.int32), _copy_values(rows, lengths))
+    if factors is not None:
+        _normalise(cells, lengths, factors)
+    return cells, int(indices.max(initial=0))
+
+
+def _normalise(cells: CsrRows, lengths: np.ndarray, factors: np.ndarray) -> None:
+    """Turn counts into log1p of library-size normalised counts, in place."""
+    # Piece by piece, so that what is computed on stays in the processor's cache.
+    for first in range(0, len(lengths), CHUNK_ROWS):
+        rows = slice(first, first + CHUNK_ROWS)
+        values = cells.values[cells.pointers[first] : cells.pointers[min(rows.stop, len(lengths))]]
+        values *= np.repeat(factors[rows], lengths[rows])
+        np.log1p(values, out=values)
+
+
+def _copy_values(rows: PlacedRows, lengths: np.ndarray) -> np.ndarray:
     """Return [nnz] float32, each row from its dtype."""
 
-    def copied(number: int, rows: slice | np.ndarray) -> np.ndarray:
-        dtype = _VALUE_DTYPES[number]
-        return _copy_ranges(memory, value_at[rows] + dtype.itemsize * starts[rows], lengths[rows], dtype=dtype)
+    def copied(number: int, chosen: slice | np.ndarray) -> np.ndarray:
+        return _copy_ranges(rows.memory, rows.value_at[chosen], lengths[chosen], dtype=_VALUE_DTYPES[number])
 
-    distinct = np.unique(numbers).tolist()
+    distinct = np.unique(rows.kind).tolist()
     if len(distinct) == 1:
         return _cast(copied(distinct[0], slice(None)), np.float32)
     values = batch_memory.take(int(lengths.sum()), np.float32)
-    owner = np.repeat(numbers, lengths)
+    owner = np.repeat(rows.kind, lengths)
     for number in distinct:
-        values[owner == number] = copied(number, numbers == number)
+        values[owner == number] = copied(number, rows.kind == number)
     return values
 
 
@@ -123,7 +158,7 @@ def _cast(array: np.ndarray, dtype: type) -> np.ndarray:
     return out
 
 
-def _copy_ranges(memory: pa.Buffer, starts: np.ndarray, lengths: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
+def _copy_ranges(memory: np.ndarray, starts: np.ndarray, lengths: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
     """Return ranges one after the other, given their first bytes and their lengths in elements.
 
     Arrow's variable-length binary arrays are offsets into one buffer, and taking elements of them is a loop of
@@ -137,7 +172,8 @@ def _copy_ranges(memory: pa.Buffer, starts: np.ndarray, lengths: np.ndarray, *, 
     offsets[2::2] = starts + lengths * dtype.itemsize
     # Arrow makes room for as many mean lengths as are taken, and believes the first and last offset for the mean.
     offsets[-1] = min(total * (2 * count + 1) // count + 2 * count, memory.size)
-    ranges = pa.Array.from_buffers(pa.large_binary(), 2 * count + 1, [None, pa.py_buffer(offsets), memory])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(memory)]
+    ranges = pa.Array.from_buffers(pa.large_binary(), 2 * count + 1, buffers)
     taken = ranges.take(pa.array(np.arange(1, 2 * count, 2)))
     return np.frombuffer(taken.buffers()[2], dtype=dtype, count=total // dtype.itemsize)
 

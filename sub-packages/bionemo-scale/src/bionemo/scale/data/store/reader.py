@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.store.blind import Fold, held_out_groups, identity_of, with_held_out
+from bionemo.scale.data.store.compiled import CsrRows
 from bionemo.scale.data.store.csr import concatenate_ranges
 from bionemo.scale.data.store.format import CHUNK_ROWS, MANIFEST_NAME, SPLIT_NAME, covariate_column
-from bionemo.scale.data.store.gather import GatheredRows, gather_rows
+from bionemo.scale.data.store.gather import gather_rows
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import FileEntry, read_manifest
 from bionemo.scale.data.store.shards import Shards
@@ -150,10 +151,7 @@ class Store:
             raise IndexError(f"expected rows in 0..{self.num_cells - 1}, got {rows.min()}..{rows.max()}")
         if not len(rows):
             return csr_matrix((0, self.num_genes), dtype=np.float32)
-        gathered = self._gather(rows)
-        if self.card.scale.source == "counts":
-            self._normalise(gathered)
-        return _as_csr(gathered.values, gathered.indices, gathered.pointers, num_genes=self.num_genes)
+        return _as_csr(self._gather(rows), self.num_genes)
 
     def group_means(self, split: Split) -> GroupMeans:
         """Return the pseudobulk of a split's perturbed groups and of the control groups that it may use.
@@ -234,28 +232,17 @@ class Store:
             if found != entry.sha256:
                 raise InputError(f"{self.path / entry.name}: expected sha256 {entry.sha256}, found {found}")
 
-    def _normalise(self, cells: GatheredRows) -> None:
-        """Turn counts into log1p of library-size normalised counts, in place."""
-        target, library_size = np.float32(self.card.scale.target_sum), cells.library_size
-        factors = np.divide(target, library_size, out=np.zeros_like(library_size), where=library_size > 0)
-        lengths = np.diff(cells.pointers)
-        # Piece by piece, so that what is computed on stays in the processor's cache.
-        for first in range(0, len(lengths), CHUNK_ROWS):
-            rows = slice(first, first + CHUNK_ROWS)
-            values = cells.values[cells.pointers[first] : cells.pointers[min(rows.stop, len(lengths))]]
-            values *= np.repeat(factors[rows], lengths[rows])
-            np.log1p(values, out=values)
-
-    def _gather(self, rows: np.ndarray) -> GatheredRows:
-        """Copy rows out of their blocks; values as they are stored."""
+    def _gather(self, rows: np.ndarray) -> CsrRows:
+        """Copy rows out of their blocks, as log1p expression."""
         groups = self.groups
         group = np.searchsorted(groups.first_row, rows, side="right") - 1
         chunk, local = np.divmod(rows - groups.first_row[group], CHUNK_ROWS)
         _, first, which = np.unique(self._first_block[group] + chunk, return_index=True, return_inverse=True)
         shards = self._open_shards()
         blocks = [shards.block(*key) for key in zip(group[first].tolist(), chunk[first].tolist(), strict=True)]
+        scale = self.card.scale
         try:
-            return gather_rows(blocks, which, local)
+            return gather_rows(blocks, which, local, target_sum=scale.target_sum if scale.source == "counts" else None)
         except ValueError as error:
             raise InputError(f"{self.path}: damaged store, {error}") from error
 
@@ -310,9 +297,10 @@ def _check_size(path: Path, entry: FileEntry) -> None:
         )
 
 
-def _as_csr(values: np.ndarray, indices: np.ndarray, pointers: np.ndarray, *, num_genes: int) -> csr_matrix:
-    dtype = np.int32 if pointers[-1] <= np.iinfo(np.int32).max else np.int64
-    matrix = csr_matrix((values, indices, pointers.astype(dtype)), shape=(len(pointers) - 1, num_genes), copy=False)
+def _as_csr(cells: CsrRows, num_genes: int) -> csr_matrix:
+    dtype = np.int32 if cells.pointers[-1] <= np.iinfo(np.int32).max else np.int64
+    arrays, num_cells = (cells.values, cells.indices, cells.pointers.astype(dtype)), len(cells.pointers) - 1
+    matrix = csr_matrix(arrays, shape=(num_cells, num_genes), copy=False)
     # Blocks are written that way; saying so spares a check of every read.
     matrix.has_sorted_indices = True
     matrix.has_canonical_format = True

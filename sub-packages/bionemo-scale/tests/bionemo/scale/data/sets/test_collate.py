@@ -6,6 +6,7 @@ from scipy.sparse import random as random_sparse
 
 from bionemo.scale.data.sets.collate import collate, dense_on_device, pack, unpack
 from bionemo.scale.data.sets.dataset import GatheredSets
+from bionemo.scale.data.store import compiled
 from bionemo.scale.types import CellBatch
 
 
@@ -45,6 +46,15 @@ def test_packed_sets_are_dense_in_the_end():
     assert packed["values"].shape == packed["indices"].shape == (sets.expression.nnz,)
     (found,), expected = unpack(packed, torch.device("cpu")), collate(sets)
     assert expected.keys() == found.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_compiled_loop_gives_the_same_bits(monkeypatch):
+    sets = gathered(5)
+    expected = collate(sets)
+    monkeypatch.setattr(compiled, "PAYS_AFTER", -1)
+    found = collate(sets)
+    assert compiled.compiled() is not None
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
