@@ -45,14 +45,13 @@ def _keys(groups: GroupTable, names: tuple[str, ...], *, with_covariates: bool) 
 class _Pool(NamedTuple):
     """Runs of consecutive rows to draw from."""
 
-    first_rows: np.ndarray
+    offsets: np.ndarray
+    """[runs] int64, from the positions of each run to its rows."""
     ends: np.ndarray
     """[runs] int64, cells up to and with each run."""
 
     def rows_at(self, positions: np.ndarray) -> np.ndarray:
-        run = np.searchsorted(self.ends, positions, side="right")
-        before = np.where(run > 0, self.ends[run - 1], 0)
-        return self.first_rows[run] + positions - before
+        return self.offsets[np.searchsorted(self.ends, positions, side="right")] + positions
 
 
 class ControlMatcher:
@@ -157,5 +156,7 @@ class ControlMatcher:
 
     def _add_pool(self, groups: GroupTable, members: list[int]) -> int:
         self._members.append(members)
-        self._pools.append(_Pool(groups.first_row[members], np.cumsum(groups.num_cells[members])))
+        num_cells = groups.num_cells[members]
+        ends = np.cumsum(num_cells)
+        self._pools.append(_Pool(groups.first_row[members] - (ends - num_cells), ends))
         return len(self._pools) - 1

@@ -70,13 +70,14 @@ class Populations:
             member = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
         order = np.argsort(member, kind="stable")
         self._group, member = chosen[order], member[order]
-        self._first_row = groups.first_row[self._group]
         cells = groups.num_cells[self._group]
         self._ends = np.cumsum(cells)
-        self._before = self._ends - cells
+        before = self._ends - cells
+        self._to_row = groups.first_row[self._group] - before
         self._first_run = np.flatnonzero(np.diff(member, prepend=-1))
         self.size = np.add.reduceat(cells, self._first_run) if len(cells) else cells
         """[populations] int64, cells of each."""
+        self._first_cell = before[self._first_run]
         self.num_groups = np.diff(self._first_run, append=len(cells))
         """[populations] int64, batches of each."""
 
@@ -98,6 +99,6 @@ class Populations:
         Returns:
             [n] int64 store rows, and [n] int64 rows of the group table.
         """
-        where = positions + self._before[self._first_run[population]]
+        where = positions + self._first_cell[population]
         run = np.searchsorted(self._ends, where, side="right")
-        return self._first_row[run] + where - self._before[run], self._group[run]
+        return self._to_row[run] + where, self._group[run]

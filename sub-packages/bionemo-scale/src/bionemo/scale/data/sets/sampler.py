@@ -22,7 +22,9 @@ Weighting = Literal["proportional", "uniform", "tempered"]
 
 # What a random stream is for: the first numbers of its seed, so that no two uses share one.
 _ORDER, _GROUPS, _CELLS, _SET, _CONTROLS, _CONTROL_GROUPS = range(6)
-_CACHED_PERMUTATIONS = 64
+_FEWEST_CACHED, _MOST_CACHED = 64, 4096
+"""Permutations that are kept; of larger populations, fewer."""
+_CACHED_CELLS = 1 << 22
 _SPLIT_NUMBER = {split: number for number, split in enumerate(Split)}
 RUN_PLACES = 16
 """Places of sets of one size that follow one another, so that few micro-batches hold sets of several sizes."""
@@ -150,27 +152,27 @@ class SetSampler:
         self._cuts = self._cut_all()
         self._num_perturbed_cuts = int((self._cuts.population < self._num_perturbed).sum())
         self._draws = self._plan_draws(sampling.control_share)
+        self.num_places = int((-(-self._draws.sum(axis=0) // self._sets_a_place)).sum())
+        """Places of batches an epoch; as many as sets, unless some are of less than N cells."""
+        self._add_caches()
+
+    def _add_caches(self) -> None:
         # Per instance, so that a forgotten sampler takes its plans with it; workers rebuild them.
         self._epoch_plan = lru_cache(maxsize=2)(self._plan_epoch)
-        self._permutation = lru_cache(maxsize=_CACHED_PERMUTATIONS)(self._permute)
+        kept = min(max(_CACHED_CELLS // int(self._cells.max()), _FEWEST_CACHED), _MOST_CACHED)
+        self._permutation = lru_cache(maxsize=kept)(self._permute)
 
     def __getstate__(self) -> dict:
         return {name: value for name, value in self.__dict__.items() if name not in ("_epoch_plan", "_permutation")}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
-        self._epoch_plan = lru_cache(maxsize=2)(self._plan_epoch)
-        self._permutation = lru_cache(maxsize=_CACHED_PERMUTATIONS)(self._permute)
+        self._add_caches()
 
     @property
     def num_sets(self) -> int:
         """Sets an epoch."""
         return int(self._draws.sum())
-
-    @property
-    def num_places(self) -> int:
-        """Places of batches an epoch; as many as sets, unless some are of less than N cells."""
-        return int((-(-self._draws.sum(axis=0) // self._sets_a_place)).sum())
 
     def padding_share(self) -> float:
         """Return the expected share of rows that fill perturbed sets up, in [0, 1)."""
@@ -213,7 +215,7 @@ class SetSampler:
 
     def control_rng(self, index: int, turn: int = 0) -> np.random.Generator:
         """Return the stream that draws the controls of a set, by its place and its number there."""
-        return np.random.default_rng([_CONTROLS, self._split, self.seed, *self._key(index, turn)])
+        return np.random.default_rng(_source(_CONTROLS, self._split, self.seed, *self._key(index, turn)))
 
     def _key(self, index: int, turn: int) -> tuple[int, ...]:
         # Sets of one batch were numbered by their place before there were others.
@@ -224,12 +226,14 @@ class SetSampler:
         population, size = int(self._cuts.population[cut]), self.sizes[self._cuts.level[cut]]
         cells = self._permutation(epoch, population, int(order.cycle[number]))
         first = int(self._cuts.first[cut]) + int(order.piece[number]) * size
-        # Continuing at the start of the permutation fills with other cells first, then repeats all evenly.
-        positions = cells[np.arange(first, first + size) % len(cells)]
+        positions = cells[first : first + size]
+        if len(positions) < size:
+            # Continuing at the start of the permutation fills with other cells first, then repeats all evenly.
+            positions = cells[np.arange(first, first + size) % len(cells)]
         is_control = population >= self._num_perturbed
         part = self._parts[is_control]
         rows, groups = part.place(population - self._num_perturbed * is_control, positions)
-        seed = int(np.random.SeedSequence([_SET, self._split, self.seed, *key]).generate_state(1)[0]) >> 1
+        seed = int(_source(_SET, self._split, self.seed, *key).generate_state(1)[0]) >> 1
         return SetPlan(int(groups[0]), rows, groups, min(size, len(cells) - first), seed)
 
     @property
@@ -327,7 +331,13 @@ class SetSampler:
         return self._rng(_CELLS, epoch, population, cycle).permutation(int(self._cells[population]))
 
     def _rng(self, stream: int, *key: int) -> np.random.Generator:
-        return np.random.default_rng([stream, self._split, self.seed, *key])
+        return np.random.default_rng(_source(stream, self._split, self.seed, *key))
+
+
+def _source(*numbers: int) -> np.random.SeedSequence:
+    """Return the source of a random stream; of 32-bit numbers numpy makes it from an array twice as fast."""
+    is_short = 0 <= min(numbers) and max(numbers) < 1 << 32
+    return np.random.SeedSequence(np.array(numbers, dtype=np.uint32) if is_short else numbers)
 
 
 def _count_before(values: np.ndarray) -> np.ndarray:
