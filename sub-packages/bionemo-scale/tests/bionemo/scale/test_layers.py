@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "export": {*LEAVES, "estimate", "megatron", "infer", *MIDDLE},
     "recipes": {*LEAVES, "process", "estimate", "megatron", "train", "infer", *MIDDLE},
     "crossval": {*LEAVES, "estimate", "megatron", "train", "infer", "recipes", *MIDDLE},
-    "notebook": {*LEAVES, "estimate", "megatron", "eval", "infer"},
+    "notebook": {*LEAVES, "process", "estimate", "megatron", "eval", "infer"},
     "api": {
         *LEAVES,
         "process",

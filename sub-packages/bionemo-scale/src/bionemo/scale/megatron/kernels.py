@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which layer spec and which precision this machine can run, and what each precision asks of shapes."""
+"""Which layer spec, which precision and how many processes this machine can run; what a precision asks of shapes."""
 
 import importlib.util
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -82,6 +83,24 @@ def choose_layer_spec(name: str, precision: str) -> LayerSpec:
     if name == "local" or lacking:
         return "local"
     return "te"
+
+
+def check_devices(devices: int) -> None:
+    """Refuse more processes than this machine has GPUs, if it has any.
+
+    Raises:
+        InputError: Naming both numbers.
+    """
+    if torch.cuda.is_available() and devices > (found := torch.cuda.device_count()):
+        raise InputError(f"--devices: expected at most {found}, the GPUs of this machine, found {devices}")
+
+
+def crowded(devices: int) -> str:
+    """Say that processes share the cores of a machine without a GPU; empty where each has one of its own."""
+    cores = len(os.sched_getaffinity(0))
+    if torch.cuda.is_available() or devices <= cores:
+        return ""
+    return f"{devices} processes share {cores} CPU cores, and each holds a network; --devices says how many"
 
 
 def _check_device(precision: str) -> None:

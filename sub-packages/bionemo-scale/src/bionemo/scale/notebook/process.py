@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from bionemo.scale.megatron.ranks import RANK_VARIABLES
 from bionemo.scale.notebook.bars import notebook_stream
+from bionemo.scale.process.command import killed
 from bionemo.scale.types import InputError
 
 
@@ -21,7 +22,7 @@ def run_command(module: str, options: Sequence[str]) -> None:
 
     Raises:
         InputError: It refused.
-        RuntimeError: It failed.
+        RuntimeError: It failed, or a signal ended it.
     """
     environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
     command = [sys.executable, "-m", module, *options]
@@ -36,4 +37,4 @@ def run_command(module: str, options: Sequence[str]) -> None:
     if process.returncode == 2:
         raise InputError(refusal)
     if process.returncode:
-        raise RuntimeError(f"{module} ended with exit code {process.returncode}")
+        raise RuntimeError(killed(module, process.returncode) or f"{module} ended with exit code {process.returncode}")

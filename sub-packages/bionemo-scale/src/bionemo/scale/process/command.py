@@ -8,6 +8,7 @@ import os
 import re
 import select
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -96,6 +97,19 @@ def is_absent(module: str | None) -> bool:
 def needs(what: str, package: str | None) -> str:
     """Say that something needs a package that is not installed."""
     return f"{what} needs the Python package {package}, which is not installed; docs/install.md says what to install"
+
+
+def killed(process: str, code: int) -> str:
+    """Say that a process was ended from outside, since it could not say so itself; empty where it was not.
+
+    Args:
+        process: What the sentence begins with.
+        code: Its exit code, negative for a signal, as :mod:`subprocess` has it.
+    """
+    if code >= 0:
+        return ""
+    why = ", which the system sends where memory runs out" if -code == signal.SIGKILL else ""
+    return f"{process} was ended by {signal.Signals(-code).name}{why}"
 
 
 def next_step(command: str, **options: object) -> str:

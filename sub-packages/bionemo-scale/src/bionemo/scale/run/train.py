@@ -8,6 +8,7 @@ import argparse
 import csv
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from bionemo.scale.options.arguments import arguments as words_of
 from bionemo.scale.options.config_file import write_yaml
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.parser import OptionParser
-from bionemo.scale.process.command import next_step
+from bionemo.scale.process.command import killed, next_step
 from bionemo.scale.recipes.defaults import OTHERS
 from bionemo.scale.run.config.given import PLACES, SettingsFile, given_values, training_of
 from bionemo.scale.run.inner.weigh import weigh_network
@@ -161,9 +162,12 @@ def _show_size(settings: TrainSettings, *, with_store: bool) -> None:
 
 
 def _run_processes(devices: int, arguments: Sequence[str]) -> int:
-    """Run one process a device, as torchrun does, and return the exit code of the first that failed, or 0."""
+    """Run one process a device, as torchrun does, and return the exit code of the first that failed, or 0.
+
+    Raises:
+        OSError: A signal that this process did not get ended one of them.
+    """
     import logging
-    import signal
     import uuid
 
     from torch.distributed.elastic.multiprocessing import SignalException
@@ -186,12 +190,20 @@ def _run_processes(devices: int, arguments: Sequence[str]) -> int:
         elastic_launch(config, sys.executable)("-u", "-m", "bionemo.scale.run.train", *arguments)
     except ChildFailedError as error:
         code = error.get_first_failure()[1].exitcode
+        _check_killed({rank: failure.exitcode for rank, failure in error.failures.items()})
     except SignalException as stop:
         # It was passed on to the processes, which have saved or ended.
         code = interrupt.EXIT_INTERRUPTED if stop.sigval == signal.SIGINT else EXIT_CONTINUE
     if code == interrupt.EXIT_INTERRUPTED:
         raise KeyboardInterrupt
     return code
+
+
+def _check_killed(codes: Mapping[int, int]) -> None:
+    """Name the process that was killed. The others then fail for want of it, or are told to end."""
+    for rank, code in codes.items():
+        if code != -signal.SIGTERM and (words := killed(f"training process {rank}", code)):
+            raise OSError(words)
 
 
 if __name__ == "__main__":

@@ -135,6 +135,7 @@ def _train(settings: TrainSettings, ranks: Ranks, screen: TextIO, *, given: "Com
         from bionemo.scale.megatron import cpu
 
         cpu.install()
+        from bionemo.scale.megatron.kernels import crowded
         from bionemo.scale.model.checkpoint import steps_done
         from bionemo.scale.train.setup.kept import kept_by, tidy_checkpoints
         from bionemo.scale.train.setup.resolve import resolve
@@ -148,6 +149,8 @@ def _train(settings: TrainSettings, ranks: Ranks, screen: TextIO, *, given: "Com
         screen.write(f"run folder {settings.out}\n")
         if run.agents:
             screen.write(f"agents    {run.agents}\n")
+        if words := crowded(settings.devices):
+            screen.write(f"processes {words}\n")
     if (done := steps_done(settings.out / "checkpoints")) >= settings.max_steps:
         if tells:
             screen.write(f"the run has its {done} steps already; a larger --max-steps trains on\n")

@@ -1,13 +1,14 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
 import importlib.util
+import os
 from typing import get_args
 from unittest import mock
 
 import pytest
 import torch
 
-from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec, fp8_multiple
+from bionemo.scale.megatron.kernels import PRECISIONS, check_devices, choose_layer_spec, crowded, fp8_multiple
 from bionemo.scale.train.settings import PrecisionName, TrainSettings
 from bionemo.scale.types import InputError
 
@@ -101,3 +102,19 @@ def test_fields_are_known_to_megatron_and_to_nemo(name, make_config):
     config = make_config(**fields, layer_spec="te" if fields["fp8"] else "local")
     assert {field: getattr(config, field) for field in fields} == fields
     assert fields.keys() - {"bf16"} <= inspect.signature(MegatronMixedPrecision).parameters.keys()
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_devices(2)
+    with pytest.raises(InputError, match="^--devices: expected at most 2, the GPUs of this machine, found 8$"):
+        check_devices(8)
+    assert crowded(10_000) == ""
+
+
+def test_processes_without_a_gpu_are_told_how_many_cores_they_share(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3})
+    check_devices(8)
+    assert crowded(2) == "" and crowded(8).startswith("8 processes share 2 CPU cores")

@@ -28,3 +28,11 @@ def test_its_refusal_is_raised(module):
     with pytest.raises(RuntimeError, match="told ended with exit code 1"):
         run_command(module, ["1"])
     assert "told" not in sys.modules
+
+
+def test_a_command_that_is_killed_is_told(module, tmp_path):
+    (tmp_path / "told.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    with pytest.raises(
+        RuntimeError, match="^told was ended by SIGKILL, which the system sends where memory runs out$"
+    ):
+        run_command(module, [])

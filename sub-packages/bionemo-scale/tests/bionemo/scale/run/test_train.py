@@ -110,6 +110,19 @@ def test_processes_that_training_starts_get_what_the_file_says(tmp_path: Path, m
     assert settings_from(started[0]) == expected and expected.seed == 7
 
 
+def test_a_process_that_is_killed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    """As the system does where memory runs out: torchrun's other processes would wait for it."""
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\nif [ "$RANK" = 1 ]; then kill -KILL $$; fi\nexec sleep 60\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    places = ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "run")]
+    assert main([*places, "--size", "tiny", "--devices", "2"]) == 2
+    told = "error: training process 1 was ended by SIGKILL, which the system sends where memory runs out"
+    assert capsys.readouterr().err.splitlines()[-1] == told
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = written(tmp_path / "run.yaml", "--size", "tiny")
     before = Path(file).read_text()

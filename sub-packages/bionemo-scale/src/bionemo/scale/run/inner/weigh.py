@@ -21,7 +21,7 @@ from bionemo.scale.files.labels.grammar import Grammar, grammar_of
 from bionemo.scale.files.text import read_yaml
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.files.writing.folder import temporary_folder
-from bionemo.scale.process.command import run_command
+from bionemo.scale.process.command import killed, run_command
 from bionemo.scale.process.imports import imports
 from bionemo.scale.train.callbacks.stopping import TrainingInterrupted, passing_on
 from bionemo.scale.train.settings import TrainSettings
@@ -153,6 +153,7 @@ def _run(module: str, *arguments: str) -> None:
 
     Raises:
         TrainingInterrupted: Such a signal came, and the step had nothing to save.
+        OSError: Another process ended it.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _LAUNCH_VARIABLES}
     with (
@@ -167,6 +168,8 @@ def _run(module: str, *arguments: str) -> None:
     # A training that had begun says itself that it has saved.
     if received and code in (0, -received[-1], 128 + received[-1]):
         raise TrainingInterrupted(f"stopped by {received[-1].name} while the network's weight was measured")
+    if words := killed("the process that measures the network's weight", code):
+        raise OSError(words)
     if code:
         sys.exit(code)
 

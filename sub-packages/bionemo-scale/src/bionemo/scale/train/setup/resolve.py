@@ -11,7 +11,7 @@ from typing import Any
 from bionemo.scale.data.labels.split import check_leakage
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.labels.grammar import Grammar, describe_agents, grammar_of
-from bionemo.scale.megatron.kernels import PRECISIONS, choose_layer_spec
+from bionemo.scale.megatron.kernels import PRECISIONS, check_devices, choose_layer_spec
 from bionemo.scale.megatron.roles import Role
 from bionemo.scale.model.checkpoint import check_pickles, newest_whole
 from bionemo.scale.model.config import ScaleModelConfig
@@ -71,6 +71,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
     Raises:
         InputError: If the store, the settings or what the run folder already holds do not fit.
     """
+    check_devices(settings.devices)
     with Store.open(settings.store) as store:
         overrides, identity = read_overrides(settings), store.identity
         start = None if settings.from_checkpoint is None else find_start(settings)

@@ -149,3 +149,10 @@ def test_a_signal_reaches_the_step_which_saves(number, code, raised, tmp_path, m
     assert (tmp_path / "saved").exists() == bool(code)
     assert not code or (tmp_path / "saved").read_text() == number.name
     assert raised is TrainingInterrupted or ended.value.code == 75
+
+
+def test_a_step_that_is_killed_is_told(tmp_path, monkeypatch):
+    (tmp_path / "a_step.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(OSError, match="measures the network's weight was ended by SIGKILL"):
+        _run("a_step")
