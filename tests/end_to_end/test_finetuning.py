@@ -17,10 +17,15 @@ from torch.distributed.checkpoint import FileSystemReader, load
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from bionemo.scale import api
+from bionemo.scale.data.store.blind import A_THIRD
+from bionemo.scale.estimate.storage import read_groups
+from bionemo.scale.files.earlier_groups import read_earlier
+from bionemo.scale.files.network_weight import measured_weight
 from bionemo.scale.infer.trained_model import load_model
 from bionemo.scale.model.checkpoint import find_checkpoint
 from bionemo.scale.notebook.predictor import join_process_group
 from bionemo.scale.progress import Progress
+from bionemo.scale.types import Group
 
 
 pytestmark = pytest.mark.slow
@@ -189,6 +194,30 @@ def test_a_fine_tuned_run_continues_also_without_its_beginning(commands: Any, fo
     assert steps == [1, 2, 3, 4, 5, 6]
     settings = yaml.safe_load((folder / "second" / "config.yaml").read_text())["run"]
     assert (settings["size"], settings["set_size"]) == (None, 24), "as the run it started from"
+
+
+def test_a_run_knows_what_its_first_weights_were_trained_on(commands: Any, folder: Path, report: str):
+    """So the second run's groups and the first one's; what is fine-tuned on the same data has no weight."""
+    first = read_groups(folder / "first" / "estimate.npz")
+    assert read_earlier(folder / "second") == set(first) and not read_earlier(folder / "first")
+    out = folder / "third-run"
+    options = ("--from-checkpoint", folder / "second", "--max-steps", 100, "--val-interval", 100)
+    screen = commands.run("train", "--store", folder / "store-second", "--out", out, *options)
+    assert read_earlier(out) == {*first, *read_groups(folder / "second" / "estimate.npz")}
+    assert "no training group that the checkpoint it starts from has not seen can be left out" in screen
+    assert measured_weight(out) == (0, 1)
+
+
+def test_only_groups_that_the_first_weights_have_not_seen_measure_a_weight(folder: Path):
+    from bionemo.scale.infer.network_weight import errors_of_pairs
+
+    join_process_group()
+    checkpoint, store = folder / "first", folder / "store-first"
+    (kept, *seen) = errors_of_pairs(checkpoint, store, blind=A_THIRD)
+    labels = {Group("first", pair.cell_type, pair.perturbation, pair.cell_type) for pair in seen}
+    found = errors_of_pairs(checkpoint, store, blind=A_THIRD, seen=labels)
+    assert [(pair.cell_type, pair.perturbation) for pair in found] == [(kept.cell_type, kept.perturbation)]
+    assert found[0].estimate == pytest.approx(kept.estimate)
 
 
 def test_what_the_checkpoint_learned_of_a_held_out_perturbation_is_kept(commands: Any, folder: Path):

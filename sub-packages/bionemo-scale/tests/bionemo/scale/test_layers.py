@@ -84,6 +84,7 @@ SCORED = {"cells", "cell_eval", "metrics", "baselines", "enrichment"}
 ROOMS = {
     "files": {
         "anndata": {"expression_scale", "provenance", "suggest", "text", "url", "writing"},
+        "earlier_groups": {"text", "writing"},
         "expression_scale": {"scale_evidence"},
         "gene_sets": {"text"},
         "label_list": {"text"},

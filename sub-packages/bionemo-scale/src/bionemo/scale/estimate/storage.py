@@ -19,6 +19,7 @@ from bionemo.scale.types import Group, GroupMeans, InputError
 
 ESTIMATE_NAME = "estimate.npz"
 """In a run folder: the mixed model of its training data."""
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile)
 
 
 def save(model: MixedModel, path: Path) -> None:
@@ -80,10 +81,27 @@ def load(path: Path, *, parse: ParseAgents) -> MixedModel:
             similarity_scale=float(facts["similarity_scale"]),
             features=_features(facts, arrays),
         )
-    except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read as the estimate of a run: {error}") from error
+    except _DAMAGE as error:
+        raise _unreadable(path, error) from error
     _check(model, path)
     return model
+
+
+def read_groups(path: Path) -> tuple[Group, ...]:
+    """Return the groups that a model was fitted to, without reading the model.
+
+    Raises:
+        InputError: If the file is damaged or from another release.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return tuple(map(_group, json.loads(str(file["facts"]))["groups"]))
+    except _DAMAGE as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: BaseException) -> InputError:
+    return InputError(f"{path}: cannot be read as the estimate of a run: {error}")
 
 
 def _group(labels: list[Any]) -> Group:

@@ -13,6 +13,7 @@ from bionemo.scale.export.card import Exported, model_card
 from bionemo.scale.export.scores import own_scores
 from bionemo.scale.export.settings import ExportSettings
 from bionemo.scale.export.training import training_of
+from bionemo.scale.files.earlier_groups import EARLIER_NAME
 from bionemo.scale.files.network_weight import WEIGHT_NAME, measured_weight
 from bionemo.scale.files.writing.atomic import atomic
 from bionemo.scale.files.writing.lock import only_writer
@@ -124,6 +125,6 @@ def _write_weights(model: ScaleModel, folder: Path, settings: ExportSettings) ->
 
 
 def _copy_estimate(run: Path, folder: Path) -> None:
-    for name in (ESTIMATE_NAME, WEIGHT_NAME):
+    for name in (ESTIMATE_NAME, WEIGHT_NAME, EARLIER_NAME):
         if (run / name).is_file():
             shutil.copyfile(run / name, folder / name)

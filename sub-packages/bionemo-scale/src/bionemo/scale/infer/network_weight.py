@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares a network and a classical estimate on groups that neither has seen."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +22,16 @@ from bionemo.scale.megatron.layout import model_parallel
 from bionemo.scale.types import Group, GroupMeans, InputError, Split
 
 
-def errors_of_pairs(checkpoint: Path, store_path: Path, *, blind: Fold | None) -> tuple[PairErrors, ...]:
+def errors_of_pairs(
+    checkpoint: Path, store_path: Path, *, blind: Fold | None, seen: Collection[Group] = ()
+) -> tuple[PairErrors, ...]:
     """Predict the validation groups of a store by network and by estimate, and compare with the measured means.
 
     Args:
         checkpoint: Run folder or checkpoint.
         store_path: The run's store.
         blind: Part of the training groups that the run was kept from, which takes the validation groups' place.
+        seen: Groups to leave out, for the network began with weights that had learned from them.
 
     Raises:
         InputError: There are no such groups, or the run has no estimate.
@@ -42,6 +45,7 @@ def errors_of_pairs(checkpoint: Path, store_path: Path, *, blind: Fold | None) -
         if blind is not None:
             separators = {"combination": config.combination_separator, "dose": config.dose_separator}
             store.hold_out(blind.read_by(grammar_of(loaded.card, **separators)))
+        store.leave_out_seen(seen)
         plan = SplitPlan(store, Split.VAL, set_size=config.set_size, seed=0, sets=config.sets)
         chosen = store.groups.perturbed_in(Split.VAL)
         truth = store.pseudobulks(chosen)

@@ -5,14 +5,14 @@
 import dataclasses
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.files.labels.grammar import Grammar
-from bionemo.scale.types import Split
+from bionemo.scale.types import Group, Split
 
 
 _WHOLE_LABELS = Grammar()
@@ -152,9 +152,22 @@ def identity_of(held_out: np.ndarray) -> str:
     return hashlib.sha256(held_out.astype("<i8").tobytes()).hexdigest()[:12]
 
 
+def unseen(groups: GroupTable, rows: np.ndarray, seen: Collection[Group]) -> np.ndarray:
+    """Return those of some groups of a table, by their indices, whose labels are not among others."""
+    return np.array([row for row in rows.tolist() if groups.label(row) not in seen], dtype=np.int64)
+
+
 def with_held_out(groups: GroupTable, held_out: np.ndarray) -> GroupTable:
     """Return the table with the held-out groups in the validation split, where no other group is left."""
     split = np.array(groups.split, dtype=object)
     split[groups.perturbed_in(Split.VAL)] = Split.TEST.value
     split[held_out] = Split.VAL.value
+    return dataclasses.replace(groups, split=split.astype(str))
+
+
+def without_seen(groups: GroupTable, seen: Collection[Group]) -> GroupTable:
+    """Return the table without some groups in the validation split, by their labels."""
+    validation = groups.perturbed_in(Split.VAL)
+    split = np.array(groups.split, dtype=object)
+    split[np.setdiff1d(validation, unseen(groups, validation, seen))] = Split.TEST.value
     return dataclasses.replace(groups, split=split.astype(str))

@@ -4,7 +4,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.data.store.blind import Fold, held_out_groups, identity_of, with_held_out
+from bionemo.scale.data.store.blind import Fold, held_out_groups, identity_of, with_held_out, without_seen
 from bionemo.scale.data.store.compiled import CsrRows
 from bionemo.scale.data.store.csr import concatenate_ranges
 from bionemo.scale.data.store.format import CHUNK_ROWS, MANIFEST_NAME, SPLIT_NAME, covariate_column
@@ -28,7 +28,7 @@ from bionemo.scale.data.store.shards import Shards
 from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.files.provenance import hash_file, stamp_of
 from bionemo.scale.files.text import read_text
-from bionemo.scale.types import Codec, DataCard, GroupMeans, InputError, Split
+from bionemo.scale.types import Codec, DataCard, Group, GroupMeans, InputError, Split
 
 
 logger = logging.getLogger(__name__)
@@ -84,6 +84,14 @@ class Store:
         held_out = held_out_groups(self.groups, fold.read_by(fold.grammar or grammar_of(self.card)))
         self.groups = with_held_out(self.groups, held_out)
         return identity_of(held_out)
+
+    def leave_out_seen(self, seen: Collection[Group]) -> None:
+        """Take groups that a network has learned from elsewhere out of the validation split.
+
+        Args:
+            seen: Their labels, also of groups that this store does not have.
+        """
+        self.groups = without_seen(self.groups, seen)
 
     def __enter__(self) -> "Store":
         return self

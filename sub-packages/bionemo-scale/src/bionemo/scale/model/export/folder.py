@@ -11,6 +11,7 @@ model.safetensors  the weights that predict, by their names in the network; or
 weights/           the same in Megatron's distributed format
 estimate.npz       the classical estimate, where the run has one
 network_weight.json  the network's weight against it, where it was measured
+earlier_groups.json  of a fine-tuned network, the groups that its first weights were trained on
 README.md          for people
 ================== ==============================================================================
 """
@@ -171,7 +172,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _names(folder: Path) -> list[str]:
     """Return the files of an export that something reads by its name, so that none is slipped in."""
-    read = ("estimate.npz", "network_weight.json", TENSORS_NAME)
+    read = ("estimate.npz", "network_weight.json", "earlier_groups.json", TENSORS_NAME)
     weights = folder / MEGATRON_NAME
     inside = [f"{MEGATRON_NAME}/{file.name}" for file in sorted(weights.iterdir())] if weights.is_dir() else []
     return [*(name for name in read if (folder / name).is_file()), *inside]

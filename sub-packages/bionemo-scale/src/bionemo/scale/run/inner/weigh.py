@@ -12,11 +12,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bionemo.scale.data.store.blind import A_THIRD, Fold, held_out_groups, identity_of
+from bionemo.scale.data.store.blind import A_THIRD, Fold, held_out_groups, identity_of, unseen
+from bionemo.scale.files.earlier_groups import read_earlier
 from bionemo.scale.files.labels.grammar import Grammar, grammar_of
 from bionemo.scale.files.text import read_yaml
 from bionemo.scale.files.writing.atomic import write_text
@@ -25,6 +26,7 @@ from bionemo.scale.process.command import killed, run_command
 from bionemo.scale.process.imports import imports
 from bionemo.scale.train.callbacks.stopping import TrainingInterrupted, passing_on
 from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.types import Group
 
 
 if TYPE_CHECKING:
@@ -74,14 +76,15 @@ def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: 
             "and have no intervals"
         )
         return
+    seen = read_earlier(settings.out)
     with Store.open(settings.store) as store:
-        has_validation = len(store.groups.perturbed_in(Split.VAL)) > 0
-        folds = _folds(settings, store, has_validation=has_validation)
+        has_validation = len(unseen(store.groups, store.groups.perturbed_in(Split.VAL), seen)) > 0
+        folds = _folds(settings, store, has_validation=has_validation, seen=seen)
     if folds and is_launched:
         print("the networks that measure the weight are not trained under torchrun or srun")
         folds = {}
     if not folds and not has_validation:
-        _without_measuring(target, is_wanted=bool(settings.blind_share) and not is_launched)
+        _without_measuring(target, is_wanted=bool(settings.blind_share) and not is_launched, seen=seen)
         return
     work.mkdir(exist_ok=True)
     parts = [_measure_fold(settings, argv, fold, place=work / name) for fold, name in folds.items()]
@@ -92,29 +95,37 @@ def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: 
     shutil.rmtree(work)
 
 
-def _without_measuring(target: Path, *, is_wanted: bool) -> None:
+def _without_measuring(target: Path, *, is_wanted: bool, seen: Collection[Group]) -> None:
     """Leave the network's means out where no training group can be: nothing shows that they are worth anything."""
     if not is_wanted:
         print("the network's weight beside the classical estimate is not measured; predictions use --additive-share")
         return
     write_text(target, json.dumps({"network_weight": 0.0, "num_pairs": 0}, indent=1) + "\n")
+    new = "that the checkpoint it starts from has not seen " if seen else ""
     print(
-        "no training group can be left out to measure the network's means: predicted means are the classical "
+        f"no training group {new}can be left out to measure the network's means: predicted means are the classical "
         "estimate's (weight 0); bionemo-scale-infer --network-weight chooses another weight"
     )
 
 
-def _folds(settings: TrainSettings, store: "Store", *, has_validation: bool) -> dict[Fold, str]:
+def _folds(
+    settings: TrainSettings, store: "Store", *, has_validation: bool, seen: Collection[Group] = ()
+) -> dict[Fold, str]:
     """Return the parts of the training groups that networks are to be trained without, each with its name.
 
-    The name says which groups they are: what another version left out under the same number is not continued.
+    The name says which groups they are: what another version left out under the same number is not continued. A part
+    that the network began by having seen measures nothing.
     """
     if not settings.blind_share or (settings.folds is None and has_validation):
         return {}
     folds = [A_THIRD] if settings.folds is None else [Fold(number, settings.folds) for number in range(settings.folds)]
     grammar = _grammar(settings.out, store)
     held_out = {fold: held_out_groups(store.groups, fold.read_by(grammar)) for fold in folds}
-    return {fold: f"{fold.number}-of-{fold.of}-{identity_of(rows)}" for fold, rows in held_out.items() if len(rows)}
+    return {
+        fold: f"{fold.number}-of-{fold.of}-{identity_of(rows)}"
+        for fold, rows in held_out.items()
+        if len(unseen(store.groups, rows, seen))
+    }
 
 
 def _grammar(run: Path, store: "Store") -> Grammar:
@@ -207,9 +218,8 @@ def _write_errors(target: Path, checkpoint: Path, store: Path, *, fold: Fold | N
             cpu.install()
             from bionemo.scale.infer.network_weight import errors_of_pairs
 
-        write_text(
-            target, json.dumps([dataclasses.asdict(pair) for pair in errors_of_pairs(checkpoint, store, blind=fold)])
-        )
+        pairs = errors_of_pairs(checkpoint, store, blind=fold, seen=read_earlier(checkpoint))
+        write_text(target, json.dumps([dataclasses.asdict(pair) for pair in pairs]))
 
 
 def _write_weight(target: Path, parts: Sequence[Path]) -> None:

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bionemo.scale.estimate.storage import ESTIMATE_NAME, read_groups
+from bionemo.scale.files.earlier_groups import read_earlier
 from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.files.suggest import some
 from bionemo.scale.megatron.roles import Role, names_of
-from bionemo.scale.model.checkpoint import find_checkpoint, read_config
+from bionemo.scale.model.checkpoint import find_checkpoint, read_config, run_folder
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.train.finetune.transfer import Match, Matches, match
 from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.fields import size_fields
 from bionemo.scale.train.tables import trained_labels
-from bionemo.scale.types import DataCard, InputError
+from bionemo.scale.types import DataCard, Group, InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,20 @@ def labels_known_to(start: Start) -> dict[str, frozenset[str]]:
     config = start.config
     grammar = grammar_of(start.card, combination=config.combination_separator, dose=config.dose_separator)
     return trained_labels(start.card, grammar)
+
+
+def groups_known_to(start: Start) -> frozenset[Group]:
+    """Return the groups that the checkpoint's weights were trained on, by its run and those that it began with.
+
+    None where its run has no estimate, which lists them.
+
+    Raises:
+        InputError: If a file of its run is damaged.
+    """
+    run = run_folder(start.path)
+    estimate = run / ESTIMATE_NAME
+    own = read_groups(estimate) if estimate.is_file() else ()
+    return read_earlier(run).union(own)
 
 
 def check_architecture(settings: TrainSettings, overrides: dict[str, Any], start: Start) -> None:

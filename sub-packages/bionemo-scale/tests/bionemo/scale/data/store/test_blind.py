@@ -4,9 +4,17 @@
 
 from itertools import combinations
 
+import numpy as np
 import pytest
 
-from bionemo.scale.data.store.blind import Fold, held_out_groups, identity_of, with_held_out
+from bionemo.scale.data.store.blind import (
+    Fold,
+    held_out_groups,
+    identity_of,
+    unseen,
+    with_held_out,
+    without_seen,
+)
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.types import Split
@@ -164,6 +172,20 @@ def test_held_out_groups_validate_and_test_groups_stay(make_groups):
     assert {group.cell_type for group in labels(found, found.perturbed_in(Split.TEST))} == {"t3"}
     assert {group.cell_type for group in labels(found, found.perturbed_in(Split.TRAIN))} == {"t0", "t2"}
     assert found.is_control.sum() == 1 and found.split[found.is_control].tolist() == ["train"]
+
+
+def test_groups_that_were_seen_elsewhere_leave_the_validation_split(make_groups):
+    groups = make_groups(
+        ("d", "t", "p", "x", Split.TRAIN, 5),
+        ("d", "t", "q", "x", Split.VAL, 5),
+        ("d", "t", "q", "y", Split.VAL, 5),
+        ("d", "t", "r", "x", Split.TEST, 5),
+    )
+    seen = {groups.label(0), groups.label(1), groups.label(3)}
+    assert unseen(groups, np.arange(4), seen).tolist() == [2]
+    found = without_seen(groups, seen)
+    assert found.perturbed_in(Split.VAL).tolist() == [2] and found.perturbed_in(Split.TRAIN).tolist() == [0]
+    assert without_seen(groups, set()).split.tolist() == groups.split.tolist()
 
 
 def test_a_store_opens_blind(kang_store):

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from bionemo.scale import api
-from bionemo.scale.data.store.blind import Fold, identity_of
+from bionemo.scale.data.store.blind import Fold, held_out_groups, identity_of
 from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files.earlier_groups import write_earlier
 from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.files.network_weight import WEIGHT_NAME, measured_weight
 from bionemo.scale.run.inner import weigh
@@ -100,6 +101,27 @@ def test_what_an_earlier_version_measured_of_other_groups_is_measured_anew(store
     trained = [words[words.index("--out") + 1] for module, *words in steps if module == "train"]
     assert trained == [str(work / name) for name in (names[0], names[2])]
     assert steps[-1][2:] == (str(tmp_path / WEIGHT_NAME), *(str(work / f"{name}.json") for name in names))
+
+
+def test_what_the_first_weights_have_seen_measures_nothing(store_of_pairs, tmp_path, capsys, monkeypatch):
+    """Of a network that is fine-tuned on the groups that it was first trained on, or on some of them."""
+    steps = []
+    monkeypatch.setattr(weigh, "_run", lambda module, *words: steps.append(words))
+    monkeypatch.setattr(weigh.shutil, "rmtree", lambda *_, **__: None)
+    (tmp_path / "estimate.npz").write_bytes(b"")
+    settings = TrainSettings(store=store_of_pairs, out=tmp_path, max_steps=100, folds=3)
+    with Store.open(store_of_pairs) as opened:
+        training = [opened.groups.label(row) for row in opened.groups.perturbed_in(Split.TRAIN)]
+        folds = _folds(settings, opened, has_validation=False)
+        (new,) = held_out_groups(opened.groups, Fold(2, 3))
+        seen = frozenset(training) - {opened.groups.label(new)}
+        assert _folds(settings, opened, has_validation=False, seen=seen) == {Fold(2, 3): folds[Fold(2, 3)]}
+    write_earlier(tmp_path, training)
+    weigh_network(settings, [], is_launched=False)
+    assert steps == [] and measured_weight(tmp_path).network_weight == 0
+    assert (
+        "no training group that the checkpoint it starts from has not seen can be left out" in capsys.readouterr().out
+    )
 
 
 STEP = """
