@@ -5,6 +5,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from bionemo.scale.files.text import read_json
 from bionemo.scale.files.writing.atomic import write_text
@@ -38,8 +39,9 @@ def read_earlier(run: Path) -> frozenset[Group]:
         raise InputError(f"{path}: cannot be read as the groups that a run began with: {error}") from error
 
 
-def _group(row: list) -> Group:
-    *names, covariates = row
-    if len(names) != 4 or not all(isinstance(name, str) for name in (*names, *covariates)):
-        raise ValueError(f"expected four labels and a list of covariates, found {row}")
-    return Group(*names, tuple(covariates))
+def _group(row: list[Any]) -> Group:
+    dataset, cell_type, perturbation, batch, covariates = row
+    group = Group(dataset, cell_type, perturbation, batch, tuple(covariates))
+    if not all(isinstance(name, str) for name in (*group[:4], *group.covariates)):
+        raise ValueError(f"expected labels, found {row}")
+    return group
