@@ -171,7 +171,7 @@ def state_speed(args: argparse.Namespace, store: Path) -> Speed:
     def train(steps: int) -> float:
         chosen = [f"name=run-{steps}", f"training.max_steps={steps}", f"training.val_freq={steps + 1}"]
         seconds = timed([*command, *chosen], args.work / f"state-{steps}.log")
-        # Each run of state_lg leaves 10 GB.
+        # Those of state_lg would fill a disk: several times 3 GB a run.
         for path in (data / f"run-{steps}").rglob("*.ckpt"):
             path.unlink()
         return seconds
