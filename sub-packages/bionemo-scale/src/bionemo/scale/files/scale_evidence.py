@@ -42,6 +42,7 @@ _MIN_ENTRIES = 30
 _ENTRIES_FOR_DIVISORS = 6
 _HIGHEST = 1e9
 """No gene of a cell has so much expression, whatever counts are scaled to."""
+_PIECE = 1 << 15
 _MOST_LEFT_OUT = 100
 _MOST_WITHOUT = 0.9
 _FIELDS = ("sum", "unit", "whole", "residual", "entries")
@@ -178,7 +179,11 @@ class ScaleEvidence:
 
 def is_whole(values: np.ndarray) -> bool:
     """Return whether all values are whole numbers, whatever their type."""
-    return values.dtype.kind in "iu" or bool((values == np.rint(values)).all())
+    if values.dtype.kind in "iu":
+        return True
+    # Piece by piece, so that what is computed on stays in the processor's cache.
+    pieces = (values[first : first + _PIECE] for first in range(0, len(values), _PIECE))
+    return all(bool((piece == np.rint(piece)).all()) for piece in pieces)
 
 
 def _leave_out(matrix: csr_matrix) -> tuple[float, int] | None:

@@ -193,18 +193,23 @@ def _unpack(packed: memoryview, entries: tuple[tuple[np.dtype, int], ...]) -> tu
 
 def _byte_planes(values: np.ndarray) -> bytes:
     """All low bytes, then all second bytes, ...: alike bytes side by side pack well."""
-    return values.view(np.uint8).reshape(len(values), values.itemsize).T.tobytes()
+    # Shifts of whole numbers are vectorised, and many times faster than copies of every second byte.
+    words = values.view(_as_words(values.dtype))
+    return b"".join((words >> 8 * number).astype(np.uint8).tobytes() for number in range(words.itemsize))
 
 
 def _from_byte_planes(planes: bytes, dtype: np.dtype, count: int, *, offset: int) -> np.ndarray:
     if dtype.itemsize == 1:
         return np.frombuffer(planes, dtype=dtype, count=count, offset=offset)
     planar = np.frombuffer(planes, dtype=np.uint8, count=count * dtype.itemsize, offset=offset)
-    # Plane by plane: a strided write is several times faster than a transposed copy.
-    values = np.empty((count, dtype.itemsize), dtype=np.uint8)
-    for number in range(dtype.itemsize):
-        values[:, number] = planar[number * count : (number + 1) * count]
-    return values.reshape(-1).view(dtype)
+    words = planar[:count].astype(_as_words(dtype))
+    for number in range(1, dtype.itemsize):
+        words |= planar[number * count : (number + 1) * count].astype(words.dtype) << 8 * number
+    return words.view(dtype)
+
+
+def _as_words(dtype: np.dtype) -> str:
+    return f"<u{dtype.itemsize}"
 
 
 @lru_cache(maxsize=1)

@@ -15,6 +15,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.prepare.conversion.layout import BlockTable, blocks_of_shard
 from bionemo.scale.data.prepare.settings import BUCKET_ENTRIES
-from bionemo.scale.data.store.csr import concatenate_ranges, row_pointers
+from bionemo.scale.data.store.csr import row_pointers
 from bionemo.scale.data.store.format import (
     Block,
     block_key,
@@ -73,6 +74,11 @@ class ShardJob:
     """Whether values are whole numbers, and stored as such."""
     codec: Codec = "none"
     bucket_entries: int = BUCKET_ENTRIES
+
+    @cached_property
+    def keeps_genes(self) -> bool:
+        """Whether the store has the genes of the file, in its order."""
+        return np.array_equal(self.columns, np.arange(self.num_genes))
 
 
 class WrittenShards(NamedTuple):
@@ -170,7 +176,9 @@ def write_obs(source: H5adSource, groups: GroupTable, shard: int, *, rows: np.nd
         for first in range(0, len(cells), OBS_ROW_GROUP):
             part = cells[first : first + OBS_ROW_GROUP]
             group = members[np.searchsorted(ends, np.arange(first, first + len(part)), side="right")]
-            labels = [_label_column(groups, label, group) for label in columns.values()]
+            here, position = np.unique(group, return_inverse=True)
+            named = [groups.label(index) for index in here.tolist()]
+            labels = [_label_column([label(each) for each in named], position) for label in columns.values()]
             taken = names.take(pa.array(part)).combine_chunks()
             writer.write_table(pa.table([taken, *labels], schema=schema))
     return FileEntry(name=path.name, num_bytes=path.stat().st_size, sha256=hash_file(path), num_cells=len(cells))
@@ -184,11 +192,9 @@ def _covariate(number: int) -> Callable[[Group], str]:
     return lambda group: group.covariates[number]
 
 
-def _label_column(groups: GroupTable, label: Callable[[Group], str], group: np.ndarray) -> pa.DictionaryArray:
+def _label_column(labels: list[str], position: np.ndarray) -> pa.DictionaryArray:
     """Labels of cells by their groups, with only the names that occur, so that the file knows no other file."""
-    labels = np.array([label(groups.label(index)) for index in np.unique(group).tolist()], dtype=object)
-    names, codes = np.unique(labels.astype(str), return_inverse=True)
-    position = np.searchsorted(np.unique(group), group)
+    names, codes = np.unique(np.array(labels, dtype=object).astype(str), return_inverse=True)
     return pa.DictionaryArray.from_arrays(pa.array(codes[position], pa.int32()), pa.array(names.tolist(), pa.string()))
 
 
@@ -320,25 +326,33 @@ def _select(chunk: CellChunk, job: ShardJob) -> _Cells:
     rows = job.rows[cells]
     kept = rows >= 0
     matrix = chunk.matrix if kept.all() else chunk.matrix[kept]
-    inside = np.flatnonzero((job.columns >= 0)[matrix.indices])
-    indptr = np.searchsorted(inside, matrix.indptr)
-    columns = job.columns[matrix.indices[inside]]
-    selected = csr_matrix((matrix.data[inside], columns, indptr), shape=(matrix.shape[0], job.num_genes))
-    selected.sort_indices()
+    selected = matrix if job.keeps_genes else _of_store(matrix, job)
     return _Cells(
         rows=rows[kept],
-        lengths=np.diff(indptr),
+        lengths=np.diff(selected.indptr),
         library_size=job.library_size[cells][kept].astype(np.float32),
         indices=selected.indices,
         values=selected.data.astype(np.uint32 if job.is_whole else np.float32),
     )
 
 
+def _of_store(matrix: csr_matrix, job: ShardJob) -> csr_matrix:
+    """Return the columns that the store has, in its order."""
+    inside = np.flatnonzero((job.columns >= 0)[matrix.indices])
+    indptr = np.searchsorted(inside, matrix.indptr)
+    columns = job.columns[matrix.indices[inside]]
+    selected = csr_matrix((matrix.data[inside], columns, indptr), shape=(matrix.shape[0], job.num_genes))
+    selected.sort_indices()
+    return selected
+
+
 def _take(cells: _Cells, positions: np.ndarray) -> _Cells:
-    lengths = cells.lengths[positions]
-    entries = concatenate_ranges(row_pointers(cells.lengths)[positions], lengths)
+    # As wide as any index: scipy copies whole rows, and takes the indices for what they are.
+    shape = len(cells.rows), np.iinfo(np.int32).max
+    matrix = csr_matrix((cells.values, cells.indices, row_pointers(cells.lengths)), shape=shape, copy=False)
+    taken = matrix[positions]
     return _Cells(
-        cells.rows[positions], lengths, cells.library_size[positions], cells.indices[entries], cells.values[entries]
+        cells.rows[positions], np.diff(taken.indptr), cells.library_size[positions], taken.indices, taken.data
     )
 
 
