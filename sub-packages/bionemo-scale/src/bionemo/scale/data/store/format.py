@@ -113,7 +113,7 @@ def encode_block(block: Block, codec: Codec = "none") -> bytes:
         len(block.indices),
         block.first_row,
     )
-    indices, values = block.indices.astype(columns), block.values.astype(value_dtype)
+    indices, values = block.indices.astype(columns, copy=False), block.values.astype(value_dtype, copy=False)
     rows = _padded(block.indptr.astype(_POINTER)) + _padded(block.library_size.astype(_LIBRARY))
     if codec == "none":
         return header + rows + _padded(indices) + _padded(values)

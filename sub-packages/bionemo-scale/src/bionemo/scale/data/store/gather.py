@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from bionemo.scale.data.store.compiled import CsrRows, Loops, PlacedRows, loops_for
-from bionemo.scale.data.store.csr import row_pointers
+from bionemo.scale.data.store.csr import copy_ranges, row_pointers
 from bionemo.scale.data.store.format import CHUNK_ROWS, Block
 from bionemo.scale.data.store.memory import batch_memory
 
@@ -119,7 +119,7 @@ def _loop(loops: Loops, rows: PlacedRows, pointers: np.ndarray, *, factors: np.n
 def _copy(rows: PlacedRows, pointers: np.ndarray, factors: np.ndarray | None) -> tuple[CsrRows, int]:
     """Copy rows without it."""
     lengths = np.diff(pointers)
-    indices = _copy_ranges(rows.memory, rows.index_at, lengths, dtype=np.dtype(f"<u{rows.index_bytes}"))
+    indices = copy_ranges(rows.memory, rows.index_at, lengths, dtype=np.dtype(f"<u{rows.index_bytes}"))
     cells = CsrRows(pointers, _cast(indices, np.int32), _copy_values(rows, lengths))
     if factors is not None:
         _normalise(cells, lengths, factors)
@@ -140,7 +140,7 @@ def _copy_values(rows: PlacedRows, lengths: np.ndarray) -> np.ndarray:
     """Return [nnz] float32, each row from its dtype."""
 
     def copied(number: int, chosen: slice | np.ndarray) -> np.ndarray:
-        return _copy_ranges(rows.memory, rows.value_at[chosen], lengths[chosen], dtype=_VALUE_DTYPES[number])
+        return copy_ranges(rows.memory, rows.value_at[chosen], lengths[chosen], dtype=_VALUE_DTYPES[number])
 
     distinct = np.unique(rows.kind).tolist()
     if len(distinct) == 1:
@@ -156,26 +156,6 @@ def _cast(array: np.ndarray, dtype: type) -> np.ndarray:
     out = batch_memory.take(len(array), dtype)
     np.copyto(out, array, casting="unsafe")
     return out
-
-
-def _copy_ranges(memory: np.ndarray, starts: np.ndarray, lengths: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
-    """Return ranges one after the other, given their first bytes and their lengths in elements.
-
-    Arrow's variable-length binary arrays are offsets into one buffer, and taking elements of them is a loop of
-    ``memcpy``. The ranges are every second element here; those between, from the end of one to the start of the next,
-    may go backwards and are never taken.
-    """
-    count, total = len(starts), int(lengths.sum()) * dtype.itemsize
-    offsets = np.empty(2 * count + 2, dtype=np.int64)
-    offsets[0] = 0
-    offsets[1:-1:2] = starts
-    offsets[2::2] = starts + lengths * dtype.itemsize
-    # Arrow makes room for as many mean lengths as are taken, and believes the first and last offset for the mean.
-    offsets[-1] = min(total * (2 * count + 1) // count + 2 * count, memory.size)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(memory)]
-    ranges = pa.Array.from_buffers(pa.large_binary(), 2 * count + 1, buffers)
-    taken = ranges.take(pa.array(np.arange(1, 2 * count, 2)))
-    return np.frombuffer(taken.buffers()[2], dtype=dtype, count=total // dtype.itemsize)
 
 
 def _overlapping(memory: pa.Buffer, dtype: str) -> np.ndarray:

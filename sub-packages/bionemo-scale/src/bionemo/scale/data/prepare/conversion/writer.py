@@ -27,13 +27,15 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.prepare.conversion.layout import BlockTable, blocks_of_shard
 from bionemo.scale.data.prepare.settings import BUCKET_ENTRIES
-from bionemo.scale.data.store.csr import row_pointers
+from bionemo.scale.data.store.csr import copy_ranges, row_pointers
 from bionemo.scale.data.store.format import (
     Block,
     block_key,
+    count_dtype,
     covariate_column,
     decode_block,
     encode_block,
+    index_dtype,
     obs_name,
     shard_name,
     value_dtype_of,
@@ -327,12 +329,14 @@ def _select(chunk: CellChunk, job: ShardJob) -> _Cells:
     kept = rows >= 0
     matrix = chunk.matrix if kept.all() else chunk.matrix[kept]
     selected = matrix if job.keeps_genes else _of_store(matrix, job)
+    dtype = count_dtype(int(selected.data.max(initial=0))) if job.is_whole else np.dtype(np.float32)
     return _Cells(
         rows=rows[kept],
         lengths=np.diff(selected.indptr),
         library_size=job.library_size[cells][kept].astype(np.float32),
-        indices=selected.indices,
-        values=selected.data.astype(np.uint32 if job.is_whole else np.float32),
+        # As narrow as in a block: cells are copied several times on their way.
+        indices=selected.indices.astype(index_dtype(job.num_genes)),
+        values=selected.data.astype(dtype),
     )
 
 
@@ -347,13 +351,12 @@ def _of_store(matrix: csr_matrix, job: ShardJob) -> csr_matrix:
 
 
 def _take(cells: _Cells, positions: np.ndarray) -> _Cells:
-    # As wide as any index: scipy copies whole rows, and takes the indices for what they are.
-    shape = len(cells.rows), np.iinfo(np.int32).max
-    matrix = csr_matrix((cells.values, cells.indices, row_pointers(cells.lengths)), shape=shape, copy=False)
-    taken = matrix[positions]
-    return _Cells(
-        cells.rows[positions], np.diff(taken.indptr), cells.library_size[positions], taken.indices, taken.data
+    lengths, starts = cells.lengths[positions], row_pointers(cells.lengths)[positions]
+    indices, values = (
+        copy_ranges(array.view(np.uint8), array.itemsize * starts, lengths, dtype=array.dtype)
+        for array in (cells.indices, cells.values)
     )
+    return _Cells(cells.rows[positions], lengths, cells.library_size[positions], indices, values)
 
 
 def _spilled(cells: _Cells, num_genes: int) -> bytes:
