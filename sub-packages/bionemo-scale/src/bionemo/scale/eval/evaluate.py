@@ -375,7 +375,7 @@ def evaluate(
     shifts: list[Shift] = []
     draws: list[BatchDraws] = []
     with ResultFolder(out) as folder:
-        for scored in score_contexts(prepared.task, progress):
+        for scored in score_contexts(prepared.task, progress, keep_tests=folder.add_tests):
             folder.add(scored)
             fallbacks = {name: count + scored.fallbacks.get(name, 0) for name, count in fallbacks.items()}
             shifts = _keep_strongest([*shifts, *scored.shifts], prepared.task, options.plot)

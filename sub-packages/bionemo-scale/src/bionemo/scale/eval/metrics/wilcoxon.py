@@ -12,11 +12,10 @@ block of genes, and each perturbation only looks its distinct values up in it.
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float
 from scipy import special, stats
 
-from bionemo.scale.eval.cells.populations import rows_by_label
+from bionemo.scale.eval.metrics.many.gene_tests import GeneTests
 
 
 FOLD_CHANGE_CLIP = 20.0
@@ -37,38 +36,53 @@ class RankSums:
     """[G] float64, two-sided."""
 
 
-def rank_sum_frame(
+def rank_sum_tests(
     *,
-    expression: Float[np.ndarray, "cells G"],
-    labels: np.ndarray,
+    cells: Float[np.ndarray, "cells G"],
+    rows: dict[str, np.ndarray],
+    controls: Float[np.ndarray, "controls G"],
     genes: tuple[str, ...],
     control: str,
-) -> pl.DataFrame:
+) -> GeneTests:
     """Test every perturbation against the control.
 
     Args:
-        expression: log1p expression; compared as float32, as files hold it.
-        labels: [cells] perturbation of a cell.
+        cells: log1p expression of perturbed cells, float32, as files hold it.
+        rows: Perturbation, sorted, to its rows in ``cells``.
+        controls: Expression of the reference cells, at least one.
         genes: Names of the columns.
-        control: Label of the reference cells, which must be there.
+        control: Label of the reference cells.
 
     Returns:
-        One row per perturbation x gene with pdex's columns, perturbations in the order of their first cell.
+        pdex's columns; a table of them lists perturbations in the order of their first cell.
     """
-    expression = np.asarray(expression, dtype=np.float32)
-    rows = rows_by_label(labels)
-    targets = sorted(rows.keys() - {control}, key=lambda name: rows[name][0])
-    statistic = np.empty((len(targets), len(genes)))
+    statistic = np.empty((len(rows), len(genes)))
     p_value = np.empty_like(statistic)
-    step = max(1, _BLOCK_VALUES // len(rows[control]))
+    step = max(1, _BLOCK_VALUES // len(controls))
     for start in range(0, len(genes), step):
         block = slice(start, start + step)
-        reference = _SortedControl(expression[rows[control], block])
-        for index, name in enumerate(targets):
-            sums = reference.compare(expression[rows[name], block])
+        reference = _SortedControl(controls[:, block])
+        for index, members in enumerate(rows.values()):
+            sums = reference.compare(cells[members, block])
             statistic[index, block], p_value[index, block] = sums.statistic, sums.p_value
-    means = {name: _linear_mean(expression[cells]) for name, cells in rows.items()}
-    return _assemble(targets, genes, control, means=means, sums=RankSums(statistic=statistic, p_value=p_value))
+    mean, of_control = np.stack([_linear_mean(cells[members]) for members in rows.values()]), _linear_mean(controls)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = np.where(of_control == 0, np.nan, (mean - of_control) / of_control)
+    return GeneTests(
+        names=tuple(rows),
+        listed=np.argsort([members[0] for members in rows.values()]),
+        genes=genes,
+        control=control,
+        columns={
+            "target_mean": mean,
+            "reference_mean": np.broadcast_to(of_control, mean.shape),
+            "percent_change": change,
+            "fold_change": _fold_change(mean, of_control),
+            "p_value": p_value,
+            "statistic": statistic,
+            "fdr": stats.false_discovery_control(p_value.reshape(-1), method="bh").reshape(p_value.shape),
+        },
+    )
 
 
 class _SortedControl:
@@ -161,30 +175,6 @@ def _fold_change(mean: np.ndarray, reference: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = (mean / reference).astype(np.float64)
     ratio[mean == 0] = 1 / FOLD_CHANGE_CLIP
-    ratio[reference == 0] = FOLD_CHANGE_CLIP
+    ratio[:, reference == 0] = FOLD_CHANGE_CLIP
     ratio[(mean == 0) & (reference == 0)] = 1.0
     return ratio
-
-
-def _assemble(
-    targets: list[str], genes: tuple[str, ...], control: str, *, means: dict[str, np.ndarray], sums: RankSums
-) -> pl.DataFrame:
-    mean = np.concatenate([means[name] for name in targets])
-    reference = np.tile(means[control], len(targets))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        change = np.where(reference == 0, np.nan, (mean - reference) / reference)
-    p_value = sums.p_value.reshape(-1)
-    return pl.DataFrame(
-        {
-            "target": np.repeat(np.asarray(targets, dtype=object), len(genes)).tolist(),
-            "reference": [control] * mean.size,
-            "feature": list(genes) * len(targets),
-            "target_mean": mean,
-            "reference_mean": reference,
-            "percent_change": change,
-            "fold_change": _fold_change(mean, reference),
-            "p_value": p_value,
-            "statistic": sums.statistic.reshape(-1),
-            "fdr": stats.false_discovery_control(p_value, method="bh"),
-        }
-    )

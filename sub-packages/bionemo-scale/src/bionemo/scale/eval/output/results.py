@@ -6,19 +6,21 @@ Files are written into a sibling folder and moved when everything is there; file
 new one has not are removed, files of others are left alone.
 """
 
+import contextlib
 import io
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import polars as pl
 
+from bionemo.scale.eval.metrics.many.gene_tests import GeneTests
+from bionemo.scale.eval.output.gene_table import GeneTable
 from bionemo.scale.eval.output.summarise import metric_names
 from bionemo.scale.eval.scores.scoring import ContextScores, Shift
 from bionemo.scale.files.names import file_name
@@ -69,7 +71,7 @@ class ResultFolder:
         self.out = out
         self._scores: list[pl.DataFrame] = []
         self._second: list[pl.DataFrame] = []
-        self._genes: list[pl.DataFrame] = []
+        self._genes: GeneTable | None = None
         self._sets: list[pl.DataFrame] = []
         self._prefixes: dict[str, str] = {}
         check_out(out)
@@ -88,19 +90,18 @@ class ResultFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None and self._genes is not None:
+            # Its end cannot be written either, if the disk is full.
+            with contextlib.suppress(OSError):
+                self._genes.close()
         self._open.close()
 
     def add(self, scores: ContextScores) -> None:
         """Write a context's own files and keep its scores."""
-        # "a_agg_results.csv" would be the results of a context "a_agg", too.
-        used = [name for prefix in self._prefixes.values() for name in (prefix, f"{prefix}_agg")]
-        prefix = file_name(scores.context, ["agg", *used])
-        self._prefixes[scores.context] = prefix
+        prefix = self._prefix(scores.context)
         for name, frame in (
             ("results", scores.first_results),
             ("agg_results", scores.first_results.drop("perturbation").describe()),
-            ("real_de", scores.de_real),
-            ("pred_de", scores.de_pred),
         ):
             self._write(f"{prefix}_{name}.csv", frame.write_csv)
         if scores.replicates is not None:
@@ -108,16 +109,53 @@ class ResultFolder:
         self._scores.append(scores.scores)
         self._second += [] if scores.second is None else [scores.second]
         self._sets += [] if scores.gene_sets is None else [scores.gene_sets]
-        self._genes += [_gene_frame(shift) for shift in scores.shifts]
+        self._add_genes(scores.shifts)
+
+    def add_tests(self, context: str, side: str, tests: GeneTests) -> None:
+        """Write the tests of a context, part by part.
+
+        Args:
+            context: Its name.
+            side: Whose cells were tested, "real" or "pred".
+            tests: All of them.
+        """
+        name = f"{self._prefix(context)}_{side}_de.csv"
+        with self._errors_of(name), (self.staging / name).open("wb") as file:
+            for number, frame in enumerate(tests.frames()):
+                table = io.BytesIO()
+                frame.write_csv(table, include_header=number == 0)
+                file.write(table.getbuffer())
+
+    def _prefix(self, context: str) -> str:
+        """Return the beginning of the names of a context's own files."""
+        if context not in self._prefixes:
+            # "a_agg_results.csv" would be the results of a context "a_agg", too.
+            used = [name for prefix in self._prefixes.values() for name in (prefix, f"{prefix}_agg")]
+            self._prefixes[context] = file_name(context, ["agg", *used])
+        return self._prefixes[context]
+
+    def _add_genes(self, shifts: Sequence[Shift]) -> None:
+        if not shifts:
+            return
+        with self._errors_of(GENES):
+            if self._genes is None:
+                self._genes = GeneTable(self.staging / GENES)
+            self._genes.add(shifts)
+
+    @contextlib.contextmanager
+    def _errors_of(self, name: str) -> Iterator[None]:
+        """Name a file that cannot be written as it will be called."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.out / name)) from error
 
     def _write(self, name: str, write: Callable[[io.BytesIO], object]) -> None:
         """Write a table by way of memory: polars has exceptions of its own for a full disk."""
         table = io.BytesIO()
         write(table)
-        try:
+        with self._errors_of(name):
             (self.staging / name).write_bytes(table.getbuffer())
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.out / name)) from error
 
     @property
     def prefixes(self) -> dict[str, str]:
@@ -144,31 +182,12 @@ class ResultFolder:
             self._write(CELL_EVAL2, second.write_csv)
         if self._sets:
             self._write(GENE_SETS, pl.concat(self._sets).write_csv)
-        if self._genes:
-            self._write(GENES, pl.concat(self._genes).write_parquet)
+        if self._genes is not None:
+            with self._errors_of(GENES):
+                self._genes.close()
         files = sorted([*(path.name for path in self.staging.iterdir()), SUMMARY])
         (self.staging / SUMMARY).write_text(json.dumps({**summary, "files": files}, indent=2, allow_nan=False) + "\n")
         _publish(self.staging, self.out, files)
-
-
-def _gene_frame(shift: Shift) -> pl.DataFrame:
-    labels = {"model": shift.model, "context": shift.context, "perturbation": shift.perturbation}
-    nothing = np.full(len(shift.genes), np.nan)
-    values = {
-        "pred": shift.pred,
-        "real": shift.real,
-        "fdr_pred": shift.fdr_pred,
-        "fdr_real": shift.fdr_real,
-        "sd_pred": nothing if shift.sd_pred is None else shift.sd_pred,
-        "error_real": nothing if shift.error_real is None else shift.error_real,
-    }
-    columns = [pl.lit(label).alias(name) for name, label in labels.items()]
-    # float32 has no room for the p-values of large populations.
-    numbers = {
-        name: pl.Series(value, dtype=pl.Float64 if name.startswith("fdr") else pl.Float32)
-        for name, value in values.items()
-    }
-    return pl.DataFrame({"gene": list(shift.genes), **numbers}).select(*columns, pl.all())
 
 
 def check_out(out: Path) -> None:

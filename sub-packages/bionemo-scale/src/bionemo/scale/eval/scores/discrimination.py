@@ -13,11 +13,7 @@ from bionemo.scale.eval.cell_eval.adapter import metric_columns, run_cell_eval
 from bionemo.scale.eval.metrics import formulas, unseen
 from bionemo.scale.eval.metrics.many.cell_eval_columns import cell_eval_columns
 from bionemo.scale.eval.metrics.many.nearness import AllNearness, all_nearness
-from bionemo.scale.eval.scores.sides import Side
-
-
-AT_ONCE = 32
-"""Perturbations up to which cell-eval scores a context itself, and each rank has its own matrix of distances."""
+from bionemo.scale.eval.scores.sides import AT_ONCE, Side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +58,7 @@ class Compared:
             found = cell_eval_columns(pred.tested, real.tested, self._nearness)
             return found.select(pl.Series("perturbation", list(real.rows)), *metric_columns())
         sides = {"pred": pred.pseudobulks(control), "real": real.pseudobulks(control)}
-        return run_cell_eval(**sides, de_pred=pred.de, de_real=real.de, control=control)
+        return run_cell_eval(**sides, de_pred=pred.tests.frame(), de_real=real.tests.frame(), control=control)
 
     def ranks(self) -> dict[str, np.ndarray]:
         """Return the ranks that cell-eval does not have: column to [P]."""

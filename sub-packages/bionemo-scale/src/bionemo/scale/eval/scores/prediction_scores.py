@@ -62,7 +62,8 @@ class Scored:
     """cell-eval's own results, untouched."""
     scores: pl.DataFrame
     """:data:`KEYS` and every metric; null where one has no value."""
-    de: pl.DataFrame
+    fdr: np.ndarray
+    """[P, G] float64, adjusted p-values of the predicted cells."""
     changes: np.ndarray
     """[P, G] float64, from the controls of the predicted side."""
     draws: intervals.BatchDraws | None
@@ -87,7 +88,7 @@ def make_truth(
         samples=samples,
         control_halves=control_halves,
         standard_errors=errors,
-        expressed=(side.adata.X[len(side.cells) :] > 0).mean(axis=0) >= spread.MIN_DETECTION,
+        expressed=(side.controls > 0).mean(axis=0) >= spread.MIN_DETECTION,
         sets=None if gene_sets is None else enrich(side.changes, gene_sets),
     )
 
@@ -136,7 +137,7 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
     return Scored(
         cell_eval_results=results,
         scores=_undefine(_rows(table, prediction, own), pred.changes),
-        de=pred.de,
+        fdr=pred.fdr,
         changes=pred.changes,
         draws=_batch_draws(prediction, task.batch_weights, control=task.control),
         fallbacks=prediction.fallbacks,
@@ -197,7 +198,7 @@ def _score_counts(second: CellEval2, prediction: Prediction, *, control: str) ->
 def _paper_metrics(pred: Side, real: Side) -> dict[str, np.ndarray]:
     """Score as appendix A is written: changes and fold changes of both sides are against the real controls."""
     changed, observed = pred.means - real.control_mean, real.changes
-    genes, real_genes = pred.genes(real.control_mean), real.own_genes
+    genes, real_genes = pred.tested_genes(real.control_mean), real.own_genes
     moved = np.abs(changed).max(axis=1) >= metrics.MIN_EFFECT
     return {
         "r2": metrics.r2(pred.means, real.means),

@@ -20,6 +20,7 @@ from bionemo.scale.eval.cells.halves import Halves, half_means, split_halves
 from bionemo.scale.eval.cells.populations import Population
 from bionemo.scale.eval.enrichment import set_table
 from bionemo.scale.eval.metrics.intervals import BatchDraws
+from bionemo.scale.eval.metrics.many.gene_tests import GeneTests
 from bionemo.scale.eval.scores.prediction_scores import Prediction, Scored, Truth, make_truth, score_prediction
 from bionemo.scale.eval.scores.sides import Side, make_side
 from bionemo.scale.eval.scores.task import CEILING, Model, Task
@@ -57,9 +58,6 @@ class ContextScores:
     """:data:`KEYS`, cell-eval's columns and those it has not; null where a metric has no value."""
     first_results: pl.DataFrame
     """cell-eval's own results of the first model, untouched."""
-    de_real: pl.DataFrame
-    de_pred: pl.DataFrame
-    """Of the first model."""
     shifts: tuple[Shift, ...]
     """Of the models."""
     batch_draws: tuple[BatchDraws, ...]
@@ -75,18 +73,26 @@ class ContextScores:
     """Of cell-eval2 over all perturbations: ``model``, ``context``, ``metric``, ``value`` and ``scaled``."""
 
 
-def score_contexts(task: Task, progress: Callable[[str], None] | None = None) -> Iterator[ContextScores]:
+KeepTests = Callable[[str, str, GeneTests], None]
+"""Takes the tests of a context, of the "real" cells or those that are "pred" by the first model."""
+
+
+def score_contexts(
+    task: Task, progress: Callable[[str], None] | None = None, *, keep_tests: KeepTests | None = None
+) -> Iterator[ContextScores]:
     """Score one context after the other.
 
     Args:
         task: What to score.
         progress: Called with ``context / model`` after each is done.
+        keep_tests: Called when tests are made. Of a large context they are too many to be returned.
 
     Raises:
         MetricError: A metric failed; the message names the model and the context.
     """
+    keep = keep_tests or (lambda context, side, tests: None)
     for context in task.contexts():
-        yield _score_context(task, context, progress or (lambda _: None))
+        yield _score_context(task, context, progress or (lambda _: None), keep_tests=partial(keep, context))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +107,16 @@ class _Context:
     @property
     def control_expression(self) -> np.ndarray:
         """[controls, G] float32, real control cells as they were read once."""
-        return self.truth.side.adata.X[len(self.cells) :]
+        return self.truth.side.controls
 
 
-def _score_context(task: Task, context: str, progress: Callable[[str], None]) -> ContextScores:
-    real = _read_context(task, context)
+def _score_context(
+    task: Task, context: str, progress: Callable[[str], None], *, keep_tests: Callable[[str, GeneTests], None]
+) -> ContextScores:
+    real = _read_context(task, context, keep_tests=partial(keep_tests, "real"))
     scored: dict[str, Scored] = {}
     names = {model.name for model in task.models}
-    for name, predict in _predictions(task, real):
+    for name, predict in _predictions(task, real, keep_tests=partial(keep_tests, "pred")):
         scored[name] = _score_one(task, predict, with_genes=name in names or not scored)
         progress(f"{context} / {name}")
     first, truth = next(iter(scored.values())), real.truth
@@ -118,8 +126,6 @@ def _score_context(task: Task, context: str, progress: Callable[[str], None]) ->
         context=context,
         scores=pl.concat(item.scores for item in scored.values()),
         first_results=first.cell_eval_results,
-        de_real=truth.side.de,
-        de_pred=first.de,
         shifts=tuple(
             shift for name, item in models.items() for shift in _shifts(name, truth, item, genes=real.cells.genes)
         ),
@@ -156,11 +162,13 @@ def _overall(model: str, context: str, scores: CellEval2Scores) -> pl.DataFrame:
     )
 
 
-def _read_context(task: Task, context: str) -> _Context:
+def _read_context(task: Task, context: str, *, keep_tests: Callable[[GeneTests], None]) -> _Context:
     cells = task.cells.select(task.cells.cell_type == context)
     controls = task.controls.select(task.controls.cell_type == context)
-    side = _side(task, cells, controls)
-    halves = half_means(side.adata.X[len(cells) :], controls.batch, named_rng(task.seed, context, "control halves"))
+    side = _side(task, cells, controls, keep_tests=keep_tests)
+    # Read once.
+    controls = replace(controls, expression=side.controls)
+    halves = half_means(side.controls, controls.batch, named_rng(task.seed, context, "control halves"))
     return _Context(
         truth=make_truth(context, side, control_halves=halves, seed=task.seed, gene_sets=task.gene_sets),
         cells=cells,
@@ -174,14 +182,18 @@ def _score_one(task: Task, predict: Callable[[], Prediction], *, with_genes: boo
     found = score_prediction(task, predict())
     if with_genes:
         return found
-    # Only the first is written, and models are drawn; of a large screen each baseline has a gigabyte of them.
-    return replace(found, de=found.de.clear(), changes=np.empty((0, found.changes.shape[1])))
+    # Of models alone they are written, and of a large screen there is much of them.
+    nothing = np.empty((0, found.changes.shape[1]))
+    return replace(found, fdr=nothing, changes=nothing)
 
 
-def _predictions(task: Task, real: _Context) -> Iterator[tuple[str, Callable[[], Prediction]]]:
+def _predictions(
+    task: Task, real: _Context, *, keep_tests: Callable[[GeneTests], None]
+) -> Iterator[tuple[str, Callable[[], Prediction]]]:
     """Yield models, then baselines, then the ceiling: the name, and a function that makes the prediction."""
     for model in task.models:
-        yield model.name, partial(_of_model, task, model, real.truth)
+        keep = keep_tests if model is task.models[0] else None
+        yield model.name, partial(_of_model, task, model, real.truth, keep_tests=keep)
     for name in task.baselines:
         yield name, partial(_of_baseline, task, name, real)
     halves = split_halves(real.cells.perturbation, named_rng(task.seed, real.truth.context, CEILING))
@@ -189,11 +201,12 @@ def _predictions(task: Task, real: _Context) -> Iterator[tuple[str, Callable[[],
         yield CEILING, partial(_half_of_the_other, task, real, halves)
 
 
-def _of_model(task: Task, model: Model, truth: Truth) -> Prediction:
+def _of_model(task: Task, model: Model, truth: Truth, *, keep_tests: Callable[[GeneTests], None] | None) -> Prediction:
     predicted = model.cells.select(model.cells.cell_type == truth.context)
     controls = model.controls.select(model.controls.cell_type == truth.context)
     sd = {name: values for (cell_type, name), values in model.sd.items() if cell_type == truth.context}
-    return Prediction(name=model.name, side=_side(task, predicted, controls), truth=truth, sd=sd)
+    side = _side(task, predicted, controls, keep_tests=keep_tests)
+    return Prediction(name=model.name, side=side, truth=truth, sd=sd)
 
 
 def _of_baseline(task: Task, name: str, real: _Context) -> Prediction:
@@ -212,14 +225,15 @@ def _of_baseline(task: Task, name: str, real: _Context) -> Prediction:
 def _half_of_the_other(task: Task, real: _Context, halves: Halves) -> Prediction:
     """Take one half of the real cells for a prediction of the other."""
     cells = replace(real.cells, expression=real.truth.side.cells)
-    controls = replace(real.controls, expression=real.control_expression)
-    first, second = (_side(task, cells.select(rows), controls) for rows in (halves.first, halves.second))
+    first, second = (_side(task, cells.select(rows), real.controls) for rows in (halves.first, halves.second))
     whole, sets = real.truth, task.gene_sets
     truth = make_truth(whole.context, second, control_halves=whole.control_halves, seed=task.seed, gene_sets=sets)
     return Prediction(name=CEILING, side=first, truth=truth)
 
 
-def _side(task: Task, cells: Population, controls: Population) -> Side:
+def _side(
+    task: Task, cells: Population, controls: Population, *, keep_tests: Callable[[GeneTests], None] | None = None
+) -> Side:
     by_batch = task.batch_weights is not None
     return make_side(
         cells,
@@ -228,6 +242,7 @@ def _side(task: Task, cells: Population, controls: Population) -> Side:
         engine=task.engine,
         by_batch=by_batch,
         target_names=task.target_names,
+        keep_tests=keep_tests,
     )
 
 
@@ -288,13 +303,9 @@ def context_matches(task: Task, context: str, cells: Population, *, controls: Po
 
 
 def _shifts(model: str, truth: Truth, scored: Scored, *, genes: tuple[str, ...]) -> Iterator[Shift]:
-    side, size = truth.side, len(genes)
-    fdr = []
-    for de in (scored.de, side.de):
-        blocks = de["fdr"].to_numpy().reshape(-1, size)
-        fdr.append(dict(zip(de["target"].to_numpy()[::size], blocks, strict=True)))
-    rows = zip(side.rows, scored.changes, side.changes, truth.standard_errors, strict=True)
-    for name, predicted, observed, error in rows:
+    side = truth.side
+    parts = (scored.changes, side.changes, scored.fdr, side.fdr, truth.standard_errors)
+    for name, predicted, observed, fdr_pred, fdr_real, error in zip(side.rows, *parts, strict=True):
         yield Shift(
             model=model,
             context=truth.context,
@@ -302,8 +313,8 @@ def _shifts(model: str, truth: Truth, scored: Scored, *, genes: tuple[str, ...])
             genes=genes,
             pred=predicted,
             real=observed,
-            fdr_pred=fdr[0][name],
-            fdr_real=fdr[1][name],
+            fdr_pred=fdr_pred,
+            fdr_real=fdr_real,
             sd_pred=scored.sd.get(name),
             error_real=error,
         )

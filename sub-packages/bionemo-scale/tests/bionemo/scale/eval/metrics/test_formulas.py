@@ -102,11 +102,11 @@ def scored_by_both(cells, spoil):
         perturbed, controls = part.select(~is_control), part.select(is_control)
         sides.append(make_side(perturbed, controls, control="control", engine="fast", by_batch=False))
     pred, real = sides
-    theirs = run_cell_eval(pred=pred.adata, real=real.adata, de_pred=pred.de, de_real=real.de, control="control")
-    folds = [
-        np.log2(side.de.sort("target", maintain_order=True)["fold_change"].to_numpy().reshape(5, -1)) for side in sides
-    ]
-    return pred.genes(real.control_mean), real.genes(real.control_mean), theirs, folds
+    theirs = run_cell_eval(
+        pred=pred.adata, real=real.adata, de_pred=pred.tests.frame(), de_real=real.tests.frame(), control="control"
+    )
+    folds = [np.log2(side.tests.columns["fold_change"]) for side in sides]
+    return pred.tested_genes(real.control_mean), real.tested_genes(real.control_mean), theirs, folds
 
 
 def mixed(values):

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from bionemo.scale.eval.metrics.many.gene_tests import GeneTests
 from bionemo.scale.eval.output.results import ResultFolder, aggregate, check_out
 from bionemo.scale.eval.output.summarise import summarise
 from bionemo.scale.eval.scores.scoring import ContextScores, Shift
@@ -39,12 +40,43 @@ def context_scores(context="T", **kwargs):
         context=context,
         scores=frame,
         first_results=pl.DataFrame({"perturbation": ["x", "y"], "mse": [1.0, 2.0]}),
-        de_real=pl.DataFrame({"target": ["x"]}),
-        de_pred=pl.DataFrame({"target": ["x"]}),
         shifts=(shift(context),),
         batch_draws=(),
         fallbacks={},
     )
+
+
+def made_tests(num=3):
+    numbers = np.arange(2.0 * num).reshape(2, num)
+    return GeneTests(
+        names=("x", "y"),
+        listed=np.array([1, 0]),
+        genes=tuple(f"G{gene}" for gene in range(num)),
+        control="control",
+        columns={"fold_change": numbers.astype(np.float32), "fdr": numbers / 10},
+    )
+
+
+def add(folder, context):
+    for side in ("real", "pred"):
+        folder.add_tests(context, side, made_tests())
+    folder.add(context_scores(context))
+
+
+def test_tests_are_written_in_parts_as_the_whole_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("bionemo.scale.eval.metrics.many.gene_tests._ROWS_AT_ONCE", 2)
+    with ResultFolder(tmp_path / "out") as folder:
+        folder.add_tests("T", "real", made_tests())
+        assert (folder.staging / "T_real_de.csv").read_text() == made_tests().frame().write_csv()
+
+
+def test_a_full_disk_is_reported_for_the_file_that_it_stops(tmp_path, monkeypatch):
+    with pytest.raises(OSError, match="No space left") as caught, ResultFolder(tmp_path / "out") as folder:
+        (folder.staging / "genes.parquet").symlink_to("/dev/full")
+        add(folder, "T")
+        folder.finish({})
+    assert caught.value.filename == str(tmp_path / "out" / "genes.parquet")
+    assert not list(tmp_path.iterdir()), "nothing is left"
 
 
 def test_undefined_values_are_counted_and_left_out_of_the_mean():
@@ -87,8 +119,8 @@ def test_aggregate_is_what_polars_says_of_each_model():
 def test_folder_holds_tables_of_all_and_of_each_context(tmp_path):
     out = tmp_path / "deep" / "out"
     with ResultFolder(out) as folder:
-        folder.add(context_scores("HepG2/C3A cells"))
-        folder.add(context_scores("B"))
+        add(folder, "HepG2/C3A cells")
+        add(folder, "B")
         assert not out.exists()
         folder.finish({"models": {}})
     names = {path.name for path in out.iterdir()}
@@ -111,7 +143,7 @@ def test_folder_holds_tables_of_all_and_of_each_context(tmp_path):
 def test_contexts_that_would_share_a_file_do_not(tmp_path):
     with ResultFolder(tmp_path / "out") as folder:
         for context in ("a/b", "a-b", "agg", "a-b_agg"):
-            folder.add(context_scores(context))
+            add(folder, context)
         folder.finish({})
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"a-b_results.csv", "a-b_2_results.csv", "agg_2_results.csv", "agg_results.csv"} <= names

@@ -32,10 +32,10 @@ def test_means_and_changes(side, papalexi_population):
 
 def test_genes_stand_in_the_order_of_the_perturbations(side):
     """Differential expression lists perturbations by their first cell, everything else by name."""
-    assert list(side.rows) != side.de["target"].unique(maintain_order=True).to_list()
-    genes = side.genes(side.control_mean)
+    assert list(side.rows) != side.tests.frame()["target"].unique(maintain_order=True).to_list()
+    genes, frame = side.tested_genes(side.control_mean), side.tests.frame()
     for row, name in enumerate(side.rows):
-        np.testing.assert_array_equal(genes.fdr[row], side.de.filter(side.de["target"] == name)["fdr"].to_numpy())
+        np.testing.assert_array_equal(genes.fdr[row], frame.filter(frame["target"] == name)["fdr"].to_numpy())
 
 
 def test_pseudobulks_of_batches_add_up(side):
