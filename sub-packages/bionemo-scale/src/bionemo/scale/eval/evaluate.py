@@ -448,7 +448,10 @@ def _learn(
             f"not that of {real.path} (target_sum {theirs.target_sum:g}, from {theirs.source})"
         )
     column = {gene: index for index, gene in enumerate(card.genes)}
-    groups = training.means.of_genes(np.array([column[gene] for gene in genes]))
+    groups = training.means
+    if genes != tuple(card.genes):
+        # A copy, which of thousands of perturbations is large.
+        groups = groups.of_genes(np.array([column[gene] for gene in genes]))
     learnt = fit(groups, control=card.control, parse=grammar_of(card).parse, features=training.features)
     if learnt is None:
         return None, [f"{training.path}: its training split has no perturbed cells"]

@@ -27,7 +27,9 @@ def as_counts(predicted: BaselinePrediction, targets: Targets, unit: np.ndarray)
     for number, name in enumerate(names.T.tolist()):
         rows = np.flatnonzero(inverse.reshape(-1) == number)
         each = unit[rows][:, None]
-        controls = Counted(counts=np.rint(np.expm1(targets.controls[rows]) / each), library_size=1 / unit[rows])
+        controls = Counted(
+            counts=np.rint(np.expm1(targets.matched_controls(rows)) / each), library_size=1 / unit[rows]
+        )
         counts = draw_counts(
             controls,
             predicted.expression[rows].mean(axis=0, dtype=np.float64),

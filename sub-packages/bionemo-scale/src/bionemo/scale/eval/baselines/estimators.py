@@ -34,7 +34,7 @@ class Targets:
     batch: np.ndarray
     """[cells] str."""
     controls: np.ndarray
-    """[cells, G] float32, one matched real control cell for each cell."""
+    """[controls, G] float32, real control cells of the cell type."""
     context_control: np.ndarray
     """[G] float64, mean of all real control cells of the cell type."""
     batch_control: dict[str, np.ndarray]
@@ -48,6 +48,14 @@ class Targets:
     """Places the zeros of counts."""
     covariates: tuple[str, ...] = ()
     """Of the context."""
+    matched: np.ndarray | None = None
+    """[cells] int64, row in ``controls`` of the one that each cell is matched with; ``None`` for one after the
+    other."""
+
+    def matched_controls(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return the matched control of each cell, or of some, [cells, G] float32."""
+        chosen = np.arange(len(self.perturbation)) if rows is None else rows
+        return self.controls[chosen if self.matched is None else self.matched[chosen]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +112,7 @@ def named_rng(seed: int, *names: str) -> np.random.Generator:
 
 def control(targets: Targets) -> BaselinePrediction:
     """Predict the matched control cell itself: no effect."""
-    return BaselinePrediction(expression=targets.controls)
+    return BaselinePrediction(expression=targets.matched_controls())
 
 
 def perturbation_mean(targets: Targets) -> BaselinePrediction:
@@ -250,7 +258,7 @@ def mixed_model(targets: Targets) -> BaselinePrediction:
     populations = [(name, batch) for name, batch, _ in _populations(targets)]
     groups = [Group(dataset, cell_type, name, batch, targets.covariates) for name, batch in populations]
     means = dict(zip(populations, model.predict(groups, controls=controls).mean, strict=True))
-    return _moved_to(targets, means)
+    return _moved_to(targets, lambda perturbation, batch: means[perturbation, batch])
 
 
 def mean_of_trained(targets: Targets) -> BaselinePrediction:
@@ -358,14 +366,16 @@ def _moved(
     The mean of a population (perturbation and batch) is the one of all controls of the batch plus
     ``changes[perturbation]`` (0 where there is none, a fallback) plus ``shift``.
     """
-    means, fallbacks = {}, 0
-    for perturbation, batch, rows in _populations(targets):
-        fallbacks += 0 if perturbation in changes else rows.size
-        means[perturbation, batch] = targets.batch_control[batch] + changes.get(perturbation, 0.0) + shift
-    return replace(_moved_to(targets, means), fallbacks=fallbacks)
+    known = set(changes)
+    fallbacks = sum(name not in known for name in targets.perturbation.tolist())
+
+    def mean(perturbation: str, batch: str) -> np.ndarray:
+        return targets.batch_control[batch] + changes.get(perturbation, 0.0) + shift
+
+    return replace(_moved_to(targets, mean), fallbacks=fallbacks)
 
 
-def _moved_to(targets: Targets, means: dict[tuple[str, str], np.ndarray]) -> BaselinePrediction:
+def _moved_to(targets: Targets, mean_of: Callable[[str, str], np.ndarray]) -> BaselinePrediction:
     """Move matched control cells until each population (perturbation and batch) has the predicted mean.
 
     Cells get it, and their zeros back, as a network's do (:mod:`bionemo.scale.population`): without that, the sampling
@@ -376,12 +386,12 @@ def _moved_to(targets: Targets, means: dict[tuple[str, str], np.ndarray]) -> Bas
 
     from bionemo.scale.population import one_count, with_counted_zeros, with_mean
 
-    expression = np.empty_like(targets.controls)
+    expression = np.empty((len(targets.perturbation), targets.controls.shape[1]), dtype=np.float32)
     for perturbation, batch, rows in _populations(targets):
-        mean = means[perturbation, batch]
+        mean = mean_of(perturbation, batch)
         rng = named_rng(targets.seed, targets.cell_type, "zeros", perturbation, batch)
         for piece in np.array_split(rows, -(-rows.size // _CELLS_AT_ONCE)):
-            measured = torch.from_numpy(targets.controls[piece][None])
+            measured = torch.from_numpy(targets.matched_controls(piece)[None])
             cells = with_mean(measured, torch.from_numpy(mean[None].astype(np.float32)))
             offset = torch.from_numpy(rng.random((1, mean.size), dtype=np.float32))
             expression[piece] = with_counted_zeros(cells, one_count=one_count(measured), offset=offset)[0].numpy()
@@ -389,13 +399,19 @@ def _moved_to(targets: Targets, means: dict[tuple[str, str], np.ndarray]) -> Bas
 
 
 def _persistent(targets: Targets, *, by_gene: bool) -> BaselinePrediction:
-    model, means, fallbacks = _training(targets).persistence, {}, 0
-    for perturbation, batch, rows in _populations(targets):
+    model = _training(targets).persistence
+    unknown = set()
+
+    def mean_of(perturbation: str, batch: str) -> np.ndarray:
         control = targets.batch_control[batch]
         mean = None if model is None else model.predict(perturbation, control, by_gene=by_gene)
-        fallbacks += rows.size if mean is None else 0
-        means[perturbation, batch] = control if mean is None else mean
-    return replace(_moved_to(targets, means), fallbacks=fallbacks)
+        if mean is None:
+            unknown.add((perturbation, batch))
+        return control if mean is None else mean
+
+    moved = _moved_to(targets, mean_of)
+    labels = zip(targets.perturbation.tolist(), targets.batch.tolist(), strict=True)
+    return replace(moved, fallbacks=sum(label in unknown for label in labels))
 
 
 def _by_features(targets: Targets, change: Callable[[ChangesByFeatures, str], np.ndarray]) -> BaselinePrediction:

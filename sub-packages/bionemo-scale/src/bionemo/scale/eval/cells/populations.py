@@ -118,4 +118,7 @@ def group_means(*, expression: np.ndarray, rows: dict[str, np.ndarray]) -> np.nd
         expression: [cells, G].
         rows: Group to its rows, as :func:`rows_by_label` gives them.
     """
-    return np.stack([expression[members].mean(axis=0, dtype=np.float64) for members in rows.values()])
+    means = np.empty((len(rows), expression.shape[1]))
+    for row, members in enumerate(rows.values()):
+        means[row] = expression[members].mean(axis=0, dtype=np.float64)
+    return means

@@ -5,6 +5,7 @@
 One perturbation of one context at a time, cells in log1p space. NaN where there is nothing to compare.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,20 +121,27 @@ class CellSample:
         return _off_diagonal_mean(self.distances)
 
 
-def sample_cells(
-    cells: Float[np.ndarray, "cells G"], *, rng: np.random.Generator, max_cells: int = MAX_CELLS
-) -> CellSample:
-    """Draw cells without replacement, for :func:`compare`.
+def draw_cells(
+    cells: Float[np.ndarray, "cells G"], *, rng: Callable[[], np.random.Generator], max_cells: int = MAX_CELLS
+) -> Float[np.ndarray, "n G"]:
+    """Draw cells without replacement, as float64; all of them, in their order, where they are few.
 
     Args:
         cells: Of one population, log1p.
-        rng: Source of the draw.
+        rng: Makes the source of the draw.
         max_cells: Most cells that are drawn.
     """
     if len(cells) > max_cells:
-        cells = cells[np.sort(rng.choice(len(cells), size=max_cells, replace=False))]
-    cells = cells.astype(np.float64)
-    return CellSample(cells=cells, distances=_distances(cells, cells))
+        cells = cells[np.sort(rng().choice(len(cells), size=max_cells, replace=False))]
+    return cells.astype(np.float64)
+
+
+def sample_cells(
+    cells: Float[np.ndarray, "cells G"], *, rng: Callable[[], np.random.Generator], max_cells: int = MAX_CELLS
+) -> CellSample:
+    """Draw cells as :func:`draw_cells` does, for :func:`compare`."""
+    drawn = draw_cells(cells, rng=rng, max_cells=max_cells)
+    return CellSample(cells=drawn, distances=_distances(drawn, drawn))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial import distance
 
-from bionemo.scale.eval.metrics.formulas import MIN_EFFECT, pearson_delta
+from bionemo.scale.eval.metrics.formulas import MIN_EFFECT, pearson_delta, row_parts
 from bionemo.scale.eval.metrics.residuals import MIN_PERTURBATIONS
 
 
@@ -94,11 +94,22 @@ def gene_weights(cells: Float[np.ndarray, "cells G"], rows: dict[str, np.ndarray
         group = cells[members].astype(np.float64)
         sums[number], squares[number] = group.sum(axis=0), np.square(group).sum(axis=0)
     counts = np.array([len(members) for members in rows.values()], dtype=np.float64)[:, None]
-    mean, variance = _moments(sums, squares, counts)
-    rest, rest_variance = _moments(sums.sum(axis=0) - sums, squares.sum(axis=0) - squares, counts.sum() - counts)
+    totals = sums.sum(axis=0), squares.sum(axis=0)
+    weights = np.empty_like(sums)
+    for part in row_parts(*sums.shape):
+        weights[part] = _weights_of(
+            _moments(sums[part], squares[part], counts[part]),
+            _moments(totals[0] - sums[part], totals[1] - squares[part], counts.sum() - counts[part]),
+        )
+    return weights
+
+
+def _weights_of(own: tuple[np.ndarray, np.ndarray], rest: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return weights from the means, and the sampling variances of them, of perturbations and of all others."""
+    (mean, variance), (rest_mean, rest_variance) = own, rest
     with np.errstate(divide="ignore", invalid="ignore"):
-        score = np.abs(mean - rest) / np.sqrt(variance + rest_variance)
-        score = np.where(mean == rest, 0.0, score)
+        score = np.abs(mean - rest_mean) / np.sqrt(variance + rest_variance)
+        score = np.where(mean == rest_mean, 0.0, score)
         # A gene that is constant on both sides, and differs, sets the perturbation apart as far as any other does.
         largest = np.where(np.isinf(score), 0.0, score).max(axis=1, keepdims=True)
         score = np.where(np.isinf(score), np.where(largest > 0, largest, 1.0), score)
@@ -125,7 +136,8 @@ def weighted_mse(
         real: Real means, log1p.
         weights: Of :func:`gene_weights`.
     """
-    return (weights * (pred - real) ** 2).sum(axis=1)
+    parts = ((weights[rows] * (pred[rows] - real[rows]) ** 2).sum(axis=1) for rows in row_parts(*pred.shape))
+    return np.concatenate([*parts])
 
 
 def weighted_r2(
@@ -143,8 +155,13 @@ def weighted_r2(
         weights: Of :func:`gene_weights`.
         reference: Mean of all real perturbed cells of the context.
     """
-    change = real - reference
     residual = weighted_mse(pred, real, weights)
-    total = (weights * (change - (weights * change).sum(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    total = np.concatenate(
+        [_weighted_variance(real[rows] - reference, weights[rows]) for rows in row_parts(*real.shape)]
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(total > 0, 1 - residual / total, np.nan)
+
+
+def _weighted_variance(change: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return (weights * (change - (weights * change).sum(axis=1, keepdims=True)) ** 2).sum(axis=1)

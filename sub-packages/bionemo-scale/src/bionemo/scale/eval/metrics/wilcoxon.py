@@ -9,19 +9,24 @@ pdex ranks perturbed and control cells together for each gene in a Python loop; 
 block of genes, and each perturbation only looks its distinct values up in it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
 from scipy import special, stats
 
 from bionemo.scale.eval.metrics.many.gene_tests import GeneTests
+from bionemo.scale.eval.metrics.many.rank_sums import MOST_CELLS, rank_sums, sorted_control
 
 
 FOLD_CHANGE_CLIP = 20.0
 """Fold change where the control's mean is 0; its inverse where only the perturbed mean is."""
 _EXACT_MAX = 8
 """Up to this many cells on a side, scipy uses the exact law, provided that nothing ties."""
+_TOGETHER = 32
+"""Perturbations that are compared together; of fewer, compilation would take longer than it saves."""
 _BLOCK_VALUES = 1 << 20
 """Control values in a block of genes: its sorted keys stay in a core's cache."""
 
@@ -59,12 +64,17 @@ def rank_sum_tests(
     statistic = np.empty((len(rows), len(genes)))
     p_value = np.empty_like(statistic)
     step = max(1, _BLOCK_VALUES // len(controls))
+    members, together = list(rows.values()), _together([len(members) for members in rows.values()])
     for start in range(0, len(genes), step):
         block = slice(start, start + step)
         reference = _SortedControl(controls[:, block])
-        for index, members in enumerate(rows.values()):
-            sums = reference.compare(cells[members, block])
+        for index in np.flatnonzero(~together).tolist():
+            sums = reference.compare(cells[members[index], block])
             statistic[index, block], p_value[index, block] = sums.statistic, sums.p_value
+        for first in range(0, int(together.sum()), _TOGETHER):
+            part = np.flatnonzero(together)[first : first + _TOGETHER]
+            sums = reference.compare_many(cells[:, block], [members[index] for index in part])
+            statistic[part, block], p_value[part, block] = sums.statistic, sums.p_value
     mean, of_control = np.stack([_linear_mean(cells[members]) for members in rows.values()]), _linear_mean(controls)
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.where(of_control == 0, np.nan, (mean - of_control) / of_control)
@@ -85,6 +95,12 @@ def rank_sum_tests(
     )
 
 
+def _together(sizes: Sequence[int]) -> np.ndarray:
+    """Return [P] bool, the perturbations of so few cells, where there are so many, that they are compared together."""
+    few = np.array(sizes) <= MOST_CELLS
+    return few if few.sum() >= _TOGETHER else np.zeros_like(few)
+
+
 class _SortedControl:
     """Control values of a block of genes, sorted within each gene and keyed so that one search serves all genes."""
 
@@ -94,7 +110,7 @@ class _SortedControl:
         self._keys = _sorted_keys(values)
         runs = _runs(self._keys)
         counts = runs.counts.astype(np.float64)
-        self._ties = np.bincount(runs.gene, weights=counts**3 - counts, minlength=self._num_genes)
+        self._ties = np.bincount(runs.gene, weights=_ties(counts), minlength=self._num_genes)
 
     def compare(self, values: np.ndarray) -> RankSums:
         """Test [cells, genes of the block] values against the control."""
@@ -106,17 +122,40 @@ class _SortedControl:
         counts = runs.counts.astype(np.float64)
         u = np.bincount(runs.gene, weights=counts * (below + 0.5 * equal), minlength=self._num_genes)
         both = counts + equal
-        added = (both**3 - both) - (equal**3 - equal)
+        added = _ties(both) - _ties(equal)
         ties = self._ties + np.bincount(runs.gene, weights=added, minlength=self._num_genes)
         p_value = _normal_p_value(u, size, other, ties=ties)
-        if min(size, other) <= _EXACT_MAX:
-            exact = np.flatnonzero(ties == 0)
-            if exact.size:
-                # scipy answers in the type it is given.
-                pair = (side[:, exact].astype(np.float64) for side in (values, self._values))
-                result = stats.mannwhitneyu(*pair, axis=0, method="exact")
-                p_value[exact] = result.pvalue
+        self._put_exact(p_value, values, ties)
         return RankSums(statistic=u, p_value=p_value)
+
+    def compare_many(self, cells: np.ndarray, members: Sequence[np.ndarray]) -> RankSums:
+        """Test several perturbations, [P, genes of the block].
+
+        Args:
+            cells: [cells, genes of the block].
+            members: Rows of each perturbation, at most :data:`MOST_CELLS`.
+        """
+        u, ties = rank_sums(cells, members, self._ascending)
+        ties += self._ties
+        sizes = np.array([len(rows) for rows in members])[:, None]
+        p_value = _normal_p_value(u, sizes, self._num_cells, ties=ties)
+        for number, rows in enumerate(members):
+            self._put_exact(p_value[number], cells[rows], ties[number])
+        return RankSums(statistic=u, p_value=p_value)
+
+    @cached_property
+    def _ascending(self) -> np.ndarray:
+        return sorted_control(self._values)
+
+    def _put_exact(self, p_value: np.ndarray, values: np.ndarray, ties: np.ndarray) -> None:
+        """Put p-values of the exact law in their place where scipy takes it."""
+        if min(len(values), self._num_cells) > _EXACT_MAX:
+            return
+        exact = np.flatnonzero(ties == 0)
+        if exact.size:
+            # scipy answers in the type it is given.
+            pair = (side[:, exact].astype(np.float64) for side in (values, self._values))
+            p_value[exact] = stats.mannwhitneyu(*pair, axis=0, method="exact").pvalue
 
     def _count_equal(self, keys: np.ndarray, left: np.ndarray) -> np.ndarray:
         """Count control values equal to each key; the second search runs only where the first one hit."""
@@ -156,7 +195,12 @@ def _runs(keys: np.ndarray) -> _Runs:
     )
 
 
-def _normal_p_value(u: np.ndarray, size: int, other: int, *, ties: np.ndarray) -> np.ndarray:
+def _ties(counts: np.ndarray) -> np.ndarray:
+    # Products of whole numbers are exact; a power may be off by the last digit.
+    return counts * counts * counts - counts
+
+
+def _normal_p_value(u: np.ndarray, size: int | np.ndarray, other: int, *, ties: np.ndarray) -> np.ndarray:
     total = size + other
     larger = np.maximum(u, size * other - u)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -30,7 +30,9 @@ class GeneTable:
 
     def __init__(self, path: Path):
         self._file = path.open("wb")
-        self._writer = pq.ParquetWriter(self._file, _SCHEMA, compression="zstd")
+        # A dictionary of numbers would only take time and room.
+        texts = [field.name for field in _SCHEMA if pa.types.is_large_string(field.type)]
+        self._writer = pq.ParquetWriter(self._file, _SCHEMA, compression="zstd", use_dictionary=texts)
 
     def add(self, shifts: Sequence[Shift]) -> None:
         """Write the genes of shifts, which have the same genes.

@@ -4,6 +4,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -29,8 +30,9 @@ class Truth:
 
     context: str
     side: Side
-    samples: dict[str, spread.CellSample]
-    """Perturbation to some of its cells."""
+    distances: dict[str, np.ndarray]
+    """Perturbation to the distances between those of its cells that are drawn, as :class:`spread.CellSample` has them.
+    The cells are drawn again for each prediction: all of them in double precision are twice as large as the side's."""
     control_halves: np.ndarray
     """[2, G] float64, means of two halves of the real controls."""
     standard_errors: np.ndarray
@@ -80,12 +82,16 @@ def make_truth(
     context: str, side: Side, *, control_halves: np.ndarray, seed: int, gene_sets: GeneSets | None = None
 ) -> Truth:
     """Draw the cells that distances are taken from, and score gene sets where there are some."""
-    samples = {name: _sample(side.cells[rows], context, name, seed=seed) for name, rows in side.rows.items()}
-    errors = np.stack([_standard_error(side.cells[rows]) for rows in side.rows.values()])
+    errors = np.empty_like(side.means)
+    for number, rows in enumerate(side.rows.values()):
+        errors[number] = _standard_error(side.cells[rows])
     return Truth(
         context=context,
         side=side,
-        samples=samples,
+        distances={
+            name: spread.sample_cells(side.cells[rows], rng=partial(named_rng, seed, context, name)).distances
+            for name, rows in side.rows.items()
+        },
         control_halves=control_halves,
         standard_errors=errors,
         expressed=(side.controls > 0).mean(axis=0) >= spread.MIN_DETECTION,
@@ -124,11 +130,10 @@ def score_prediction(task: Task, prediction: Prediction) -> Scored:
         table = table.with_columns(pl.Series(metric.column, of_sets[metric.column]) for metric in GENE_SETS)
     trained = None if task.training is None else task.training.changes
     own: dict[str, np.ndarray | list[float]] = {
-        **_paper_metrics(pred, truth.side),
+        **_paper_metrics(pred, truth),
         **compared.ranks(),
         **_residuals(pred, truth.side, trained),
         **_population_metrics(prediction, seed=task.seed),
-        "pearson_delta_split": _split_correlation(pred, truth),
         "coverage": _coverage(prediction, np.full(len(truth.expressed), True)),
         EXPRESSED_COVERAGE: _coverage(prediction, truth.expressed),
         "de_chance": _chance(results, num_genes=pred.means.shape[1]),
@@ -195,8 +200,23 @@ def _score_counts(second: CellEval2, prediction: Prediction, *, control: str) ->
     )
 
 
-def _paper_metrics(pred: Side, real: Side) -> dict[str, np.ndarray]:
-    """Score as appendix A is written: changes and fold changes of both sides are against the real controls."""
+def _paper_metrics(pred: Side, truth: Truth) -> dict[str, np.ndarray]:
+    """Score as appendix A is written, some perturbations at a time."""
+    real, halves = truth.side, truth.control_halves
+    parts = [
+        _paper_metrics_of(pred.part(rows), real.part(rows), halves) for rows in metrics.row_parts(*real.means.shape)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _paper_metrics_of(pred: Side, real: Side, halves: np.ndarray) -> dict[str, np.ndarray]:
+    """Take changes and fold changes of both sides against the real controls.
+
+    Args:
+        pred: Perturbations as predicted.
+        real: The same as observed.
+        halves: [2, G] means of two halves of the real controls.
+    """
     changed, observed = pred.means - real.control_mean, real.changes
     genes, real_genes = pred.tested_genes(real.control_mean), real.own_genes
     moved = np.abs(changed).max(axis=1) >= metrics.MIN_EFFECT
@@ -211,12 +231,8 @@ def _paper_metrics(pred: Side, real: Side) -> dict[str, np.ndarray]:
         "paper_lfcspear": metrics.fold_change_spearman(genes, real_genes),
         "paper_auroc": metrics.roc_auc(genes, real_genes),
         "paper_auprc": metrics.average_precision(genes, real_genes),
+        "pearson_delta_split": np.where(moved, metrics.pearson_delta_split(pred.means, real.means, halves), np.nan),
     }
-
-
-def _split_correlation(pred: Side, truth: Truth) -> np.ndarray:
-    moved = np.abs(pred.means - truth.side.control_mean).max(axis=1) >= metrics.MIN_EFFECT
-    return np.where(moved, metrics.pearson_delta_split(pred.means, truth.side.means, truth.control_halves), np.nan)
 
 
 def _coverage(prediction: Prediction, genes: np.ndarray) -> list[float]:
@@ -263,17 +279,16 @@ def _residuals(pred: Side, real: Side, trained: dict[str, np.ndarray] | None) ->
 def _population_metrics(prediction: Prediction, *, seed: int) -> dict[str, list[float]]:
     pred, truth = prediction.side, prediction.truth
     scores: dict[str, list[float]] = {name: [] for name in ("calibration_error", "edistance", "mmd")}
-    for name, observed in truth.samples.items():
-        predicted = _sample(pred.cells[pred.rows[name]], truth.context, name, seed=seed)
+    for name, rows in truth.side.rows.items():
+        rng = partial(named_rng, seed, truth.context, name)
+        cells = spread.draw_cells(truth.side.cells[rows], rng=rng)
+        observed = spread.CellSample(cells=cells, distances=truth.distances[name])
+        predicted = spread.sample_cells(pred.cells[pred.rows[name]], rng=rng)
         distance = spread.compare(predicted, observed)
         scores["calibration_error"].append(spread.calibration_error(predicted.cells, observed.cells))
         scores["edistance"].append(distance.edistance)
         scores["mmd"].append(distance.mmd)
     return scores
-
-
-def _sample(cells: np.ndarray, context: str, perturbation: str, *, seed: int) -> spread.CellSample:
-    return spread.sample_cells(cells, rng=named_rng(seed, context, perturbation))
 
 
 def _batch_draws(

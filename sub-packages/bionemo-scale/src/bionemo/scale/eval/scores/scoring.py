@@ -263,7 +263,8 @@ def baseline_targets(
         covariates=task.covariates.get(context, ()),
         perturbation=cells.perturbation,
         batch=cells.batch,
-        controls=controls[matches.rows] if task.baselines else controls[:0],
+        controls=controls,
+        matched=matches.rows,
         context_control=controls.mean(axis=0, dtype=np.float64),
         batch_control={
             name: controls[pool].mean(axis=0, dtype=np.float64)

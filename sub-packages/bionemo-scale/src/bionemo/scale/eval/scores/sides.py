@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One side of a comparison in one context, and everything that is derived from it once."""
 
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import anndata as ad
@@ -96,12 +97,17 @@ class Side:
         adata.X = counts_again(adata.X, self.unit)
         return adata
 
+    def part(self, rows: slice) -> "Side":
+        """Return some perturbations; those that share cells and controls with all others."""
+        chosen = dict(itertools.islice(self.rows.items(), rows.start, rows.stop))
+        return replace(self, rows=chosen, means=self.means[rows], tests=self.tests.part(rows))
+
     @property
     def changes(self) -> np.ndarray:
         """[P, G] float64, mean change from control (eq. 41)."""
         return self.means - self.control_mean
 
-    @cached_property
+    @property
     def tested(self) -> CellEvalInput:
         """What cell-eval reads."""
         return CellEvalInput(

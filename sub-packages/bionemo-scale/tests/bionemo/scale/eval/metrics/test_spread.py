@@ -27,7 +27,7 @@ def test_sd_ratio_looks_at_expressed_genes_only():
 def test_energy_distance_equals_its_definition(papalexi_population):
     rng = np.random.default_rng(0)
     a, b = papalexi_population.dense()[:40], papalexi_population.dense()[40:100]
-    found = spread.compare(spread.sample_cells(a, rng=rng), spread.sample_cells(b, rng=rng))
+    found = spread.compare(spread.sample_cells(a, rng=lambda: rng), spread.sample_cells(b, rng=lambda: rng))
     a, b = a.astype(float), b.astype(float)
     within_a, within_b = (cdist(x, x).sum() / (len(x) * (len(x) - 1)) for x in (a, b))
     assert found.edistance == pytest.approx(2 * cdist(a, b).mean() - within_a - within_b, abs=1e-9)
@@ -39,7 +39,7 @@ def test_energy_distance_tells_populations_apart(kang):
     perturbed = cells[cells.obs["perturbation"] != "control"].X.toarray()
 
     def distance(a, b):
-        first, second = (spread.sample_cells(x, rng=np.random.default_rng(0), max_cells=30) for x in (a, b))
+        first, second = (spread.sample_cells(x, rng=lambda: np.random.default_rng(0), max_cells=30) for x in (a, b))
         assert len(first.cells) <= 30
         return spread.compare(first, second).edistance
 
@@ -51,14 +51,17 @@ def test_energy_distance_tells_populations_apart(kang):
 
 def test_energy_distance_of_one_cell_is_undefined():
     rng = np.random.default_rng(0)
-    one, two = spread.sample_cells(np.ones((1, 2)), rng=rng), spread.sample_cells(np.ones((2, 2)), rng=rng)
+    one, two = (
+        spread.sample_cells(np.ones((1, 2)), rng=lambda: rng),
+        spread.sample_cells(np.ones((2, 2)), rng=lambda: rng),
+    )
     assert np.isnan(spread.compare(one, two).edistance)
 
 
 def test_mmd_equals_its_definition(papalexi_population):
     rng = np.random.default_rng(0)
     a, b = papalexi_population.dense()[:40], papalexi_population.dense()[40:100]
-    found = spread.compare(spread.sample_cells(a, rng=rng), spread.sample_cells(b, rng=rng)).mmd
+    found = spread.compare(spread.sample_cells(a, rng=lambda: rng), spread.sample_cells(b, rng=lambda: rng)).mmd
     a, b = a.astype(float), b.astype(float)
     median = np.median(cdist(b, b)[~np.eye(len(b), dtype=bool)])
     expected = []
@@ -73,9 +76,9 @@ def test_distances_tell_a_copied_mean_from_a_population(kang):
     """The mean cell, repeated, has a perfect pseudobulk and is no population."""
     cells = kang[(kang.obs["cell_type"] == "CD8 T") & (kang.obs["perturbation"] != "control")].X.toarray()
     rng = np.random.default_rng(0)
-    real, half = (spread.sample_cells(cells[start::2], rng=rng) for start in (0, 1))
+    real, half = (spread.sample_cells(cells[start::2], rng=lambda: rng) for start in (0, 1))
     copies = np.repeat(cells[1::2].mean(axis=0, keepdims=True), 30, axis=0)
-    collapsed = spread.sample_cells(copies, rng=rng)
+    collapsed = spread.sample_cells(copies, rng=lambda: rng)
     assert spread.compare(collapsed, real).mmd > 10 * abs(spread.compare(half, real).mmd)
     assert spread.sd_ratio(copies, real.cells) < 1e-6
     assert spread.calibration_error(copies, real.cells) > 3 * spread.calibration_error(half.cells, real.cells)

@@ -8,16 +8,16 @@ equal its own to rounding, but for ranks among equal distances: cell-eval orders
 mean of all orders. :func:`bionemo.scale.eval.cell_eval.adapter.run_cell_eval` asks cell-eval itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from scipy import stats
 
 from bionemo.scale.eval.metrics import formulas
-from bionemo.scale.eval.metrics.formulas import Genes
+from bionemo.scale.eval.metrics.formulas import Genes, row_parts
 from bionemo.scale.eval.metrics.many.nearness import AllNearness
 
 
@@ -40,6 +40,10 @@ class CellEvalInput:
     """Adjusted p-values."""
     fold_change: Float[np.ndarray, "P G"]
     """Of the tests, not on a log scale."""
+
+    def part(self, rows: slice) -> "CellEvalInput":
+        """Return some perturbations."""
+        return replace(self, means=self.means[rows], fdr=self.fdr[rows], fold_change=self.fold_change[rows])
 
     @cached_property
     def rounded_means(self) -> np.ndarray:
@@ -95,14 +99,18 @@ def cell_eval_columns(pred: CellEvalInput, real: CellEvalInput, nearness: AllNea
     Returns:
         P rows of float64, NaN or null where cell-eval has it.
     """
-    columns = {
-        **_of_means(pred, real),
-        **{f"discrimination_score_{kind}": ranks.mean_score for kind, ranks in nearness.without_own.items()},
-        **_of_tops(pred, real),
-        **_of_tests(pred, real),
-    }
+    parts = [_by_itself(pred.part(rows), real.part(rows)) for rows in row_parts(*real.means.shape)]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    columns |= {f"discrimination_score_{kind}": ranks.mean_score for kind, ranks in nearness.without_own.items()}
+    numbers = (columns[f"de_nsig_counts_{side}"] for side in ("pred", "real"))
+    columns["de_spearman_sig"] = np.full(len(real.means), _spearman_of_counts(*numbers))
     # polars counts NaN as a value: one of them makes the mean over perturbations NaN.
     return pl.DataFrame(columns).with_columns(pl.when(pl.col("de_nsig_counts_real") > 0).then(pl.col(_OF_SIGNIFICANT)))
+
+
+def _by_itself(pred: CellEvalInput, real: CellEvalInput) -> dict[str, np.ndarray]:
+    """Return the columns in which a perturbation is scored without the others."""
+    return {**_of_means(pred, real), **_of_tops(pred, real), **_of_tests(pred, real)}
 
 
 def _of_means(pred: CellEvalInput, real: CellEvalInput) -> dict[str, np.ndarray]:
@@ -133,7 +141,6 @@ def _of_tests(pred: CellEvalInput, real: CellEvalInput) -> dict[str, np.ndarray]
     folds = [side.fold_change.astype(np.float32) for side in (pred, real)]
     with np.errstate(invalid="ignore"):
         return {
-            "de_spearman_sig": np.full(len(truly), _spearman_of_counts(num_pred, num_real)),
             "de_direction_match": same.sum(axis=1) / num_real,
             "de_spearman_lfc_sig": formulas.masked_spearman(folds[0], folds[1], truly),
             "de_sig_genes_recall": (truly & supposedly).sum(axis=1) / num_real,
@@ -144,7 +151,7 @@ def _of_tests(pred: CellEvalInput, real: CellEvalInput) -> dict[str, np.ndarray]
         }
 
 
-def _spearman_of_counts(pred: Int[np.ndarray, " P"], real: Int[np.ndarray, " P"]) -> float:
+def _spearman_of_counts(pred: Float[np.ndarray, " P"], real: Float[np.ndarray, " P"]) -> float:
     """Correlate numbers of significant genes over the perturbations that have any in real cells; 1 without one."""
     some: Bool[np.ndarray, " P"] = real > 0
     if not some.any():

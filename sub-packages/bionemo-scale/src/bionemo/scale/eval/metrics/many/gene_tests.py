@@ -56,6 +56,12 @@ class GeneTests:
         """Return a column, [P, G] float64."""
         return self.columns[column].astype(np.float64, copy=False)
 
+    def part(self, rows: slice) -> "GeneTests":
+        """Return the tests of some perturbations, listed as they are sorted."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        names = self.names[rows]
+        return replace(self, names=names, listed=np.arange(len(names)), columns=columns)
+
     def only(self, *names: str) -> "GeneTests":
         """Return the same with some columns alone, so that others can be let go."""
         return replace(self, columns={name: self.columns[name] for name in names})

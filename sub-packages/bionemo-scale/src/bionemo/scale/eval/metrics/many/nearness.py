@@ -108,8 +108,8 @@ class _Changes:
     @cached_property
     def _parts(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Predicted and real changes of the genes that nobody targets, and of those that somebody does."""
-        parts = (~self.targets, self.targets)
-        return [(np.ascontiguousarray(self.pred[:, part]), np.ascontiguousarray(self.real[:, part])) for part in parts]
+        # Most evaluations target no gene that is measured, and need no copies.
+        return [(_picked(self.pred, part), _picked(self.real, part)) for part in (~self.targets, self.targets)]
 
     @cached_property
     def _squares(self) -> tuple[np.ndarray, np.ndarray]:
@@ -154,6 +154,10 @@ class _Changes:
             pred, real = self.pred[row, kept], self.real[lost][:, kept]
             sums[2, lost] = real @ pred
             squares[0][lost], squares[1][lost] = pred @ pred, (real**2).sum(axis=1)
+
+
+def _picked(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    return values if columns.all() else np.compress(columns, values, axis=1)
 
 
 @cache
