@@ -45,7 +45,9 @@ class GeneChanges:
 def changes_of(frame: pl.DataFrame) -> GeneChanges:
     """Return one pair of the gene table of an evaluation (``genes.parquet``), of one model."""
     arrays = {
-        name: frame[name].to_numpy() for name in ("pred", "real", "fdr_real", "sd_pred", "error_real") if name in frame
+        name: frame[name].cast(pl.Float64).to_numpy()
+        for name in ("pred", "real", "fdr_real", "sd_pred", "error_real")
+        if name in frame
     }
     # Scores of earlier releases do not have them, and models that do not say it have NaN.
     known = {name: values for name, values in arrays.items() if np.isfinite(values).all()}
@@ -70,5 +72,5 @@ def changes_of(frame: pl.DataFrame) -> GeneChanges:
 def strongest_pairs(genes: pl.DataFrame) -> list[tuple[str, str]]:
     """Return the (cell type, perturbation) pairs of a gene table by the size of the measured change, largest first."""
     keys = ["context", "perturbation"]
-    sizes = genes.group_by(keys, maintain_order=True).agg(effect=(pl.col("real") ** 2).sum())
+    sizes = genes.group_by(keys, maintain_order=True).agg(effect=(pl.col("real").cast(pl.Float64) ** 2).sum())
     return list(sizes.sort("effect", descending=True, maintain_order=True).select(keys).iter_rows())

@@ -114,7 +114,7 @@ def _genes(genes: pl.DataFrame) -> dict[str, Any]:
     models = genes["model"].unique(maintain_order=True).to_list()
     shown, keys = shown_pairs(genes), ["context", "perturbation"]
     # Before they are parted: a large screen has thousands of pairs that are not shown.
-    chosen = pl.DataFrame(shown, schema=dict.fromkeys(keys, pl.String), orient="row")
+    chosen = pl.DataFrame(shown, schema={key: genes[key].dtype for key in keys}, orient="row")
     by_pair = genes.join(chosen, on=keys, how="semi", maintain_order="left").partition_by(
         [*keys, "model"], as_dict=True, maintain_order=True
     )
@@ -136,7 +136,9 @@ def _changes(found: GeneChanges, index: dict[str, int]) -> dict[str, Any]:
 
 def _effects(genes: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the size of every observed and predicted change, its Euclidean norm over genes."""
-    norm = [(pl.col(side) ** 2).sum().sqrt().round_sig_figs(6).alias(side) for side in ("real", "pred")]
+    norm = [
+        (pl.col(side).cast(pl.Float64) ** 2).sum().sqrt().round_sig_figs(6).alias(side) for side in ("real", "pred")
+    ]
     return genes.group_by("model", "context", "perturbation", maintain_order=True).agg(norm).to_dicts()
 
 

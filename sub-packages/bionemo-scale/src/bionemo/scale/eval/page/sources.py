@@ -43,6 +43,7 @@ class ScoreFiles:
     summary: Summary
     results: pl.DataFrame
     genes: pl.DataFrame
+    """Labels are categories, and numbers as narrow as they are stored: a large screen has millions of rows."""
     gene_sets: pl.DataFrame | None = None
     """Scores of gene sets; ``None`` where none were scored."""
 
@@ -193,13 +194,25 @@ def _read_scores(folder: Path) -> ScoreFiles:
             path=folder,
             summary=Summary.from_dict(read_json(folder / SUMMARY)),
             results=_numbers(pl.read_csv(folder / "results.csv", infer_schema_length=None), _LABELS),
-            genes=_numbers(pl.read_parquet(folder / GENES), (*_LABELS, "gene")),
+            genes=_read_genes(folder / GENES),
             gene_sets=_read_gene_sets(folder / GENE_SETS),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError) as error:
         raise InputError(
             f"{folder}: is no result folder of this version of bionemo-scale-evaluate ({error!r}); evaluate again"
         ) from error
+
+
+def _read_genes(path: Path) -> pl.DataFrame:
+    """Read the gene table column by column, so that no more than one is in memory as text."""
+    columns = []
+    for name in pl.read_parquet_schema(path):
+        column = pl.read_parquet(path, columns=[name]).to_series()
+        if name in (*_LABELS, "gene"):
+            columns.append(column.cast(pl.String).cast(pl.Categorical))
+        else:
+            columns.append(column if column.dtype == pl.Float32 else column.cast(pl.Float64))
+    return pl.DataFrame(columns)
 
 
 def _read_gene_sets(path: Path) -> pl.DataFrame | None:

@@ -30,6 +30,10 @@ class Verdict:
     lines: tuple[str, ...]
 
 
+_WRONG = pl.col("real").cast(pl.Float64) * pl.col("pred").cast(pl.Float64) < 0
+"""Whether a change is predicted in the wrong direction."""
+
+
 def verdicts(summary: Summary, genes: pl.DataFrame) -> list[Verdict]:
     """Return what to say of each model.
 
@@ -131,14 +135,15 @@ def _signs(genes: pl.DataFrame) -> str:
     chosen = genes.filter(pl.col("fdr_real") < FDR)
     if not chosen.height:
         return ""
-    wrong = chosen.filter(pl.col("real") * pl.col("pred") < 0).height
+    wrong = chosen.filter(_WRONG).height
     text = f"{wrong:,} of them ({100 * wrong / chosen.height:.0f} %) are predicted in the wrong direction."
     if "sd_pred" not in genes.columns:
         return text
-    sure = genes.filter(pl.col("sd_pred").is_not_nan() & (pl.col("pred").abs() > Z_OF_INTERVAL * pl.col("sd_pred")))
+    sd = pl.col("sd_pred").cast(pl.Float64)
+    sure = genes.filter(sd.is_not_nan() & (pl.col("pred").cast(pl.Float64).abs() > Z_OF_INTERVAL * sd))
     if not sure.height:
         return text
-    missed = sure.filter(pl.col("real") * pl.col("pred") < 0).height
+    missed = sure.filter(_WRONG).height
     return (
         f"{text} Of the {sure.height:,} changes whose predicted interval does not include 0, {missed:,} "
         f"({100 * missed / sure.height:.0f} %) have the opposite sign in the real cells."
