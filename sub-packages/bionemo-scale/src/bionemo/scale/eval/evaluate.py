@@ -426,7 +426,7 @@ def _keep_strongest(shifts: list[Shift], task: Task, plot: bool) -> list[Shift]:
         return []
     from bionemo.scale.eval.output.plot import strongest
 
-    return strongest([shift for shift in shifts if shift.model == task.models[0].name])
+    return [shift.apart() for shift in strongest([one for one in shifts if one.model == task.models[0].name])]
 
 
 def _learn(

@@ -26,7 +26,7 @@ _SCHEMA = pa.schema(
 
 
 class GeneTable:
-    """A parquet file that grows by shifts of one context after the other; a context manager."""
+    """A parquet file that grows by the shifts of one context after the other."""
 
     def __init__(self, path: Path):
         self._file = path.open("wb")
@@ -53,6 +53,8 @@ class GeneTable:
         try:
             self._writer.close()
         finally:
+            # Or it would try again when it is let go, and complain on the screen.
+            self._writer.is_open = False
             self._file.close()
 
 

@@ -9,6 +9,7 @@ expression of the real cells is computed once for a context and serves every mod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -47,6 +48,13 @@ class Shift:
     """[G] float64, how sure the prediction is; ``None`` where it does not say."""
     error_real: np.ndarray | None = None
     """[G] float64, standard error of the observed mean."""
+
+    def apart(self) -> "Shift":
+        """Return the same with arrays of its own, so that those of other perturbations can be let go."""
+        arrays: dict[str, Any] = {
+            name: value.copy() for name, value in vars(self).items() if isinstance(value, np.ndarray)
+        }
+        return replace(self, **arrays)
 
 
 @dataclass(frozen=True, kw_only=True)
