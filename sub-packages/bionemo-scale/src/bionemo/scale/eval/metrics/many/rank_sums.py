@@ -40,7 +40,7 @@ def rank_sums(
     statistic, ties = (np.empty((len(members), cells.shape[1])) for _ in range(2))
     zeros = np.stack([(control < 0).sum(axis=1), (control <= 0).sum(axis=1)], axis=1)
     ends = np.cumsum([len(rows) for rows in members])
-    _kernel()(cells, np.concatenate(members), ends, control, zeros, statistic, ties)
+    _kernel()((cells, np.concatenate(members), ends), (control, zeros), (statistic, ties))
     return statistic, ties
 
 
@@ -51,29 +51,22 @@ def _kernel() -> Callable[..., None]:
 
     others, place, compare = (numba.njit(inspect.unwrap(each)) for each in (_sort_others, _place, _compare))
 
-    def loop(
-        cells: np.ndarray,
-        rows: np.ndarray,
-        ends: np.ndarray,
-        control: np.ndarray,
-        zeros: np.ndarray,
-        statistic: np.ndarray,
-        ties: np.ndarray,
-    ) -> None:
+    def loop(perturbed: tuple, reference: tuple, out: tuple) -> None:
+        (cells, rows, ends), (control, zeros), (statistic, ties) = perturbed, reference, out
         values = np.empty(MOST_CELLS, np.float32)
         start = 0
         for target in range(len(ends)):
             members = rows[start : ends[target]]
             for gene in range(control.shape[0]):
-                num = others(cells, members, gene, values)
-                low, high = zeros[gene, 0], zeros[gene, 1]
-                u, tied = compare(float(len(members) - num), low, high)
+                num = others(cells[:, gene], members, values)
+                zero = zeros[gene, 0], zeros[gene, 1]
+                u, tied = compare(float(len(members) - num), zero[0], zero[1])
                 index = 0
                 while index < num:
                     last = index + 1
                     while last < num and values[last] == values[index]:
                         last += 1
-                    first, end = place(control[gene], values[index], low, high)
+                    first, end = place(control[gene], values[index], zero)
                     more = compare(float(last - index), first, end)
                     u += more[0]
                     tied += more[1]
@@ -84,11 +77,11 @@ def _kernel() -> Callable[..., None]:
     return numba.njit(inspect.unwrap(loop))
 
 
-def _sort_others(cells: np.ndarray, rows: np.ndarray, gene: int, out: np.ndarray) -> int:
-    """Write the values of a gene that are not zero in ascending order; return how many there are."""
+def _sort_others(column: np.ndarray, rows: np.ndarray, out: np.ndarray) -> int:
+    """Write the values of a gene in some cells that are not zero in ascending order; return how many there are."""
     num = 0
     for row in rows:
-        value = cells[row, gene]
+        value = column[row]
         if value != 0:
             place = num
             while place and out[place - 1] > value:
@@ -99,16 +92,15 @@ def _sort_others(cells: np.ndarray, rows: np.ndarray, gene: int, out: np.ndarray
     return num
 
 
-def _place(control: np.ndarray, value: float, below: int, up_to: int) -> tuple[int, int]:
+def _place(control: np.ndarray, value: float, zero: tuple[int, int]) -> tuple[int, int]:
     """Return how many control values are below a value, and how many are at most as large.
 
     Args:
         control: Ascending.
         value: Other than zero.
-        below: Control values below zero.
-        up_to: Control values of at most zero.
+        zero: How many control values are below zero, and how many are at most zero.
     """
-    low, high = (0, below) if value < 0 else (up_to, len(control))
+    low, high = (0, zero[0]) if value < 0 else (zero[1], len(control))
     while low < high:
         middle = (low + high) // 2
         if control[middle] < value:
