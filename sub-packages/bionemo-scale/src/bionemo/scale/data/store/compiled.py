@@ -171,11 +171,14 @@ def scatter_rows(cells: CsrRows, dense: np.ndarray) -> None:
     """Write CSR arrays as a dense matrix, zeros included, row by row so that a row stays in the processor's cache.
 
     Args:
-        cells: No index comes twice in a row.
+        cells: No index is outside of a row, or comes twice in one.
         dense: [n, G] float32, written.
     """
     for row in range(len(dense)):
         cell = dense[row]
         cell[:] = 0
-        for entry in range(cells.pointers[row], cells.pointers[row + 1]):
-            cell[cells.indices[entry]] = cells.values[entry]
+        index = cells.indices[cells.pointers[row] : cells.pointers[row + 1]]
+        value = cells.values[cells.pointers[row] : cells.pointers[row + 1]]
+        for entry in range(len(index)):
+            # An index that cannot be negative is not looked at.
+            cell[np.uint32(index[entry])] = value[entry]
