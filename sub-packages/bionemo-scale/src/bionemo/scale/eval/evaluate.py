@@ -22,7 +22,7 @@ from bionemo.scale.eval.baselines.estimators import (
 from bionemo.scale.eval.baselines.training_means import TrainingMeans, fit
 from bionemo.scale.eval.cell_eval.challenge import CELL_EVAL2, CellEval2
 from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
-from bionemo.scale.eval.cells.alignment import align
+from bionemo.scale.eval.cells.alignment import align, note_copies
 from bionemo.scale.eval.cells.control_policy import ControlPolicy, check_controls, choose_controls
 from bionemo.scale.eval.cells.library_size import HOW_TO
 from bionemo.scale.eval.cells.population_file import PopulationFile
@@ -201,6 +201,8 @@ def _models(
         notes += pred.notes
         if file.sha256 == real.sha256:
             notes.append(f"warning: {file.path} is the real file: it is scored against itself")
+        else:
+            notes += note_copies(pred, real)
         for policy, suffix in _policies(control_policy):
             chosen, line = choose_controls(pred, real, policy)
             notes.append(f"control policy {policy}, {name}: {line}")

@@ -43,8 +43,9 @@ from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import Manifest
 from bionemo.scale.files.anndata.label_column import look_alikes
-from bionemo.scale.files.labels.grammar import describe_agents, likely_combinations, respelled
+from bionemo.scale.files.labels.grammar import describe_agents, likely_combinations, likely_controls, respelled
 from bionemo.scale.files.provenance import version_of, version_stamp, versions_of
+from bionemo.scale.files.suggest import some
 from bionemo.scale.files.text import read_text
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.options.outputs import check_not_inputs
@@ -393,7 +394,7 @@ def _warnings(
     lines = [note for each in plan.surveys for note in dict.fromkeys(each.notes)]
     for what, names in _names_of_labels(plan, config.keys):
         lines += look_alikes(names, what=what)
-    lines += _warn_of_combinations(config, plan)
+    lines += [*_warn_of_combinations(config, plan), *_warn_of_controls(plan.groups)]
     if config.library_size_key and statistics[0].kind == "log1p":
         lines.append(
             f"values are log1p already: library sizes in {config.library_size_key!r} only checked their scale"
@@ -432,6 +433,26 @@ def _warn_of_combinations(config: PrepareSettings, plan: _Plan) -> Iterator[str]
             "orders "
             "may be in other splits"
         )
+
+
+def _warn_of_controls(groups: GroupTable) -> Iterator[str]:
+    """Say which perturbations may be controls, and which data sets have controls in batches of their own alone."""
+    likely = likely_controls(groups.perturbations)
+    if likely:
+        yield (
+            f"taken as perturbations, though they are called like controls: {some(likely)}; if they are controls, "
+            f"give --control for each, beside {groups.control!r}"
+        )
+    matched = ControlMatcher(groups, allow_missing=True)
+    # Controls of a part may be in other parts.
+    is_matched = ~groups.is_control & np.array([matched.pool(index) >= 0 for index in range(len(groups))])
+    for number, name in enumerate(groups.datasets):
+        own = matched.is_fallback[is_matched & (groups.dataset == number)]
+        if own.size and own.all():
+            yield (
+                f"{name}: no batch has both controls and perturbed cells, so that differences between batches are "
+                "taken for effects of perturbations; check --batch-key"
+            )
 
 
 def _names_of_labels(plan: _Plan, keys: ObsKeys) -> Iterator[tuple[str, tuple[str, ...]]]:

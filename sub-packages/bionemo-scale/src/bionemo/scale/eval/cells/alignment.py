@@ -16,6 +16,14 @@ from bionemo.scale.files.suggest import some, suggest
 from bionemo.scale.types import InputError
 
 
+_SAME_SUM = 1e-10
+"""Relative distance of sums that only the order of genes keeps apart."""
+_SAMPLE = 100
+"""Pairs of cells that are compared value by value."""
+_BY_CHANCE = 0.01
+"""Share of the cells that may be alike by chance, as those with few counts are."""
+
+
 def align(pred: PopulationFile, real: PopulationFile) -> PopulationFile:
     """Bring a prediction onto the genes, the control label and the groups of the real file.
 
@@ -42,6 +50,36 @@ def align(pred: PopulationFile, real: PopulationFile) -> PopulationFile:
     )
     aligned = _of_measured_pairs(aligned, real)
     return replace(aligned, notes=aligned.notes + check_magnitude(aligned, real))
+
+
+def note_copies(pred: PopulationFile, real: PopulationFile) -> tuple[str, ...]:
+    """Warn of a prediction that holds measured cells.
+
+    Cells whose values have the same sum are taken for one cell, as far as a sample of them has the same values.
+
+    Args:
+        pred: The prediction, on the genes of the real file.
+        real: Measured cells.
+    """
+    predicted = np.flatnonzero(~pred.is_control)
+    measured = np.flatnonzero(~real.is_control & (real.row_sums > 0))
+    if not len(measured):
+        return ()
+    measured = measured[np.argsort(real.row_sums[measured], kind="stable")]
+    sums, wanted = real.row_sums[measured], pred.row_sums[predicted]
+    nearest = np.searchsorted(sums, wanted * (1 - _SAME_SUM)).clip(max=len(sums) - 1)
+    found = np.flatnonzero(abs(sums[nearest] - wanted) <= _SAME_SUM * wanted)
+    sample = found[np.linspace(0, len(found) - 1, min(len(found), _SAMPLE)).astype(np.int64)]
+    ours = pred.population.select(predicted[sample]).dense()
+    theirs = real.population.select(measured[nearest[sample]]).dense()
+    same = np.isclose(ours, theirs, rtol=1e-5).all(axis=1)
+    num_copies = round(len(found) * float(same.mean())) if len(found) else 0
+    if num_copies <= _BY_CHANCE * len(predicted):
+        return ()
+    return (
+        f"warning: {num_copies} of {len(predicted)} predicted cells of {pred.path.name} are measured perturbed cells "
+        f"of {real.path.name}: scores of copies say nothing about predictions",
+    )
 
 
 def _check_genes(pred: PopulationFile, real: PopulationFile) -> None:

@@ -99,6 +99,18 @@ class H5adSource:
         """Return whether obs has a column, or all of several with commas between them, or the key is "none"."""
         return has_labels(self._file, key)
 
+    def text_columns(self) -> Iterator[tuple[str, pd.Series]]:
+        """Yield the obs columns of text, each with the cells of every value; unreadable ones are left out."""
+        for key in self.columns():
+            try:
+                values = pd.Series(self._file.column("obs", key))
+            except InputError:
+                # Nobody asked for this column.
+                continue
+            if isinstance(values.dtype, pd.CategoricalDtype) or not pd.api.types.is_numeric_dtype(values):
+                counts = values.value_counts()
+                yield key, counts[counts > 0]
+
     def numbers(self, key: str) -> np.ndarray:
         """Return a numeric column, [cells] float64.
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the label of every cell from obs columns, with the same checks in every command."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ MISSING = ("", "nan", "NaN", "NA", "<NA>", "NaT", "None")
 ALL_CELLS = "all cells"
 """The label where :data:`bionemo.scale.types.NO_COLUMN` is given for a column."""
 _SHOWN = 3
+_NUMBER = re.compile(r"\d+\.?\d*|\.\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +165,9 @@ def check_text(names: Iterable[str], *, where: str) -> None:
 
 
 def look_alikes(names: Iterable[str], *, what: str) -> tuple[str, ...]:
-    """Return a line about labels that differ only in capitals and blanks, which may be one label written twice.
+    """Return a line about labels that may be one label written twice.
+
+    They differ only in capitals and blanks, or in how a number is written: "1" and "1.0" of an integer and a float.
 
     Args:
         names: Labels.
@@ -171,7 +175,8 @@ def look_alikes(names: Iterable[str], *, what: str) -> tuple[str, ...]:
     """
     alike: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
-        alike.setdefault("".join(name.split()).casefold(), []).append(name)
+        plain = "".join(name.split()).casefold()
+        alike.setdefault(str(float(plain)) if _NUMBER.fullmatch(plain) else plain, []).append(name)
     groups = [" and ".join(map(repr, sorted(group))) for group in alike.values() if len(group) > 1]
     if not groups:
         return ()

@@ -30,6 +30,12 @@ _UNITS: dict[str, tuple[float, str]] = {
 }
 """Spelling to factor and unit of doses that can be compared; every other unit is compared with itself alone."""
 _SIGNIFICANT = 12
+_CONTROL_LIKE = re.compile(
+    r"(sg)?[-_ ]?(ntc?|dmso|pbs|vehicle|mock|scrambled?|un(treated|perturbed|stimulated)|safe[-_ ]?target(ing)?"
+    r"|(non[-_ ]?target(ing)?|((neg|negative)[-_ ]?)?(control|ctrl|ctl))\d*)([-_ ]+(sg|g|guide)?[-_ ]?\d+)?",
+    re.IGNORECASE,
+)
+"""What controls and their guides are called in public screens; "NT3" and "PBS1" may be genes."""
 _LIKELY = ("+", "|", ";", "&")
 """What separates agents in public data sets, where nobody says."""
 
@@ -199,6 +205,15 @@ def likely_combinations(labels: Iterable[str], control: str) -> tuple[str, tuple
         )
     best = max(combinations, key=lambda separator: len(combinations[separator]))
     return best, combinations[best]
+
+
+def likely_controls(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the labels of perturbations that are called as controls mostly are: "non-targeting_2", "DMSO", "ctrl".
+
+    Args:
+        labels: Perturbations, those that are said to be controls left out.
+    """
+    return tuple(label for label in labels if _CONTROL_LIKE.fullmatch(label))
 
 
 def _unit(text: str) -> tuple[float, str]:

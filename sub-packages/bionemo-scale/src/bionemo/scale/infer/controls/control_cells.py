@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Control cells of any h5ad, brought to the genes and the scale of a model."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -319,9 +319,10 @@ def control_mask(source: H5adSource, card: DataCard) -> np.ndarray:
     """Return which cells of a file are controls, [cells] bool; all where no column says.
 
     Raises:
-        InputError: None is.
+        InputError: None is, or another column has perturbations that the model knows.
     """
     if not source.has_labels(card.keys.perturbation):
+        _refuse_renamed(source, card)
         return np.ones(source.num_cells, dtype=bool)
     labels = source.labels(card.keys.perturbation, named=card.all_controls).of_cells()
     keep = np.isin(labels.astype(str), card.all_controls)
@@ -336,7 +337,33 @@ def control_mask(source: H5adSource, card: DataCard) -> np.ndarray:
 
 def _control_notes(source: H5adSource, card: DataCard) -> tuple[str, ...]:
     key = card.keys.perturbation
-    return source.labels(key, named=card.all_controls).notes if source.has_labels(key) else ()
+    if source.has_labels(key):
+        return source.labels(key, named=card.all_controls).notes
+    return tuple(
+        f"{source.path}: no obs column {key!r}, so all {source.num_cells} cells are taken for controls; "
+        f"obs[{column!r}] calls only {of_control} of them {card.control!r}"
+        for column, counts in _other_columns(source, card)
+        if 0 < (of_control := int(counts[counts.index.isin(card.all_controls)].sum())) < source.num_cells
+    )
+
+
+def _other_columns(source: H5adSource, card: DataCard) -> Iterator[tuple[str, pd.Series]]:
+    """Yield the columns that may label perturbations under another name, with the cells of each label."""
+    keys = card.keys
+    used = (keys.cell_type, keys.batch, *keys.covariates)
+    return ((column, counts) for column, counts in source.text_columns() if column not in used)
+
+
+def _refuse_renamed(source: H5adSource, card: DataCard) -> None:
+    """Refuse to take all cells for controls where a column of another name has perturbations of the model."""
+    for column, counts in _other_columns(source, card):
+        perturbed = counts[counts.index.isin(card.perturbations)]
+        if len(perturbed):
+            raise InputError(
+                f"{source.path}: expected obs[{card.keys.perturbation!r}], which tells controls from perturbed cells, "
+                f"found no such column, and {int(perturbed.sum())} cells of {some(perturbed.index.tolist())} in "
+                f"obs[{column!r}]; rename that column, or give control cells without it"
+            )
 
 
 def _columns_of(source: H5adSource, card: DataCard) -> np.ndarray:

@@ -544,3 +544,24 @@ def test_combinations_that_nobody_declared_are_warned_of(tmp_path, pairs):
     pairs.write_h5ad(tmp_path / "screen.h5ad")
     warnings = prepare(PrepareSettings(inputs=(tmp_path / "screen.h5ad",), out=tmp_path / "store")).warnings
     assert any("look like combinations" in line and "--combination-separator '+'" in line for line in warnings)
+
+
+def test_perturbations_that_may_be_controls_are_told(tmp_path, screen):
+    names = screen.obs["perturbation"].astype(str).to_numpy(dtype=object)
+    names[np.flatnonzero(names == "control")[::2]] = "control_2"
+    screen.obs["perturbation"] = names
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    given = dict(inputs=(tmp_path / "screen.h5ad",), num_hvg=0)
+    (warning,) = prepare(PrepareSettings(out=tmp_path / "one", **given)).warnings
+    assert warning.startswith("taken as perturbations, though they are called like controls: 'control_2'; if they are")
+    assert prepare(PrepareSettings(out=tmp_path / "two", controls=("control", "control_2"), **given)).warnings == ()
+
+
+def test_controls_in_batches_of_their_own_are_told_of_each_data_set(tmp_path, screen):
+    screen.write_h5ad(tmp_path / "crossed.h5ad")
+    is_control = screen.obs["perturbation"] == "control"
+    screen.obs["batch"] = np.where(is_control, "plate 1", "plate 2")
+    screen.write_h5ad(tmp_path / "apart.h5ad")
+    both = PrepareSettings(inputs=(tmp_path / "crossed.h5ad", tmp_path / "apart.h5ad"), out=tmp_path / "store")
+    (warning,) = prepare(both).warnings
+    assert warning.startswith("apart: no batch has both controls and perturbed cells")

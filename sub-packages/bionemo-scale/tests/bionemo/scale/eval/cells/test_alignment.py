@@ -6,7 +6,7 @@ import anndata as ad
 import numpy as np
 import pytest
 
-from bionemo.scale.eval.cells.alignment import align
+from bionemo.scale.eval.cells.alignment import align, note_copies
 from bionemo.scale.types import InputError
 
 
@@ -55,3 +55,26 @@ def test_pairs_missing(read, kang):
     lacking = both[~((both.obs["cell_type"] == "NK") & (both.obs["perturbation"] == "IFN-beta"))].copy()
     with pytest.raises(InputError, match=r"no cells of 1 \(cell type x perturbation\) pairs .*'NK x IFN-beta'"):
         align(read(lacking), read(both, "real.h5ad"))
+
+
+def test_measured_cells_in_a_prediction_are_told(read, kang):
+    real = read(kang, "real.h5ad")
+    perturbed = kang[kang.obs["perturbation"] != "control"].copy()
+    perturbed.X = perturbed.X.toarray() if hasattr(perturbed.X, "toarray") else perturbed.X
+    num_copies = perturbed.n_obs // 2
+    mixed = perturbed.copy()
+    mixed.X[num_copies:] *= np.float32(0.9)
+    (note,) = note_copies(align(read(mixed[:, ::-1].copy()), real), real)
+    assert note.startswith(f"warning: {num_copies} of {perturbed.n_obs} predicted cells of pred.h5ad are measured")
+    # Cells with the same sum of other values are others.
+    shuffled = perturbed.copy()
+    shuffled.X = np.roll(shuffled.X, 1, axis=1)
+    assert note_copies(align(read(shuffled), real), real) == ()
+
+
+def test_controls_as_a_prediction_are_no_copies_of_what_is_predicted(read, kang):
+    is_control = (kang.obs["perturbation"] == "control").to_numpy()
+    unchanged = kang[is_control].copy()
+    unchanged.obs["perturbation"] = "IFN-beta"
+    real = read(kang, "real.h5ad")
+    assert note_copies(align(read(unchanged), real), real) == ()

@@ -55,7 +55,11 @@ def test_labels_that_differ_in_capitals_or_blanks_are_told():
     assert look_alikes(["IFN-beta", "ifn-Beta", "IL 2", "IL2", "B"], what="perturbation") == (
         "perturbation: taken as different labels: 'IFN-beta' and 'ifn-Beta'; 'IL 2' and 'IL2'",
     )
+    assert look_alikes(["1", "2", "1.0", "0.5", ".5"], what="batches") == (
+        "batches: taken as different labels: '1' and '1.0'; '.5' and '0.5'",
+    )
     assert look_alikes(["A", "B", "A"], what="x") == ()
+    assert look_alikes(["1", "10", "1_0", "1e1", "-1"], what="x") == ()
 
 
 @pytest.fixture

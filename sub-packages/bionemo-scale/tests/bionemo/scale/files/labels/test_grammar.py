@@ -11,6 +11,7 @@ from bionemo.scale.files.labels.grammar import (
     agent_names,
     describe_agents,
     likely_combinations,
+    likely_controls,
     respelled,
 )
 from bionemo.scale.types import InputError
@@ -94,3 +95,11 @@ def test_agents_are_told_in_words():
 def test_combinations_that_nobody_declared_are_noticed():
     assert likely_combinations(["A", "B", "B|A", "A|ctrl", "(+)-JQ1"], "ctrl") == ("|", ("A|ctrl", "B|A"))
     assert likely_combinations(["A", "B", "(+)-JQ1", "CD4+"], "ctrl")[1] == ()
+
+
+def test_labels_that_controls_mostly_have_are_noticed():
+    controls = ["non-targeting_2", "NT-1", "Ctrl", "NegCtrl0", "DMSO", "sgControl-3", "safe-targeting g2", "untreated"]
+    assert likely_controls(controls) == tuple(controls)
+    assert (
+        likely_controls(["NT5E", "NT3", "NTRK1", "PBSN", "CTRB1", "A+ctrl", "DMSOX", "MOCOS", "IFN-beta", "p1"]) == ()
+    )

@@ -116,3 +116,36 @@ def test_every_control_label_is_in_the_refusal(layered, store, tmp_path):
     ad.read_h5ad(path)[~is_control].copy().write_h5ad(tmp_path / "treated.h5ad")
     with pytest.raises(InputError, match="= 'NT1' or 'NT2', found none"):
         read_controls(CellSource(path=tmp_path / "treated.h5ad"), store.card)
+
+
+@pytest.fixture
+def renamed(screen, tmp_path, store):
+    """Write the cells of a file that does not have the model's perturbation column, and read them."""
+
+    def run(**columns):
+        screen.obs = screen.obs.drop(columns="perturbation").assign(**columns)
+        screen.write_h5ad(tmp_path / "renamed.h5ad")
+        return read_controls(CellSource(path=tmp_path / "renamed.h5ad"), store.card)
+
+    return run
+
+
+def test_perturbed_cells_under_another_column_are_not_taken_for_controls(renamed, screen, layered):
+    _, is_control = layered
+    found = rf"expected obs\['perturbation'\].*{(~is_control).sum()} cells of .*'p0'.* in obs\['gene'\]"
+    with pytest.raises(InputError, match=found):
+        renamed(gene=screen.obs["perturbation"])
+
+
+def test_a_file_without_the_column_is_all_controls_and_says_so_where_another_column_differs(renamed, screen, layered):
+    _, is_control = layered
+    cells = renamed(drug=np.where(is_control, "NT1", "new drug"), lot=np.arange(screen.n_obs))
+    assert len(cells.names) == screen.n_obs
+    (note,) = cells.notes
+    assert (
+        f"all {screen.n_obs} cells are taken for controls; obs['drug'] calls only {is_control.sum()} of them" in note
+    )
+
+
+def test_a_file_of_controls_needs_no_column(renamed, screen):
+    assert renamed(drug="NT1", donor=np.where(np.arange(screen.n_obs) % 2, "d1", None)).notes == ()
