@@ -399,6 +399,7 @@ def _warnings(
         lines.append(
             f"values are log1p already: library sizes in {config.library_size_key!r} only checked their scale"
         )
+    lines += [note for file in statistics for note in file.size_notes]
     below = sum(file.num_below_total for file in statistics)
     if below:
         lines.append(f"{below} cells have a library size in {config.library_size_key!r} below the sum of their counts")

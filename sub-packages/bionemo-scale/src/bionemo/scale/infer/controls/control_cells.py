@@ -255,12 +255,13 @@ def read_cells(
         values.add(chunk, keep[first : first + chunk.matrix.shape[0]])
     cell_type, batch = file.labels(card.keys.cell_type), file.labels(card.keys.batch)
     covariates = [_covariate(file, key, stated=key in stated) for key in card.keys.covariates]
+    expression = values.on_scale(keep)
     return ControlCells(
-        expression=values.on_scale(keep),
+        expression=expression,
         cell_type=cell_type.of_cells()[keep],
         batch=batch.of_cells()[keep],
         names=file.cell_names()[keep],
-        notes=tuple(note for labels in (cell_type, batch, *covariates) for note in labels.notes),
+        notes=(*(note for labels in (cell_type, batch, *covariates) for note in labels.notes), *values.notes),
         covariates=tuple(labels.of_cells()[keep] for labels in covariates),
     )
 

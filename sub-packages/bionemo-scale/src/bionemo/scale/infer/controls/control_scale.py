@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix, diags, vstack
 
-from bionemo.scale.data.prepare.conversion.scan import read_library_size, size_factors
+from bionemo.scale.data.prepare.conversion.scan import note_library_sizes, read_library_size, size_factors
 from bionemo.scale.files.anndata.anndata_file import CellChunk, H5adSource
 from bionemo.scale.files.expression_scale import StatedScale, find_scale
 from bionemo.scale.files.scale_evidence import SAME_SUM, ScaleEvidence
@@ -41,6 +41,8 @@ class ControlValues:
         self._library_size = _library_size(source, card.scale, given)
         self._evidence = ScaleEvidence(source.num_cells)
         self._pieces: list[_Piece] = []
+        self.notes: tuple[str, ...] = ()
+        """What the user should know of the scale, when the cells are on it."""
 
     def add(self, chunk: CellChunk, chosen: np.ndarray) -> None:
         """Look at all cells of a chunk and keep the chosen ones, a mask."""
@@ -66,6 +68,8 @@ class ControlValues:
             return matrix.astype(np.float32)
         self._check_library_size()
         total = np.concatenate([piece.total for piece in self._pieces])
+        if self._library_size is None and not self._given.sum_as_library_size:
+            self.notes = note_library_sizes(self._source, total, chosen)
         sizes = total if self._library_size is None else self._library_size[chosen]
         scaled = csr_matrix(diags(size_factors(sizes, self._scale.target_sum)) @ matrix)
         np.log1p(scaled.data, out=scaled.data)

@@ -565,3 +565,14 @@ def test_controls_in_batches_of_their_own_are_told_of_each_data_set(tmp_path, sc
     both = PrepareSettings(inputs=(tmp_path / "crossed.h5ad", tmp_path / "apart.h5ad"), out=tmp_path / "store")
     (warning,) = prepare(both).warnings
     assert warning.startswith("apart: no batch has both controls and perturbed cells")
+
+
+@pytest.mark.parametrize(("name", "is_told"), [("nCount_RNA", True), ("n_counts", True), ("nCount_ADT", False)])
+def test_sums_over_a_part_of_the_genes_are_told_where_a_column_has_library_sizes(tmp_path, screen, name, is_told):
+    sums = np.asarray(screen.X.sum(axis=1)).ravel()
+    screen.obs["total_counts"], screen.obs[name] = sums, np.rint(sums * np.linspace(1.5, 3, len(sums)))
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    given = dict(inputs=(tmp_path / "screen.h5ad",), num_hvg=0)
+    warnings = prepare(PrepareSettings(out=tmp_path / "one", **given)).warnings
+    assert [f"give --library-size-key {name}" in line for line in warnings] == [True] * is_told
+    assert prepare(PrepareSettings(out=tmp_path / "two", library_size_key=name, **given)).warnings == ()

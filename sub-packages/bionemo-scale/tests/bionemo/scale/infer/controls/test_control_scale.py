@@ -124,3 +124,10 @@ def test_what_is_said_must_make_sense():
         GivenScale.make(values="log2")
     with pytest.raises(InputError, match="found both"):
         GivenScale(library_size_key="size", sum_as_library_size=True)
+
+
+def test_sums_over_a_part_of_the_genes_are_told_where_a_column_has_library_sizes(read, screen, counts):
+    screen.obs["total_counts"] = 3 * counts.sum(axis=1)
+    (note,) = read(counts).notes
+    assert "obs['total_counts'] is 3 times that sum (median)" in note
+    assert read(counts, sum_as_library_size=True).notes == read(counts, library_size_key="total_counts").notes == ()

@@ -22,7 +22,13 @@ from bionemo.scale.data.prepare.conversion.layout import (
     read_labels,
     rows_of_file,
 )
-from bionemo.scale.data.prepare.conversion.scan import FileStatistics, ScanJournal, read_library_size, scan
+from bionemo.scale.data.prepare.conversion.scan import (
+    FileStatistics,
+    ScanJournal,
+    note_library_sizes,
+    read_library_size,
+    scan,
+)
 from bionemo.scale.data.prepare.conversion.workspace import WORK_NAME, file_lock
 from bionemo.scale.data.prepare.conversion.writer import ShardJob, write_obs, write_shards
 from bionemo.scale.data.prepare.settings import Knockdown
@@ -149,7 +155,10 @@ def scan_input(task: ScanTask, progress: Progress) -> FileStatistics:
         is_training = np.repeat(task.groups.split[members] == Split.TRAIN, task.groups.num_cells[members])
         chosen = rows >= 0
         chosen[chosen] = is_training[rows[chosen]]
-        return _with_empty_cells(_scan(file, source, chosen, progress=progress), rows, task.groups, members=members)
+        found = _scan(file, source, chosen, progress=progress)
+        if found.kind == "counts" and file.library_size_key is None:
+            found = replace(found, size_notes=note_library_sizes(source, found.library_size))
+        return _with_empty_cells(found, rows, task.groups, members=members)
 
 
 def _with_empty_cells(

@@ -3,6 +3,7 @@
 """First pass over a file: what its values are, library sizes, and the moments that choose genes."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,11 @@ from bionemo.scale.files.writing.atomic import write_arrays
 from bionemo.scale.types import InputError, ValueKind
 
 
+_SIZE_NAME = re.compile(r"(n|num|total|raw)?(counts?|umis?)(counts?|rna|full|all|raw|total)*|lib(rary)?size")
+"""What columns of library sizes are called, in small letters and without what stands between words."""
+_PART_OF_GENES = 1.2
+"""Ratio of such a column to the sum of a cell's counts above which genes seem to have been removed."""
+_MOST_CELLS = 0.99
 _CELL = np.dtype([("num_entries", "<i4"), ("total", "<f8")])
 
 
@@ -43,6 +49,8 @@ class FileStatistics:
     """Cell types whose control cells all are empty."""
     is_whole: bool = True
     """Whether every value is a whole number, as counts mostly are."""
+    size_notes: tuple[str, ...] = ()
+    """Columns that seem to have the library sizes, where the sums of counts are taken for them; a line each."""
 
 
 class ScanJournal:
@@ -199,6 +207,34 @@ def read_library_size(source: H5adSource, key: str) -> np.ndarray:
             f"{source.cell_names()[wrong[0]]!r} and {len(wrong)} such cells in all"
         )
     return values
+
+
+def note_library_sizes(source: H5adSource, sums: np.ndarray, chosen: np.ndarray | None = None) -> tuple[str, ...]:
+    """Say which columns seem to have the library sizes of a file of counts from which genes were removed.
+
+    Args:
+        source: The open file.
+        sums: [n] float64, the sum of each cell's counts.
+        chosen: [cells] bool, the cells that ``sums`` is of; ``None`` is all.
+    """
+    found, known = [], sums > 0
+    for key in source.columns():
+        if not _SIZE_NAME.fullmatch(re.sub(r"[\W_]", "", key.lower())):
+            continue
+        try:
+            sizes = source.numbers(key)
+        except InputError:
+            # Nobody asked for this column.
+            continue
+        ratio = (sizes if chosen is None else sizes[chosen])[known] / sums[known]
+        if (ratio >= 1 - 1e-6).mean() < _MOST_CELLS or not np.median(ratio) > _PART_OF_GENES:
+            continue
+        found.append(
+            f"{source.path}: the sum of a cell's counts is taken for its library size, but obs[{key!r}] is "
+            f"{np.median(ratio):.3g} times that sum (median); if genes were removed from the file, give "
+            f"--library-size-key {key}"
+        )
+    return tuple(found)
 
 
 def check_values(source: H5adSource, chunk: CellChunk) -> None:
