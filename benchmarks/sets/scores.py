@@ -34,6 +34,7 @@ def prepare_task(task: dict[str, Any], data: Path, out: Path) -> None:
 
     from bionemo.scale.data.prepare.preprocess import prepare
     from bionemo.scale.data.prepare.settings import PrepareSettings
+    from bionemo.scale.types import ObsKeys
 
     cells = anndata.read_h5ad(data / f"{task['file']}.h5ad")
     if "keep" in task:
@@ -45,10 +46,11 @@ def prepare_task(task: dict[str, Any], data: Path, out: Path) -> None:
         cells.write_h5ad(path)
         split.write_text("\n".join(lines) + "\n")
         key = "n_counts_full" if "n_counts_full" in cells.obs else None
+        keys = ObsKeys(cell_type=task.get("context", "cell_type"))
         options = {} if "genes" not in task else {"num_hvg": task["genes"]}
         prepare(
             PrepareSettings(
-                inputs=(path,), datasets=("screen",), out=out, split=split, library_size_key=key, **options
+                inputs=(path,), datasets=("screen",), out=out, split=split, library_size_key=key, keys=keys, **options
             )
         )
 
@@ -74,7 +76,7 @@ def train(store: Any, *, sets: str, seed: int, steps: int) -> tuple[Any, float]:
     with tempfile.TemporaryDirectory() as folder:
         tables = Path(folder) / TABLES_NAME
         perturbations = read_perturbations(store.card.perturbations, Grammar(), None)
-        write_tables(tables, store.card, store.group_means(Split.TRAIN), perturbations)
+        write_tables(tables, store.card, store.group_means(Split.TRAIN), perturbations=perturbations)
         set_decoder_bias(model, str(tables))
         load_tables(model, str(tables))
     model.update_average(step=0)
@@ -139,9 +141,9 @@ def score(store: Any, model: Any) -> dict[str, float]:
     predicted = predict_all(LoadedModel(model=model, card=card, path=store.path), plan)
     measured, controls = store.read(plan.rows).toarray(), store.obs(plan.control_rows())
     of_controls = store.read(plan.control_rows()).toarray()
-    errors, agreements = [], []
-    for (cell_type, _), rows in plan.obs.groupby(["cell_type", "perturbation"], observed=True).indices.items():
-        control = of_controls[(controls["cell_type"] == cell_type).to_numpy()].mean(0)
+    context, errors, agreements = card.keys.cell_type, [], []
+    for (cell_type, _), rows in plan.obs.groupby([context, "perturbation"], observed=True).indices.items():
+        control = of_controls[(controls[context] == cell_type).to_numpy()].mean(0)
         found, truth = predicted[rows].mean(0), measured[rows].mean(0)
         errors.append(float(((found - truth) ** 2).mean()))
         agreements.append(float(np.corrcoef(found - control, truth - control)[0, 1]))
