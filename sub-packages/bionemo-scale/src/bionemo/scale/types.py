@@ -254,6 +254,9 @@ class DataCard:
     """Values of each covariate, in the order of ``keys.covariates``."""
     untrained_covariates: tuple[tuple[str, ...], ...] = ()
     """Values of each covariate without a perturbed training cell; predicted as ``untrained_cell_types`` are."""
+    counted_genes: int | None = None
+    """Genes that library sizes were summed over, of the input with fewest; ``None`` for stores, for models that did
+    not note it, and where a column or log1p values made sums needless."""
 
     @property
     def all_controls(self) -> tuple[str, ...]:
@@ -265,6 +268,8 @@ class DataCard:
         fields = asdict(self)
         if self.untrained_agents is None:
             del fields["untrained_agents"]
+        if self.counted_genes is None:
+            del fields["counted_genes"]
         if not self.covariates:
             del fields["covariates"], fields["untrained_covariates"], fields["keys"]["covariate"]
         return fields

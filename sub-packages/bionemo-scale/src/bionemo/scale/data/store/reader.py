@@ -115,6 +115,14 @@ class Store:
         return len(self.card.genes)
 
     @property
+    def counted_genes(self) -> int | None:
+        """Genes that library sizes were summed over, of the input with fewest; ``None`` where sums were not needed."""
+        scale = self.card.scale
+        if scale.source != "counts" or scale.library_size_key is not None:
+            return None
+        return min(entry.num_genes for entry in self._manifest.inputs)
+
+    @property
     def identity(self) -> str:
         """Hash of the manifest, which holds the hash of every other file: the same for copies, wherever they are."""
         return hash_file(self.path / MANIFEST_NAME)

@@ -15,6 +15,10 @@ from bionemo.scale.infer.settings import GivenScale
 from bionemo.scale.types import DataCard, ExpressionScale, InputError
 
 
+_PART_OF_GENES = 0.5
+"""A file with a smaller part of the genes that library sizes were summed over in training has lost some."""
+
+
 class _Piece(NamedTuple):
     matrix: csr_matrix
     """[cells, G] values as they are, the model's genes."""
@@ -37,6 +41,7 @@ class ControlValues:
 
     def __init__(self, source: H5adSource, card: DataCard, columns: np.ndarray, *, given: GivenScale) -> None:
         self._source, self._scale, self._columns, self._given = source, card.scale, columns, given
+        self._counted_genes = card.counted_genes
         _check_given(source, card.scale, given)
         self._library_size = _library_size(source, card.scale, given)
         self._evidence = ScaleEvidence(source.num_cells)
@@ -67,6 +72,7 @@ class ControlValues:
                 self._check_library_size()
             return matrix.astype(np.float32)
         self._check_library_size()
+        self._check_genes()
         total = np.concatenate([piece.total for piece in self._pieces])
         if self._library_size is None and not self._given.sum_as_library_size:
             self.notes = note_library_sizes(self._source, total, chosen)
@@ -94,6 +100,18 @@ class ControlValues:
                 "such column; name it with --library-size-key, or give --sum-as-library-size if the file has all "
                 "genes of "
                 "its cells"
+            )
+
+    def _check_genes(self) -> None:
+        """Refuse to sum counts over some of the genes, where training summed them over all."""
+        found, expected = len(self._source.genes), self._counted_genes
+        if self._library_size is not None or self._given.sum_as_library_size or expected is None:
+            return
+        if found < _PART_OF_GENES * expected:
+            raise InputError(
+                f"{self._source.path}: expected counts of about {expected} genes, over which library sizes were "
+                f"summed in training, found {found}; give the file with all genes, or --library-size-key with a "
+                "column of its library sizes (--sum-as-library-size uses the sum all the same)"
             )
 
 

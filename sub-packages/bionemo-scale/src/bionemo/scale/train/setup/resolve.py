@@ -5,7 +5,7 @@
 It needs Megatron and not NeMo, whose import takes several times as long as all the checks.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bionemo.scale.data.labels.split import check_leakage
@@ -82,6 +82,7 @@ def resolve(settings: TrainSettings) -> ResolvedRun:
         training = store.group_means(Split.TRAIN)
         known = None if start is None else labels_known_to(start)
         card = card_of_training(store.card, training, grammar, known=known)
+        card = replace(card, counted_genes=store.counted_genes)
     # Before anything opens them: NeMo unpickles the weights of a run that it continues.
     for path in {newest_whole(settings.out / "checkpoints"), None if start is None else start.path}:
         if path is not None:

@@ -83,6 +83,13 @@ def test_log1p_input_is_returned_as_it_is(make_store, screen):
     assert_reads(store, screen, values)
 
 
+def test_genes_that_library_sizes_were_summed_over(make_store, screen, tmp_path):
+    sizes = screen.copy()
+    sizes.obs["size"] = 1e5
+    known = make_store(sizes, library_size_key="size", out=tmp_path / "known")
+    assert make_store(screen).counted_genes == screen.n_vars and known.counted_genes is None
+
+
 def test_mixed_count_dtypes_survive(make_store, screen):
     """The screen has one count of 70,000 among small ones."""
     store = make_store(screen, num_hvg=0)

@@ -19,11 +19,12 @@ WITH_SIZES = ExpressionScale(library_size_key="size")
 def read(tmp_path, screen, card):
     """Write the screen with other values and read its controls."""
 
-    def run(matrix, scale=card.scale, *, uns=None, **given):
+    def run(matrix, scale=card.scale, *, uns=None, counted_genes=None, **given):
         adata = ad.AnnData(csr_matrix(matrix), obs=screen.obs, var=screen.var, uns=uns or {})
         adata.write_h5ad(tmp_path / "cells.h5ad")
         return read_controls(
-            CellSource(path=tmp_path / "cells.h5ad", given=GivenScale(**given)), replace(card, scale=scale)
+            CellSource(path=tmp_path / "cells.h5ad", given=GivenScale(**given)),
+            replace(card, scale=scale, counted_genes=counted_genes),
         )
 
     return run
@@ -131,3 +132,11 @@ def test_sums_over_a_part_of_the_genes_are_told_where_a_column_has_library_sizes
     (note,) = read(counts).notes
     assert "obs['total_counts'] is 3 times that sum (median)" in note
     assert read(counts, sum_as_library_size=True).notes == read(counts, library_size_key="total_counts").notes == ()
+
+
+def test_counts_of_a_part_of_the_genes_are_refused_where_training_summed_over_all(read, counts):
+    assert read(counts, counted_genes=2 * counts.shape[1]).notes == ()
+    with pytest.raises(InputError, match="expected counts of about 200 genes.*found 60; give the file with all genes"):
+        read(counts, counted_genes=200)
+    read(counts, counted_genes=200, sum_as_library_size=True)
+    read(log1p(counts), counted_genes=200)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bionemo.scale import api
 from bionemo.scale.files.labels.grammar import Grammar
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.tables import read_perturbations
@@ -125,3 +126,13 @@ def test_what_can_be_refused_is_refused_before_nemo_is_imported(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", code, "--store", tmp_path / "none", "--out", tmp_path / "run"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "2 [] True", done.stderr
+
+
+def test_a_model_knows_the_genes_that_library_sizes_were_summed_over(write_pairs, tmp_path, process_groups):
+    from bionemo.scale.train.setup.resolve import resolve
+
+    write_pairs(tmp_path)
+    store = api.prepare(tmp_path / "screen.h5ad", tmp_path / "store", num_hvg=20).out
+    card = resolve(TrainSettings(store=store, out=tmp_path / "run", size="tiny")).card
+    assert (len(card.genes), card.counted_genes) == (20, 60)
+    assert DataCard.from_json(card.to_json()) == card
