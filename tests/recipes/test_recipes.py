@@ -73,6 +73,11 @@ def test_a_run_that_is_there_keeps_its_own_way_of_forming_sets(tmp_path: Path):
         assert train_settings("tiny", **place, sets="mixed").sets == "mixed"
         tuned = train_settings(None, store=tmp_path, out=tmp_path / "new", from_checkpoint=place["out"])
         assert (tuned.sets, tuned.set_size) == (expected, 16)
+        # Of a version that shared no controls; a new run does, whatever it starts from.
+        assert train_settings("tiny", **place).share_controls == 1
+        assert tuned.share_controls == TrainSettings.share_controls > 1
+    (place["out"] / "config.yaml").write_text(yaml.safe_dump({"run": {"size": "tiny", "share_controls": 2}}))
+    assert train_settings("tiny", **place).share_controls == 2
 
 
 def test_a_field_of_a_preset_can_be_changed(tmp_path: Path):

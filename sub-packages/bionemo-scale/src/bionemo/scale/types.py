@@ -340,7 +340,7 @@ class CellBatch(TypedDict):
     """
 
     control: Tensor
-    """[B, N, G] float32, matched control cells."""
+    """[B, N, G] float32, matched control cells; [C, N, G] where ``controls_of`` says which each set starts from."""
     perturbed: Tensor
     """[B, N, G] float32, cells of one cell type and perturbation; other control cells under the control label."""
     cell_type: Tensor
@@ -359,3 +359,5 @@ class CellBatch(TypedDict):
     """[B] float32, share of each set in the loss of its micro-batch; without it all sets count alike."""
     share: NotRequired[Tensor]
     """[B, N] float32, share of each cell in the loss of its set, 0 of a filler; without it all cells count alike."""
+    controls_of: NotRequired[Tensor]
+    """[B] int64, the row of ``control`` of each set; without it every set has its own, in the same order."""

@@ -42,9 +42,9 @@ class ScaleOutput:
     z_1: Float[Tensor, "B N D"]
     head: Float[Tensor, "B N D"]
     """Endpoint or displacement, as the configuration's parameterization says."""
-    observed: Float[Tensor, "2*B N G"]
-    """All controls, then all perturbed cells, on the model's scale: log1p over ``expression_divisor``."""
-    decoded: Float[Tensor, "2*B N G"]
+    observed: Float[Tensor, "P N G"]
+    """All sets of controls, then of perturbed cells, on the model's scale: log1p over ``expression_divisor``."""
+    decoded: Float[Tensor, "P N G"]
     """The same, encoded and decoded."""
 
 
@@ -158,11 +158,14 @@ class ScaleModel(MegatronModule):
         Returns:
             On the last stage the :class:`ScaleOutput`, elsewhere what travels on.
         """
-        num_cells = batch["control"].shape[1]
+        num_cells, num_sets = batch["perturbed"].shape[1], len(batch["perturbed"])
+        controls_of = batch.get("controls_of")
         observed = self._both_populations(batch) if self.pre_process or self.post_process else None
         if self.pre_process:
             z = self._encode(observed)
-            z_0, z_1 = z.chunk(2)
+            z_0, z_1 = z[:-num_sets], z[-num_sets:]
+            if controls_of is not None:
+                z_0 = z_0[controls_of]
             z_t, t = place_on_path(z_0, z_1)
             condition = self.condition(
                 batch["cell_type"], batch["perturbation"], batch["batch"], covariates=batch.get("covariates")
@@ -170,7 +173,7 @@ class ScaleModel(MegatronModule):
             joint = self._join(z_t, t, condition)
         else:
             z_0, z_1, joint = _unpack(self._input, num_cells)
-            z = torch.cat([z_0, z_1])
+            z = torch.cat([z_0 if controls_of is None else _first_of_each(z_0, controls_of), z_1])
         joint = self.transport_blocks(joint)
         if not self.post_process:
             return _pack(z_0, z_1, joint)
@@ -181,9 +184,10 @@ class ScaleModel(MegatronModule):
     def _both_populations(self, batch: CellBatch) -> Float[Tensor, "P N G"]:
         """Return what is encoded at once, on the model's scale, written to memory once."""
         populations = batch["control"], batch["perturbed"]
-        both = populations[0].new_empty(2 * len(populations[0]), *populations[0].shape[1:])
-        for half, cells in zip(both.chunk(2), populations, strict=True):
-            torch.div(cells, self.config.expression_divisor, out=half)
+        counts = [len(cells) for cells in populations]
+        both = populations[0].new_empty(sum(counts), *populations[0].shape[1:])
+        for part, cells in zip(both.split(counts), populations, strict=True):
+            torch.div(cells, self.config.expression_divisor, out=part)
         return both
 
     def _encode(self, x: Float[Tensor, "B N G"]) -> Float[Tensor, "B N D"]:
@@ -207,6 +211,12 @@ def held(part: _Part | None) -> _Part:
     if part is None:
         raise RuntimeError("another pipeline stage holds this part of the network")
     return part
+
+
+def _first_of_each(of_sets: Float[Tensor, "B N D"], controls_of: Int64[Tensor, " B"]) -> Float[Tensor, "C N D"]:
+    """Return each set of controls once, in the order that ``controls_of`` numbers them by."""
+    numbers = torch.arange(int(controls_of.max()) + 1, device=controls_of.device)
+    return of_sets[(controls_of == numbers[:, None]).int().argmax(dim=1)]
 
 
 def _pack(z_0: Float[Tensor, "B N D"], z_1: Float[Tensor, "B N D"], joint: Float[Tensor, "S B D"]) -> Tensor:

@@ -45,7 +45,7 @@ from bionemo.scale.types import InputError  # noqa: E402
 
 
 _DATA = ("set_size", "micro_batch_size", "seed", "num_workers")
-_SAMPLING = ("sets", "weighting", "control_share")
+_SAMPLING = ("sets", "weighting", "control_share", "share_controls")
 _PATHS = {
     "size": "model.size",
     "preset": "model.preset",

@@ -11,7 +11,7 @@ from bionemo.scale.files.text import read_yaml
 from bionemo.scale.model.export.folder import is_export, read_training
 from bionemo.scale.options.parser import Others
 from bionemo.scale.train.presets import PRESETS
-from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.train.settings import BEFORE, TrainSettings
 from bionemo.scale.types import InputError
 
 
@@ -82,7 +82,7 @@ def train_settings(size: str | None, *, store: Path, out: Path, **chosen: Any) -
     places = [out] if start is None else [out, Path(start)]
     known = size_defaults(size).settings if size else next(filter(None, map(_settings_of_run, places)), {})
     named = TrainSettings.checked(preset=chosen.get("preset", TrainSettings.preset))
-    sets = _sets_of_run(out) or ({} if start is None else _sets_of_run(*_folders_of_run(Path(start))))
+    sets = _sets_of_run(out) or ({} if start is None else _sets_of_start(Path(start)))
     return TrainSettings.make(
         store=store, out=out, size=size, **{**known, **PRESETS[named["preset"]].settings, **sets, **chosen}
     )
@@ -132,13 +132,19 @@ def _settings_of_run(path: Path) -> dict[str, Any]:
     return {**defaults, "set_size": run["set_size"]}
 
 
-def _sets_of_run(*folders: Path) -> dict[str, Any]:
-    """Return how a run that is there forms its sets, which it keeps; of one batch each where it says nothing."""
-    if is_export(folders[0]):
-        return {"sets": read_training(folders[0]).get("sets", "batch")}
-    file = _config_in(*folders)
+def _sets_of_run(out: Path) -> dict[str, Any]:
+    """Return how a run that is there forms its sets, which it keeps; of an earlier version as those did."""
+    file = _config_in(out)
     run = None if file is None else read_yaml(file).get("run")
-    return {"sets": run.get("sets", "batch")} if isinstance(run, dict) else {}
+    return {name: run.get(name, before) for name, before in BEFORE.items()} if isinstance(run, dict) else {}
+
+
+def _sets_of_start(path: Path) -> dict[str, Any]:
+    """Return the kind of sets of a run that another one starts from, which that one keeps."""
+    if is_export(path):
+        return {"sets": read_training(path).get("sets", BEFORE["sets"])}
+    found = next(filter(None, map(_sets_of_run, _folders_of_run(path))), None)
+    return {} if found is None else {"sets": found["sets"]}
 
 
 def _folders_of_run(path: Path) -> tuple[Path, Path]:

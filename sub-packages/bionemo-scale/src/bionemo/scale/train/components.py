@@ -86,7 +86,7 @@ def data_module(settings: TrainSettings, make: Make = build) -> Any:
     """Return a :class:`ScaleDataModule`, or what ``make`` leaves of it."""
     sampling = make(
         Sampling, sets=settings.sets, weighting=settings.weighting, control_share=settings.control_share,
-        blind=settings.left_out,
+        share_controls=settings.share_controls, blind=settings.left_out,
     )  # fmt: skip
     return make(
         ScaleDataModule,

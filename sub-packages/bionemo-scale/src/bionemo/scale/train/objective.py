@@ -96,9 +96,11 @@ def objective(
     # Of controls and of perturbed cells.
     both = None if share is None else torch.cat([share, share])
     compared = compare(output.decoded, output.observed, estimator=config.mmd_estimator, share=both)
+    controls_of = batch.get("controls_of")
+    of_sets = [_of_each_set(values, controls_of) for values in (compared.squared_error, compared.mmd_squared)]
     # In log1p space; MMD has no scale.
-    mse = 2 * config.expression_divisor**2 * _over_sets(compared.squared_error, weight)
-    mmd = 2 * _over_sets(compared.mmd_squared, weight)
+    mse = 2 * config.expression_divisor**2 * _over_sets(of_sets[0], weight)
+    mmd = 2 * _over_sets(of_sets[1], weight)
     endpoint = _endpoint_term(prediction, batch, config, decode=decode, decode_mean=decode_mean)
     loss = flow + config.autoencoder_weight * (mse + config.mmd_weight * mmd) + endpoint
     return {
@@ -116,6 +118,14 @@ def add_up(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return parts[0] if len(parts) == 1 else {name: torch.stack([part[name] for part in parts]).sum() for name in TERMS}
 
 
+def _of_each_set(values: Float[Tensor, " P"], controls_of: Int64[Tensor, " B"] | None) -> Float[Tensor, " Q"]:
+    """Return the values of the controls that each set starts from, then those of its perturbed cells."""
+    if controls_of is None:
+        return values
+    of_controls, of_perturbed = values.split([len(values) - len(controls_of), len(controls_of)])
+    return torch.cat([of_controls[controls_of], of_perturbed])
+
+
 def _over_sets(values: Float[Tensor, " S"], weight: Float[Tensor, " B"] | None) -> Float[Tensor, ""]:
     """Average over sets, or over the controls and the perturbed cells of sets."""
     if weight is None:
@@ -128,9 +138,9 @@ def _of_cells(batch: CellBatch) -> Float[Tensor, "B N"] | None:
     share, weight = batch.get("share"), batch.get("weight")
     if share is None and weight is None:
         return None
-    num_sets, num_cells = batch["control"].shape[:2]
+    num_sets, num_cells = batch["perturbed"].shape[:2]
     of_sets = 1 / num_sets if weight is None else weight[:, None]
-    of_cells = torch.full((1, num_cells), 1 / num_cells, device=batch["control"].device) if share is None else share
+    of_cells = torch.full((1, num_cells), 1 / num_cells, device=batch["perturbed"].device) if share is None else share
     return of_sets * of_cells
 
 

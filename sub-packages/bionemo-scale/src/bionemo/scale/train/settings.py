@@ -34,6 +34,8 @@ FREEZABLE = {
     "decoder": ("expression_decoder",),
 }
 """Parts of the network that fine-tuning can leave as they are, and the modules they are made of."""
+BEFORE = {"sets": "batch", "share_controls": 1}
+"""What runs did before there was an option for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,9 @@ class TrainSettings(Settings):
     of it (tempered), or equally often (uniform)."""
     control_share: float = option(0.4, limits=Limits(at_least=0, below=1), part="data", group=_LEARNING)
     """Share of the training sets whose targets are other controls instead of perturbed cells."""
+    share_controls: int = option(4, limits=COUNT, metavar="K", part="data", group=_LEARNING)
+    """Sets of one cell type and batch that start from the same control cells, which a step then computes once; 1 draws
+    controls for every set. Mixed sets always have their own."""
     folds: int | None = option(None, limits=Limits(at_least=2), metavar="K", part="training", group=_WEIGHT)
     """Measure the network's weight with K more networks, each trained without another of K parts of the training
     groups. By default it is measured on the validation groups or, if there are none, with one network trained

@@ -68,15 +68,28 @@ def forward_step(model: nn.Module, batches: Sequence[CellBatch]) -> dict[str, Te
 
 
 def _prepared(network: ScaleModel, batch: CellBatch) -> CellBatch:
-    batch = cast(CellBatch, {**batch, "control": network.anchor(batch["control"], batch["perturbation"])})
-    return _hidden(pair_cells(network.config, batch), network.config) if network.training else batch
+    config = network.config
+    if config.anchor != "none" or (network.training and config.coupling != "random"):
+        batch = _with_own_controls(batch)
+    if config.anchor != "none":
+        batch = {**batch, "control": network.anchor(batch["control"], batch["perturbation"])}
+    return _hidden(pair_cells(config, batch), config) if network.training else batch
+
+
+def _with_own_controls(batch: CellBatch) -> CellBatch:
+    """Give each set a copy of the controls that it shares, where they become another's in every set."""
+    if "controls_of" not in batch:
+        return batch
+    own = {**batch, "control": batch["control"][batch["controls_of"]]}
+    del own["controls_of"]
+    return cast(CellBatch, own)
 
 
 def _received(network: ScaleModel, batches: Sequence[CellBatch]) -> Sequence[Tensor | None]:
     """Return what the previous stage sent of each batch."""
     if network.received is None or network.config.sets == "batch":
         return [network.received] * len(batches)
-    return split_batches(network.received, [batch["control"].shape[:2] for batch in batches])
+    return split_batches(network.received, [batch["perturbed"].shape[:2] for batch in batches])
 
 
 def _sent(outputs: Sequence[Tensor], batches: Sequence[CellBatch], config: ScaleModelConfig) -> Tensor:

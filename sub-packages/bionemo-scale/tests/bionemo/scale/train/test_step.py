@@ -27,6 +27,26 @@ def test_a_step_is_the_objective_of_the_models_output(make_model, batch):
         assert torch.equal(terms[name], expected[name]), name
 
 
+@pytest.mark.parametrize(
+    "fields", [{}, {"prior": "gaussian_mix", "parameterization": "v"}, {"coupling": "ot"}, {"anchor": "additive"}]
+)
+def test_shared_controls_are_what_copies_of_them_are(fields, make_model, make_batch):
+    """In losses and gradients; each is encoded and decoded once, and counts as often as it is started from."""
+    model, batch, which = make_model(**fields), make_batch(4, 6), torch.tensor([0, 1, 0, 0])
+    model.effects[:4] = torch.randn(4, 24, generator=torch.Generator().manual_seed(0))
+    shared = {**batch, "control": batch["control"][:2], "controls_of": which}
+    copied = {**batch, "control": batch["control"][which]}
+    found, expected = [], []
+    for results, sets in ((found, shared), (expected, copied)):
+        model.zero_grad()
+        terms = forward_step(model, [sets])
+        terms["loss"].backward()
+        results += [terms[name].detach() for name in TERMS]
+        results += [each.grad for each in model.parameters() if each.grad is not None]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("kind", "unknown"), [("cell_type", 3), ("batch", 2)])
 def test_training_hides_labels_and_evaluation_does_not(kind, unknown, make_model, make_batch):
     batch = make_batch(16, 4)

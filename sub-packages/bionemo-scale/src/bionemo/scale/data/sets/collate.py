@@ -22,11 +22,11 @@ class PackedSets(TypedDict):
     """B sets of cells, expression in CSR: about a tenth of the dense bytes go from worker processes and to a GPU."""
 
     values: Tensor
-    """[nnz] float32, log1p expression; rows are the controls of all sets, then the perturbed cells."""
+    """[nnz] float32, log1p expression; rows are all C sets of controls, then the perturbed cells of all B sets."""
     indices: Tensor
     """[nnz] int32, gene of each value."""
     pointers: Tensor
-    """[rows + 1] int32 or int64, first value of each row; rows are 2 * B * N where all sets have N cells."""
+    """[rows + 1] int32 or int64, first value of each row; rows are (C + B) * N where all sets have N cells."""
     num_genes: int
     """G."""
     cell_type: Tensor
@@ -46,6 +46,8 @@ class PackedSets(TypedDict):
     """float32, share in the loss of the micro-batch."""
     covariates: NotRequired[Tensor]
     """[B, K] int64, where the data have covariates."""
+    controls_of: NotRequired[Tensor]
+    """[B] int64, which set of controls each set starts from, where some share one."""
 
 
 def pack(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
@@ -73,6 +75,8 @@ def pack(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
         packed["weight"] = torch.from_numpy(mixture.weight)
     if gathered.covariates is not None:
         packed["covariates"] = torch.from_numpy(gathered.covariates)
+    if gathered.controls_of is not None:
+        packed["controls_of"] = torch.from_numpy(gathered.controls_of)
     return packed
 
 
@@ -116,23 +120,12 @@ def unpack(packed: PackedSets, device: torch.device) -> list[CellBatch]:
 
     Returns:
         One batch of all sets or, where batches are mixed, one for each size of sets: ``control`` and ``perturbed``
-        [B, N, G] float32, the labels and ``seed`` [B] int64.
+        [B, N, G] float32, the labels and ``seed`` [B] int64; fewer ``control`` where sets share them.
     """
     dense = _dense_on_host(packed) if device.type == "cpu" else dense_on_device(packed, device)
-    control, perturbed = dense.view(2, -1, packed["num_genes"]).unbind(0)
     if "size" not in packed:
-        shape = len(packed["seed"]), -1, packed["num_genes"]
-        whole = CellBatch(
-            control=control.view(shape),
-            perturbed=perturbed.view(shape),
-            cell_type=packed["cell_type"],
-            perturbation=packed["perturbation"],
-            batch=packed["batch"],
-            seed=packed["seed"],
-        )
-        if "covariates" in packed:
-            whole["covariates"] = packed["covariates"]
-        return [whole]
+        return [_of_whole_sets(packed, dense)]
+    control, perturbed = dense.view(2, -1, packed["num_genes"]).unbind(0)
     sizes, counts = packed["size"].unique_consecutive(return_counts=True)
     batches, first_set, first_cell = [], 0, 0
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
@@ -144,6 +137,25 @@ def unpack(packed: PackedSets, device: torch.device) -> list[CellBatch]:
         )
         first_set, first_cell = sets.stop, rows.stop
     return batches
+
+
+def _of_whole_sets(packed: PackedSets, dense: Tensor) -> CellBatch:
+    num_sets = len(packed["seed"])
+    num_controls = int(packed["controls_of"].max()) + 1 if "controls_of" in packed else num_sets
+    populations = dense.view(num_controls + num_sets, -1, packed["num_genes"])
+    batch = CellBatch(
+        control=populations[:num_controls],
+        perturbed=populations[num_controls:],
+        cell_type=packed["cell_type"],
+        perturbation=packed["perturbation"],
+        batch=packed["batch"],
+        seed=packed["seed"],
+    )
+    if "covariates" in packed:
+        batch["covariates"] = packed["covariates"]
+    if "controls_of" in packed:
+        batch["controls_of"] = packed["controls_of"]
+    return batch
 
 
 def _of_one_size(
@@ -208,12 +220,16 @@ def _dense_on_host(packed: PackedSets) -> Tensor:
 
 
 def _merge(sets: Sequence[GatheredSets]) -> GatheredSets:
-    halves = [item.expression.shape[0] // 2 for item in sets]
-    controls = [item.expression[:half] for item, half in zip(sets, halves, strict=True)]
-    perturbed = [item.expression[half:] for item, half in zip(sets, halves, strict=True)]
     if any(item.mixture is not None for item in sets):
         raise ValueError("sets of several batches are gathered together, expected one item of them")
+    counts = [_num_controls(item) for item in sets]
+    ends = [
+        item.expression.shape[0] * count // (count + len(item.seed)) for item, count in zip(sets, counts, strict=True)
+    ]
+    controls = [item.expression[:end] for item, end in zip(sets, ends, strict=True)]
+    perturbed = [item.expression[end:] for item, end in zip(sets, ends, strict=True)]
     covariates = [item.covariates for item in sets if item.covariates is not None]
+    controls_of = [item.controls_of for item in sets if item.controls_of is not None]
     return GatheredSets(
         expression=vstack([*controls, *perturbed], format="csr"),
         cell_type=np.concatenate([item.cell_type for item in sets]),
@@ -221,4 +237,14 @@ def _merge(sets: Sequence[GatheredSets]) -> GatheredSets:
         batch=np.concatenate([item.batch for item in sets]),
         seed=np.concatenate([item.seed for item in sets]),
         covariates=np.concatenate(covariates) if covariates else None,
+        controls_of=_numbered_on(controls_of, counts) if controls_of else None,
     )
+
+
+def _num_controls(item: GatheredSets) -> int:
+    return len(item.seed) if item.controls_of is None else int(item.controls_of.max()) + 1
+
+
+def _numbered_on(controls_of: Sequence[np.ndarray], counts: Sequence[int]) -> np.ndarray:
+    before = np.cumsum(counts) - counts
+    return np.concatenate([item + begin for item, begin in zip(controls_of, before, strict=True)])

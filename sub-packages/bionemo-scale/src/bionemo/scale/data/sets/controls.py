@@ -113,6 +113,11 @@ class ControlMatcher:
         pool = self.pool(group)
         return self._members[pool] if pool >= 0 else []
 
+    @property
+    def pools(self) -> np.ndarray:
+        """[groups] int64, number of the pool that each group's controls are drawn from."""
+        return self._pool_of_group
+
     def pool(self, group: SupportsIndex) -> int:
         """Return the number of the pool that a group's controls are drawn from; groups may share one."""
         return int(self._pool_of_group[group])

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from bionemo.scale.data.sets.controls import ControlMatcher, MatchLevel
 from bionemo.scale.data.sets.covariates import SetCovariates
 from bionemo.scale.data.sets.sampler import PROPORTIONAL, Sampling, SetPlan, SetSampler
+from bionemo.scale.data.sets.shared_controls import first_of_each
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.types import Split
@@ -21,7 +22,7 @@ class GatheredSets(NamedTuple):
     """B sets of N cells as they come from the store, before :func:`~bionemo.scale.data.sets.collate.collate`."""
 
     expression: csr_matrix
-    """[2 * B * N, G] log1p expression, the controls of all sets, then the perturbed cells."""
+    """[(C + B) * N, G] log1p expression, all C sets of controls, then the perturbed cells of all B sets."""
     cell_type: np.ndarray
     """[B] int64."""
     perturbation: np.ndarray
@@ -34,6 +35,8 @@ class GatheredSets(NamedTuple):
     """What else is known of sets of several batches, which differ in size; ``batch`` is then of their cells."""
     covariates: np.ndarray | None = None
     """[B, K] int64, ``None`` where there are none."""
+    controls_of: np.ndarray | None = None
+    """[B] int64, which set of controls each set starts from; ``None`` where each has its own, C = B."""
 
 
 class Mixture(NamedTuple):
@@ -79,8 +82,10 @@ class CellSetDataset(Dataset[GatheredSets]):
         repeat_first_epoch: bool = False,
     ) -> None:
         self.store = store
-        self.sampler = SetSampler(store.groups, split, set_size, seed=seed, sampling=sampling)
         self.controls = ControlMatcher(store.groups)
+        self.sampler = SetSampler(
+            store.groups, split, set_size, seed=seed, sampling=sampling, pools=self.controls.pools
+        )
         self._covariates = SetCovariates(store.groups, self.controls) if store.groups.covariates else None
         self._num_samples = self.sampler.num_places if num_samples is None else num_samples
         self._repeat_first_epoch = repeat_first_epoch
@@ -101,17 +106,17 @@ class CellSetDataset(Dataset[GatheredSets]):
             indices = [index % self.sampler.num_places for index in indices]
         places = [self.sampler.place(index) for index in indices]
         sets = [
-            (plan, self.sampler.control_rng(index, turn), 1 / (len(places) * len(place)))
+            _PlacedSet(plan, index, turn, 1 / (len(places) * len(place)))
             for index, place in zip(indices, places, strict=True)
             for turn, plan in enumerate(place)
         ]
         # Stable: sets of one size stay in the order of their places.
-        sets.sort(key=lambda each: -len(each[0].perturbed_rows))
-        plans = [plan for plan, _, _ in sets]
-        controls = [self._controls_of(plan, rng) for plan, rng, _ in sets]
+        sets.sort(key=lambda each: -len(each.plan.perturbed_rows))
+        plans = [each.plan for each in sets]
+        controls, controls_of = self._controls_of(sets)
         groups, group = self.store.groups, np.array([plan.group for plan in plans])
         of_cells = np.concatenate([plan.groups for plan in plans]) if self.sampler.is_mixed else group
-        weights = np.array([weight for _, _, weight in sets], dtype=np.float32)
+        weights = np.array([each.weight for each in sets], dtype=np.float32)
         return GatheredSets(
             expression=self.store.read(np.concatenate([*controls, *(plan.perturbed_rows for plan in plans)])),
             cell_type=groups.cell_type[group].astype(np.int64),
@@ -120,6 +125,7 @@ class CellSetDataset(Dataset[GatheredSets]):
             seed=np.array([plan.seed for plan in plans], dtype=np.int64),
             mixture=_mixture(plans, weights, len(places)) if self.sampler.is_mixed else None,
             covariates=self._covariates_of(plans),
+            controls_of=controls_of,
         )
 
     def _covariates_of(self, plans: Sequence[SetPlan]) -> np.ndarray | None:
@@ -127,10 +133,30 @@ class CellSetDataset(Dataset[GatheredSets]):
             return None
         return np.stack([self._covariates.of_set(plan.group, plan.seed) for plan in plans])
 
-    def _controls_of(self, plan: SetPlan, rng: np.random.Generator) -> np.ndarray:
+    def _controls_of(self, sets: Sequence["_PlacedSet"]) -> tuple[list[np.ndarray], np.ndarray | None]:
+        """Return the store rows of each set of controls, and which of these each set starts from."""
+        if not self.sampler.shares_controls:
+            own = [self._draw_controls(each.plan, self.sampler.control_rng(each.index, each.turn)) for each in sets]
+            return own, None
+        keys = [(self.sampler.run(each.index), self.controls.pool(each.plan.group)) for each in sets]
+        firsts, which = first_of_each(keys)
+        shared = [self._draw_controls(sets[first].plan, self.sampler.shared_rng(*keys[first])) for first in firsts]
+        return shared, which
+
+    def _draw_controls(self, plan: SetPlan, rng: np.random.Generator) -> np.ndarray:
         if self.sampler.is_mixed:
             return self.controls.match_each(plan.groups, rng)
         return self.controls.match(plan.group, len(plan.perturbed_rows), rng).rows
+
+
+class _PlacedSet(NamedTuple):
+    plan: SetPlan
+    index: int
+    """Number of its place."""
+    turn: int
+    """Which of the place's sets it is."""
+    weight: float
+    """Share in the loss of the micro-batch."""
 
 
 def _mixture(plans: Sequence[SetPlan], weights: np.ndarray, num_places: int) -> Mixture:

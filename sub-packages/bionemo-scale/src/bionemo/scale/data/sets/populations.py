@@ -81,6 +81,11 @@ class Populations:
         self.num_groups = np.diff(self._first_run, append=len(cells))
         """[populations] int64, batches of each."""
 
+    @property
+    def first_groups(self) -> np.ndarray:
+        """[populations] int64, row of the group table of each one's first batch."""
+        return self._group[self._first_run]
+
     def __len__(self) -> int:
         return len(self.size)
 

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bionemo.scale.data.sets.populations import Populations, cut_sizes, set_sizes
+from bionemo.scale.data.sets.shared_controls import in_runs
 from bionemo.scale.data.store.blind import Fold
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.types import InputError, SetKind, Split
@@ -21,7 +22,7 @@ from bionemo.scale.types import InputError, SetKind, Split
 Weighting = Literal["proportional", "uniform", "tempered"]
 
 # What a random stream is for: the first numbers of its seed, so that no two uses share one.
-_ORDER, _GROUPS, _CELLS, _SET, _CONTROLS, _CONTROL_GROUPS = range(6)
+_ORDER, _GROUPS, _CELLS, _SET, _CONTROLS, _CONTROL_GROUPS, _SHARED_CONTROLS = range(7)
 _FEWEST_CACHED, _MOST_CACHED = 64, 4096
 """Permutations that are kept; of larger populations, fewer."""
 _CACHED_CELLS = 1 << 22
@@ -43,12 +44,17 @@ class Sampling:
     """Exponent of ``tempered`` weighting: 1 follows the cells, 0 treats populations alike."""
     control_share: float = 0.0
     """Share of an epoch's sets that are of controls, in [0, 1)."""
+    share_controls: int = 1
+    """Sets that follow one another and start from the same controls, as far as the sets of an epoch allow; see
+    :mod:`bionemo.scale.data.sets.shared_controls`. 1 draws controls for each set; mixed sets always have their own."""
     blind: Fold | None = None
     """Training groups that are left out, to validate with; see :mod:`bionemo.scale.data.store.blind`."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.control_share < 1:
             raise ValueError(f"control_share must be in [0, 1), got {self.control_share}")
+        if self.share_controls < 1:
+            raise ValueError(f"share_controls must be at least 1, got {self.share_controls}")
 
 
 PROPORTIONAL = Sampling()
@@ -117,6 +123,7 @@ class SetSampler:
         set_size: N, most cells of a set.
         seed: Every plan is a function of it and of the index of the place.
         sampling: What shares a set, and how often it is drawn.
+        pools: [groups] int64, which controls each group is matched with; needed where sets share controls.
 
     Raises:
         InputError: The split has no perturbed cells.
@@ -130,6 +137,7 @@ class SetSampler:
         *,
         seed: int,
         sampling: Sampling = PROPORTIONAL,
+        pools: np.ndarray | None = None,
     ) -> None:
         if set_size < 1:
             raise ValueError(f"set_size must be at least 1, got {set_size}")
@@ -150,6 +158,9 @@ class SetSampler:
         self._num_perturbed = len(parts[0])
         self._cells = np.concatenate([part.size for part in parts])
         self._cuts = self._cut_all()
+        self._run = 1 if self.is_mixed or pools is None else sampling.share_controls
+        if self._run > 1:
+            self._pool_of_cut = pools[np.concatenate([part.first_groups for part in parts])[self._cuts.population]]
         self._num_perturbed_cuts = int((self._cuts.population < self._num_perturbed).sum())
         self._draws = self._plan_draws(sampling.control_share)
         self.num_places = int((-(-self._draws.sum(axis=0) // self._sets_a_place)).sum())
@@ -217,6 +228,19 @@ class SetSampler:
         """Return the stream that draws the controls of a set, by its place and its number there."""
         return np.random.default_rng(_source(_CONTROLS, self._split, self.seed, *self._key(index, turn)))
 
+    @property
+    def shares_controls(self) -> bool:
+        """Whether sets may start from the same controls."""
+        return self._run > 1
+
+    def run(self, index: int) -> int:
+        """Return the number of the run that a place is in; its sets of one pool start from the same controls."""
+        return index // self._run
+
+    def shared_rng(self, run: int, pool: int) -> np.random.Generator:
+        """Return the stream that draws the controls that sets of a run share."""
+        return np.random.default_rng(_source(_SHARED_CONTROLS, self._split, self.seed, run, pool))
+
     def _key(self, index: int, turn: int) -> tuple[int, ...]:
         # Sets of one batch were numbered by their place before there were others.
         return (index, turn) if self.is_mixed else (index,)
@@ -281,6 +305,9 @@ class SetSampler:
         if self.is_mixed:
             arranged, starts = self._into_places(self._cuts.level[cut[order]], rng)
             order = order[arranged]
+        elif self._run > 1:
+            pool = self._pool_of_cut[cut[order]]
+            order = order[in_runs(pool, length=self._run, first=epoch * self.num_places, rng=rng)]
         cut, use = cut[order], use[order]
         cycle, piece = np.divmod(use, self._cuts.pieces[cut])
         return _EpochPlan(cut.astype(np.int32), cycle.astype(np.int32), piece.astype(np.int32), starts)

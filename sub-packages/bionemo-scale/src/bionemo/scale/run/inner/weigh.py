@@ -146,8 +146,9 @@ def _measure_fold(settings: TrainSettings, argv: Sequence[str], fold: Fold, *, p
         f"measuring the network on training groups it has not seen: part {fold.number} of {fold.of}, {steps} steps",
         flush=True,
     )
-    part = ("--blind", "--folds", str(fold.of), "--fold", str(fold.number), "--sets", settings.sets)
-    _run("bionemo.scale.run.train", *argv, "--out", str(place), "--max-steps", str(steps), *part)
+    part = ("--blind", "--folds", str(fold.of), "--fold", str(fold.number))
+    same = ("--sets", settings.sets, "--share-controls", str(settings.share_controls))
+    _run("bionemo.scale.run.train", *argv, "--out", str(place), "--max-steps", str(steps), *part, *same)
     _measure(place, settings.store, target, fold=fold)
     shutil.rmtree(place)
     return target

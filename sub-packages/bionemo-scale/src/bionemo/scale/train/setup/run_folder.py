@@ -20,14 +20,12 @@ from bionemo.scale.files.writing.atomic import atomic, write_text
 from bionemo.scale.megatron.kernels import PRECISIONS
 from bionemo.scale.megatron.roles import Role, names_of
 from bionemo.scale.model.config import ScaleModelConfig
-from bionemo.scale.train.settings import TrainSettings
+from bionemo.scale.train.settings import BEFORE, TrainSettings
 from bionemo.scale.train.tables import TABLES_NAME, Perturbations, write_tables
 from bionemo.scale.types import DataCard, GroupMeans, InputError
 
 
 CONFIG_NAME = "config.yaml"
-_BEFORE = {"sets": "batch"}
-"""What runs did before there was an option for it."""
 
 
 def description(
@@ -83,9 +81,9 @@ def check_same_run(out: Path, described: dict[str, Any]) -> None:
         raise InputError(f"{path}: the run folder holds another run: expected --precision {before}, found {value}")
     _check_same_store(path, earlier, described)
     parts = ("fold", "folds") if described["run"].get("blind") else ()
-    for name in ("seed", "set_size", "sets", "blind", *parts, "from_checkpoint", "freeze", "lora"):
+    for name in ("seed", "set_size", "sets", "share_controls", "blind", *parts, "from_checkpoint", "freeze", "lora"):
         # A run of an earlier version has no such entry.
-        before, value = (run.get(name) or _BEFORE.get(name) for run in (earlier["run"], described["run"]))
+        before, value = (run.get(name) or BEFORE.get(name) for run in (earlier["run"], described["run"]))
         if before != value:
             raise InputError(
                 f"{path}: the run folder holds another run: expected --{name.replace('_', '-')} {before}, "

@@ -20,7 +20,13 @@ def gathered(num_sets, num_cells=3, seed=0):
 def test_sets_become_tensors():
     sets = gathered(4)
     batch = collate(sets)
-    assert set(batch) == set(CellBatch.__annotations__) - {"num_places", "weight", "share", "covariates"}
+    assert set(batch) == set(CellBatch.__annotations__) - {
+        "num_places",
+        "weight",
+        "share",
+        "covariates",
+        "controls_of",
+    }
     dense = sets.expression.toarray().reshape(2, 4, 3, 5)
     np.testing.assert_array_equal(batch["control"], dense[0])
     np.testing.assert_array_equal(batch["perturbed"], dense[1])
@@ -38,6 +44,31 @@ def test_single_items_are_merged():
         alone = collate(item)
         for name in batch:
             assert batch[name][position].equal(alone[name][0])
+
+
+def sharing(which, seed=0):
+    """Sets of which some start from the same controls."""
+    rng = np.random.default_rng(seed)
+    rows = 3 * (max(which) + 1 + len(which))
+    expression = random_sparse(rows, 5, 0.4, "csr", dtype=np.float32, random_state=rng)
+    labels = [rng.integers(100, size=len(which)) for _ in range(4)]
+    return GatheredSets(expression, *labels, controls_of=np.array(which))
+
+
+def test_shared_controls_are_there_once():
+    sets = sharing([0, 0, 1, 0])
+    batch, dense = collate(sets), sets.expression.toarray().reshape(6, 3, 5)
+    np.testing.assert_array_equal(batch["control"], dense[:2])
+    np.testing.assert_array_equal(batch["perturbed"], dense[2:])
+    assert batch["controls_of"].tolist() == [0, 0, 1, 0]
+
+
+def test_items_that_share_controls_are_merged():
+    items = [sharing([0, 0, 1], seed=1), sharing([0, 1, 1], seed=2)]
+    batch, alone = collate(items), [collate(item) for item in items]
+    assert batch["controls_of"].tolist() == [0, 0, 1, 2, 3, 3]
+    for name in batch.keys() - {"controls_of"}:
+        assert batch[name].equal(torch.cat([each[name] for each in alone]))
 
 
 def test_packed_sets_are_dense_in_the_end():

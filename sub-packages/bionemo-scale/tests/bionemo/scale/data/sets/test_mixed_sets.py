@@ -200,7 +200,7 @@ def test_every_cell_is_beside_a_control_of_its_batch(mixed, kang_store):
     groups, is_seen = kang_store.groups, set()
     for index in range(0, len(mixed), 5):
         for turn, plan in enumerate(mixed.sampler.place(index)):
-            rows = mixed._controls_of(plan, mixed.sampler.control_rng(index, turn))
+            rows = mixed._draw_controls(plan, mixed.sampler.control_rng(index, turn))
             of_controls = np.searchsorted(groups.first_row, rows, side="right") - 1
             assert groups.is_control[of_controls].all()
             np.testing.assert_array_equal(groups.cell_type[of_controls], groups.cell_type[plan.groups])

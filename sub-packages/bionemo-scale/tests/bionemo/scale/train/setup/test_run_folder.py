@@ -61,6 +61,8 @@ def test_a_run_goes_on_with_its_own_sets_alone(earlier, now, tmp_path, process_g
     run_folder.check_same_run(tmp_path, described(sets=earlier.get("sets", "batch")))
     with pytest.raises(InputError, match=f"expected --sets {earlier.get('sets', 'batch')}, found {now}"):
         run_folder.check_same_run(tmp_path, described(sets=now))
+    with pytest.raises(InputError, match="expected --share-controls 1, found 4"):
+        run_folder.check_same_run(tmp_path, described(**earlier, share_controls=4))
 
 
 @pytest.mark.parametrize("earlier", [{}, {"held_out": "aaa"}])
