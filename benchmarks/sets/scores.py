@@ -1,8 +1,10 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of networks that were trained on sets of one batch and on mixed sets, on groups that may be chosen by.
+"""Errors of networks that were trained on sets of several kinds, on groups that may be chosen by.
 
-    python benchmarks/sets/scores.py --data DATA --out scores.csv --steps 300 --seeds 3
+    python benchmarks/sets/scores.py --data DATA --out scores.csv --steps 300 --seeds 3 --ways batch,mixed
+
+A way is "batch" or "mixed", or "shared-K" for sets of one batch of which runs of K start from the same controls.
 
 DATA is the folder of the suite's screens. Of the suite's tasks to choose by (benchmarks/quality/suite/tasks.toml)
 those that leave whole cell types out are taken, all their folds left out together. A network of the size small is
@@ -55,7 +57,7 @@ def prepare_task(task: dict[str, Any], data: Path, out: Path) -> None:
         )
 
 
-def train(store: Any, *, sets: str, seed: int, steps: int) -> tuple[Any, float]:
+def train(store: Any, *, way: str, seed: int, steps: int) -> tuple[Any, float]:
     """Train in a plain loop; return the network, and the share of fillers among the perturbed cells that it saw."""
     import torch
 
@@ -70,7 +72,8 @@ def train(store: Any, *, sets: str, seed: int, steps: int) -> tuple[Any, float]:
     from bionemo.scale.train.tables import TABLES_NAME, load_tables, read_perturbations, set_decoder_bias, write_tables
     from bionemo.scale.types import Split
 
-    settings = TrainSettings(store=store.path, out=Path(), sets=sets)
+    kind, _, shared = way.replace("shared-", "batch-").partition("-")
+    settings = TrainSettings(store=store.path, out=Path(), sets=kind)
     model = AveragedModel(_config(store, settings, seed))
     init_weights(model, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +83,12 @@ def train(store: Any, *, sets: str, seed: int, steps: int) -> tuple[Any, float]:
         set_decoder_bias(model, str(tables))
         load_tables(model, str(tables))
     model.update_average(step=0)
-    sampling = Sampling(sets=sets, weighting=settings.weighting, control_share=settings.control_share)
+    sampling = Sampling(
+        sets=kind,
+        weighting=settings.weighting,
+        control_share=settings.control_share,
+        share_controls=int(shared or 1),
+    )
     size = settings.micro_batch_size
     options = {"seed": seed, "sampling": sampling, "num_samples": steps * size}
     data = CellSetDataset(store, Split.TRAIN, settings.set_size, **options)
@@ -158,6 +166,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", default="glioblastoma_choose,kang_types_choose")
+    parser.add_argument("--ways", default="batch,mixed")
     args = parser.parse_args()
     from bionemo.scale.megatron import cpu
 
@@ -174,26 +183,26 @@ def main() -> None:
             prepare_task(tasks[name], args.data, store)
         for seed in range(args.seeds):
             for name, store in stores.items():
-                for sets in ("batch", "mixed"):
-                    measure(args, name, store, sets=sets, seed=seed)
+                for way in args.ways.split(","):
+                    measure(args, name, store, way=way, seed=seed)
     table = pd.read_csv(args.out).groupby(["task", "steps", "sets"])[["mse", "pearson_delta", "fillers"]]
     print(table.agg(["mean", "std", "count"]).to_string())
 
 
-def measure(args: argparse.Namespace, name: str, path: Path, *, sets: str, seed: int) -> None:
+def measure(args: argparse.Namespace, name: str, path: Path, *, way: str, seed: int) -> None:
     """Add a row to the table, unless it is there."""
     from bionemo.scale.data.store.reader import Store
     from bionemo.scale.megatron.layout import model_parallel
 
     if args.out.exists():
         rows = pd.read_csv(args.out)
-        if (rows[["task", "sets", "seed", "steps"]] == [name, sets, seed, args.steps]).all(axis=1).any():
+        if (rows[["task", "sets", "seed", "steps"]] == [name, way, seed, args.steps]).all(axis=1).any():
             return
     begin = time.process_time()
     with model_parallel(), Store.open(path) as store:
-        model, fillers = train(store, sets=sets, seed=seed, steps=args.steps)
+        model, fillers = train(store, way=way, seed=seed, steps=args.steps)
         scores = score(store, model)
-    row = {"task": name, "sets": sets, "seed": seed, "steps": args.steps, **scores, "fillers": fillers}
+    row = {"task": name, "sets": way, "seed": seed, "steps": args.steps, **scores, "fillers": fillers}
     is_new = not args.out.exists()
     with args.out.open("a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
