@@ -95,7 +95,7 @@ stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; f
 
 # Command 1
 
-srun --output /site/jobs/experiments/scale/scale_ID/train/log-scale-train_%j_${SLURM_RESTART_COUNT:-0}.out --chdir /site/jobs/experiments/scale/scale_ID/train/code --wait=60 --kill-on-bad-exit=1 --wait=0 --no-container-mount-home python -m bionemo.scale.run.train --store '/site/data/a run/store' --out '/site/data/a run/run' --size small --preset default --max-steps 400 --seed 0 --set-size 32 --sets batch --micro-batch-size 8 --accumulate 1 --lr 0.001 --warmup-steps 50 --weight-decay 0.01 --val-interval 100 --log-interval 10 --keep-best 1 --keep-last 0 --async-checkpoints auto --weighting tempered --control-share 0.4 --share-controls 4 --fold 1 --blind-share 0.5 --lora 0 --num-workers 0 --devices 2 --num-nodes 1 --tensor-parallel 1 --pipeline-parallel 1 --precision fp32 --spec auto || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/train/log-scale-train_%j_${SLURM_RESTART_COUNT:-0}.out --chdir /site/jobs/experiments/scale/scale_ID/train/code --wait=60 --kill-on-bad-exit=1 --wait=0 --no-container-mount-home python -m bionemo.scale.run.train --store '/site/data/a run/store' --out '/site/data/a run/run' --size small --preset default --max-steps 400 --seed 0 --set-size 32 --sets batch --micro-batch-size 8 --accumulate 1 --lr 0.001 --warmup-steps 50 --weight-decay 0.01 --val-interval 100 --log-interval 10 --keep-best 1 --keep-last 0 --async-checkpoints auto --weighting tempered --control-share 0.4 --share-controls 1 --fold 1 --blind-share 0.5 --lora 0 --num-workers 0 --devices 2 --num-nodes 1 --tensor-parallel 1 --pipeline-parallel 1 --precision fp32 --spec auto || stopped $?
 
 exitcode=$?
 

@@ -30,13 +30,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "default": Preset(),
         "paper": Preset(
-            settings={
-                "sets": "mixed",
-                "weighting": "proportional",
-                "control_share": 0.0,
-                "share_controls": 1,
-                "blind_share": 0.0,
-            },
+            settings={"sets": "mixed", "weighting": "proportional", "control_share": 0.0, "blind_share": 0.0},
             fields={
                 "label_scale": 1.0,
                 "condition_bias": False,
