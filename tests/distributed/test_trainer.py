@@ -40,6 +40,7 @@ LAYOUTS = {
 }
 TUNED = ("--lora", "4", "--freeze", "decoder")
 MIXED = ("--sets", "mixed")
+SHARED = ("--share-controls", "4")
 DROPOUT = ("--set", "hidden_dropout=0.1", "--set", "attention_dropout=0.1")
 
 
@@ -99,6 +100,9 @@ class Runs:
             self.train("mixed", *MIXED),
             self.train("mixed in layout", *MIXED, *both, processes=4, crash_at=7),
             self.train("mixed in layout", *MIXED, "--micro-batch-size", 4, processes=2),
+            self.train("shared", *SHARED),
+            self.train("shared in layout", *SHARED, *both, processes=4, crash_at=7),
+            self.train("shared in layout", *SHARED, "--micro-batch-size", 4, processes=2),
             self.train("bf16", "--precision", "bf16"),
             self.train("tuned", *self.tuned(), crash_at=7),
             self.train("tuned", *self.tuned()),
@@ -203,6 +207,12 @@ def test_sets_of_several_batches_and_sizes_are_the_same_under_another_layout(run
     assert runs.losses("mixed")[0] != runs.losses("one")[0]
     shares = [float(row["filler_share"]) for name in ("mixed", "one") for row in runs.metrics(name) if row["loss"]]
     assert sum(shares[:STEPS]) < sum(shares[STEPS:]) / 4, "mixed sets are seldom filled up"
+
+
+def test_sets_that_share_controls_are_the_same_under_another_layout(runs):
+    """On four processes until a crash, and then on two copies of the network, each with half of the sets."""
+    assert_same_run(runs, "shared in layout", reference="shared")
+    assert runs.losses("shared")[0] != runs.losses("one")[0]
 
 
 def test_fine_tuning_is_the_same_under_another_layout(runs):

@@ -173,7 +173,9 @@ class ScaleModel(MegatronModule):
             joint = self._join(z_t, t, condition)
         else:
             z_0, z_1, joint = _unpack(self._input, num_cells)
-            z = torch.cat([z_0 if controls_of is None else _first_of_each(z_0, controls_of), z_1])
+            z = torch.cat(
+                [z_0 if controls_of is None else _first_of_each(z_0, controls_of, len(batch["control"])), z_1]
+            )
         joint = self.transport_blocks(joint)
         if not self.post_process:
             return _pack(z_0, z_1, joint)
@@ -213,9 +215,11 @@ def held(part: _Part | None) -> _Part:
     return part
 
 
-def _first_of_each(of_sets: Float[Tensor, "B N D"], controls_of: Int64[Tensor, " B"]) -> Float[Tensor, "C N D"]:
+def _first_of_each(
+    of_sets: Float[Tensor, "B N D"], controls_of: Int64[Tensor, " B"], num_controls: int
+) -> Float[Tensor, "C N D"]:
     """Return each set of controls once, in the order that ``controls_of`` numbers them by."""
-    numbers = torch.arange(int(controls_of.max()) + 1, device=controls_of.device)
+    numbers = torch.arange(num_controls, device=controls_of.device)
     return of_sets[(controls_of == numbers[:, None]).int().argmax(dim=1)]
 
 

@@ -48,6 +48,8 @@ class PackedSets(TypedDict):
     """[B, K] int64, where the data have covariates."""
     controls_of: NotRequired[Tensor]
     """[B] int64, which set of controls each set starts from, where some share one."""
+    num_controls: NotRequired[int]
+    """C, where some share one."""
 
 
 def pack(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
@@ -77,6 +79,7 @@ def pack(sets: GatheredSets | Sequence[GatheredSets]) -> PackedSets:
         packed["covariates"] = torch.from_numpy(gathered.covariates)
     if gathered.controls_of is not None:
         packed["controls_of"] = torch.from_numpy(gathered.controls_of)
+        packed["num_controls"] = _num_controls(gathered)
     return packed
 
 
@@ -141,7 +144,7 @@ def unpack(packed: PackedSets, device: torch.device) -> list[CellBatch]:
 
 def _of_whole_sets(packed: PackedSets, dense: Tensor) -> CellBatch:
     num_sets = len(packed["seed"])
-    num_controls = int(packed["controls_of"].max()) + 1 if "controls_of" in packed else num_sets
+    num_controls = packed.get("num_controls", num_sets)
     populations = dense.view(num_controls + num_sets, -1, packed["num_genes"])
     batch = CellBatch(
         control=populations[:num_controls],

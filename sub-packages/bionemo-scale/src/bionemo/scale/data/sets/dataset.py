@@ -136,9 +136,9 @@ class CellSetDataset(Dataset[GatheredSets]):
     def _controls_of(self, sets: Sequence["_PlacedSet"]) -> tuple[list[np.ndarray], np.ndarray | None]:
         """Return the store rows of each set of controls, and which of these each set starts from."""
         if not self.sampler.shares_controls:
-            own = [self._draw_controls(each.plan, self.sampler.control_rng(each.index, each.turn)) for each in sets]
+            own = [self._draw_controls(each.plan, self.sampler.control_rng(each.place, each.turn)) for each in sets]
             return own, None
-        keys = [(self.sampler.run(each.index), self.controls.pool(each.plan.group)) for each in sets]
+        keys = [(self.sampler.run(each.place), self.controls.pool(each.plan.group)) for each in sets]
         firsts, which = first_of_each(keys)
         shared = [self._draw_controls(sets[first].plan, self.sampler.shared_rng(*keys[first])) for first in firsts]
         return shared, which
@@ -151,7 +151,7 @@ class CellSetDataset(Dataset[GatheredSets]):
 
 class _PlacedSet(NamedTuple):
     plan: SetPlan
-    index: int
+    place: int
     """Number of its place."""
     turn: int
     """Which of the place's sets it is."""

@@ -159,7 +159,7 @@ class SetSampler:
         self._cells = np.concatenate([part.size for part in parts])
         self._cuts = self._cut_all()
         self._run = 1 if self.is_mixed or pools is None else sampling.share_controls
-        if self._run > 1:
+        if pools is not None and self._run > 1:
             self._pool_of_cut = pools[np.concatenate([part.first_groups for part in parts])[self._cuts.population]]
         self._num_perturbed_cuts = int((self._cuts.population < self._num_perturbed).sum())
         self._draws = self._plan_draws(sampling.control_share)
