@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from bionemo.scale import api
 from bionemo.scale.data.store.blind import A_THIRD
 from bionemo.scale.estimate.storage import read_groups
-from bionemo.scale.files.earlier_groups import read_earlier
+from bionemo.scale.files.earlier_groups import EARLIER_NAME, read_earlier
 from bionemo.scale.files.network_weight import measured_weight
 from bionemo.scale.infer.trained_model import load_model
 from bionemo.scale.model.checkpoint import find_checkpoint
@@ -183,15 +183,20 @@ def test_a_fine_tuned_run_continues_also_without_its_beginning(commands: Any, fo
     moved = folder / "moved"
     (folder / "first").rename(moved)
     try:
+        # As of a run of an earlier version, which continues.
+        (folder / "second" / EARLIER_NAME).rename(folder / EARLIER_NAME)
         screen = fine_tune(commands, folder, "second", "--max-steps", 6, *KEPT)
+        assert not read_earlier(folder / "second")
     finally:
         moved.rename(folder / "first")
     checkpoints = {path.name for path in (folder / "second" / "checkpoints").iterdir()}
     assert checkpoints == {"step=3", "step=5", "step=5-last"}, "the two newest, and the last for going on"
     assert "starts from" not in screen
+    fine_tune(commands, folder, "second", "--max-steps", 7, *KEPT)
+    assert read_earlier(folder / "second") == read_earlier(folder) != set(), "the beginning is there again"
     with (folder / "second" / "metrics.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["loss"]]
-    assert steps == [1, 2, 3, 4, 5, 6]
+    assert steps == [1, 2, 3, 4, 5, 6, 7]
     settings = yaml.safe_load((folder / "second" / "config.yaml").read_text())["run"]
     assert (settings["size"], settings["set_size"]) == (None, 24), "as the run it started from"
 

@@ -25,6 +25,7 @@ _OF_HDF5 = re.compile(r"filename = '(.*)', file descriptor = .* error message = 
 """What HDF5 says of a file that it cannot write, among numbers that tell nobody anything."""
 _LONGEST = 1000
 """Characters of a refusal: names in it may be as long as a file."""
+_KILLED = 128 + signal.SIGKILL
 
 
 def run_command(function: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
@@ -104,12 +105,30 @@ def killed(process: str, code: int) -> str:
 
     Args:
         process: What the sentence begins with.
-        code: Its exit code, negative for a signal, as :mod:`subprocess` has it.
+        code: Its exit code, negative for a signal, as :mod:`subprocess` has it, or of :func:`exit_code_of`.
     """
-    if code >= 0:
+    number = signal.SIGKILL if code == _KILLED else -code
+    if number <= 0:
         return ""
-    why = ", which the system sends where memory runs out" if -code == signal.SIGKILL else ""
-    return f"{process} was ended by {signal.Signals(-code).name}{why}"
+    names = {each.value: each.name for each in signal.Signals}
+    why = ", which the system sends where memory runs out" if number == signal.SIGKILL else ""
+    return f"{process} was ended by {names.get(number, f'signal {number}')}{why}"
+
+
+def exit_code_of(process: str, code: int) -> int:
+    """Return the exit code of a command for that of a process that it has started, and say where that was killed.
+
+    Args:
+        process: As in :func:`killed`.
+        code: Its exit code, negative for a signal.
+
+    Returns:
+        The same or, as a shell has it, 128 and the signal.
+    """
+    if not (words := killed(process, code)):
+        return code
+    _say(f"error: {one_line(words)}")
+    return 128 + abs(code)
 
 
 def next_step(command: str, **options: object) -> str:

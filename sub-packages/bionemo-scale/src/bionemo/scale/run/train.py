@@ -21,7 +21,7 @@ from bionemo.scale.options.arguments import arguments as words_of
 from bionemo.scale.options.config_file import write_yaml
 from bionemo.scale.options.fields import option
 from bionemo.scale.options.parser import OptionParser
-from bionemo.scale.process.command import killed, next_step
+from bionemo.scale.process.command import exit_code_of, next_step
 from bionemo.scale.recipes.defaults import OTHERS
 from bionemo.scale.run.config.given import PLACES, SettingsFile, given_values, training_of
 from bionemo.scale.run.inner.weigh import weigh_network
@@ -162,11 +162,7 @@ def _show_size(settings: TrainSettings, *, with_store: bool) -> None:
 
 
 def _run_processes(devices: int, arguments: Sequence[str]) -> int:
-    """Run one process a device, as torchrun does, and return the exit code of the first that failed, or 0.
-
-    Raises:
-        OSError: A signal that this process did not get ended one of them.
-    """
+    """Run one process a device, as torchrun does, and return the exit code of what failed, or 0."""
     import logging
     import uuid
 
@@ -189,8 +185,8 @@ def _run_processes(devices: int, arguments: Sequence[str]) -> int:
     try:
         elastic_launch(config, sys.executable)("-u", "-m", "bionemo.scale.run.train", *arguments)
     except ChildFailedError as error:
-        code = error.get_first_failure()[1].exitcode
-        _check_killed({rank: failure.exitcode for rank, failure in error.failures.items()})
+        codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+        code = _code_of(codes, error.get_first_failure()[1].exitcode)
     except SignalException as stop:
         # It was passed on to the processes, which have saved or ended.
         code = interrupt.EXIT_INTERRUPTED if stop.sigval == signal.SIGINT else EXIT_CONTINUE
@@ -199,11 +195,20 @@ def _run_processes(devices: int, arguments: Sequence[str]) -> int:
     return code
 
 
-def _check_killed(codes: Mapping[int, int]) -> None:
-    """Name the process that was killed. The others then fail for want of it, or are told to end."""
-    for rank, code in codes.items():
-        if code != -signal.SIGTERM and (words := killed(f"training process {rank}", code)):
-            raise OSError(words)
+def _code_of(codes: Mapping[int, int], first: int) -> int:
+    """Return the exit code of a training whose processes failed, and name the one that was killed.
+
+    Args:
+        codes: Exit code of each process that failed.
+        first: The code of the one that failed first.
+    """
+    meant = [code for code in codes.values() if code in (EXIT_REFUSED, EXIT_CONTINUE, interrupt.EXIT_INTERRUPTED)]
+    if meant:
+        return meant[0]
+    # The others fail for want of one that was killed.
+    code = -signal.SIGKILL if -signal.SIGKILL in codes.values() else first
+    rank = next(rank for rank, found in codes.items() if found == code)
+    return exit_code_of(f"training process {rank}", code)
 
 
 if __name__ == "__main__":

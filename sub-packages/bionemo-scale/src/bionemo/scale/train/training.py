@@ -15,7 +15,6 @@ from nemo import lightning as nl
 from nemo.collections import llm
 
 from bionemo.scale.estimate.storage import ESTIMATE_NAME
-from bionemo.scale.files.earlier_groups import write_earlier
 from bionemo.scale.megatron import writers
 from bionemo.scale.train.callbacks.average import WeightAverage
 from bionemo.scale.train.callbacks.dropout import DropoutSeed
@@ -25,7 +24,7 @@ from bionemo.scale.train.callbacks.retention import checkpointing, resuming
 from bionemo.scale.train.callbacks.stopping import TrainingInterrupted
 from bionemo.scale.train.components import Components, components, settled
 from bionemo.scale.train.config import ScaleConfig
-from bionemo.scale.train.finetune.start import groups_known_to, report
+from bionemo.scale.train.finetune.start import note_earlier, report
 from bionemo.scale.train.module import scale_lightning_module
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.resolve import ResolvedRun
@@ -54,8 +53,9 @@ def train(run: ResolvedRun, stream: TextIO, given: Components | None = None) -> 
             stream.write("estimate  of the means of perturbations, fitted once before the network is trained\n")
         told = run.perturbations.agent_features(run.training, run.grammar, control=run.card.control)
         write_estimate(settings.out, run.card, run.training, grammar=run.grammar, features=told)
+    if settings.from_checkpoint is not None and os.environ.get("RANK", "0") == "0":
+        note_earlier(settings.out, settings.from_checkpoint)
     if run.matches is not None and run.start is not None and os.environ.get("RANK", "0") == "0":
-        write_earlier(settings.out, groups_known_to(run.start))
         stream.write(report(settings, run.start, run.matches))
     facts = {"is_sharded": run.is_sharded, "has_validation": run.has_validation}
     if given is None:

@@ -30,8 +30,10 @@ def test_its_refusal_is_raised(module):
     assert "told" not in sys.modules
 
 
-def test_a_command_that_is_killed_is_told(module, tmp_path):
-    (tmp_path / "told.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+@pytest.mark.parametrize("ends", ["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(137)"])
+def test_a_command_that_is_killed_is_told(ends, module, tmp_path):
+    """Itself, or a process that it has started."""
+    (tmp_path / "told.py").write_text(f"import os, signal, sys\n{ends}\n")
     with pytest.raises(
         RuntimeError, match="^told was ended by SIGKILL, which the system sends where memory runs out$"
     ):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bionemo.scale.process import command
-from bionemo.scale.process.command import next_step, run_command
+from bionemo.scale.process.command import killed, next_step, run_command
 from bionemo.scale.process.interrupt import is_command
 from bionemo.scale.run import train
 from bionemo.scale.types import InputError
@@ -331,3 +331,14 @@ def test_a_file_of_hdf5_on_a_full_disk_is_one_line(tmp_path):
         command, capture_output=True, text=True, preexec_fn=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {path}: File too large\n")
+
+
+def test_signals_of_killed_processes_are_named():
+    assert killed("it", 1) == killed("it", 0) == killed("it", 143) == ""
+    assert (
+        killed("it", -9)
+        == killed("it", 137)
+        == "it was ended by SIGKILL, which the system sends where memory runs out"
+    )
+    assert killed("it", -11) == "it was ended by SIGSEGV"
+    assert killed("it", -35) == "it was ended by signal 35"

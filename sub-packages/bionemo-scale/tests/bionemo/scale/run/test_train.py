@@ -110,17 +110,26 @@ def test_processes_that_training_starts_get_what_the_file_says(tmp_path: Path, m
     assert settings_from(started[0]) == expected and expected.seed == 7
 
 
-def test_a_process_that_is_killed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    """As the system does where memory runs out: torchrun's other processes would wait for it."""
-    program = tmp_path / "program"
-    program.write_text('#!/bin/sh\nif [ "$RANK" = 1 ]; then kill -KILL $$; fi\nexec sleep 60\n')
+@pytest.mark.parametrize(
+    ("first", "second", "code", "told"),
+    [
+        ("mkdir -p RUN/logs; exec sleep 60", "kill -KILL $$", 137, "training process 1 was ended by SIGKILL, which"),
+        ("exit 75", "kill -ABRT $$", 75, ""),
+        ("exit 2", "exec sleep 60", 2, ""),
+    ],
+)
+def test_how_processes_end_is_told_by_the_one_that_matters(first, second, code, told, tmp_path, monkeypatch, capsys):
+    """A killed one, as where memory runs out; but one that has saved or refused says so itself."""
+    program, run = tmp_path / "program", tmp_path / "run"
+    begin = first.replace("RUN", str(run))
+    program.write_text(f'#!/bin/sh\nif [ "$RANK" = 0 ]; then {begin}; fi\nsleep 0.5\n{second}\n')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    places = ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "run")]
-    assert main([*places, "--size", "tiny", "--devices", "2"]) == 2
-    told = "error: training process 1 was ended by SIGKILL, which the system sends where memory runs out"
-    assert capsys.readouterr().err.splitlines()[-1] == told
-    assert not (tmp_path / "run").exists()
+    arguments = ["--store", str(tmp_path / "store"), "--out", str(run), "--size", "tiny", "--devices", "2"]
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == code and told in capsys.readouterr().err
+    assert (run / "logs").is_dir() == (code == 137), "what a killed training has written stays, with its logs"
 
 
 def test_a_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

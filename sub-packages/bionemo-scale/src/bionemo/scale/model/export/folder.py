@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bionemo.scale.files.earlier_groups import EARLIER_NAME
 from bionemo.scale.files.provenance import hash_file, versions_of
 from bionemo.scale.files.text import read_json, read_text
 from bionemo.scale.types import InputError, from_plain
@@ -172,7 +173,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _names(folder: Path) -> list[str]:
     """Return the files of an export that something reads by its name, so that none is slipped in."""
-    read = ("estimate.npz", "network_weight.json", "earlier_groups.json", TENSORS_NAME)
+    read = ("estimate.npz", "network_weight.json", EARLIER_NAME, TENSORS_NAME)
     weights = folder / MEGATRON_NAME
     inside = [f"{MEGATRON_NAME}/{file.name}" for file in sorted(weights.iterdir())] if weights.is_dir() else []
     return [*(name for name in read if (folder / name).is_file()), *inside]

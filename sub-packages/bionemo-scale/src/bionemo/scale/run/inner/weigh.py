@@ -22,7 +22,7 @@ from bionemo.scale.files.labels.grammar import Grammar, grammar_of
 from bionemo.scale.files.text import read_yaml
 from bionemo.scale.files.writing.atomic import write_text
 from bionemo.scale.files.writing.folder import temporary_folder
-from bionemo.scale.process.command import killed, run_command
+from bionemo.scale.process.command import exit_code_of, run_command
 from bionemo.scale.process.imports import imports
 from bionemo.scale.train.callbacks.stopping import TrainingInterrupted, passing_on
 from bionemo.scale.train.settings import TrainSettings
@@ -31,6 +31,7 @@ from bionemo.scale.types import Group
 
 if TYPE_CHECKING:
     from bionemo.scale.data.store.reader import Store
+    from bionemo.scale.estimate.weight import PairErrors
 
 
 MIN_STEPS = 100
@@ -78,7 +79,8 @@ def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: 
         return
     seen = read_earlier(settings.out)
     with Store.open(settings.store) as store:
-        has_validation = len(unseen(store.groups, store.groups.perturbed_in(Split.VAL), seen)) > 0
+        validation = unseen(store.groups, store.groups.perturbed_in(Split.VAL), seen)
+        has_validation = len(validation) > 0
         folds = _folds(settings, store, has_validation=has_validation, seen=seen)
     if folds and is_launched:
         print("the networks that measure the weight are not trained under torchrun or srun")
@@ -89,8 +91,8 @@ def weigh_network(settings: TrainSettings, argv: Sequence[str], *, is_launched: 
     work.mkdir(exist_ok=True)
     parts = [_measure_fold(settings, argv, fold, place=work / name) for fold, name in folds.items()]
     if has_validation:
-        parts.append(work / "val.json")
-        _measure(settings.out, settings.store, parts[-1])
+        parts.append(work / f"val-{identity_of(validation)}.json")
+        _measure(settings, settings.out, parts[-1])
     _run("bionemo.scale.run.inner.weigh", "combine", str(target), *map(str, parts))
     shutil.rmtree(work)
 
@@ -118,14 +120,16 @@ def _folds(
     """
     if not settings.blind_share or (settings.folds is None and has_validation):
         return {}
-    folds = [A_THIRD] if settings.folds is None else [Fold(number, settings.folds) for number in range(settings.folds)]
-    grammar = _grammar(settings.out, store)
-    held_out = {fold: held_out_groups(store.groups, fold.read_by(grammar)) for fold in folds}
-    return {
-        fold: f"{fold.number}-of-{fold.of}-{identity_of(rows)}"
-        for fold, rows in held_out.items()
-        if len(unseen(store.groups, rows, seen))
-    }
+    num_parts, grammar = settings.folds or A_THIRD.of, _grammar(settings.out, store)
+    names = {}
+    for number in range(A_THIRD.number, A_THIRD.number + num_parts):
+        fold = Fold(number % num_parts, num_parts)
+        new = unseen(store.groups, held_out_groups(store.groups, fold.read_by(grammar)), seen)
+        if len(new):
+            names[fold] = f"{fold.number}-of-{fold.of}-{identity_of(new)}"
+        if names and settings.folds is None:
+            break
+    return dict(sorted(names.items()))
 
 
 def _grammar(run: Path, store: "Store") -> Grammar:
@@ -149,15 +153,16 @@ def _measure_fold(settings: TrainSettings, argv: Sequence[str], fold: Fold, *, p
     part = ("--blind", "--folds", str(fold.of), "--fold", str(fold.number))
     same = ("--sets", settings.sets, "--share-controls", str(settings.share_controls))
     _run("bionemo.scale.run.train", *argv, "--out", str(place), "--max-steps", str(steps), *part, *same)
-    _measure(place, settings.store, target, fold=fold)
+    _measure(settings, place, target, fold=fold)
     shutil.rmtree(place)
     return target
 
 
-def _measure(run: Path, store: Path, target: Path, *, fold: Fold | None = None) -> None:
+def _measure(settings: TrainSettings, run: Path, target: Path, *, fold: Fold | None = None) -> None:
     if not target.exists():
         part = () if fold is None else (str(fold.number), str(fold.of))
-        _run("bionemo.scale.run.inner.weigh", "measure", str(target), str(run), str(store), *part)
+        places = map(str, (target, run, settings.store, settings.out))
+        _run("bionemo.scale.run.inner.weigh", "measure", *places, *part)
 
 
 def _run(module: str, *arguments: str) -> None:
@@ -165,7 +170,6 @@ def _run(module: str, *arguments: str) -> None:
 
     Raises:
         TrainingInterrupted: Such a signal came, and the step had nothing to save.
-        OSError: Another process ended it.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _LAUNCH_VARIABLES}
     with (
@@ -180,10 +184,8 @@ def _run(module: str, *arguments: str) -> None:
     # A training that had begun says itself that it has saved.
     if received and code in (0, -received[-1], 128 + received[-1]):
         raise TrainingInterrupted(f"stopped by {received[-1].name} while the network's weight was measured")
-    if words := killed("the process that measures the network's weight", code):
-        raise OSError(words)
     if code:
-        sys.exit(code)
+        sys.exit(exit_code_of("the process that measures the network's weight", code))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -198,18 +200,20 @@ def _weigh(argv: Sequence[str] | None) -> None:
     combine = steps.add_parser("combine", help="the weight from all errors")
     for parser in (measure, combine):
         parser.add_argument("target", type=Path)
-    for name in ("checkpoint", "store"):
+    for name in ("checkpoint", "store", "run"):
         measure.add_argument(name, type=Path)
     measure.add_argument("fold", type=int, nargs="*", help="the part that the run was trained without, of how many")
     combine.add_argument("parts", type=Path, nargs="+")
     asked = options.parse_args(argv)
     if asked.step == "measure":
-        _write_errors(asked.target, asked.checkpoint, asked.store, fold=Fold(*asked.fold) if asked.fold else None)
+        fold = Fold(*asked.fold) if asked.fold else None
+        pairs = _errors(asked.checkpoint, asked.store, fold=fold, seen=read_earlier(asked.run))
+        write_text(asked.target, json.dumps([dataclasses.asdict(pair) for pair in pairs]))
     else:
         _write_weight(asked.target, asked.parts)
 
 
-def _write_errors(target: Path, checkpoint: Path, store: Path, *, fold: Fold | None) -> None:
+def _errors(checkpoint: Path, store: Path, *, fold: Fold | None, seen: Collection[Group]) -> "tuple[PairErrors, ...]":
     from bionemo.scale.process.console import quiet_screen
 
     with temporary_folder() as folder, quiet_screen(folder / "output.log"):
@@ -219,8 +223,7 @@ def _write_errors(target: Path, checkpoint: Path, store: Path, *, fold: Fold | N
             cpu.install()
             from bionemo.scale.infer.network_weight import errors_of_pairs
 
-        pairs = errors_of_pairs(checkpoint, store, blind=fold, seen=read_earlier(checkpoint))
-        write_text(target, json.dumps([dataclasses.asdict(pair) for pair in pairs]))
+        return errors_of_pairs(checkpoint, store, blind=fold, seen=seen)
 
 
 def _write_weight(target: Path, parts: Sequence[Path]) -> None:

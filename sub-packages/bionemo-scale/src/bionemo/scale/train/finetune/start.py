@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bionemo.scale.estimate.storage import ESTIMATE_NAME, read_groups
-from bionemo.scale.files.earlier_groups import read_earlier
+from bionemo.scale.files.earlier_groups import EARLIER_NAME, read_earlier, write_earlier
 from bionemo.scale.files.labels.grammar import grammar_of
 from bionemo.scale.files.suggest import some
 from bionemo.scale.megatron.roles import Role, names_of
@@ -19,7 +19,7 @@ from bionemo.scale.train.presets import PRESETS
 from bionemo.scale.train.settings import TrainSettings
 from bionemo.scale.train.setup.fields import size_fields
 from bionemo.scale.train.tables import trained_labels
-from bionemo.scale.types import DataCard, Group, InputError
+from bionemo.scale.types import DataCard, InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +74,25 @@ def labels_known_to(start: Start) -> dict[str, frozenset[str]]:
     return trained_labels(start.card, grammar)
 
 
-def groups_known_to(start: Start) -> frozenset[Group]:
-    """Return the groups that the checkpoint's weights were trained on, by its run and those that it began with.
+def note_earlier(out: Path, start: Path) -> None:
+    """Write the groups that a run's first weights were trained on to its folder, once.
 
-    None where its run has no estimate, which lists them.
+    They are those of the run that it starts from, as its estimate lists them, and those that this one began with.
+    Where that run is gone, as it may be when its successor continues, nothing is noted.
+
+    Args:
+        out: Folder of the run.
+        start: Its ``from_checkpoint``.
 
     Raises:
-        InputError: If a file of its run is damaged.
+        InputError: If a file of the run that it starts from is damaged.
     """
-    run = run_folder(start.path)
+    if (out / EARLIER_NAME).exists() or not start.exists():
+        return
+    run = run_folder(find_checkpoint(start))
     estimate = run / ESTIMATE_NAME
     own = read_groups(estimate) if estimate.is_file() else ()
-    return read_earlier(run).union(own)
+    write_earlier(out, read_earlier(run).union(own))
 
 
 def check_architecture(settings: TrainSettings, overrides: dict[str, Any], start: Start) -> None:

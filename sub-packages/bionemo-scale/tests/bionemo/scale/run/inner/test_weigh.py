@@ -6,12 +6,13 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bionemo.scale import api
-from bionemo.scale.data.store.blind import Fold, held_out_groups, identity_of
+from bionemo.scale.data.store.blind import A_THIRD, Fold, held_out_groups, identity_of
 from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.earlier_groups import write_earlier
 from bionemo.scale.files.labels.grammar import Grammar
@@ -116,6 +117,9 @@ def test_what_the_first_weights_have_seen_measures_nothing(store_of_pairs, tmp_p
         (new,) = held_out_groups(opened.groups, Fold(2, 3))
         seen = frozenset(training) - {opened.groups.label(new)}
         assert _folds(settings, opened, has_validation=False, seen=seen) == {Fold(2, 3): folds[Fold(2, 3)]}
+        default = replace(settings, folds=None)
+        assert list(_folds(default, opened, has_validation=False)) == [A_THIRD]
+        assert list(_folds(default, opened, has_validation=False, seen=seen)) == [Fold(2, 3)]
     write_earlier(tmp_path, training)
     weigh_network(settings, [], is_launched=False)
     assert steps == [] and measured_weight(tmp_path).network_weight == 0
@@ -173,8 +177,10 @@ def test_a_signal_reaches_the_step_which_saves(number, code, raised, tmp_path, m
     assert raised is TrainingInterrupted or ended.value.code == 75
 
 
-def test_a_step_that_is_killed_is_told(tmp_path, monkeypatch):
+def test_a_step_that_is_killed_is_told(tmp_path, monkeypatch, capsys):
     (tmp_path / "a_step.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(OSError, match="measures the network's weight was ended by SIGKILL"):
+    with pytest.raises(SystemExit) as ended:
         _run("a_step")
+    assert ended.value.code == 137
+    assert "error: the process that measures the network's weight was ended by SIGKILL" in capsys.readouterr().err
