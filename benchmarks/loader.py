@@ -58,7 +58,7 @@ def measure_ours(
     from bionemo.scale.types import Split
 
     # As it is after the first million cells; workers inherit what is compiled.
-    loops_for(PAYS_AFTER + 1)
+    loops_for("read", PAYS_AFTER + 1)
     dataset = CellSetDataset(Store.open(folder / codec), Split.TRAIN, num_cells, seed=0, num_samples=1 << 30)
     options = dict(batch_size=SETS[num_cells], num_workers=workers, collate_fn=pack)
     batches = iter(DataLoader(dataset, sampler=range(1 << 30), **options))

@@ -214,7 +214,7 @@ def _dense_on_host(packed: PackedSets) -> Tensor:
     values, indices, pointers = (packed[name].numpy() for name in ("values", "indices", "pointers"))
     shape = len(pointers) - 1, packed["num_genes"]
     out = batch_memory.take(shape[0] * shape[1], np.float32).reshape(shape)
-    loops = loops_for(len(pointers) - 1)
+    loops = loops_for("dense", len(pointers) - 1)
     if loops is None:
         csr_matrix((values, indices, pointers), shape=shape, copy=False).toarray(out=out)
     else:

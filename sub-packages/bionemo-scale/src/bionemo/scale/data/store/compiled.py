@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Three loops over rows of cells, compiled by numba in processes that read so many cells that it pays.
 
-Importing numba and loading what it has compiled before costs as much as some hundred thousand cells are faster by, and
-compiling once more than that. So a process begins with numpy's and scipy's operations, which give the same bits, and
-stays with them where numba is not installed.
+Importing numba, and compiling the first time, takes more than the loops save on few cells (``benchmarks/loader``). So
+a process begins with numpy's and scipy's operations, which give the same bits, and stays with them where numba is not
+installed or does not work.
 """
 
 import inspect
 import logging
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -19,7 +20,10 @@ import numpy as np
 logger = logging.getLogger(__name__)
 
 PAYS_AFTER = 1 << 20
-"""Cells that a process handles without the loops."""
+"""Cells that a process reads, or makes dense, without the loops."""
+
+Work: TypeAlias = Literal["read", "dense"]
+"""What is done with cells. A process without workers does both with each of them."""
 
 
 class PlacedRows(NamedTuple):
@@ -56,35 +60,32 @@ class Loops(NamedTuple):
     scatter_rows: Callable[[CsrRows, np.ndarray], None]
 
 
-class _Counter:
-    """Counts the cells of this process."""
-
-    def __init__(self) -> None:
-        self.num_cells = 0
+_num_cells: Counter[Work] = Counter()
+"""Cells of this process, of each kind of work, so that none counts twice."""
 
 
-_counter = _Counter()
-
-
-def loops_for(num_cells: int) -> Loops | None:
+def loops_for(work: Work, num_cells: int) -> Loops | None:
     """Count cells, and return the loops once there were so many that they pay.
 
     Args:
-        num_cells: Cells that are handled now.
+        work: What is done with them.
+        num_cells: Cells that it is done with now.
 
     Returns:
         ``None`` before, and where there is no numba.
     """
-    _counter.num_cells += num_cells
-    return compiled() if _counter.num_cells > PAYS_AFTER else None
+    _num_cells[work] += num_cells
+    return compiled() if max(_num_cells.values()) > PAYS_AFTER else None
 
 
 @cache
 def compiled() -> Loops | None:
-    """Return the loops, compiled or from numba's cache; ``None`` where numba is not installed or cannot compile."""
+    """Return the loops, compiled or from numba's cache; ``None`` where numba is not installed or does not work."""
     try:
         import numba
-    except ImportError:
+    except Exception as error:
+        # A broken library of its compiler is an OSError, and numpy of a version that it does not know something else.
+        logger.debug("numba: %s", error)
         return None
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]  # made as it is imported
         return None

@@ -92,7 +92,7 @@ def gather_rows(
     )
     library_size = _overlapping(memory, "<f4")[library_at + _POINTER_BYTES * local]
     factors = None if target_sum is None else _factors(library_size, np.float32(target_sum))
-    loops = loops_for(len(local))
+    loops = loops_for("read", len(local))
     cells, largest = _copy(rows, pointers, factors) if loops is None else _loop(loops, rows, pointers, factors=factors)
     if largest >= blocks[0].block.num_genes:
         raise ValueError(f"found gene {largest} of {blocks[0].block.num_genes}")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bionemo.scale.data.store import compiled
 from bionemo.scale.data.store.csr import row_pointers
-from bionemo.scale.data.store.format import Block, decode_block, encode_block
+from bionemo.scale.data.store.format import CHUNK_ROWS, Block, decode_block, encode_block
 from bionemo.scale.data.store.gather import gather_rows, place_block
 
 
@@ -65,7 +65,17 @@ def test_rows_are_those_of_their_blocks(seed, kinds, num_rows):
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), kinds=KINDS, num_rows=st.integers(1, 60), target_sum=st.sampled_from([None, 1e4]))
 def test_the_compiled_loop_gives_the_same_bits(seed, kinds, num_rows, target_sum):
-    blocks, which, local = drawn_rows(seed, kinds, num_rows)
+    assert_same_bits(drawn_rows(seed, kinds, num_rows), target_sum)
+
+
+@pytest.mark.parametrize("target_sum", [None, 1e4])
+def test_the_same_bits_of_more_rows_than_a_piece(target_sum):
+    drawn = drawn_rows(3, [(200, "none"), (60_000, "zstd"), (None, "none")], 2 * CHUNK_ROWS + 7)
+    assert_same_bits(drawn, target_sum)
+
+
+def assert_same_bits(drawn, target_sum):
+    blocks, which, local = drawn
     placed = [place_block(block) for block in blocks]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "PAYS_AFTER", 1 << 60)
