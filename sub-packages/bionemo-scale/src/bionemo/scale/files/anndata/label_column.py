@@ -164,6 +164,11 @@ def check_text(names: Iterable[str], *, where: str) -> None:
             raise InputError(f"{where} must hold text without control characters and line breaks, found {name!a}")
 
 
+def is_number(label: str) -> bool:
+    """Return whether a label is a plain number such as "12" or "0.5", which may number anything."""
+    return _NUMBER.fullmatch(label) is not None
+
+
 def look_alikes(names: Iterable[str], *, what: str) -> tuple[str, ...]:
     """Return a line about labels that may be one label written twice.
 
@@ -176,7 +181,7 @@ def look_alikes(names: Iterable[str], *, what: str) -> tuple[str, ...]:
     alike: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
         plain = "".join(name.split()).casefold()
-        alike.setdefault(str(float(plain)) if _NUMBER.fullmatch(plain) else plain, []).append(name)
+        alike.setdefault(str(float(plain)) if is_number(plain) else plain, []).append(name)
     groups = [" and ".join(map(repr, sorted(group))) for group in alike.values() if len(group) > 1]
     if not groups:
         return ()

@@ -18,7 +18,7 @@ from bionemo.scale.data.store.reader import Store
 from bionemo.scale.files.anndata.anndata_file import H5adSource
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
 from bionemo.scale.files.anndata.held_anndata import HeldAnnData
-from bionemo.scale.files.anndata.label_column import Labels
+from bionemo.scale.files.anndata.label_column import Labels, columns_of, is_number
 from bionemo.scale.files.label_list import settle_labels
 from bionemo.scale.files.suggest import some, suggest
 from bionemo.scale.files.url import PathOrUrl
@@ -221,14 +221,14 @@ def read_controls(source: CellSource, card: DataCard, *, cell_types: Sequence[st
             on the model's scale, or do not show what they are.
     """
     with source.open(card) as file:
-        keep = control_mask(file, card)
+        keep, control_notes = _controls_of(file, card)
         if cell_types:
             labels = file.labels(card.keys.cell_type).of_cells()
             cell_types = settle_labels(cell_types, set(labels))
             _check_cell_types(cell_types, set(labels[keep]), sorted(set(labels)), source=source.path)
             keep &= np.isin(labels.astype(str), cell_types)
         cells = read_cells(file, card, keep, given=source.given, stated=source.stated)
-        notes = (*_control_notes(file, card), *cells.notes, *_empty_cells(cells.expression, source.path))
+        notes = (*control_notes, *cells.notes, *_empty_cells(cells.expression, source.path))
         return replace(cells, notes=tuple(dict.fromkeys(notes)))
 
 
@@ -320,12 +320,17 @@ def control_mask(source: H5adSource, card: DataCard) -> np.ndarray:
     """Return which cells of a file are controls, [cells] bool; all where no column says.
 
     Raises:
-        InputError: None is, or another column has perturbations that the model knows.
+        InputError: None is, or another column seems to tell controls from perturbed cells.
     """
+    return _controls_of(source, card)[0]
+
+
+def _controls_of(source: H5adSource, card: DataCard) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return what :func:`control_mask` does, and what the user should know of it; obs is read once."""
     if not source.has_labels(card.keys.perturbation):
-        _refuse_renamed(source, card)
-        return np.ones(source.num_cells, dtype=bool)
-    labels = source.labels(card.keys.perturbation, named=card.all_controls).of_cells()
+        return np.ones(source.num_cells, dtype=bool), tuple(_notes_of_other_columns(source, card))
+    column = source.labels(card.keys.perturbation, named=card.all_controls)
+    labels = column.of_cells()
     keep = np.isin(labels.astype(str), card.all_controls)
     if not keep.any():
         wanted = " or ".join(map(repr, card.all_controls))
@@ -333,38 +338,51 @@ def control_mask(source: H5adSource, card: DataCard) -> np.ndarray:
             f"{source.path}: expected control cells, obs[{card.keys.perturbation!r}] = {wanted}, found none; "
             f"{suggest(card.control, set(labels))}"
         )
-    return keep
+    return keep, column.notes
 
 
-def _control_notes(source: H5adSource, card: DataCard) -> tuple[str, ...]:
-    key = card.keys.perturbation
-    if source.has_labels(key):
-        return source.labels(key, named=card.all_controls).notes
-    return tuple(
-        f"{source.path}: no obs column {key!r}, so all {source.num_cells} cells are taken for controls; "
-        f"obs[{column!r}] calls only {of_control} of them {card.control!r}"
-        for column, counts in _other_columns(source, card)
-        if 0 < (of_control := int(counts[counts.index.isin(card.all_controls)].sum())) < source.num_cells
-    )
+def _notes_of_other_columns(source: H5adSource, card: DataCard) -> Iterator[str]:
+    """Say which columns of a file without the perturbation column may be it under another name.
 
-
-def _other_columns(source: H5adSource, card: DataCard) -> Iterator[tuple[str, pd.Series]]:
-    """Yield the columns that may label perturbations under another name, with the cells of each label."""
-    keys = card.keys
-    used = (keys.cell_type, keys.batch, *keys.covariates)
-    return ((column, counts) for column, counts in source.text_columns() if column not in used)
-
-
-def _refuse_renamed(source: H5adSource, card: DataCard) -> None:
-    """Refuse to take all cells for controls where a column of another name has perturbations of the model."""
-    for column, counts in _other_columns(source, card):
-        perturbed = counts[counts.index.isin(card.perturbations)]
-        if len(perturbed):
+    Raises:
+        InputError: One is very likely to be.
+    """
+    keys, known = card.keys, source.columns()
+    used = {name for key in (keys.cell_type, keys.batch, *keys.covariates) for name in columns_of(key, known)}
+    for column, counts in source.text_columns():
+        perturbed, of_control = (counts[counts.index.isin(names)] for names in (card.perturbations, card.all_controls))
+        if column in used or not (len(perturbed) or 0 < of_control.sum() < source.num_cells):
+            continue
+        labels = some(perturbed.index.tolist())
+        if _is_renamed(counts, perturbed, of_control):
             raise InputError(
-                f"{source.path}: expected obs[{card.keys.perturbation!r}], which tells controls from perturbed cells, "
-                f"found no such column, and {int(perturbed.sum())} cells of {some(perturbed.index.tolist())} in "
-                f"obs[{column!r}]; rename that column, or give control cells without it"
+                f"{source.path}: expected obs[{keys.perturbation!r}], which tells controls from perturbed cells, "
+                f"found no such column, and {int(perturbed.sum())} cells of {labels} in obs[{column!r}]; rename that "
+                "column, or give control cells without it"
             )
+        yield (
+            f"{source.path}: no obs column {keys.perturbation!r}, so all {source.num_cells} cells are taken for "
+            f"controls; obs[{column!r}] calls "
+        ) + (
+            f"{int(perturbed.sum())} of them {labels}, as the model calls perturbations"
+            if len(perturbed)
+            else f"only {int(of_control.sum())} of them {card.control!r}"
+        )
+
+
+def _is_renamed(counts: pd.Series, perturbed: pd.Series, of_control: pd.Series) -> bool:
+    """Return whether a column has perturbations of the model beside its controls, or little else.
+
+    Plain numbers do not count: clusters, wells and donors are numbered too.
+
+    Args:
+        counts: Cells of each distinct label.
+        perturbed: Those of perturbations of the model.
+        of_control: Those of its controls.
+    """
+    known = sum(not is_number(str(label)) for label in perturbed.index)
+    has_controls = any(not is_number(str(label)) for label in of_control.index)
+    return len(perturbed) > 0 and (has_controls or 2 * known > len(counts))
 
 
 def _columns_of(source: H5adSource, card: DataCard) -> np.ndarray:

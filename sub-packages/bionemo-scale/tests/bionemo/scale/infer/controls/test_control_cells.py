@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 from bionemo.scale.data.prepare.preprocess import prepare
 from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.data.store.reader import Store
+from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
 from bionemo.scale.infer.controls.control_cells import CellSource, read_controls
 from bionemo.scale.types import DataCard, InputError
 
@@ -122,10 +123,10 @@ def test_every_control_label_is_in_the_refusal(layered, store, tmp_path):
 def renamed(screen, tmp_path, store):
     """Write the cells of a file that does not have the model's perturbation column, and read them."""
 
-    def run(**columns):
-        screen.obs = screen.obs.drop(columns="perturbation").assign(**columns)
+    def run(card=None, **columns):
+        screen.obs = screen.obs.drop(columns="perturbation", errors="ignore").assign(**columns)
         screen.write_h5ad(tmp_path / "renamed.h5ad")
-        return read_controls(CellSource(path=tmp_path / "renamed.h5ad"), store.card)
+        return read_controls(CellSource(path=tmp_path / "renamed.h5ad"), card or store.card)
 
     return run
 
@@ -149,3 +150,31 @@ def test_a_file_without_the_column_is_all_controls_and_says_so_where_another_col
 
 def test_a_file_of_controls_needs_no_column(renamed, screen):
     assert renamed(drug="NT1", donor=np.where(np.arange(screen.n_obs) % 2, "d1", None)).notes == ()
+
+
+def test_numbered_clusters_are_not_taken_for_numbered_perturbations(renamed, screen, store):
+    """A model whose guides are called 1 and 2, and controls in clusters 0 to 3."""
+    numbered = replace(store.card, perturbations=("1", "2"), control="0", control_labels=("0",))
+    clusters = np.arange(screen.n_obs) % 4
+    (note,) = renamed(numbered, leiden=pd.Categorical(clusters.astype(str))).notes
+    assert f"obs['leiden'] calls {np.isin(clusters, [1, 2]).sum()} of them '1', '2', as the model calls" in note
+
+
+def test_a_few_labels_that_are_called_like_perturbations_are_told(renamed, screen):
+    assert "calls 1 of them 'p0', as the model" in renamed(lot=["p0", *map(str, range(1, screen.n_obs))]).notes[0]
+    with pytest.raises(InputError, match="rename that column"):
+        renamed(lot=["p0", "NT1", *map(str, range(2, screen.n_obs))])
+    with pytest.raises(InputError, match="rename that column"):
+        renamed(lot=["p0", *["new"] * (screen.n_obs - 2), "p1"])
+
+
+def test_columns_of_a_file_without_the_perturbation_are_read_once(renamed, screen, monkeypatch):
+    names, read = [], CheckedAnnData.column
+
+    def column(self, frame, name):
+        names.append(name)
+        return read(self, frame, name)
+
+    monkeypatch.setattr(CheckedAnnData, "column", column)
+    renamed(barcode=[f"cell {number}" for number in range(screen.n_obs)])
+    assert names.count("barcode") == 1
