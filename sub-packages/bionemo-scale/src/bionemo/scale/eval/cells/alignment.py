@@ -20,6 +20,8 @@ _SAME_SUM = 1e-10
 """Relative distance of sums that only the order of genes keeps apart."""
 _SAMPLE = 100
 """Pairs of cells that are compared value by value."""
+_RUN = 10
+"""Neighbours among them: a file on disk is read in few places."""
 _BY_CHANCE = 0.01
 """Share of the cells that may be alike by chance, as those with few counts are."""
 
@@ -69,7 +71,7 @@ def note_copies(pred: PopulationFile, real: PopulationFile) -> tuple[str, ...]:
     sums, wanted = real.row_sums[measured], pred.row_sums[predicted]
     nearest = np.searchsorted(sums, wanted * (1 - _SAME_SUM)).clip(max=len(sums) - 1)
     found = np.flatnonzero(abs(sums[nearest] - wanted) <= _SAME_SUM * wanted)
-    sample = found[np.linspace(0, len(found) - 1, min(len(found), _SAMPLE)).astype(np.int64)]
+    sample = found[_spread_runs(len(found))]
     ours = pred.population.select(predicted[sample]).dense()
     theirs = real.population.select(measured[nearest[sample]]).dense()
     same = np.isclose(ours, theirs, rtol=1e-5).all(axis=1)
@@ -80,6 +82,14 @@ def note_copies(pred: PopulationFile, real: PopulationFile) -> tuple[str, ...]:
         f"warning: {num_copies} of {len(predicted)} predicted cells of {pred.path.name} are measured perturbed cells "
         f"of {real.path.name}: scores of copies say nothing about predictions",
     )
+
+
+def _spread_runs(length: int) -> np.ndarray:
+    """Return at most :data:`_SAMPLE` of so many positions, ascending: runs of neighbours that are spread over all."""
+    if length <= _SAMPLE:
+        return np.arange(length)
+    starts = np.linspace(0, length - _RUN, _SAMPLE // _RUN).astype(np.int64)
+    return (starts[:, np.newaxis] + np.arange(_RUN)).ravel()
 
 
 def _check_genes(pred: PopulationFile, real: PopulationFile) -> None:

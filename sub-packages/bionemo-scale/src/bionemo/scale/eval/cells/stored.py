@@ -17,6 +17,9 @@ from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk
 
 BLOCK_VALUES = 1 << 24
 """Values read at once: 64 MiB."""
+_GAPS_OF_BLOCK = 32
+"""So many gaps make a block; longer ones between wanted rows are not read. HDF5 decompresses a chunk at a time, and
+shorter ones would save nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +66,16 @@ class StoredMatrix:
                 out[order[first:last]] = block if self.columns is None else block[:, self.columns]
 
     def _blocks(self, wanted: np.ndarray) -> Iterator[tuple[int, int]]:
-        """Yield the row ranges of the file that hold wanted rows."""
+        """Yield the row ranges of the file that hold wanted rows, without long gaps."""
         step = max(1, BLOCK_VALUES // max(1, self.num_columns))
-        position = 0
-        while position < len(wanted):
-            start = int(wanted[position])
-            stop = min(start + step, self.num_stored)
-            position = int(np.searchsorted(wanted, stop))
-            yield start, int(wanted[position - 1]) + 1
+        gap = max(1, BLOCK_VALUES // _GAPS_OF_BLOCK // max(1, self.num_columns))
+        for near in np.split(wanted, np.flatnonzero(np.diff(wanted) > gap) + 1):
+            position = 0
+            while position < len(near):
+                start = int(near[position])
+                stop = min(start + step, self.num_stored)
+                position = int(np.searchsorted(near, stop))
+                yield start, int(near[position - 1]) + 1
 
 
 def _dense(rows: np.ndarray | sparse.csr_matrix) -> np.ndarray:

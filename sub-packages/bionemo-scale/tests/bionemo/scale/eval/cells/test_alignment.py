@@ -6,8 +6,11 @@ import anndata as ad
 import numpy as np
 import pytest
 
+from bionemo.scale.eval.cells import alignment, stored
 from bionemo.scale.eval.cells.alignment import align, note_copies
-from bionemo.scale.types import InputError
+from bionemo.scale.eval.cells.read_population import read_population
+from bionemo.scale.files.anndata.matrix_on_disk import MatrixOnDisk
+from bionemo.scale.types import FileLabels, InputError
 
 
 def test_genes_in_another_order_are_aligned_and_reported(read, kang):
@@ -70,6 +73,29 @@ def test_measured_cells_in_a_prediction_are_told(read, kang):
     shuffled = perturbed.copy()
     shuffled.X = np.roll(shuffled.X, 1, axis=1)
     assert note_copies(align(read(shuffled), real), real) == ()
+
+
+@pytest.mark.parametrize("is_shuffled", [False, True])
+def test_copies_in_files_on_disk_are_told_without_reading_them_again(write, kang, monkeypatch, is_shuffled):
+    perturbed = kang[kang.obs["perturbation"] != "control"].copy()
+    order = np.random.default_rng(0).permutation(perturbed.n_obs) if is_shuffled else np.arange(perturbed.n_obs)
+    files = [("pred.h5ad", perturbed[order].copy()), ("real.h5ad", kang)]
+    pred, real = (
+        read_population(write(cells, name), labels=FileLabels(target_sum=1e4), in_memory=0) for name, cells in files
+    )
+    num_read, rows = [], MatrixOnDisk.rows
+
+    def counted(self, first, last):
+        num_read.append(last - first)
+        return rows(self, first, last)
+
+    monkeypatch.setattr(MatrixOnDisk, "rows", counted)
+    # As many blocks and as small a sample as of a large file.
+    monkeypatch.setattr(stored, "BLOCK_VALUES", 32 * perturbed.n_vars)
+    monkeypatch.setattr(alignment, "_SAMPLE", 20)
+    (note,) = note_copies(pred, real)
+    assert f"{perturbed.n_obs} of {perturbed.n_obs} predicted cells" in note
+    assert sum(num_read) == 2 * 20
 
 
 def test_controls_as_a_prediction_are_no_copies_of_what_is_predicted(read, kang):
