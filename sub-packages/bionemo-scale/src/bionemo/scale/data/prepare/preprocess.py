@@ -444,12 +444,12 @@ def _warn_of_controls(groups: GroupTable) -> Iterator[str]:
             f"taken as perturbations, though they are called like controls: {some(likely)}; if they are controls, "
             f"give --control for each, beside {groups.control!r}"
         )
-    matched = ControlMatcher(groups, allow_missing=True)
-    # Controls of a part may be in other parts.
-    is_matched = ~groups.is_control & np.array([matched.pool(index) >= 0 for index in range(len(groups))])
     for number, name in enumerate(groups.datasets):
-        own = matched.is_fallback[is_matched & (groups.dataset == number)]
-        if own.size and own.all():
+        own = groups.dataset == number
+        controls, perturbed = (np.flatnonzero(own & chosen) for chosen in (groups.is_control, ~groups.is_control))
+        # Controls of a part may be in other parts, so that those that are here say nothing of other cell types.
+        has_pairs = np.isin(groups.cell_type[perturbed], groups.cell_type[controls]).any()
+        if has_pairs and not np.isin(groups.batch[perturbed], groups.batch[controls]).any():
             yield (
                 f"{name}: no batch has both controls and perturbed cells, so that differences between batches are "
                 "taken for effects of perturbations; check --batch-key"

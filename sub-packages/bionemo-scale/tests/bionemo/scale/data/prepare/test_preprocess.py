@@ -567,6 +567,18 @@ def test_controls_in_batches_of_their_own_are_told_of_each_data_set(tmp_path, sc
     assert warning.startswith("apart: no batch has both controls and perturbed cells")
 
 
+def test_controls_of_other_covariates_in_the_batch_are_controls_in_it(tmp_path, screen):
+    """Batch b1 has controls at 0h and perturbed cells at 24h, b2 has controls at 24h."""
+    is_control = (screen.obs["perturbation"] == "control").to_numpy()
+    is_second = is_control & (np.cumsum(is_control) % 2 == 0)
+    screen.obs["batch"] = np.where(is_second, "b2", "b1")
+    screen.obs["time"] = np.where(is_control & ~is_second, "0h", "24h")
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    keys = ObsKeys(covariate="time")
+    warnings = prepare(PrepareSettings(inputs=(tmp_path / "screen.h5ad",), out=tmp_path / "store", keys=keys)).warnings
+    assert not [line for line in warnings if "no batch has both" in line]
+
+
 @pytest.mark.parametrize(("name", "is_told"), [("nCount_RNA", True), ("n_counts", True), ("nCount_ADT", False)])
 def test_sums_over_a_part_of_the_genes_are_told_where_a_column_has_library_sizes(tmp_path, screen, name, is_told):
     sums = np.asarray(screen.X.sum(axis=1)).ravel()

@@ -218,6 +218,8 @@ def note_library_sizes(source: H5adSource, sums: np.ndarray, chosen: np.ndarray 
         chosen: [cells] bool, the cells that ``sums`` is of; ``None`` is all.
     """
     found, known = [], sums > 0
+    if not known.any():
+        return ()
     for key in source.columns():
         if not _SIZE_NAME.fullmatch(re.sub(r"[\W_]", "", key.lower())):
             continue

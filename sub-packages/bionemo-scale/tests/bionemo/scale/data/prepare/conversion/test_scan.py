@@ -1,10 +1,18 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import warnings
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from bionemo.scale.data.prepare.conversion.scan import ScanJournal, read_library_size, scan, size_factors
+from bionemo.scale.data.prepare.conversion.scan import (
+    ScanJournal,
+    note_library_sizes,
+    read_library_size,
+    scan,
+    size_factors,
+)
 from bionemo.scale.files.anndata import anndata_file as h5ad
 from bionemo.scale.files.anndata.anndata_file import H5adSource
 from bionemo.scale.files.expression_scale import StatedScale
@@ -178,3 +186,11 @@ def test_a_panel_does_not_show_what_it_was_scaled_to(tmp_path, scan_screen, scre
     with pytest.raises(InputError, match="scale unknown: .* expected --target-sum"):
         (tmp_path / "scan.npz").unlink()
         scan_screen(screen)
+
+
+def test_library_sizes_of_cells_without_counts_are_compared_with_nothing(tmp_path, screen):
+    screen.obs["total_counts"] = 7.0
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    with H5adSource(tmp_path / "screen.h5ad") as source, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert note_library_sizes(source, np.zeros(screen.n_obs)) == ()
