@@ -18,7 +18,7 @@ from jaxtyping import Float
 from scipy import special, stats
 
 from bionemo.scale.eval.metrics.many.gene_tests import GeneTests
-from bionemo.scale.eval.metrics.many.rank_sums import MOST_CELLS, rank_sums, sorted_control
+from bionemo.scale.eval.metrics.many.rank_sums import MOST_CELLS, rank_sums
 
 
 FOLD_CHANGE_CLIP = 20.0
@@ -97,6 +97,7 @@ def rank_sum_tests(
 
 def _together(sizes: Sequence[int]) -> np.ndarray:
     """Return [P] bool, the perturbations of so few cells, where there are so many, that they are compared together."""
+    # It was as fast or faster for 200 to 50,000 controls, whether few or many perturbed cells stood beside them.
     few = np.array(sizes) <= MOST_CELLS
     return few if few.sum() >= _TOGETHER else np.zeros_like(few)
 
@@ -145,7 +146,8 @@ class _SortedControl:
 
     @cached_property
     def _ascending(self) -> np.ndarray:
-        return sorted_control(self._values)
+        """[genes, controls] values in ascending order."""
+        return _values_of(self._keys).reshape(self._num_genes, self._num_cells)
 
     def _put_exact(self, p_value: np.ndarray, values: np.ndarray, ties: np.ndarray) -> None:
         """Put p-values of the exact law in their place where scipy takes it."""
@@ -185,6 +187,12 @@ def _sorted_keys(values: np.ndarray) -> np.ndarray:
     return (gene | ordered).reshape(-1)
 
 
+def _values_of(keys: np.ndarray) -> np.ndarray:
+    """Return the float32 values that :func:`_sorted_keys` made keys of."""
+    ordered = keys.astype(np.uint32)
+    return np.where(ordered >> 31 == 1, ordered ^ np.uint32(1 << 31), ~ordered).view(np.float32)
+
+
 def _runs(keys: np.ndarray) -> _Runs:
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
     distinct = keys[starts]
@@ -196,7 +204,7 @@ def _runs(keys: np.ndarray) -> _Runs:
 
 
 def _ties(counts: np.ndarray) -> np.ndarray:
-    # Products of whole numbers are exact; a power may be off by the last digit.
+    # Products of whole numbers are exact below 2^53, up to counts of 208,063; a power may be off by the last digit.
     return counts * counts * counts - counts
 
 
