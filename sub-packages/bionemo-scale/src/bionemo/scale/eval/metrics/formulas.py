@@ -29,6 +29,10 @@ FDR = 0.05
 """A gene is differentially expressed below this adjusted p-value."""
 LOG_FC_EPSILON = 1e-6
 """The epsilon of the paper's fold change, whose value it does not give."""
+_VALUES_AT_ONCE = 1 << 17
+"""Values of an input that formulas go through together."""
+_ROWS_AT_ONCE = 64
+"""Predicted changes whose distances to all real ones are in memory together."""
 
 
 def row_parts(num: int, num_genes: int) -> Iterator[slice]:
@@ -43,9 +47,6 @@ def row_parts(num: int, num_genes: int) -> Iterator[slice]:
     step = max(1, _VALUES_AT_ONCE // max(1, num_genes))
     for first in range(0, max(1, num), step):
         yield slice(first, min(first + step, num))
-
-
-_VALUES_AT_ONCE = 1 << 17
 
 
 def pearson_delta(pred: Float[np.ndarray, "P G"], real: Float[np.ndarray, "P G"]) -> Float[np.ndarray, " P"]:
@@ -157,10 +158,6 @@ def discrimination_score(
         closer = (distances < own[:, None]).sum(axis=1)
         scores[rows] = np.where(np.isfinite(own), 1 - closer / num, np.nan)
     return scores
-
-
-_ROWS_AT_ONCE = 64
-"""Predicted changes whose distances to all real ones are in memory together."""
 
 
 def _distances(

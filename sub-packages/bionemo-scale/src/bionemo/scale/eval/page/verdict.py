@@ -20,6 +20,8 @@ NOTHING = "control"
 _HONEST = 0.05
 """How far coverage may be from the level to be called about right."""
 _COMPARED = tuple(metric for metric in HEADLINE if metric.best in ("high", "low"))
+_WRONG = pl.col("real").cast(pl.Float64) * pl.col("pred").cast(pl.Float64) < 0
+"""Whether a change is predicted in the wrong direction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +30,6 @@ class Verdict:
 
     model: str
     lines: tuple[str, ...]
-
-
-_WRONG = pl.col("real").cast(pl.Float64) * pl.col("pred").cast(pl.Float64) < 0
-"""Whether a change is predicted in the wrong direction."""
 
 
 def verdicts(summary: Summary, genes: pl.DataFrame) -> list[Verdict]:
