@@ -3,6 +3,7 @@
 """Summaries count what is undefined; the result folder appears whole or not at all."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -70,11 +71,20 @@ def test_tests_are_written_in_parts_as_the_whole_table(tmp_path, monkeypatch):
         assert (folder.staging / "T_real_de.csv").read_text() == made_tests().frame().write_csv()
 
 
-def test_a_full_disk_is_reported_for_the_file_that_it_stops(tmp_path, monkeypatch):
+@pytest.mark.parametrize("genes", [3, 1 << 18])
+def test_a_full_disk_is_reported_for_the_file_that_it_stops(tmp_path, genes):
+    """A small table is still in a buffer after it was added, and stops at its end; a large one stops before."""
+    values = np.random.default_rng(0).normal(size=genes)
+    changes = dict.fromkeys(("pred", "real", "fdr_pred", "fdr_real"), values)
+    names = tuple(f"G{gene}" for gene in range(genes))
+    large = Shift(model="m", context="T", perturbation="x", genes=names, **changes)
+    added = False
     with pytest.raises(OSError, match="No space left") as caught, ResultFolder(tmp_path / "out") as folder:
         (folder.staging / "genes.parquet").symlink_to("/dev/full")
-        add(folder, "T")
+        folder.add(replace(context_scores(), shifts=(large,)))
+        added = True
         folder.finish({})
+    assert added == (genes == 3)
     assert caught.value.filename == str(tmp_path / "out" / "genes.parquet")
     assert not list(tmp_path.iterdir()), "nothing is left"
 
