@@ -97,7 +97,7 @@ def rank_sum_tests(
 
 def _together(sizes: Sequence[int]) -> np.ndarray:
     """Return [P] bool, the perturbations of so few cells, where there are so many, that they are compared together."""
-    # It was as fast or faster for 200 to 50,000 controls, whether few or many perturbed cells stood beside them.
+    # Together took 0.35 to 1.03 times as long, with 200 to 50,000 controls and 0.01 to 13 perturbed cells for each.
     few = np.array(sizes) <= MOST_CELLS
     return few if few.sum() >= _TOGETHER else np.zeros_like(few)
 
