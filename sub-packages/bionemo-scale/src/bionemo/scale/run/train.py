@@ -72,7 +72,12 @@ def _settings(options: argparse.Namespace, values: Mapping[str, Any]) -> TrainSe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command: 0 done, 1 the loss went wrong, 2 refused, 75 stopped by a signal and saved, 130 interrupted."""
+    """Run the command, and return its exit code.
+
+    Returns:
+        0 done, 1 the loss went wrong, 2 refused, 75 stopped by a signal and saved, 130 interrupted, 137 a process that
+        it had started was killed.
+    """
     return run_training(_train, argv)
 
 
