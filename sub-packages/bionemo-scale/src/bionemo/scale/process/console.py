@@ -37,10 +37,23 @@ def quiet_screen(log_path: Path) -> Iterator[TextIO]:
         write_through=True,
     )
     try:
+        # Before the descriptors lead elsewhere and until they are back, so that an interrupt between is seen too.
+        with interrupt.shows_on(saved_err), _redirected(log_file, saved_out, saved_err):
+            with warnings.catch_warnings(), _threads_end_in(log_path):
+                yield screen
+    finally:
+        screen.close()
+        for descriptor in (saved_out, saved_err, log_file):
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _redirected(log_file: int, saved_out: int, saved_err: int) -> Iterator[None]:
+    """Let standard output and error lead to a file in the body, with the traceback of what ends it."""
+    try:
         os.dup2(log_file, 1)
         os.dup2(log_file, 2)
-        with warnings.catch_warnings(), _threads_end_in(log_path), interrupt.shows_on(saved_err):
-            yield screen
+        yield
     except Exception:
         _flush()
         with contextlib.suppress(OSError):
@@ -50,9 +63,6 @@ def quiet_screen(log_path: Path) -> Iterator[TextIO]:
         _flush()
         os.dup2(saved_out, 1)
         os.dup2(saved_err, 2)
-        screen.close()
-        for descriptor in (saved_out, saved_err, log_file):
-            os.close(descriptor)
 
 
 @contextlib.contextmanager
