@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings of a training run as a file: written, read again, changed by options, refused in one line."""
 
+import logging
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +112,18 @@ def test_processes_that_training_starts_get_what_the_file_says(tmp_path: Path, m
     assert settings_from(started[0]) == expected and expected.seed == 7
 
 
+@pytest.fixture
+def launched():
+    """torchrun's handlers of signals, and the silence of its log, are for a process that does nothing else."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    handlers, level = [signal.getsignal(number) for number in numbers], logging.root.manager.disable
+    yield
+    logging.disable(level)
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("launched")
 @pytest.mark.parametrize(
     ("first", "second", "code", "told"),
     [
