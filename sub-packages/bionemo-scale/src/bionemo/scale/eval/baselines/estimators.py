@@ -33,7 +33,7 @@ class Targets:
     """[cells] str."""
     batch: np.ndarray
     """[cells] str."""
-    controls: np.ndarray
+    control_cells: np.ndarray
     """[controls, G] float32, real control cells of the cell type."""
     context_control: np.ndarray
     """[G] float64, mean of all real control cells of the cell type."""
@@ -49,13 +49,18 @@ class Targets:
     covariates: tuple[str, ...] = ()
     """Of the context."""
     matched: np.ndarray | None = None
-    """[cells] int64, row in ``controls`` of the one that each cell is matched with; ``None`` for one after the
+    """[cells] int64, row in ``control_cells`` of the one that each cell is matched with; ``None`` for one after the
     other."""
+
+    @property
+    def controls(self) -> np.ndarray:
+        """[cells, G] float32, one matched real control cell for each cell; a copy for each call."""
+        return self.matched_controls()
 
     def matched_controls(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the matched control of each cell, or of some, [cells, G] float32."""
         chosen = np.arange(len(self.perturbation)) if rows is None else rows
-        return self.controls[chosen if self.matched is None else self.matched[chosen]]
+        return self.control_cells[chosen if self.matched is None else self.matched[chosen]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -386,7 +391,7 @@ def _moved_to(targets: Targets, mean_of: Callable[[str, str], np.ndarray]) -> Ba
 
     from bionemo.scale.population import one_count, with_counted_zeros, with_mean
 
-    expression = np.empty((len(targets.perturbation), targets.controls.shape[1]), dtype=np.float32)
+    expression = np.empty((len(targets.perturbation), targets.control_cells.shape[1]), dtype=np.float32)
     for perturbation, batch, rows in _populations(targets):
         mean = mean_of(perturbation, batch)
         rng = named_rng(targets.seed, targets.cell_type, "zeros", perturbation, batch)

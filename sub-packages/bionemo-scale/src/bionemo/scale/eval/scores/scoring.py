@@ -271,7 +271,7 @@ def baseline_targets(
         covariates=task.covariates.get(context, ()),
         perturbation=cells.perturbation,
         batch=cells.batch,
-        controls=controls,
+        control_cells=controls,
         matched=matches.rows,
         context_control=controls.mean(axis=0, dtype=np.float64),
         batch_control={

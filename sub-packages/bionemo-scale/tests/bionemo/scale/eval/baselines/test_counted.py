@@ -18,7 +18,7 @@ def targets() -> Targets:
         cell_type="T",
         perturbation=np.repeat(["A", "B"], 300).astype(object),
         batch=np.tile(["x", "y"], 300).astype(object),
-        controls=np.log1p(counts * unit[:, None]).astype(np.float32),
+        control_cells=np.log1p(counts * unit[:, None]).astype(np.float32),
         context_control=np.zeros(30),
         batch_control={},
         training=None,
