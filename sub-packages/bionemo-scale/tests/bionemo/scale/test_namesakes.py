@@ -130,7 +130,6 @@ ELSEWHERE = {
     "train/callbacks/stopping.py": ("run/inner/test_weigh.py", "signals are handed on by the step that weighs"),
     "train/components.py": ("tests/distributed/test_trainer.py", "it needs NeMo's trainer"),
     "train/config.py": ("tests/distributed/test_trainer.py", "it needs NeMo's trainer"),
-    "train/finetune/start.py": ("tests/end_to_end/test_finetuning.py", "it needs a trained run"),
     "train/loss.py": ("tests/distributed/test_trainer.py", "it needs Megatron's schedule"),
     "train/module.py": ("tests/distributed/test_trainer.py", "it needs NeMo's trainer"),
     "train/training.py": ("tests/distributed/test_trainer.py", "it needs NeMo's trainer"),

@@ -78,7 +78,7 @@ def note_earlier(out: Path, start: Path) -> None:
     """Write the groups that a run's first weights were trained on to its folder, once.
 
     They are those of the run that it starts from, as its estimate lists them, and those that this one began with.
-    Where that run is gone, as it may be when its successor continues, nothing is noted.
+    Where that run or its checkpoints are gone, as they may be when its successor continues, nothing is noted.
 
     Args:
         out: Folder of the run.
@@ -87,9 +87,13 @@ def note_earlier(out: Path, start: Path) -> None:
     Raises:
         InputError: If a file of the run that it starts from is damaged.
     """
-    if (out / EARLIER_NAME).exists() or not start.exists():
+    if (out / EARLIER_NAME).exists():
         return
-    run = run_folder(find_checkpoint(start))
+    try:
+        run = run_folder(find_checkpoint(start))
+    except InputError:
+        # A run that begins has looked for it already.
+        return
     estimate = run / ESTIMATE_NAME
     own = read_groups(estimate) if estimate.is_file() else ()
     write_earlier(out, read_earlier(run).union(own))
