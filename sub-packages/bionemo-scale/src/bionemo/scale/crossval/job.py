@@ -10,8 +10,10 @@ from functools import partial
 from bionemo.scale.crossval.crossval import Crossval, noted_preparation
 from bionemo.scale.crossval.fold_run import Processes, run_fold
 from bionemo.scale.crossval.pooled import Pooled, pool, read_folds, write_pooled
-from bionemo.scale.data.folds.folds import named_folds
+from bionemo.scale.data.folds.folds import LABELS, fold_split, named_folds
+from bionemo.scale.data.labels.guides import guides_of_genes, note_guides_apart
 from bionemo.scale.data.prepare.preprocess import prepare
+from bionemo.scale.files.labels.grammar import agent_names, grammar_of
 from bionemo.scale.files.writing.atomic import remove_dead_in
 from bionemo.scale.recipes.arrays import TASK, ShellWord
 from bionemo.scale.recipes.pipeline import ScheduledStep
@@ -66,6 +68,20 @@ def make_store(crossval: Crossval, say: Say) -> None:
     if not crossval.settings.no_network:
         _check_training(crossval)
     _ = crossval.folds
+    if crossval.settings.fold is None:
+        # Once, and not by the process of each fold.
+        _note_guides(crossval, say)
+
+
+def _note_guides(crossval: Crossval, say: Say) -> None:
+    """Say if a fold leaves out one guide of a gene and trains another."""
+    rule, card, groups = crossval.settings.leave_out, crossval.manifest.card, crossval.manifest.groups
+    grammar = grammar_of(card)
+    if "perturbation" not in LABELS[rule] or not guides_of_genes(agent_names(card.perturbations, grammar), card.genes):
+        return
+    notes = (note_guides_apart(fold_split(groups, rule, fold), grammar, card.genes) for fold in crossval.folds)
+    for line in next(filter(None, notes), ()):
+        say(f"warning: {line}")
 
 
 def _prepare(crossval: Crossval, say: Say) -> None:

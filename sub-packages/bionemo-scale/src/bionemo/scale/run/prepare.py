@@ -130,6 +130,7 @@ def _merge(options: dict[str, Any], passes: "_Passes") -> list[str]:
         raise InputError(f"--merge: the stores say the rest; give no {unused[0]}")
     stores, overwrite = options.get("inputs", ()), options.get("overwrite", False)
     done = merge_stores(stores, options["out"], split=options.get("split"), overwrite=overwrite, progress=passes)
+    _warn(done.warnings)
     return [
         f"store     {done.out}, of {done.num_inputs} inputs in {len(stores)} stores",
         f"cells     {done.num_cells}",

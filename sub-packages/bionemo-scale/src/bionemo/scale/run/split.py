@@ -34,6 +34,8 @@ def _split(argv: Sequence[str] | None) -> None:
     from bionemo.scale.data.folds.split_file import counts_line, make_split
 
     done = make_split(settings)
+    for line in done.warnings:
+        print(f"warning: {line}", file=sys.stderr)
     print(f"wrote {done.out}: {counts_line(done.split)}")
     if done.untrained_agents:
         print(f"no training cell has {', '.join(done.untrained_agents)}")

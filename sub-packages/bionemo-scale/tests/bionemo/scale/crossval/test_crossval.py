@@ -55,6 +55,15 @@ def test_the_store_is_prepared_once_and_folds_share_its_files(make):
         make_store(make(prepare={"num_hvg": 20}), silent)
 
 
+@pytest.mark.parametrize("leave_out", ["perturbation", "batch"])
+def test_guides_of_a_gene_that_a_fold_leaves_out_are_told(make, screen, tmp_path, leave_out):
+    screen.obs["perturbation"] = screen.obs["perturbation"].astype(str).replace({"p1": "STAT1g1", "p2": "STAT1g2"})
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    said = []
+    make_store(make(leave_out=leave_out), said.append)
+    assert ["'STAT1'" in line for line in said[1:]] == [True] * (leave_out == "perturbation")
+
+
 @pytest.mark.parametrize("move", [shutil.move, shutil.copytree])
 def test_results_can_be_moved_and_copied(move, make, tmp_path):
     crossval, said = make(), []

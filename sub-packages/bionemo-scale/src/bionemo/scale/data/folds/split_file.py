@@ -13,6 +13,7 @@ from bionemo.scale.data.folds.distinct import by_distance, profiles_of_files, pr
 from bionemo.scale.data.folds.hold_out import Parts, Shares, at_random, by_clusters, by_order, clusters_of, untrained
 from bionemo.scale.data.folds.split_settings import WHOLE, SplitSettings
 from bionemo.scale.data.labels.agents import read_features
+from bionemo.scale.data.labels.guides import note_guides_apart
 from bionemo.scale.data.labels.split import (
     EXCLUDED,
     Condition,
@@ -43,6 +44,7 @@ class WrittenSplit:
     split: ResolvedSplit
     untrained_agents: tuple[str, ...]
     """Agents (genes, drugs) that no training label has, in any cell type."""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,8 @@ class _Conditions:
     num_cells: Mapping[Condition, int]
     grammar: Grammar
     control: str
+    genes: tuple[str, ...]
+    """Of all files together."""
 
     def perturbations(self, contexts: Sequence[Context]) -> list[str]:
         """Return the perturbations of some contexts, sorted."""
@@ -96,7 +100,8 @@ def _make(settings: SplitSettings) -> WrittenSplit:
         left = tuple(untrained(parts, agents)) if not settings.cell_types else ()
     split = _checked(body, settings, data)
     write_text(settings.out, f"{_comments(settings, split, left)}\n{body}\n")
-    return WrittenSplit(out=settings.out, split=split, untrained_agents=left)
+    warnings = note_guides_apart(split, data.grammar, data.genes)
+    return WrittenSplit(out=settings.out, split=split, untrained_agents=left, warnings=warnings)
 
 
 def _read(settings: SplitSettings) -> _Conditions:
@@ -106,13 +111,16 @@ def _read(settings: SplitSettings) -> _Conditions:
             for index, size in enumerate(groups.num_cells.tolist()):
                 condition = Condition(*groups.label(index)[:3])
                 counts[condition] = counts.get(condition, 0) + size
-            return _Conditions(num_cells=counts, grammar=grammar_of(store.card), control=groups.control)
+            return _Conditions(
+                num_cells=counts, grammar=grammar_of(store.card), control=groups.control, genes=store.card.genes
+            )
     files = _files(settings)
     found = [survey(file, lambda cells: None) for file in files]
     labels = {file.path: each.perturbations for file, each in zip(files, found, strict=True)}
     check_controls(labels, settings.keys, settings.controls)
     counts = count_conditions([each.groups for each in found])
-    return _Conditions(num_cells=counts, grammar=settings.grammar, control=settings.controls[0])
+    genes = tuple(dict.fromkeys(gene for each in found for gene in each.genes.tolist()))
+    return _Conditions(num_cells=counts, grammar=settings.grammar, control=settings.controls[0], genes=genes)
 
 
 def _files(settings: SplitSettings) -> list[InputFile]:

@@ -19,6 +19,7 @@ from bionemo.scale.data.labels.split import (
     read_split_counts,
     resolve_split,
 )
+from bionemo.scale.data.prepare.conversion.copies import note_copies
 from bionemo.scale.data.prepare.conversion.layout import FileGroups, count_conditions, lay_out
 from bionemo.scale.data.prepare.conversion.workspace import workspace
 from bionemo.scale.data.prepare.preprocess import (
@@ -50,6 +51,7 @@ class MergeSummary:
     """Perturbed groups whose controls come from other batches."""
     num_other_covariates: int
     split_sha256: str | None
+    warnings: tuple[str, ...] = ()
 
 
 def merge_stores(
@@ -111,6 +113,7 @@ def merge_stores(
         if split:
             write_text(folder / SPLIT_NAME, resolved.to_json())
         write_text(folder / MANIFEST_NAME, merged.to_json())
+        warnings = note_copies(folder)
     return MergeSummary(
         out=out,
         num_inputs=len(merged.inputs),
@@ -120,6 +123,7 @@ def merge_stores(
         num_fallback_groups=count_fallbacks(groups),
         num_other_covariates=count_other_covariates(groups),
         split_sha256=card.split_sha256,
+        warnings=warnings,
     )
 
 

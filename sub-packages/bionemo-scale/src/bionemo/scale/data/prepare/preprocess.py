@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bionemo.scale.data.labels.guides import note_guides_apart
 from bionemo.scale.data.labels.shared_genes import few_shared, join_genes
 from bionemo.scale.data.labels.split import (
     ResolvedSplit,
@@ -31,6 +32,7 @@ from bionemo.scale.data.prepare.conversion.convert import (
     survey,
     write_input,
 )
+from bionemo.scale.data.prepare.conversion.copies import note_copies
 from bionemo.scale.data.prepare.conversion.hvg import GeneMoments, select_genes
 from bionemo.scale.data.prepare.conversion.layout import check_controls, count_conditions, lay_out
 from bionemo.scale.data.prepare.conversion.scan import FileStatistics
@@ -150,9 +152,9 @@ def prepare(config: PrepareSettings, progress: Progress = _no_progress) -> Prepa
         if plan.spec:
             write_text(folder / SPLIT_NAME, plan.split.to_json())
         write_text(folder / MANIFEST_NAME, manifest.to_json())
-    return _summarise(
-        config, manifest, plan, num_genes_found=found, warnings=_warnings(config, plan, statistics, manifest=manifest)
-    )
+        copies = note_copies(folder)
+    warnings = (*copies, *_warnings(config, plan, statistics, manifest=manifest))
+    return _summarise(config, manifest, plan, num_genes_found=found, warnings=warnings)
 
 
 def scan_only(config: PrepareSettings, progress: Progress = _no_progress) -> tuple[ScannedInput, ...]:
@@ -395,6 +397,7 @@ def _warnings(
     for what, names in _names_of_labels(plan, config.keys):
         lines += look_alikes(names, what=what)
     lines += [*_warn_of_combinations(config, plan), *_warn_of_controls(plan.groups)]
+    lines += note_guides_apart(plan.split, config.grammar, plan.genes.tolist())
     if config.library_size_key and statistics[0].kind == "log1p":
         lines.append(
             f"values are log1p already: library sizes in {config.library_size_key!r} only checked their scale"

@@ -58,6 +58,10 @@ def shard_name(kind: str, index: int) -> str:
     return f"{kind}-{index:05d}.lmdb"
 
 
+FINGERPRINT = "fingerprint"
+"""Column of :func:`obs_name` with a number of each cell's values: copies of a cell have the same."""
+
+
 def obs_name(index: int) -> str:
     """Return the file name of the names and labels of an input: ``obs-00000.parquet``."""
     return f"obs-{index:05d}.parquet"

@@ -32,7 +32,7 @@ _UNITS: dict[str, tuple[float, str]] = {
 _SIGNIFICANT = 12
 _CONTROL_LIKE = re.compile(
     r"(sg)?[-_ ]?(ntc?|dmso|pbs|vehicle|mock|scrambled?|un(treated|perturbed|stimulated)|safe[-_ ]?target(ing)?"
-    r"|(non[-_ ]?target(ing)?|((neg|negative)[-_ ]?)?(control|ctrl|ctl))\d*)([-_ ]+(sg|g|guide)?[-_ ]?\d+)?",
+    r"|(non[-_ ]?target(ing)?|((neg|negative)[-_ ]?)?(control|ctrl|ctl))\d*)([-_ ]*(sg|g|guide)[-_ ]?\d+|[-_ ]+\d+)?",
     re.IGNORECASE,
 )
 """What controls and their guides are called in public screens; "NT3" and "PBS1" may be genes."""

@@ -9,6 +9,8 @@ from bionemo.scale.data.folds.hold_out import Shares, at_random, by_clusters, by
 from bionemo.scale.data.folds.split_file import make_split
 from bionemo.scale.data.folds.split_settings import SplitSettings
 from bionemo.scale.data.labels.split import read_split
+from bionemo.scale.data.prepare.preprocess import prepare
+from bionemo.scale.data.prepare.settings import PrepareSettings
 from bionemo.scale.types import InputError, Split
 
 
@@ -53,6 +55,22 @@ def test_pairs_have_the_number_of_trained_agents_that_is_asked_for(seen, seed):
     left_out = [label for label, part in parts.items() if part is None]
     assert all(set(PAIRS[label]) - training for label in left_out)
     assert set(untrained(parts, PAIRS)) == {name for names in PAIRS.values() for name in names} - training
+
+
+def test_guides_of_one_gene_on_both_sides_are_told(tmp_path, screen):
+    screen.obs["perturbation"] = screen.obs["perturbation"].astype(str).replace({"p1": "STAT1g1", "p2": "STAT1g2"})
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    told = {}
+    for seed in range(8):
+        settings = SplitSettings(inputs=(tmp_path / "screen.h5ad",), out=tmp_path / f"{seed}.toml", seed=seed)
+        done = make_split(settings)
+        parts = {part for each, part in done.split.assignments.items() if each.perturbation.startswith("STAT1")}
+        told[bool(done.warnings)] = done.out
+        assert bool(done.warnings) == (len(parts) > 1)
+    assert len(told) == 2
+    for is_told, path in told.items():
+        config = PrepareSettings(inputs=(tmp_path / "screen.h5ad",), out=tmp_path / f"store-{is_told}", split=path)
+        assert ["one guide and hold out another" in line for line in prepare(config).warnings] == [True] * is_told
 
 
 def test_pairs_that_do_not_fit_are_refused():

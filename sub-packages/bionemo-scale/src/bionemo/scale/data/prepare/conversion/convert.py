@@ -221,7 +221,14 @@ def _write(task: WriteTask, progress: Progress) -> WrittenInput:
         written = write_shards(source, job, folder=file.folder, spill=file.work_path("spill"), progress=progress)
         return WrittenInput(
             shards=(written.perturbed, written.control),
-            obs=write_obs(source, groups, file.number, rows=rows, folder=file.folder),
+            obs=write_obs(
+                source,
+                groups,
+                file.number,
+                rows=rows,
+                fingerprint=written.fingerprints,
+                folder=file.folder,
+            ),
             value_dtype=written.value_dtype.name,
             source=InputEntry(
                 name=file.path.name,

@@ -25,10 +25,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
+from bionemo.scale.data.prepare.conversion.copies import fingerprints
 from bionemo.scale.data.prepare.conversion.layout import BlockTable, blocks_of_shard
 from bionemo.scale.data.prepare.settings import BUCKET_ENTRIES
 from bionemo.scale.data.store.csr import copy_ranges, row_pointers
 from bionemo.scale.data.store.format import (
+    FINGERPRINT,
     Block,
     block_key,
     count_dtype,
@@ -90,6 +92,8 @@ class WrittenShards(NamedTuple):
     control: FileEntry
     value_dtype: np.dtype
     """Widest dtype among the blocks."""
+    fingerprints: np.ndarray
+    """[cells] uint64 of :func:`~bionemo.scale.data.prepare.conversion.copies.fingerprints`, in row order."""
 
 
 class _Cells(NamedTuple):
@@ -111,7 +115,8 @@ def write_shards(
         source: The open file.
         job: What to write.
         folder: The store in the making.
-        spill: Where cells wait, a file that is removed at the end; ``.journal`` is added for what is in it.
+        spill: Where cells wait, a file that is removed at the end; ``.journal`` is added for what is in it, and
+            ``.prints`` for the fingerprints of written cells, which stay.
         progress: Called with the number of cells of each piece read.
     """
     blocks = blocks_of_shard(job.groups, job.shard)
@@ -134,6 +139,7 @@ def write_shards(
                 first_row=int(blocks.first_row[edges[number]]),
                 job=job,
                 shards=shards,
+                prints=spill.with_suffix(".prints"),
             )
         for shard in shards:
             shard.commit()
@@ -150,10 +156,18 @@ def write_shards(
         )
         for is_control, path in enumerate(paths)
     ]
-    return WrittenShards(entries[0], entries[1], widest)
+    return WrittenShards(entries[0], entries[1], widest, _known_prints(spill.with_suffix(".prints"), blocks))
 
 
-def write_obs(source: H5adSource, groups: GroupTable, shard: int, *, rows: np.ndarray, folder: Path) -> FileEntry:
+def write_obs(
+    source: H5adSource,
+    groups: GroupTable,
+    shard: int,
+    *,
+    rows: np.ndarray,
+    fingerprint: np.ndarray,
+    folder: Path,
+) -> FileEntry:
     """Write the names and labels of a file's cells, in row order.
 
     Args:
@@ -161,6 +175,7 @@ def write_obs(source: H5adSource, groups: GroupTable, shard: int, *, rows: np.nd
         groups: Groups of the store.
         shard: Number of the file.
         rows: [cells] row of each cell, counted from the first of the file; -1 for cells left out.
+        fingerprint: [kept cells] uint64, in row order.
         folder: The store in the making.
     """
     members = np.flatnonzero(groups.shard == shard)
@@ -172,7 +187,7 @@ def write_obs(source: H5adSource, groups: GroupTable, shard: int, *, rows: np.nd
     text = pa.dictionary(pa.int32(), pa.string())
     columns = {name: _label_of(name) for name in ("dataset", "cell_type", "perturbation", "batch")}
     columns |= {covariate_column(number): _covariate(number) for number in range(len(groups.covariates))}
-    schema = pa.schema([("cell", pa.string()), *((name, text) for name in columns)])
+    schema = pa.schema([("cell", pa.string()), *((name, text) for name in columns), (FINGERPRINT, pa.uint64())])
     path = folder / obs_name(shard)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for first in range(0, len(cells), OBS_ROW_GROUP):
@@ -182,7 +197,8 @@ def write_obs(source: H5adSource, groups: GroupTable, shard: int, *, rows: np.nd
             named = [groups.label(index) for index in here.tolist()]
             labels = [_label_column([label(each) for each in named], position) for label in columns.values()]
             taken = names.take(pa.array(part)).combine_chunks()
-            writer.write_table(pa.table([taken, *labels], schema=schema))
+            own = pa.array(fingerprint[first : first + len(part)], pa.uint64())
+            writer.write_table(pa.table([taken, *labels, own], schema=schema))
     return FileEntry(name=path.name, num_bytes=path.stat().st_size, sha256=hash_file(path), num_cells=len(cells))
 
 
@@ -386,6 +402,22 @@ def _unspill(data: bytes) -> Iterator[_Cells]:
         yield _Cells(rows, lengths, block.library_size, block.indices, block.values)
 
 
+def _add_prints(path: Path, first_row: int, found: np.ndarray) -> None:
+    """Write fingerprints of rows to their places."""
+    with path.open("r+b" if path.exists() else "wb") as file:
+        file.seek(first_row * _FRAME.itemsize)
+        file.write(found.astype(_FRAME).tobytes())
+
+
+def _known_prints(path: Path, blocks: BlockTable) -> np.ndarray:
+    """Return the fingerprints of all rows; 0 for those that a version without any had written before a kill."""
+    found = np.zeros(int(blocks.num_cells.sum()), dtype=_FRAME)
+    if path.exists():
+        known = np.fromfile(path, dtype=_FRAME, count=len(found))
+        found[: len(known)] = known
+    return found
+
+
 def _write_bucket(
     parts: list[_Cells],
     blocks: BlockTable,
@@ -394,10 +426,13 @@ def _write_bucket(
     first_row: int,
     job: ShardJob,
     shards: list[_ShardWriter],
+    prints: Path,
 ) -> None:
     """Sort the cells of a bucket, which start at a row, and write its blocks that are still to be written."""
     merged = _Cells(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     cells = _take(merged, np.argsort(merged.rows))
+    # Before the blocks, so that a bucket whose blocks are there need not be read again.
+    _add_prints(prints, first_row, fingerprints(cells.lengths, cells.indices, cells.values, num_genes=job.num_genes))
     pointers = row_pointers(cells.lengths)
     for number in range(members.start, members.stop):
         start = int(blocks.first_row[number]) - first_row

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from bionemo.scale.data.store.format import CHUNK_ROWS, block_key, decode_block
+from bionemo.scale.data.store.format import CHUNK_ROWS, FINGERPRINT, block_key, decode_block
 
 
 @pytest.mark.parametrize("bucket_entries", [1, 150, 3000])
@@ -50,10 +50,10 @@ def test_shards_hold_the_documented_blocks(tmp_path, papalexi_store):
 
 def test_obs_file_is_in_row_order(kang_store):
     table = pq.read_table(kang_store.path / "obs-00000.parquet")
-    assert table.column_names == ["cell", "dataset", "cell_type", "perturbation", "batch"]
+    assert table.column_names == ["cell", "dataset", "cell_type", "perturbation", "batch", FINGERPRINT]
     assert table.num_rows == kang_store.num_cells
     expected = kang_store.obs(np.arange(kang_store.num_cells))
-    for name in table.column_names:
+    for name in table.column_names[:-1]:
         assert table[name].to_pylist() == expected[name].tolist()
 
 
