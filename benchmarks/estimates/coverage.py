@@ -57,7 +57,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("data", type=Path, help="folder of the h5ad files")
     folder = options.parse_args().data
-    heads = [f"{MIN_DETECTION:.0%} of {cells}" for cells in ("controls", "observed cells")]
+    heads = [f"{100 * MIN_DETECTION:g} % of {cells}" for cells in ("controls", "observed cells")]
     print(f"| {' | '.join(['task', 'cells of a group', 'all genes', *heads])} |")
     print("| --- | --- | --- | --- | --- |")
     for name, task in tomllib.loads((HERE / "tasks.toml").read_text()).items():

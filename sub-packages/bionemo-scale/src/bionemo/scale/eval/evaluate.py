@@ -24,6 +24,7 @@ from bionemo.scale.eval.cell_eval.challenge import CELL_EVAL2, CellEval2
 from bionemo.scale.eval.cell_eval.newest import CurrentCellEval
 from bionemo.scale.eval.cells.alignment import align, note_copies
 from bionemo.scale.eval.cells.control_policy import ControlPolicy, check_controls, choose_controls
+from bionemo.scale.eval.cells.few_cells import note_small_pairs, without_small_pairs
 from bionemo.scale.eval.cells.library_size import HOW_TO
 from bionemo.scale.eval.cells.population_file import PopulationFile
 from bionemo.scale.eval.cells.populations import Population
@@ -143,6 +144,7 @@ def prepare(
     grammar = _grammar(real, predictions, training)
     real, predictions, training = _spell(real, predictions, training, grammar=grammar)
     _check_covariates(real, predictions, training)
+    real, predictions = without_small_pairs(real, predictions, options.min_cells)
     real = real.with_shared_controls()
     predictions = {name: file.with_shared_controls() for name, file in predictions.items()}
     check_controls(real)
@@ -154,7 +156,7 @@ def prepare(
     models, notes = _models(real, predictions, options.control_policy)
     cells, controls = (real.population.select(chosen) for chosen in (~real.is_control, real.is_control))
     few = note_few_controls(_num_controls(cells, controls))
-    notes += [] if few is None else [f"warning: {few}"]
+    notes += [*note_small_pairs(real), *([] if few is None else [f"warning: {few}"])]
     learnt = None
     if training is not None and named:
         learnt, training_notes = _learn(training, real, cells)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from bionemo.scale.files.url import PathOrUrl, is_url
 from bionemo.scale.options.fields import option, options_of
-from bionemo.scale.options.limits import LIBRARY_SIZE, SEED
+from bionemo.scale.options.limits import COUNT, LIBRARY_SIZE, SEED
 from bionemo.scale.options.settings import Settings
 from bionemo.scale.options.values import check_covariates
 from bionemo.scale.types import FileLabels, InputError, ObsKeys
@@ -35,6 +35,8 @@ class ScoringSettings(Settings):
     """Program for tests of differential expression: this package's (fast) or pdex; the numbers are the same."""
     leave_out_targets: bool = option(False, group=_MORE)
     """Leave the target genes of all perturbations (genes with the name of a perturbation) out of every metric."""
+    min_cells: int = option(1, limits=COUNT, metavar="N", group=_MORE)
+    """Score only (cell type, perturbation) pairs with at least N measured cells."""
     seed: int = option(0, limits=SEED, group=_MORE)
     """Seed of random choices."""
     plot: bool = False

@@ -74,14 +74,20 @@ def asked_perturbations(loaded: LoadedModel, given: Sequence[str], features: Pat
         features: File that describes others.
 
     Raises:
-        InputError: If a label cannot be read.
+        InputError: If a label cannot be read, or is the control.
     """
-    known = loaded.card.perturbations
+    known = (*loaded.card.perturbations, *loaded.card.all_controls)
     if features is not None and any("," in text and text not in known for text in given):
         known = (*known, *feature_names(features))
     grammar = _grammar(loaded)
     spelled = {grammar.canonical(name): name for name in loaded.card.perturbations}
     asked = settle_labels(given, known)
+    for name in asked:
+        if grammar.canonical(name) == loaded.card.control:
+            raise InputError(
+                f"--perturbations: {name!r} is the control, from whose cells predictions start; expected "
+                "perturbations, leave it out"
+            )
     return tuple(dict.fromkeys(spelled.setdefault(grammar.canonical(name), name) for name in asked))
 
 

@@ -14,7 +14,7 @@ from bionemo.scale.rank.choose import choose_next
 from bionemo.scale.rank.orders import by_dose, by_effect, by_reversal, by_synergy, by_uncertainty, ordered
 from bionemo.scale.rank.screen import Screen, read_screen
 from bionemo.scale.rank.settings import Order, RankSettings
-from bionemo.scale.rank.signature import listed_signature, read_signature, signature_of_genes
+from bionemo.scale.rank.signature import listed_signature, read_signature, signature_of_genes, warn_of_signature
 
 
 _WIDEST = 40
@@ -70,8 +70,8 @@ def _answer(settings: RankSettings, screen: Screen) -> Ranking:
         return Ranking(table=table, title="measure next (score: standard deviation left)", notes=tuple(notes))
     by = settings.by or "effect"
     if by == "reversal":
-        signature, note = _signature(settings, screen)
-        notes.append(note)
+        signature, lines = _signature(settings, screen)
+        notes += lines
         found = by_reversal(screen, signature)
     else:
         found = _ORDERS[by](screen)
@@ -83,13 +83,14 @@ def _answer(settings: RankSettings, screen: Screen) -> Ranking:
     return Ranking(table=ordered(found), title=_TITLES[by], notes=tuple(notes))
 
 
-def _signature(settings: RankSettings, screen: Screen) -> tuple[np.ndarray, str]:
+def _signature(settings: RankSettings, screen: Screen) -> tuple[np.ndarray, tuple[str, ...]]:
     if settings.signature is not None:
         source, given = str(settings.signature), read_signature(settings.signature)
     else:
         source, given = "--up and --down", listed_signature(settings.up, settings.down, screen.genes)
     values = signature_of_genes(given, screen.genes, source=source)
-    return values, f"{int(np.isfinite(values).sum())} of {len(given)} genes of the signature are in the screen"
+    found = f"{int(np.isfinite(values).sum())} of {len(given)} genes of the signature are in the screen"
+    return values, (found, *warn_of_signature(values, given))
 
 
 _ORDERS: dict[str, Callable[[Screen], pd.DataFrame]] = {

@@ -17,6 +17,10 @@ from bionemo.scale.types import InputError
 
 _CHANGES = ("logfc", "log2fc", "log2foldchange", "logfoldchange", "logfoldchanges", "avg_log2fc", "avg_logfc", "lfc")
 """What columns of log fold changes are called, in small letters."""
+_FEW_GENES = 10
+"""Of fewer genes the score of an unrelated change is above 0.3 in size (1 / sqrt(genes), root mean square)."""
+_MOST_OF_IT = 0.5
+"""Share of a signature's squared size below which a cosine of the rest says little about the whole."""
 _WORDS = {"up": 1.0, "down": -1.0}
 
 
@@ -85,6 +89,33 @@ def signature_of_genes(signature: Mapping[str, float], genes: Sequence[str], *, 
             f"{source}: expected genes of the screen, found none, the first is {first!r}; {suggest(first, genes)}"
         )
     return values
+
+
+def warn_of_signature(values: np.ndarray, signature: Mapping[str, float]) -> tuple[str, ...]:
+    """Warn of a signature of which a screen has little.
+
+    Args:
+        values: [G] float64 of :func:`signature_of_genes`.
+        signature: Gene to its change, the genes that the screen does not have among them.
+    """
+    num, share = int(np.isfinite(values).sum()), _share(values, signature)
+    lines = []
+    if num < _FEW_GENES:
+        lines.append(
+            f"warning: scores are of {num} genes alone: changes without relation to the signature have scores of "
+            f"{num**-0.5:.2f} (root mean square), so that scores of such a size say nothing"
+        )
+    if share < _MOST_OF_IT:
+        lines.append(
+            f"warning: the screen has {share:.1%} of the signature ({num} of {len(signature)} genes, by their squared "
+            "changes): scores say little about the rest; check that genes are named as in the screen, or predict "
+            "from a store that keeps them"
+        )
+    return tuple(lines)
+
+
+def _share(values: np.ndarray, signature: Mapping[str, float]) -> float:
+    return float(np.nansum(values**2) / sum(change**2 for change in signature.values()))
 
 
 def _read(path: Path) -> pd.DataFrame:

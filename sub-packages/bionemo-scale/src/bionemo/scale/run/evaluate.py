@@ -142,8 +142,7 @@ def _write_baselines(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: expected a folder for the baselines, found a file")
     prepared = prepare(real=real, predictions={}, training=training, options=options)
-    for note in prepared.notes:
-        print(f"note: {note}")
+    _print_notes(prepared)
     uns = {"store": "" if training is None else str(training.path), "seed": options.seed}
     if real.card is not None:
         uns["card"] = real.card.to_json()
@@ -183,9 +182,13 @@ def _described(training: "TrainingData | None", features: Path, real: "Populatio
     return with_vectors(training, features, real)
 
 
-def _announce(progress: "ScoringProgress", prepared: "Prepared") -> None:
+def _print_notes(prepared: "Prepared") -> None:
     for note in prepared.notes:
         print(note if note.startswith("warning: ") else f"note: {note}", flush=True)
+
+
+def _announce(progress: "ScoringProgress", prepared: "Prepared") -> None:
+    _print_notes(prepared)
     progress.start(prepared.steps)
 
 

@@ -149,6 +149,15 @@ def test_known_combinations_are_asked_for_in_any_order(load):
     assert asked == ("C+B", "A@0.5+D", "A", "C+D")
 
 
+@pytest.mark.parametrize("name", ["control", "DMSO", "control+DMSO"])
+def test_the_control_is_no_perturbation_to_predict(load, name):
+    loaded = load()
+    loaded = replace(loaded, card=replace(loaded.card, control_labels=("control", "DMSO")))
+    with pytest.raises(InputError, match=r"--perturbations: '.*' is the control, from whose cells predictions start"):
+        asked_perturbations(loaded, ["A", name], None)
+    assert asked_perturbations(loaded, ["A", "B+DMSO"], None) == ("A", "B")
+
+
 def with_times(loaded: LoadedModel) -> LoadedModel:
     keys, values = ObsKeys(covariate="time"), (("24h", "48h", "6h"),)
     return replace(loaded, card=replace(loaded.card, keys=keys, covariates=values, untrained_covariates=(("48h",),)))

@@ -128,6 +128,33 @@ def test_a_signature_may_be_lists_of_genes(screen, tmp_path):
     assert listed["score"].iloc[0] == pytest.approx(0.5**0.5) and listed["perturbation"].iloc[0] != "A"
 
 
+def test_a_signature_of_which_the_screen_has_little_is_told(write, tmp_path):
+    genes = [f"G{number}" for number in range(30)]
+    changes = np.random.default_rng(0).normal(size=(2, 30))
+    adata = anndata.AnnData(
+        (changes + 5).astype(np.float32),
+        obs=pd.DataFrame({"cell_type": "T", "perturbation": ["A", "B"], "num_cells": 10}, index=["0", "1"]),
+        var=pd.DataFrame(index=genes),
+        layers={"control": np.full((2, 30), 5, dtype=np.float32)},
+    )
+
+    def notes(signature):
+        path = tmp_path / "disease.csv"
+        path.write_text("gene,logFC\n" + "".join(f"{gene},{change}\n" for gene, change in signature.items()))
+        settings = dict(screen=write(adata), out=tmp_path / "ranks.csv", by="reversal", overwrite=True)
+        found = rank(RankSettings.make(signature=path, **settings)).notes
+        return [line for line in found if line.startswith("warning: ")]
+
+    others = {f"X{number}": 1.0 for number in range(200)}
+    few, part = notes(dict.fromkeys(genes[:3], 1.0) | others)
+    assert few.startswith("warning: scores are of 3 genes alone") and "scores of 0.58 (root mean square)" in few
+    assert part.startswith("warning: the screen has 1.5% of the signature (3 of 203 genes, by their squared changes)")
+    # Ten genes that are most of it; the rest hardly changes.
+    assert notes(dict.fromkeys(genes[:10], 5.0) | others) == []
+    assert len(notes(dict.fromkeys(genes[:9], 50.0) | others)) == 1
+    assert len(notes(dict.fromkeys(genes[:20], 1.0) | others)) == 1
+
+
 def test_synergy_is_what_exceeds_the_sum_of_singles_along_it(screen):
     (found,) = answer(screen, by="synergy", combination_separator="+").to_dict("records")
     # The sum is (1, 1, 0, 0), the rest (1, 0.5, 0, 0.5).
