@@ -5,7 +5,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from bionemo.scale.infer.plans.parts import Part
 from bionemo.scale.infer.plans.plan import Plan
@@ -72,12 +71,12 @@ class Totals:
 
     def add_cells(self, part: Part, cells: np.ndarray) -> None:
         """Add the cells of a part, [cells, G]."""
-        inside, place = np.unique(self._pairs.of_set[part.sets], return_inverse=True)
-        member = csr_matrix(
-            (np.ones(part.num_cells, dtype=np.float64), (np.repeat(place, part.sizes), np.arange(part.num_cells))),
-            shape=(len(inside), part.num_cells),
-        )
-        self._sums[inside] += member @ np.asarray(cells)
+        pair = self._pairs.of_set[part.sets]
+        firsts = np.flatnonzero(np.diff(pair, prepend=-1))
+        bounds = np.append(part.first_rows[firsts], part.num_cells).tolist()
+        # Neighbours of one pair at a time: to widen all cells to float64 first would take much longer than the sums.
+        for number, begin, end in zip(pair[firsts].tolist(), bounds, bounds[1:], strict=False):
+            self._sums[number] += cells[begin:end].sum(axis=0, dtype=np.float64)
 
     def add_sums(self, pair: np.ndarray, sums: np.ndarray) -> None:
         """Add sums of conditions, [conditions, G], each of the pair with its number."""
