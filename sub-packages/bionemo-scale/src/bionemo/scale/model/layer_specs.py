@@ -30,7 +30,7 @@ from megatron.core.transformer.transformer_layer import (
 )
 from torch import Tensor, nn
 
-from bionemo.scale.model.layers import root_mean_square, swiglu
+from bionemo.scale.model.layers import autocasts, root_mean_square, swiglu
 
 
 class TorchAttention(nn.Module):
@@ -134,17 +134,32 @@ def _te_submodules() -> TransformerLayerSubmodules:
     )
 
 
+def _is_whole(layer: TransformerLayer) -> bool:
+    """Return whether this rank has all of a layer's maps, without adapters."""
+    attention, mlp = layer.self_attention, layer.mlp
+    linears = (attention.linear_qkv, attention.linear_proj, mlp.linear_fc1, mlp.linear_fc2)
+    return layer.config.tensor_model_parallel_size == 1 and all(
+        type(linear) in (ColumnParallelLinear, RowParallelLinear) for linear in linears
+    )
+
+
 class TransportLayer(TransformerLayer):
     """One transport block: attention and MLP side by side on the cells and the condition token (equations 34 to 36).
 
     The condition token is the last row of the sequence. It takes part in attention, and what the block made of it is
     thrown away: the next block sees the condition as it was.
+
+    A network that predicts on a CPU takes both norms at once, their gains and biases into the weights after them, and
+    maps to queries, keys, values and hidden features by one product.
     """
 
     def forward(
         self, hidden_states: Float[Tensor, "S B D"], attention_mask: None = None, **kwargs: Any
     ) -> tuple[Float[Tensor, "S B D"], None]:
         """Update the cells; return (hidden_states, None) as Megatron's block expects."""
+        if self.is_merged(hidden_states):
+            normed = nn.functional.layer_norm(hidden_states, hidden_states.shape[-1:], eps=self.input_layernorm.eps)
+            return self.finish(hidden_states, nn.functional.linear(normed, *self.merged())), None
         attention, attention_bias = self.self_attention(self.input_layernorm(hidden_states), attention_mask=None)
         mlp, mlp_bias = self.mlp(self.pre_mlp_layernorm(hidden_states))
         update = self._drop(_with_bias(attention, attention_bias)) + self._drop(_with_bias(mlp, mlp_bias))
@@ -153,6 +168,43 @@ class TransportLayer(TransformerLayer):
 
     def _drop(self, x: Tensor) -> Tensor:
         return nn.functional.dropout(x, p=self.hidden_dropout, training=self.training)
+
+    def is_merged(self, hidden_states: Tensor) -> bool:
+        """Return whether the maps after both norms are one product: in a prediction in float32 on one CPU rank."""
+        return (
+            not (self.training or torch.is_grad_enabled() or hidden_states.is_cuda or autocasts(hidden_states))
+            and self.config.normalization == "LayerNorm"
+            and self.config.add_bias_linear
+            and self.config.num_query_groups == self.config.num_attention_heads
+            and not self.config.gated_linear_unit
+            and _is_whole(self)
+        )
+
+    def merged(self) -> tuple[Float[Tensor, "M D"], Float[Tensor, " M"]]:
+        """Return weights and biases that map a normalised row to its query, key and value and to hidden features."""
+        pairs = (
+            (self.input_layernorm, self.self_attention.linear_qkv),
+            (self.pre_mlp_layernorm, self.mlp.linear_fc1),
+        )
+        return (
+            torch.cat([linear.weight * norm.weight for norm, linear in pairs]),
+            torch.cat([torch.addmv(linear.bias, linear.weight, norm.bias) for norm, linear in pairs]),
+        )
+
+    def finish(self, hidden_states: Float[Tensor, "S B D"], mapped: Float[Tensor, "S B M"]) -> Float[Tensor, "S B D"]:
+        """Update the cells by what :meth:`merged` maps all rows to."""
+        attention, mlp = self.self_attention, self.mlp
+        heads, size = attention.num_attention_heads_per_partition, attention.hidden_size_per_attention_head
+        mixed, hidden = mapped.split([3 * heads * size, mlp.linear_fc1.weight.shape[0]], dim=-1)
+        query, key, value = mixed.unflatten(2, (heads, 3 * size)).split(size, dim=-1)
+        context = attention.core_attention(query, key, value)
+        hidden = self.config.activation_func(hidden)
+        updated = hidden_states + (attention.linear_proj.bias + mlp.linear_fc2.bias)
+        rows = updated.flatten(0, 1)
+        rows.addmm_(context.flatten(0, 1), attention.linear_proj.weight.T)
+        rows.addmm_(hidden.flatten(0, 1), mlp.linear_fc2.weight.T)
+        updated[-1] = hidden_states[-1]
+        return updated
 
 
 class EncoderLayer(TransformerLayer):
@@ -180,15 +232,13 @@ class EncoderLayer(TransformerLayer):
         return self._transform(tokens), None
 
     def _is_plain(self) -> bool:
-        config, attention = self.config, self.self_attention
-        linears = (attention.linear_qkv, attention.linear_proj, self.mlp.linear_fc1, self.mlp.linear_fc2)
+        config = self.config
         return (
             config.normalization == "RMSNorm"
-            and config.tensor_model_parallel_size == 1
             and not config.add_bias_linear
             and not (self.training and (config.hidden_dropout or config.attention_dropout))
             and config.recompute_granularity != "selective"
-            and all(type(linear) in (ColumnParallelLinear, RowParallelLinear) for linear in linears)
+            and _is_whole(self)
         )
 
     def _attend(self, tokens: Float[Tensor, "T C H"], rotary: Tensor | None) -> Float[Tensor, "T C H"]:

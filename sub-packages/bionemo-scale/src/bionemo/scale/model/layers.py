@@ -98,12 +98,17 @@ def _apply(linear: ColumnParallelLinear | RowParallelLinear, x: Float[Tensor, "*
 
 def _is_whole(linear: ColumnParallelLinear | RowParallelLinear) -> bool:
     config = linear.config
-    kind = linear.weight.device.type
-    # Some kinds of device, such as "meta", know no autocast, and torch refuses the question.
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-        # torch would add the bias in bfloat16; Megatron adds it in float32.
+    # With autocast torch would add the bias in bfloat16; Megatron adds it in float32.
+    if autocasts(linear.weight):
         return False
     return bool(config.tensor_model_parallel_size == 1 and not config.gradient_accumulation_fusion)
+
+
+def autocasts(x: Tensor) -> bool:
+    """Return whether products with a tensor are rounded to less than its precision."""
+    kind = x.device.type
+    # Some kinds of device, such as "meta", know no autocast, and torch refuses the question.
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 class _RootMeanSquare(torch.autograd.Function):
