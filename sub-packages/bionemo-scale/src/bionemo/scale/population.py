@@ -9,8 +9,10 @@ Baselines that predict a mean change go the same way, so that a comparison with 
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 
@@ -66,6 +68,15 @@ def one_count(measured: Float[Tensor, "*cells G"]) -> Float[Tensor, " *cells"]:
         divisor = divisor.masked_fill(fits, parts)
         known = known | fits
     return torch.log1p((smallest / divisor).masked_fill(smallest.isinf(), 0.0))
+
+
+def one_count_of_sparse(measured: csr_matrix) -> Float[Tensor, " cells"]:
+    """Return what :func:`one_count` does, by the values that are not zero."""
+    sizes = np.diff(measured.indptr)
+    values = np.zeros((len(sizes), max(1, int(sizes.max(initial=0)))), dtype=measured.dtype)
+    row = np.repeat(np.arange(len(sizes)), sizes)
+    values[row, np.arange(measured.nnz) - measured.indptr[row]] = measured.data
+    return one_count(torch.from_numpy(values))
 
 
 def with_counted_zeros(

@@ -1,12 +1,14 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from bionemo.scale.population import note_few_controls, one_count, with_counted_zeros, with_mean
+from bionemo.scale.population import note_few_controls, one_count, one_count_of_sparse, with_counted_zeros, with_mean
 
 
 @pytest.fixture
@@ -123,6 +125,18 @@ def test_one_count_is_told_by_what_values_are_multiples_of(counts, expected):
     worth = torch.tensor([0.02, 0.7, 6.0])[:, None]
     measured = torch.log1p(worth * torch.tensor([counts], dtype=torch.float32))
     torch.testing.assert_close(one_count(measured), torch.log1p(worth[:, 0] * expected), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_count_is_told_by_values_without_zeros(dtype):
+    counts = torch.poisson(torch.full((30, 40), 0.3), generator=torch.Generator().manual_seed(0))
+    counts[7] = 0
+    counts[:5] *= 3
+    measured = torch.log1p(0.7 * counts).numpy().astype(dtype)
+    expected = one_count(torch.from_numpy(measured))
+    assert (expected == 0).sum() == 1
+    assert torch.equal(one_count_of_sparse(csr_matrix(measured)), expected)
+    assert not one_count_of_sparse(csr_matrix((2, 3), dtype=np.float32)).any()
 
 
 def test_one_count_of_values_that_are_no_counts_is_the_smallest():

@@ -80,10 +80,8 @@ def whole_counts(expression: csr_matrix, target_sum: float) -> tuple[csr_matrix,
 def _in_counts(expression: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     """Return [cells, G] expression in counts, and what one is worth in each cell, 0 in one without any."""
     # Late: who reads the columns of counts, or makes a page, needs no torch.
-    import torch
+    from bionemo.scale.population import one_count_of_sparse
 
-    from bionemo.scale.population import one_count
-
-    values = expression.toarray().astype(np.float64)
-    unit = np.expm1(one_count(torch.from_numpy(values)).numpy())
+    expression = expression.astype(np.float64)
+    values, unit = expression.toarray(), np.expm1(one_count_of_sparse(expression).numpy())
     return np.expm1(values) / np.where(unit > 0, unit, 1.0)[:, None], unit

@@ -14,6 +14,7 @@ from bionemo.scale.flow.prior import PRIORS
 from bionemo.scale.flow.random import SetGenerator
 from bionemo.scale.flow.solver import integrate
 from bionemo.scale.model.config import ScaleModelConfig
+from bionemo.scale.model.gene_encoder import SparseCells
 from bionemo.scale.model.scale_model import ScaleModel, held
 from bionemo.scale.population import with_counted_zeros, with_mean
 
@@ -47,6 +48,8 @@ class EncodedControls:
 
     def take(self, sets: Int64[Tensor, " S"]) -> "EncodedControls":
         """Return some of the sets, each as often as it is named."""
+        if torch.equal(sets, torch.arange(len(self.expression))):
+            return self
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return EncodedControls(**{name: value[sets.to(value.device)] for name, value in values.items()})
 
@@ -61,6 +64,7 @@ def encode_controls(
     seed: Int64[Tensor, " B"],
     covariates: Int64[Tensor, "B K"] | None = None,
     population_mean: Float[Tensor, "B G"] | None = None,
+    sparse: SparseCells | None = None,
 ) -> EncodedControls:
     """Do the part of a prediction that no perturbation changes.
 
@@ -73,8 +77,13 @@ def encode_controls(
         covariates: Rows of the table of each covariate; ``None`` where the network has none.
         population_mean: Mean of all control cells that each set's were drawn from, where the set should stand for
             them; ``None`` lets every set stand for its own cells.
+        sparse: The cells once more, set by set, where few of their values are not zero.
     """
-    z_0, own_mean = model.encode(expression), expression.mean(dim=1)
+    if sparse is not None and held(model.gene_encoder).takes_sparse():
+        z_0 = model.encode_sparse(sparse, len(expression))
+    else:
+        z_0 = model.encode(expression)
+    own_mean = expression.mean(dim=1)
     covariates = cell_type.new_empty((len(cell_type), 0)) if covariates is None else covariates
     if model.config.generation == "contrast":
         no_perturbation = torch.full_like(cell_type, model.config.num_perturbations)
@@ -157,10 +166,12 @@ def move(model: ScaleModel, controls: EncodedControls, perturbation: Int64[Tenso
     features = features - controls.reference
     if start is not controls.expression:
         features = features - decoder.features(z_start) + decoder.features(controls.z_0)
-    moved = start + decoder.change(features).float() * divisor
+    moved = decoder.add_change(start, features, divisor)
     if model.config.generation == "displace":
         return Moved(moved.clamp_min(0.0), None)
-    return Moved(moved, moved.mean(dim=1) - controls.own_mean)
+    # The last map is linear: the mean change is that of the mean feature.
+    change = decoder.change(features.mean(dim=1, keepdim=True))[:, 0].float() * divisor
+    return Moved(moved, change if start is controls.expression else change + start.mean(dim=1) - controls.own_mean)
 
 
 @torch.no_grad()

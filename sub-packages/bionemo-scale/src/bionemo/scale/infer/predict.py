@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import vstack
+from scipy.sparse import csr_matrix, vstack
+from torch import Tensor
 
 from bionemo.scale.files.expression_scale import highest_log1p
 from bionemo.scale.infer.generate import (
@@ -26,7 +27,8 @@ from bionemo.scale.infer.plans.plan import ControlSet, Plan
 from bionemo.scale.infer.run_estimate import PlannedMeans
 from bionemo.scale.infer.settings import Precision
 from bionemo.scale.infer.trained_model import LoadedModel
-from bionemo.scale.population import one_count
+from bionemo.scale.model.gene_encoder import SPARSE, SparseCells
+from bionemo.scale.population import one_count_of_sparse
 
 
 CELLS_AT_ONCE = {"cpu": 512, "cuda": 8192}
@@ -136,10 +138,11 @@ def _predicted_sets(
     shared = {"control_sizes": plan.control_sizes, "perturbation": plan.perturbation}
     for batch in part.batches(plan.control_set, CELLS_AT_ONCE[device.type], **shared):
         control_sets = list(plan.controls(batch.controls.tolist()))
+        cells = csr_matrix(vstack([item.expression for item in control_sets]))
         with _autocast(device, loaded.precision):
-            controls = _encode(loaded, control_sets, rows)
-        counts = one_count(controls.expression).cpu().numpy()
-        highest = controls.expression.amax(dim=(1, 2)).cpu().numpy()
+            controls = _encode(loaded, control_sets, rows, cells=cells)
+        counts = one_count_of_sparse(cells).numpy().reshape(len(control_sets), -1)
+        highest = np.array([item.expression.data.max(initial=0.0) for item in control_sets])
         for positions, begins, calls in zip(batch.sets, batch.begins, batch.calls, strict=True):
             of_call = np.unique(calls, return_index=True)[1]
             with _autocast(device, loaded.precision):
@@ -179,7 +182,15 @@ def _of_one_size(
         yield _Pieces(positions[same], begins[same], calls[same], first[same, None] + np.arange(size))
 
 
+def _are_whole(pieces: _Pieces, cells: Tensor) -> bool:
+    """Return whether pieces are all of some populations, in their order."""
+    num_sets, size = cells.shape[:2]
+    return pieces.places.shape == (num_sets, size) and np.array_equal(pieces.calls, np.arange(num_sets))
+
+
 def _cut_out(moved: Moved, pieces: _Pieces) -> Moved:
+    if _are_whole(pieces, moved.cells):
+        return moved
     cells = moved.cells[pieces.calls[:, None], pieces.places]
     return Moved(cells, None if moved.change is None else moved.change[pieces.calls])
 
@@ -189,7 +200,9 @@ def _told_means(
 ) -> dict[str, Any]:
     """Return what says which mean some sets get."""
     known = [plan.population_mean(number) for number in sets.tolist()]
-    own = controls.expression[pieces.begins[:, None], pieces.places].mean(dim=1)
+    is_whole = pieces.places.shape[1] == controls.expression.shape[1]
+    cells = None if is_whole else controls.expression[pieces.begins[:, None], pieces.places]
+    own = controls.own_mean[pieces.begins] if cells is None else cells.mean(dim=1)
     of_all = [mine if mean is None else torch.from_numpy(mean).to(mine) for mean, mine in zip(known, own, strict=True)]
     told = {} if means is None else {"estimate": torch.from_numpy(means.of_sets(sets.tolist()))}
     weight = {} if means is None else {"network_weight": means.network_weight}
@@ -210,16 +223,23 @@ def _autocast(device: torch.device, precision: Precision) -> AbstractContextMana
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, dtype=torch.bfloat16)
 
 
-def _encode(loaded: LoadedModel, control_sets: Sequence[ControlSet], rows: ModelRows) -> EncodedControls:
-    """Encode control sets of equal size together."""
+def _encode(
+    loaded: LoadedModel, control_sets: Sequence[ControlSet], rows: ModelRows, *, cells: csr_matrix
+) -> EncodedControls:
+    """Encode control sets of equal size, whose cells these are, together."""
     device = loaded.device
-    cells = torch.from_numpy(vstack([item.expression for item in control_sets]).toarray()).to(device)
-    cells = cells.view(len(control_sets), -1, cells.shape[1])
+    dense = torch.from_numpy(cells.toarray()).to(device)
     return encode_controls(
         loaded.model,
-        cells,
+        dense.view(len(control_sets), -1, dense.shape[1]),
+        sparse=_sparse(cells) if cells.nnz < SPARSE * dense.numel() else None,
         cell_type=torch.from_numpy(rows.cell_type[[item.cell_type for item in control_sets]]).to(device),
         batch=torch.from_numpy(rows.batch[np.stack([item.batch for item in control_sets])]).to(device),
         seed=torch.tensor([item.seed for item in control_sets]),
         covariates=torch.from_numpy(rows.of_covariates([item.covariates for item in control_sets])).to(device),
     )
+
+
+def _sparse(cells: csr_matrix) -> SparseCells:
+    gene, first = (values.astype(np.int32, copy=False) for values in (cells.indices, cells.indptr[:-1]))
+    return SparseCells(torch.from_numpy(gene), torch.from_numpy(cells.data), torch.from_numpy(first))

@@ -40,3 +40,9 @@ class Decoder(nn.Module):
     def change(self, features: Float[Tensor, "B N H"]) -> Float[Tensor, "B N G"]:
         """Map a difference of features to the difference of expression, by one wide map instead of two."""
         return self.mlp.read_out_difference(features)
+
+    def add_change(
+        self, start: Float[Tensor, "B N G"], features: Float[Tensor, "B N H"], scale: float
+    ) -> Float[Tensor, "B N G"]:
+        """Add :meth:`change`, times a number, to where cells start."""
+        return self.mlp.add_read_out_difference(start, features, scale)

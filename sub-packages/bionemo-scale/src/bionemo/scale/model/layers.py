@@ -80,7 +80,7 @@ class Mlp(nn.Module):
         linear = self.linear_fc2
         if scale == 1.0:
             return _apply(linear, hidden)
-        if _is_whole(linear):
+        if is_whole(linear):
             # There are fewer hidden features than outputs.
             return nn.functional.linear(hidden * scale, linear.weight, linear.bias * scale)
         return linear(hidden)[0] * scale
@@ -88,15 +88,26 @@ class Mlp(nn.Module):
     def read_out_difference(self, hidden: Float[Tensor, "*axes H"]) -> Float[Tensor, "*axes O"]:
         """Map a difference of hidden features, in which the bias cancels; rounded in bfloat16 it would not."""
         linear = self.linear_fc2
-        return nn.functional.linear(hidden, linear.weight) if _is_whole(linear) else linear(hidden)[0] - linear.bias
+        return nn.functional.linear(hidden, linear.weight) if is_whole(linear) else linear(hidden)[0] - linear.bias
+
+    def add_read_out_difference(
+        self, base: Float[Tensor, "*axes O"], hidden: Float[Tensor, "*axes H"], scale: float
+    ) -> Float[Tensor, "*axes O"]:
+        """Add a number times :meth:`read_out_difference` to something, as it is multiplied where that is possible."""
+        weight = self.linear_fc2.weight
+        if not (is_whole(self.linear_fc2) and weight.dtype == base.dtype):
+            return base + self.read_out_difference(hidden).float() * scale
+        rows = (hidden * scale).flatten(0, -2)
+        return torch.addmm(base.flatten(0, -2), rows, weight.T).view_as(base)
 
 
 def _apply(linear: ColumnParallelLinear | RowParallelLinear, x: Float[Tensor, "*axes I"]) -> Float[Tensor, "*axes O"]:
     """Map the last axis; a whole map by torch's kernel, which adds the bias as it multiplies."""
-    return nn.functional.linear(x, linear.weight, linear.bias) if _is_whole(linear) else linear(x)[0]
+    return nn.functional.linear(x, linear.weight, linear.bias) if is_whole(linear) else linear(x)[0]
 
 
-def _is_whole(linear: ColumnParallelLinear | RowParallelLinear) -> bool:
+def is_whole(linear: ColumnParallelLinear | RowParallelLinear) -> bool:
+    """Return whether a map is one product of this rank, and may be done by torch's own operations."""
     config = linear.config
     # With autocast torch would add the bias in bfloat16; Megatron adds it in float32.
     if autocasts(linear.weight):

@@ -21,7 +21,7 @@ from bionemo.scale.megatron.checkpoint import sharded_tensors
 from bionemo.scale.model.condition import ConditionEncoder
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.decoder import Decoder
-from bionemo.scale.model.gene_encoder import GeneEncoder
+from bionemo.scale.model.gene_encoder import GeneEncoder, SparseCells
 from bionemo.scale.model.layers import Linear, shallow_copy
 from bionemo.scale.model.set_fusion import SetFusion
 from bionemo.scale.model.transport import TransportBlocks, TransportInput
@@ -120,6 +120,11 @@ class ScaleModel(MegatronModule):
     def encode(self, x: Float[Tensor, "B N G"]) -> Float[Tensor, "B N D"]:
         """Encode populations of log1p expression (equation 11)."""
         return self._encode(x / self.config.expression_divisor)
+
+    def encode_sparse(self, cells: SparseCells, num_sets: int) -> Float[Tensor, "B N D"]:
+        """Do the same with cells of sets of one size, where :meth:`GeneEncoder.takes_sparse`."""
+        scaled = cells._replace(value=cells.value / self.config.expression_divisor)
+        return held(self.set_fusion)(held(self.gene_encoder).of_sparse(scaled, num_sets))
 
     def decode(self, z: Float[Tensor, "B N D"]) -> Float[Tensor, "B N G"]:
         """Decode latent cells to log1p expression (equation 12)."""

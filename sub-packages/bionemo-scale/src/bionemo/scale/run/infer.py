@@ -19,6 +19,7 @@ from bionemo.scale.megatron.ranks import Ranks, take_ranks
 from bionemo.scale.options.outputs import check_absent, check_not_inputs
 from bionemo.scale.options.parser import OptionParser, make_settings
 from bionemo.scale.process.command import next_step, run_command
+from bionemo.scale.process.freed_memory import keep_freed_memory
 from bionemo.scale.process.imports import imports
 from bionemo.scale.progress import SILENCE, Progress
 from bionemo.scale.types import EXIT_REFUSED, InputError
@@ -143,6 +144,7 @@ def _measured_alone(settings: InferSettings, ranks: Ranks) -> Iterator[Callable[
 def _run(settings: InferSettings, log: Path, *, is_first: bool) -> None:
     from bionemo.scale.process.console import quiet_screen
 
+    keep_freed_memory()
     with quiet_screen(log) as screen, Progress(screen, silence=SILENCE, shown=is_first) as progress:
         # Imports take seconds, on a busy machine many.
         progress.stage("loading libraries")

@@ -4,10 +4,12 @@ import itertools
 
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from bionemo.scale.flow.prior import PRIORS
 from bionemo.scale.infer.generate import encode_controls, has_counted_zeros, perturb, with_zeros
+from bionemo.scale.model.gene_encoder import SparseCells
 from bionemo.scale.population import with_mean
 
 
@@ -66,6 +68,23 @@ def test_contrast_moves_the_controls_by_what_the_perturbation_adds_to_control(pr
     assert not torch.allclose(expected, batch["control"], atol=1e-3)
     torch.testing.assert_close(predict(model, batch), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(predict(model, under_control), batch["control"], rtol=1e-4, atol=1e-4)
+
+
+def test_controls_without_their_zeros_are_carried_as_with_them(make_spread_model, batch):
+    model = make_spread_model(generation="contrast")
+    rows = csr_matrix(batch["control"].flatten(0, 1).numpy())
+    parts = (torch.from_numpy(part) for part in (rows.indices, rows.data, rows.indptr[:-1]))
+    found = predict(model, batch, sparse=SparseCells(*parts))
+    torch.testing.assert_close(found, predict(model, batch), rtol=1e-5, atol=1e-5)
+
+
+def test_some_of_the_controls_can_be_taken(model, batch):
+    sets = {name: batch[name] for name in ("cell_type", "batch", "seed")}
+    encoded = encode_controls(model.eval(), batch["control"], **sets)
+    assert encoded.take(torch.arange(3)) is encoded
+    for chosen in ([0, 1], [2, 0, 0], [1, 0, 2]):
+        taken = encoded.take(torch.tensor(chosen))
+        assert torch.equal(taken.expression, batch["control"][chosen]) and torch.equal(taken.z_0, encoded.z_0[chosen])
 
 
 def test_only_contrast_has_the_zeros_of_counts(make_config):

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import pytest
 import torch
 
 
@@ -19,6 +20,20 @@ def test_a_difference_of_features_is_decoded_as_the_difference(model):
     decoder = model.expression_decoder
     change = decoder.change(decoder.features(first) - decoder.features(second))
     torch.testing.assert_close(change, decoder(first) - decoder(second), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_change_is_added_as_it_is_decoded(precision, model):
+    generator = torch.Generator().manual_seed(4)
+    decoder = model.expression_decoder
+    start = torch.randn(3, 6, model.config.num_genes, generator=generator)
+    features = torch.randn(3, 6, decoder.mlp.linear_fc2.weight.shape[1], generator=generator)
+    before = start.clone()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+        found = decoder.add_change(start, features, 10.0)
+        expected = start + 10 * decoder.change(features).float()
+    assert found.dtype == torch.float32 and torch.equal(start, before)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_mean_of_decoded_cells_is_read_from_the_mean_feature(model):

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
-from bionemo.scale.model.gene_encoder import GeneEncoder
+from bionemo.scale.model.gene_encoder import GeneEncoder, SparseCells
 
 
 @pytest.fixture
@@ -48,6 +49,27 @@ def test_llama_is_rmsnorm_swiglu_and_rotary_attention_over_gene_tokens(make_mode
     tokens = rms_norm(tokens, encoder.blocks.final_layernorm.weight)
     expected = tokens.flatten(1).unflatten(0, x.shape[:2])
     torch.testing.assert_close(encoder(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["llama", "attention"])
+def test_cells_without_their_zeros_are_embedded_as_with_them(kind, make_model, x):
+    encoder = make_model(gene_encoder=kind).gene_encoder
+    x = x * (torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.3)
+    # A cell without a gene.
+    x[1, 2] = 0
+    rows = csr_matrix(x.flatten(0, 1).numpy())
+    parts = (torch.from_numpy(part) for part in (rows.indices, rows.data, rows.indptr[:-1]))
+    with torch.no_grad():
+        assert encoder.takes_sparse()
+        torch.testing.assert_close(encoder.of_sparse(SparseCells(*parts), 3), encoder(x), rtol=1e-5, atol=1e-6)
+
+
+def test_cells_without_their_zeros_are_for_predictions_in_single_precision(model, make_model):
+    assert not model.gene_encoder.takes_sparse()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not model.gene_encoder.takes_sparse()
+    with torch.no_grad():
+        assert not make_model().gene_encoder.bfloat16().takes_sparse()
 
 
 @pytest.mark.parametrize("kind", ["llama", "attention"])

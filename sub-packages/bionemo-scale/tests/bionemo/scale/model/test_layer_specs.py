@@ -58,6 +58,33 @@ def test_transport_layer_is_its_equation(model, joint):
         torch.testing.assert_close(found, transport_layer(joint, layer), rtol=1e-4, atol=1e-5)
 
 
+def test_transport_layer_is_its_equation_in_a_prediction(model, joint):
+    """Where both norms and the maps after them are one product."""
+    random_norms_and_biases(model)
+    model.eval()
+    for layer in model.transport_blocks.blocks.layers:
+        assert not layer.is_merged(joint)
+        with torch.no_grad():
+            assert layer.is_merged(joint)
+            before = joint.clone()
+            found, _ = layer(joint)
+            assert torch.equal(joint, before) and torch.equal(found[-1], joint[-1])
+            torch.testing.assert_close(found, transport_layer(joint, layer), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"normalization": "RMSNorm"}, {"add_bias_linear": False}, {"num_query_groups": 2}, {"gated_linear_unit": True}],
+)
+def test_other_blocks_are_not_merged_and_give_the_same_in_a_prediction(fields, make_model, joint):
+    model = make_model(**fields).eval()
+    layer = model.transport_blocks.blocks.layers[0]
+    with torch.no_grad():
+        assert not layer.is_merged(joint)
+        found, _ = layer(joint)
+    assert torch.equal(found, layer(joint)[0])
+
+
 def test_stack_gives_every_block_the_condition_as_it_was(model, joint):
     """Also where a norm ends the stack; the updated condition token never reaches another block."""
     random_norms_and_biases(model)
