@@ -27,6 +27,7 @@ from bionemo.scale.infer.plans.plan import ControlSet, Plan
 from bionemo.scale.infer.run_estimate import PlannedMeans
 from bionemo.scale.infer.settings import Precision
 from bionemo.scale.infer.trained_model import LoadedModel
+from bionemo.scale.megatron import cpu
 from bionemo.scale.model.gene_encoder import SPARSE, SparseCells
 from bionemo.scale.population import one_count_of_sparse
 
@@ -72,6 +73,7 @@ def planned_means(loaded: LoadedModel, plan: Plan) -> PlannedMeans | None:
     return None if loaded.estimate is None else loaded.estimate.of_plan(plan)
 
 
+@cpu.set_aside()
 def predict_part(
     loaded: LoadedModel,
     plan: Plan,

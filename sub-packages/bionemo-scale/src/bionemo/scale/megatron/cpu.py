@@ -108,6 +108,30 @@ def install() -> bool:
     return True
 
 
+@contextlib.contextmanager
+def set_aside() -> Iterator[None]:
+    """Answer no calls for a while: the mode is asked before each of torch's operations, which takes microseconds.
+
+    Nothing that names a CUDA device may be called meanwhile, but within :func:`asked_again`. Replaced functions of
+    torch stay replaced. Where another mode lies above, or in another thread, nothing changes.
+    """
+    if _mode is None or torch.overrides._get_current_function_mode() is not _mode:
+        yield
+        return
+    _mode.__exit__(None, None, None)
+    try:
+        yield
+    finally:
+        _mode.__enter__()
+
+
+@contextlib.contextmanager
+def asked_again() -> Iterator[None]:
+    """Answer calls also within :func:`set_aside`; elsewhere they are answered twice, which changes nothing."""
+    with _mode or contextlib.nullcontext():
+        yield
+
+
 def _hide_kernels() -> None:
     """Let Megatron and NeMo find no Transformer Engine and no Apex.
 

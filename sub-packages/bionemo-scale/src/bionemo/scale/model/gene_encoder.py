@@ -11,6 +11,7 @@ from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEm
 from megatron.core.transformer.transformer_block import TransformerBlock
 from torch import Tensor, nn
 
+from bionemo.scale.megatron import cpu
 from bionemo.scale.model.config import ScaleModelConfig, encoder_config
 from bionemo.scale.model.layer_specs import EncoderLayer, block_submodules
 from bionemo.scale.model.layers import Linear, is_whole, run_blocks
@@ -85,7 +86,9 @@ class GeneEncoder(nn.Module):
 
     def _embed(self, tokens: Float[Tensor, "T C E"], num_sets: int) -> Float[Tensor, "B N H"]:
         tokens = tokens + self.token_embedding.weight[:, None, :]
-        rotary = self.rotary(self.num_tokens) if self.rotary is not None else None
+        # Megatron's first call names a CUDA device.
+        with cpu.asked_again():
+            rotary = self.rotary(self.num_tokens) if self.rotary is not None else None
         tokens = run_blocks(self.blocks, tokens.contiguous(), rotary_pos_emb=rotary)
         if self.pooling == "mean":
             return rearrange(tokens.mean(0), "(b n) h -> b n h", b=num_sets)

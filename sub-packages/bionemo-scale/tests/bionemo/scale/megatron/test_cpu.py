@@ -39,6 +39,48 @@ assert len(modes) == 1 and torch.overrides._get_current_function_mode_stack() ==
 assert torch.cuda.current_device is calls
 """
 
+ASIDE = """
+import pytest, threading, torch
+from bionemo.scale.megatron import cpu
+
+def is_answered():
+    try:
+        return torch.zeros(2, device="cuda:0").device.type == "cpu"
+    except (AssertionError, RuntimeError):
+        return False
+
+with cpu.set_aside(), cpu.asked_again():
+    assert not is_answered()
+cpu.install()
+assert is_answered()
+with pytest.raises(KeyError), cpu.set_aside():
+    assert not is_answered()
+    with cpu.set_aside():
+        assert not is_answered()
+    with cpu.asked_again():
+        assert is_answered()
+    assert not is_answered()
+    raise KeyError
+assert is_answered()
+with cpu.asked_again():
+    assert is_answered()
+assert is_answered()
+# Another mode above is not taken for ours.
+with torch.device("meta"), cpu.set_aside():
+    assert torch.zeros(2).device.type == "meta"
+assert is_answered() and torch.zeros(2).device.type == "cpu"
+inside = []
+
+def elsewhere():
+    with cpu.set_aside():
+        inside.append(float(torch.ones(2).sum()))
+
+thread = threading.Thread(target=elsewhere)
+thread.start()
+thread.join()
+assert inside == [2.0] and is_answered()
+"""
+
 TOOLKIT_WITHOUT_DEVICE = """
 from torch.utils import cpp_extension
 
@@ -93,6 +135,7 @@ assert sys.modules["torch.utils.tensorboard"] is torch.utils.tensorboard
     [
         WITH_CUDA,
         TWICE,
+        ASIDE,
         TOOLKIT_WITHOUT_DEVICE,
         KERNELS_WITHOUT_DEVICE,
         OPTIONAL_PACKAGES_LATER,
@@ -101,6 +144,7 @@ assert sys.modules["torch.utils.tensorboard"] is torch.utils.tensorboard
     ids=[
         "nothing where CUDA is",
         "once where it is not",
+        "set aside for a while",
         "a CUDA toolkit and no device",
         "CUDA kernels and no device",
         "optional packages can be imported later",
