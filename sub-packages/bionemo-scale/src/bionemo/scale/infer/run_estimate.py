@@ -19,6 +19,10 @@ from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.types import DataCard, Group, GroupMeans, InputError
 
 
+_KEPT_VALUES = 1 << 25
+"""About how many means of genes are kept, 128 MiB."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunEstimate:
     """The predicted mean is ``estimate + network_weight * (network - estimate)``."""
@@ -87,6 +91,8 @@ class PlannedMeans:
         self._estimate, self._plan = estimate, plan
         self._given = () if controls is None else controls.groups
         self._conditional = Conditional(estimate.model, controls)
+        # A screen comes back to the same populations with every block of control cells.
+        self._means: dict[tuple[Group, ...], np.ndarray] = {}
 
     @property
     def network_weight(self) -> float:
@@ -97,8 +103,16 @@ class PlannedMeans:
         """Return [sets, G] float32, the mean of the population that each set is part of; never negative."""
         groups = [self._plan.group(number) for number in sets]
         distinct = {group: row for row, group in enumerate(dict.fromkeys(groups))}
-        found = np.maximum(self.of_averages([{group: 1.0} for group in distinct]).mean, 0.0)
-        return found[[distinct[group] for group in groups]].astype(np.float32)
+        return self._means_of(tuple(distinct))[[distinct[group] for group in groups]]
+
+    def _means_of(self, groups: tuple[Group, ...]) -> np.ndarray:
+        """Return [groups, G] float32; what is found can depend on which groups are asked for together."""
+        if groups not in self._means:
+            if sum(means.size for means in self._means.values()) > _KEPT_VALUES:
+                self._means.clear()
+            found = self.of_averages([{group: 1.0} for group in groups]).mean
+            self._means[groups] = np.maximum(found, 0.0).astype(np.float32)
+        return self._means[groups]
 
     def of_averages(self, averages: Sequence[Mapping[Group, float]]) -> Estimate:
         """Return the estimates of averages over the plan's groups, with their weights."""

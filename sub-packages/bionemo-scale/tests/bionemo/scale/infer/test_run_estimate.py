@@ -123,3 +123,16 @@ def test_a_damaged_weight_is_refused(text, tmp_path):
     (tmp_path / WEIGHT_NAME).write_text(text)
     with pytest.raises(InputError, match=WEIGHT_NAME):
         measured_weight(tmp_path)
+
+
+def test_means_are_found_once_for_the_same_populations(fitted, plan, monkeypatch):
+    means, asked = RunEstimate(model=fitted, network_weight=0.5).of_plan(plan), []
+    found = mixed_model.Conditional.predict_averages
+    monkeypatch.setattr(
+        mixed_model.Conditional, "predict_averages", lambda self, averages: asked.append(1) or found(self, averages)
+    )
+    first = means.of_sets([0, 1])
+    assert np.array_equal(means.of_sets([0, 1, 0]), first[[0, 1, 0]]) and len(asked) == 1
+    last = len(plan.sizes) - 1
+    assert plan.group(last) not in (plan.group(0), plan.group(1))
+    assert not np.array_equal(means.of_sets([last]), first[:1]) and len(asked) == 2
