@@ -15,6 +15,7 @@ from bionemo.scale.flow.random import SetGenerator
 from bionemo.scale.flow.solver import integrate
 from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.gene_encoder import SparseCells
+from bionemo.scale.model.questions import AskedCells
 from bionemo.scale.model.scale_model import ScaleModel, held
 from bionemo.scale.population import with_counted_zeros, with_mean
 
@@ -45,13 +46,17 @@ class EncodedControls:
     reference: Float[Tensor, "B N H"]
     """What a change is counted from, as the decoder's features: the cells under the control label ("contrast"), or as
     they are ("displace"); of no width where nothing is ("decode")."""
+    asked: AskedCells | None
+    """The encoded cells, prepared for questions under several conditions."""
 
     def take(self, sets: Int64[Tensor, " S"]) -> "EncodedControls":
         """Return some of the sets, each as often as it is named."""
         if torch.equal(sets, torch.arange(len(self.expression))):
             return self
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return EncodedControls(**{name: value[sets.to(value.device)] for name, value in values.items()})
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "asked"}
+        taken = {name: value[sets.to(value.device)] for name, value in values.items()}
+        asked = None if self.asked is None else self.asked.take(sets.to(self.z_0.device), taken["z_0"])
+        return EncodedControls(**taken, asked=asked)
 
 
 @torch.no_grad()
@@ -85,10 +90,12 @@ def encode_controls(
         z_0 = model.encode(expression)
     own_mean = expression.mean(dim=1)
     covariates = cell_type.new_empty((len(cell_type), 0)) if covariates is None else covariates
+    # Other priors start elsewhere.
+    asked = model.asked_cells(z_0) if model.config.prior == "control" else None
     if model.config.generation == "contrast":
         no_perturbation = torch.full_like(cell_type, model.config.num_perturbations)
         condition = model.condition(cell_type, no_perturbation, batch, covariates=covariates)
-        reference = _endpoint_features(model, z_0, condition, seed=seed)
+        reference = _endpoint_features(model, z_0, condition, seed=seed, asked=asked)
     elif model.config.generation == "displace":
         reference = held(model.expression_decoder).features(z_0)
     else:
@@ -103,6 +110,7 @@ def encode_controls(
         z_0=z_0,
         covariates=covariates,
         reference=reference,
+        asked=asked,
     )
 
 
@@ -160,7 +168,7 @@ def move(model: ScaleModel, controls: EncodedControls, perturbation: Int64[Tenso
     # Without an anchor the start is the controls themselves: they are encoded once, and reconstructions cancel.
     z_start = controls.z_0 if start is controls.expression else model.encode(start)
     condition = model.condition(controls.cell_type, perturbation, controls.batch, covariates=controls.covariates)
-    features = _endpoint_features(model, z_start, condition, seed=controls.seed)
+    features = _endpoint_features(model, z_start, condition, seed=controls.seed, asked=controls.asked)
     if model.config.generation == "decode":
         return Moved((decoder.read_out(features).float() * divisor).clamp_min(0.0), None)
     features = features - controls.reference
@@ -231,23 +239,36 @@ def _shrunk(
 
 
 def _endpoint_features(
-    model: ScaleModel, z_0: Float[Tensor, "B N D"], condition: Float[Tensor, "B D"], *, seed: Int64[Tensor, " B"]
+    model: ScaleModel,
+    z_0: Float[Tensor, "B N D"],
+    condition: Float[Tensor, "B D"],
+    *,
+    seed: Int64[Tensor, " B"],
+    asked: AskedCells | None,
 ) -> Float[Tensor, "B N H"]:
     """Return the decoder's features of what each cell becomes, on average over the draws of the prior."""
     draws = range(model.config.num_generation_samples)
-    ends = (_endpoint(model, z_0, condition, seed=seed + draw * _NEXT_DRAW) for draw in draws)
+    ends = (_endpoint(model, z_0, condition, seed=seed + draw * _NEXT_DRAW, asked=asked) for draw in draws)
     decoder = held(model.expression_decoder)
     return sum(decoder.features(end) for end in ends) / len(draws)
 
 
 def _endpoint(
-    model: ScaleModel, z_0: Float[Tensor, "B N D"], condition: Float[Tensor, "B D"], *, seed: Int64[Tensor, " B"]
+    model: ScaleModel,
+    z_0: Float[Tensor, "B N D"],
+    condition: Float[Tensor, "B D"],
+    *,
+    seed: Int64[Tensor, " B"],
+    asked: AskedCells | None,
 ) -> Float[Tensor, "B N D"]:
     config = model.config
 
     def field(z_t: Tensor, t: float) -> Tensor:
-        times = torch.full((z_t.shape[0],), t, device=z_t.device)
-        output = model.transport(z_t, times, condition)
+        if asked is not None and z_t is asked.start and t == 0.0:
+            output = model.ask(asked, condition)
+        else:
+            times = torch.full((z_t.shape[0],), t, device=z_t.device)
+            output = model.transport(z_t, times, condition)
         return velocity(output, z_t=z_t, t=t, parameterization=config.parameterization)
 
     start = PRIORS[config.prior](z_0, seed)

@@ -158,8 +158,7 @@ class TransportLayer(TransformerLayer):
     ) -> tuple[Float[Tensor, "S B D"], None]:
         """Update the cells; return (hidden_states, None) as Megatron's block expects."""
         if self.is_merged(hidden_states):
-            normed = nn.functional.layer_norm(hidden_states, hidden_states.shape[-1:], eps=self.input_layernorm.eps)
-            return self.finish(hidden_states, nn.functional.linear(normed, *self.merged())), None
+            return self.finish_merged(hidden_states, self.merged()), None
         attention, attention_bias = self.self_attention(self.input_layernorm(hidden_states), attention_mask=None)
         mlp, mlp_bias = self.mlp(self.pre_mlp_layernorm(hidden_states))
         update = self._drop(_with_bias(attention, attention_bias)) + self._drop(_with_bias(mlp, mlp_bias))
@@ -190,6 +189,13 @@ class TransportLayer(TransformerLayer):
             torch.cat([linear.weight * norm.weight for norm, linear in pairs]),
             torch.cat([torch.addmv(linear.bias, linear.weight, norm.bias) for norm, linear in pairs]),
         )
+
+    def finish_merged(
+        self, hidden_states: Float[Tensor, "S B D"], merged: tuple[Float[Tensor, "M D"], Float[Tensor, " M"]]
+    ) -> Float[Tensor, "S B D"]:
+        """Update the cells, given :meth:`merged`."""
+        normed = nn.functional.layer_norm(hidden_states, hidden_states.shape[-1:], eps=self.input_layernorm.eps)
+        return self.finish(hidden_states, nn.functional.linear(normed, *merged))
 
     def finish(self, hidden_states: Float[Tensor, "S B D"], mapped: Float[Tensor, "S B M"]) -> Float[Tensor, "S B D"]:
         """Update the cells by what :meth:`merged` maps all rows to."""

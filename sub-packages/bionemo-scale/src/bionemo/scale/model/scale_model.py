@@ -23,6 +23,7 @@ from bionemo.scale.model.config import ScaleModelConfig
 from bionemo.scale.model.decoder import Decoder
 from bionemo.scale.model.gene_encoder import GeneEncoder, SparseCells
 from bionemo.scale.model.layers import Linear, shallow_copy
+from bionemo.scale.model.questions import AskedCells, asked_cells
 from bionemo.scale.model.set_fusion import SetFusion
 from bionemo.scale.model.transport import TransportBlocks, TransportInput
 from bionemo.scale.types import CellBatch
@@ -152,6 +153,17 @@ class ScaleModel(MegatronModule):
     ) -> Float[Tensor, "B N D"]:
         """Return what the head predicts at (z_t, t), on a model that is one pipeline stage (equations 19 and 20)."""
         return self._read_out(self.transport_blocks(self._join(z_t, t, condition)))
+
+    def asked_cells(self, z_0: Float[Tensor, "B N D"]) -> AskedCells | None:
+        """Prepare cells at the start of the path for several conditions, where that is possible (:meth:`ask`)."""
+        if self.config.condition_injection != "token+cells":
+            return None
+        times = torch.zeros(len(z_0), device=z_0.device)
+        return asked_cells(self.transport_blocks, z_0, held(self.transport_input)(z_0, times))
+
+    def ask(self, cells: AskedCells, condition: Float[Tensor, "B D"]) -> Float[Tensor, "B N D"]:
+        """Return what :meth:`transport` does of the same cells at t = 0."""
+        return self._read_out(cells.ask(condition))
 
     def forward(self, batch: CellBatch, place_on_path: PlaceOnPath) -> ScaleOutput | Float[Tensor, "S B D"]:
         """Run this stage's share of a training step.

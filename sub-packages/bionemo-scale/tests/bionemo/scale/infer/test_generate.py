@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: Copyright (c) 2026 the bionemo-scale authors
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import itertools
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 from bionemo.scale.flow.prior import PRIORS
 from bionemo.scale.infer.generate import encode_controls, has_counted_zeros, perturb, with_zeros
 from bionemo.scale.model.gene_encoder import SparseCells
+from bionemo.scale.model.questions import AskedCells
 from bionemo.scale.population import with_mean
 
 
@@ -76,6 +78,20 @@ def test_controls_without_their_zeros_are_carried_as_with_them(make_spread_model
     parts = (torch.from_numpy(part) for part in (rows.indices, rows.data, rows.indptr[:-1]))
     found = predict(model, batch, sparse=SparseCells(*parts))
     torch.testing.assert_close(found, predict(model, batch), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("fields", [{}, {"prior": "gaussian_mix"}, {"num_generation_steps": 3, "solver": "heun"}])
+def test_only_questions_at_the_start_are_asked_of_prepared_cells(fields, make_spread_model, batch):
+    model = make_spread_model(generation="contrast", **fields).eval()
+    sets = {name: batch[name] for name in ("cell_type", "batch", "seed")}
+    prepared = encode_controls(model, batch["control"], **sets)
+    assert (prepared.asked is None) == ("prior" in fields)
+    perturbation = batch["perturbation"]
+    expected = perturb(model, dataclasses.replace(prepared, asked=None), perturbation)
+    torch.testing.assert_close(perturb(model, prepared, perturbation), expected, rtol=1e-4, atol=1e-4)
+    chosen = torch.tensor([2, 0, 2])
+    found = perturb(model, prepared.take(chosen), perturbation[[2, 0, 2]])
+    torch.testing.assert_close(found, expected[[2, 0, 2]], rtol=1e-4, atol=1e-4)
 
 
 def test_some_of_the_controls_can_be_taken(model, batch):
@@ -158,13 +174,18 @@ def test_every_way_to_generate_gives_log1p_expression(
 def test_several_steps_ask_the_network_on_the_way(parameterization, make_spread_model, batch, monkeypatch):
     model = make_spread_model(parameterization=parameterization, generation="decode", num_generation_steps=4)
     one = predict(make_spread_model(parameterization=parameterization, generation="decode"), batch)
-    asked, transport = [], model.transport
+    asked, transport, ask = [], model.transport, model.ask
 
     def note(z_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         asked.append(t.tolist())
         return transport(z_t, t, condition)
 
+    def note_start(cells: AskedCells, condition: Tensor) -> Tensor:
+        asked.append([0.0] * 3)
+        return ask(cells, condition)
+
     monkeypatch.setattr(model, "transport", note)
+    monkeypatch.setattr(model, "ask", note_start)
     assert not torch.allclose(predict(model, batch), one, atol=1e-3)
     assert asked == [[t] * 3 for t in (0, 0.25, 0.5, 0.75)]
 
