@@ -21,6 +21,10 @@ _MIXED_CELLS = 0.05
 _CLEARER = 10.0
 _ROUNDING = 1e-4
 _SAME_LIBRARY = 0.1
+_LEAST_OF_SUM = 0.5
+"""Library sizes may leave out some genes, such as mitochondrial ones, that the file has."""
+_MANY_ENTRIES = 2000
+"""Counts of so many entries of a sample of cells are not all 1."""
 
 _OTHERS = {
     "linear": ("normalised counts without a logarithm", "x", "apply log1p"),
@@ -130,6 +134,31 @@ def find_scale(
     return FoundScale(kind="log1p", target_sum=shown)
 
 
+def check_library_sizes(sizes: np.ndarray, sums: np.ndarray, where: str, way_out: str) -> int:
+    """Refuse library sizes that are no numbers of counts: logarithms, size factors, thousands.
+
+    Args:
+        sizes: [cells] library sizes.
+        sums: [cells] sums of the counts that the file has.
+        where: File and column, for the message.
+        way_out: What the user can do.
+
+    Returns:
+        Number of cells whose library size is smaller than the sum of their counts.
+
+    Raises:
+        InputError: Library sizes are mostly below half of the sums.
+    """
+    known = sums > 0
+    ratio = float(np.median(sizes[known] / sums[known])) if known.any() else 1.0
+    if ratio < _LEAST_OF_SUM:
+        raise InputError(
+            f"{where}: expected library sizes of at least the sum of a cell's counts, found {ratio:.3g} times that "
+            f"sum (median), as logarithms and size factors have; {way_out}"
+        )
+    return int((sizes < sums * (1 - 1e-6)).sum())
+
+
 def base_refusal(where: str, stated: StatedScale) -> InputError:
     """Return the refusal of a file that notes another base than e."""
     return InputError(
@@ -204,7 +233,29 @@ def _counts(evidence: ScaleEvidence, where: str, stated: StatedScale) -> FoundSc
             f"{where}: expected natural log1p values of scaled counts, found whole numbers only (up to "
             f"{evidence.highest:g}): raw counts"
         )
+    doubt = None if stated.values == "counts" else _doubtful_counts(evidence)
+    if doubt is not None:
+        raise InputError(
+            f"{where}: expected {stated.wanted}, found whole numbers that look like {doubt}; {stated.instead}, or "
+            "--values counts to use them as counts"
+        )
     return FoundScale(kind="counts", target_sum=None)
+
+
+def _doubtful_counts(evidence: ScaleEvidence) -> str | None:
+    """Return what whole numbers look like that are hardly counts; ``None`` if nothing speaks against counts."""
+    trace = evidence.trace("linear")
+    if evidence.highest == 1 and trace.total.sum() > _MANY_ENTRIES:
+        return "counts that were made 0 or 1 (no value is above 1)"
+    if trace.common_sum is not None and trace.spread > 0:
+        # Cells that were sampled down to one sum have exactly that one.
+        return f"normalised counts that were rounded (every cell has about the sum {trace.common_sum:.6g})"
+    if evidence.ones_missing > 0.5:
+        return (
+            f"rounded logarithms or normalised counts ({evidence.ones_missing:.0%} of the cells have no gene with the "
+            "value 1)"
+        )
+    return None
 
 
 def _transformation(evidence: ScaleEvidence) -> str | None:

@@ -48,6 +48,10 @@ _MOST_WITHOUT = 0.9
 _FIELDS = ("sum", "unit", "whole", "residual", "entries")
 _FIRST = 2
 """Columns before those of each transformation: position, whole numbers or not."""
+_TRACES = _FIRST + len(UNDO) * len(_FIELDS)
+_COLUMNS = _TRACES + 2
+"""Behind them the smallest value and the share of genes that are expressed, which earlier versions did not note."""
+_EXPRESSED_GENES, _MOST_EXPRESSED = 20, 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +110,7 @@ class ScaleEvidence:
     def __init__(self, num_cells: int) -> None:
         self._cells = np.unique(np.linspace(0, max(num_cells - 1, 0), SAMPLE).astype(np.int64))
         self._sample: list[csr_matrix] = []
-        self._rows = np.zeros((0, _FIRST + len(UNDO) * len(_FIELDS)))
+        self._rows = np.zeros((0, _COLUMNS))
         self.highest = 0.0
         """Largest value of the file."""
         self.is_whole = True
@@ -134,6 +138,14 @@ class ScaleEvidence:
     def whole_cells(self) -> float:
         """Share of the sample's cells that hold whole numbers only."""
         return float(self._rows[:, 1].mean()) if len(self._rows) else 0.0
+
+    @property
+    def ones_missing(self) -> float:
+        """Share of cells in which no gene has the value 1, of cells with some genes expressed and some not."""
+        smallest, share = self._rows[:, _TRACES:].T
+        # Dense panels, such as of proteins, may count two or more of everything.
+        known = (share > 0) & (share < _MOST_EXPRESSED)
+        return float((smallest[known] > 1).mean()) if known.any() else 0.0
 
     def trace(self, name: str) -> Trace:
         """Return what the sample shows once a transformation of :data:`UNDO` is undone."""
@@ -173,7 +185,9 @@ class ScaleEvidence:
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from what :meth:`state` returned."""
-        self._rows = np.asarray(state["sample"])
+        found = np.asarray(state["sample"])
+        self._rows = np.zeros((len(found), _COLUMNS))
+        self._rows[:, : found.shape[1]] = found
         self.highest, self.is_whole = float(state["highest"]), bool(state["is_whole"])
 
 
@@ -214,13 +228,15 @@ def _look(matrix: csr_matrix, cells: np.ndarray) -> np.ndarray:
     expressed = lengths > 0
     lengths, starts = lengths[expressed], matrix.indptr[:-1][expressed]
     if not len(lengths):
-        return np.zeros((0, _FIRST + len(UNDO) * len(_FIELDS)))
+        return np.zeros((0, _COLUMNS))
     values = matrix.data.astype(np.float64)
     fractional = np.add.reduceat((values != np.rint(values)).astype(np.float64), starts)
     columns = [cells[expressed], fractional == 0]
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         traces = [_trace(undo(values), starts, lengths) for undo in UNDO.values()]
     columns += [column for trace in traces for column in trace]
+    # A few genes may all have two counts or more by chance.
+    columns += [np.minimum.reduceat(values, starts), (lengths >= _EXPRESSED_GENES) * lengths / matrix.shape[1]]
     return np.stack(columns, axis=1).astype(np.float64)
 
 

@@ -189,6 +189,47 @@ def test_exclude_highly_expressed_is_seen_in_a_transcriptome():
         assert "exclude_highly_expressed" in refusal(adata.X.toarray(), stated)
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (
+            lambda counts: np.rint(np.log1p(scaled(counts))),
+            "rounded logarithms or normalised counts (100% of the cells",
+        ),
+        (lambda counts: np.rint(np.log2(1 + scaled(counts))), "rounded logarithms or normalised counts"),
+        (lambda counts: np.rint(scaled(counts)), "normalised counts that were rounded (every cell has about the sum "),
+        (lambda counts: counts > 0, "counts that were made 0 or 1 (no value is above 1)"),
+    ],
+)
+def test_whole_numbers_that_are_hardly_counts_are_asked_about(change, found):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.gamma(0.3, 2.0, size=400) * rng.lognormal(0, 0.5, (200, 1))).astype(np.float64)
+    values = np.asarray(change(counts), dtype=np.float32)
+    assert found in refusal(values) and "--values counts to use them as counts" in refusal(values)
+    assert conclude(values, StatedScale(values="counts")).kind == "counts"
+
+
+def test_counts_of_any_depth_are_counts():
+    rng = np.random.default_rng(0)
+    for depth in (0.05, 1, 30):
+        rates = rng.gamma(0.3, 2.0, size=400) * depth * rng.lognormal(0, 0.5, (200, 1))
+        assert conclude(rng.poisson(rates)).kind == "counts"
+    # A panel of proteins, and cells that were sampled down to one sum.
+    assert conclude(rng.poisson(40, (200, 30)) + 2).kind == "counts"
+    assert conclude(rng.multinomial(500, rng.dirichlet(np.full(200, 0.3), size=50)[0], size=50)).kind == "counts"
+
+
+def test_the_sample_of_an_earlier_version_goes_on():
+    evidence = evidence_of(np.random.default_rng(0).poisson(0.5, (60, 200)) * 3)
+    assert evidence.ones_missing == 1
+    state = evidence.state()
+    again = ScaleEvidence(60)
+    again.load(state)
+    assert again.ones_missing == 1
+    again.load({**state, "sample": state["sample"][:, :-2]})
+    assert again.ones_missing == 0 and again.trace("linear").total.sum() == evidence.trace("linear").total.sum()
+
+
 @pytest.mark.parametrize("name", ["kang2018_pbmc_ifnb", "papalexi2021_thp1_eccite"])
 def test_the_bundled_data_are_counts(name):
     counts = ad.read_h5ad(EXAMPLES / f"{name}.h5ad").X.toarray()

@@ -45,7 +45,13 @@ from bionemo.scale.data.store.format import MANIFEST_NAME, SPLIT_NAME
 from bionemo.scale.data.store.groups import GroupTable
 from bionemo.scale.data.store.manifest import Manifest
 from bionemo.scale.files.anndata.label_column import look_alikes
-from bionemo.scale.files.labels.grammar import describe_agents, likely_combinations, likely_controls, respelled
+from bionemo.scale.files.labels.grammar import (
+    describe_agents,
+    likely_combinations,
+    likely_controls,
+    likely_no_calls,
+    respelled,
+)
 from bionemo.scale.files.provenance import version_of, version_stamp, versions_of
 from bionemo.scale.files.suggest import some
 from bionemo.scale.files.text import read_text
@@ -396,6 +402,11 @@ def _warnings(
     lines = [note for each in plan.surveys for note in dict.fromkeys(each.notes)]
     for what, names in _names_of_labels(plan, config.keys):
         lines += look_alikes(names, what=what)
+        if no_calls := likely_no_calls(names):
+            lines.append(
+                f"{what}: {some(no_calls)} count as {what}, though they seem to be cells without a call; if they are, "
+                "remove these cells"
+            )
     lines += [*_warn_of_combinations(config, plan), *_warn_of_controls(plan.groups)]
     lines += note_guides_apart(plan.split, config.grammar, plan.genes.tolist())
     if config.library_size_key and statistics[0].kind == "log1p":

@@ -7,6 +7,7 @@ from scipy import sparse
 
 from bionemo.scale.counts.counted import LIBRARY_SIZE
 from bionemo.scale.files.anndata.checked_anndata import CheckedAnnData
+from bionemo.scale.files.expression_scale import check_library_sizes
 from bionemo.scale.types import InputError
 
 
@@ -16,11 +17,15 @@ HOW_TO = (
 )
 
 
-def read_library_sizes(file: CheckedAnnData) -> np.ndarray | None:
+def read_library_sizes(file: CheckedAnnData, sums: np.ndarray) -> np.ndarray | None:
     """Return the library size of each cell, [cells] float64; ``None`` where the file does not say.
 
+    Args:
+        file: The open file.
+        sums: [cells] sums of the counts that it has.
+
     Raises:
-        InputError: A value is no positive number.
+        InputError: A value is no positive number, or values are no numbers of counts.
     """
     if LIBRARY_SIZE not in file.columns("obs"):
         return None
@@ -34,6 +39,7 @@ def read_library_sizes(file: CheckedAnnData) -> np.ndarray | None:
             f"{file.path}: obs[{LIBRARY_SIZE!r}] must be positive, found {sizes[wrong[0]]:g} and {wrong.size} such "
             "cells in all"
         )
+    check_library_sizes(sizes, sums, f"{file.path}: obs[{LIBRARY_SIZE!r}]", "give the counts of each whole cell")
     return sizes
 
 

@@ -78,7 +78,7 @@ def read_population(
         check = ValueCheck(matrix.shape[0], path, base, has_library_size=has_sizes)
         expression = _read_expression(matrix, check, in_memory)
         # Of log1p values nobody asks for them, and the column may hold anything.
-        sizes = read_library_sizes(file) if check.are_counts else None
+        sizes = read_library_sizes(file, check.sums) if check.are_counts else None
         unit = None if sizes is None else _unit(sizes, _target_sum(card, used), path)
         expression = expression if unit is None else _scaled(expression, unit)
         batch, batch_notes = _batches(file, used.keys.batch, required=used.keys.batch != ObsKeys().batch)

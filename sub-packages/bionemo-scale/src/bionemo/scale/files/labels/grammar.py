@@ -36,6 +36,12 @@ _CONTROL_LIKE = re.compile(
     re.IGNORECASE,
 )
 """What controls and their guides are called in public screens; "NT3" and "PBS1" may be genes."""
+_NO_CALL = re.compile(
+    r"un(assigned|known|determined|classified|defined|identified)|multip(let|le)s?|doublets?|ambiguous|negative"
+    r"|no[-_ ]?(call|assignment|s?grna|guide)s?|not?n?e?[-_ ]?(assigned|detected)|n/a|\?+|-+",
+    re.IGNORECASE,
+)
+"""What cells are called that could not be given a label."""
 _LIKELY = ("+", "|", ";", "&")
 """What separates agents in public data sets, where nobody says."""
 
@@ -214,6 +220,11 @@ def likely_controls(labels: Iterable[str]) -> tuple[str, ...]:
         labels: Perturbations, those that are said to be controls left out.
     """
     return tuple(label for label in labels if _CONTROL_LIKE.fullmatch(label))
+
+
+def likely_no_calls(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the labels of cells that seem to have none: "Unassigned", "multiplet", "ambiguous"."""
+    return tuple(label for label in labels if _NO_CALL.fullmatch(label))
 
 
 def _unit(text: str) -> tuple[float, str]:

@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix, diags, vstack
 
 from bionemo.scale.data.prepare.conversion.scan import note_library_sizes, read_library_size, size_factors
 from bionemo.scale.files.anndata.anndata_file import CellChunk, H5adSource
-from bionemo.scale.files.expression_scale import StatedScale, find_scale
+from bionemo.scale.files.expression_scale import StatedScale, check_library_sizes, find_scale
 from bionemo.scale.files.scale_evidence import SAME_SUM, ScaleEvidence
 from bionemo.scale.infer.settings import GivenScale
 from bionemo.scale.types import DataCard, ExpressionScale, InputError
@@ -18,6 +18,9 @@ from bionemo.scale.types import DataCard, ExpressionScale, InputError
 _PART_OF_GENES = 0.25
 """A file with a smaller part of the genes that library sizes were summed over in training has lost expressed ones.
 Genes that no cell expresses are often removed, and can be half of them; 2,000 highly variable ones are a tenth."""
+
+
+_LIBRARY_WAY_OUT = "name the column of total counts with --library-size-key"
 
 
 class _Piece(NamedTuple):
@@ -78,6 +81,9 @@ class ControlValues:
         if self._library_size is None and not self._given.sum_as_library_size:
             self.notes = note_library_sizes(self._source, total, chosen)
         sizes = total if self._library_size is None else self._library_size[chosen]
+        below = check_library_sizes(sizes, total, f"{self._source.path}: library sizes in obs", _LIBRARY_WAY_OUT)
+        if below:
+            self.notes = (f"warning: {below} control cells have a library size below the sum of their counts",)
         scaled = csr_matrix(diags(size_factors(sizes, self._scale.target_sum)) @ matrix)
         np.log1p(scaled.data, out=scaled.data)
         return scaled.astype(np.float32)

@@ -104,13 +104,22 @@ def test_held_out_controls_and_fallbacks_are_counted(tmp_path, screen, make_stor
 
 
 def test_library_size_warnings(tmp_path, screen, make_store):
-    screen.obs["size"] = 1.0
+    screen.obs["size"] = 0.8 * np.asarray(screen.X.sum(axis=1)).ravel()
     path = tmp_path / "a.h5ad"
     screen.write_h5ad(path)
     config = PrepareSettings(inputs=(path,), out=tmp_path / "store", library_size_key="size")
     (warning,) = prepare(config).warnings
     assert warning.startswith(f"{screen.n_obs} cells have a library size in 'size' below the sum")
     assert Store.open(config.out).card.scale.library_size_key == "size"
+
+
+@pytest.mark.parametrize("sizes", [np.log1p, lambda sums: sums / 1000, lambda sums: sums / sums.mean()])
+def test_library_sizes_that_are_no_counts_are_refused(tmp_path, screen, sizes):
+    screen.obs["size"] = sizes(np.asarray(screen.X.sum(axis=1), dtype=np.float64).ravel())
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    config = PrepareSettings(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store", library_size_key="size")
+    with pytest.raises(InputError, match=r"a.h5ad: --library-size-key: expected library sizes of at least the sum .*"):
+        prepare(config)
 
 
 def test_an_unused_library_size_is_said_and_not_recorded(tmp_path, screen):
@@ -417,7 +426,7 @@ def test_genes_that_never_vary_are_refused(tmp_path, screen):
     screen.X = np.ones(screen.shape, dtype=np.int32)
     screen.write_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(InputError, match="expected genes that vary"):
-        prepare(PrepareSettings(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store", num_hvg=5))
+        prepare(PrepareSettings(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store", num_hvg=5, values="counts"))
 
 
 def test_blanks_at_the_ends_of_labels_make_no_other_labels(tmp_path, screen, make_store):

@@ -58,6 +58,19 @@ def test_another_constant_factor_is_a_warning(read, kang):
     assert notes[-1] == "warning: pred.h5ad: mean expression is 0.25 times that of real.h5ad: on the same scale?"
 
 
+@pytest.mark.parametrize("change", [lambda x: x / np.log(2), lambda x: np.log1p(np.expm1(x) / 10)])
+def test_another_logarithm_or_target_sum_of_a_prediction_is_a_warning(read, kang, change):
+    other = kang.copy()
+    # Without whole multiples of a count, which would show it.
+    noise = np.random.default_rng(0).uniform(0.8, 1.2, kang.shape)
+    other.X = change(kang.X.toarray() * noise).astype(np.float32)
+    (note,) = [line for line in align(read(other), read(kang, "real.h5ad")).notes if line.startswith("warning: ")]
+    assert note.endswith("times that of real.h5ad: on the same scale?")
+    quiet = kang.copy()
+    quiet.X = kang.X * 1.2
+    assert not [line for line in align(read(quiet), read(kang, "real.h5ad")).notes if line.startswith("warning: ")]
+
+
 def test_measured_cells_must_be_on_the_scale_that_is_said_of_them(card_of, read, kang):
     """Predictions show no trace of how they were scaled, and need none."""
     noise = np.random.default_rng(0).uniform(0.8, 1.2, kang.shape)

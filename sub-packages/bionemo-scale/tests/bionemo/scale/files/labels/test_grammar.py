@@ -12,6 +12,7 @@ from bionemo.scale.files.labels.grammar import (
     describe_agents,
     likely_combinations,
     likely_controls,
+    likely_no_calls,
     respelled,
 )
 from bionemo.scale.types import InputError
@@ -95,6 +96,12 @@ def test_agents_are_told_in_words():
 def test_combinations_that_nobody_declared_are_noticed():
     assert likely_combinations(["A", "B", "B|A", "A|ctrl", "(+)-JQ1"], "ctrl") == ("|", ("A|ctrl", "B|A"))
     assert likely_combinations(["A", "B", "(+)-JQ1", "CD4+"], "ctrl")[1] == ()
+
+
+def test_labels_of_cells_without_one_are_noticed():
+    labels = ["Unassigned", "unknown", "multiplet", "Doublet", "Negative", "no guide", "not_detected", "N/A", "?", "-"]
+    assert likely_no_calls(labels) == tuple(labels)
+    assert likely_no_calls(["NONO", "NOG", "NODAL", "DBT", "AMBN", "NEGR1", "T", "DN T", "IFN-beta", "double"]) == ()
 
 
 def test_labels_that_controls_mostly_have_are_noticed():

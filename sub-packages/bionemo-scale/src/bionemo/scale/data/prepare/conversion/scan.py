@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from bionemo.scale.data.prepare.conversion.hvg import GeneMoments
 from bionemo.scale.files.anndata.anndata_file import CellChunk, H5adSource
-from bionemo.scale.files.expression_scale import StatedScale, check_range, find_scale
+from bionemo.scale.files.expression_scale import StatedScale, check_library_sizes, check_range, find_scale
 from bionemo.scale.files.scale_evidence import ScaleEvidence, is_whole
 from bionemo.scale.files.writing.atomic import write_arrays
 from bionemo.scale.types import InputError, ValueKind
@@ -25,6 +25,8 @@ _SIZE_NAME = re.compile(r"(n|num|total|raw)?(counts?|umis?)(counts?|rna|full|all
 _PART_OF_GENES = 1.2
 """Ratio of such a column to the sum of a cell's counts above which genes seem to have been removed."""
 _MOST_CELLS = 0.99
+LIBRARY_WAY_OUT = "name the column of total counts, or give no --library-size-key if the file has all genes"
+"""What to do about library sizes that are none."""
 _CELL = np.dtype([("num_entries", "<i4"), ("total", "<f8")])
 
 
@@ -175,7 +177,9 @@ def _finish(
     assert journal.kind is not None, "a file without values is refused"
     total = journal.cells["total"]
     is_counts = journal.kind == "counts"
-    below = 0 if library_size is None or not is_counts else int((library_size < total * (1 - 1e-6)).sum())
+    below = 0
+    if library_size is not None and is_counts:
+        below = check_library_sizes(library_size, total, f"{where}: --library-size-key", LIBRARY_WAY_OUT)
     return FileStatistics(
         kind=journal.kind,
         num_entries=journal.cells["num_entries"],
