@@ -464,7 +464,7 @@ def _learn(
         return learnt, []
     return learnt, [
         f"warning: {len(seen)} of {len(pairs)} evaluated (cell type, perturbation) pairs are in the training split of "
-        f"{training.path}: baselines have seen their mean"
+        f"{training.path}: baselines have seen their mean, and so have models that were trained on it"
     ]
 
 

@@ -134,7 +134,7 @@ def find_scale(
     return FoundScale(kind="log1p", target_sum=shown)
 
 
-def check_library_sizes(sizes: np.ndarray, sums: np.ndarray, where: str, way_out: str) -> int:
+def check_library_sizes(sizes: np.ndarray, sums: np.ndarray, where: str, *, way_out: str) -> int:
     """Refuse library sizes that are no numbers of counts: logarithms, size factors, thousands.
 
     Args:

@@ -48,7 +48,10 @@ def read_perturbations(labels: Sequence[str], grammar: Grammar, features: Path |
         InputError: If a label or the file cannot be read.
     """
     agents = agents_of(labels, grammar)
-    return Perturbations(agents=agents, features=None if features is None else read_features(features, agents.names))
+    vectors = None if features is None else read_features(features, agents.names)
+    if vectors is not None and len(vectors) > 1 and (vectors == vectors[0]).all():
+        raise InputError(f"{features}: expected vectors that differ, found those of all perturbations alike")
+    return Perturbations(agents=agents, features=vectors)
 
 
 def card_of_training(

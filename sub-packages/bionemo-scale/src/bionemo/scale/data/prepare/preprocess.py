@@ -35,7 +35,7 @@ from bionemo.scale.data.prepare.conversion.convert import (
 from bionemo.scale.data.prepare.conversion.copies import note_copies
 from bionemo.scale.data.prepare.conversion.hvg import GeneMoments, select_genes
 from bionemo.scale.data.prepare.conversion.layout import check_controls, count_conditions, lay_out
-from bionemo.scale.data.prepare.conversion.scan import FileStatistics
+from bionemo.scale.data.prepare.conversion.scan import PART_OF_COUNTED_GENES, FileStatistics
 from bionemo.scale.data.prepare.conversion.scanned import ScannedInput, copy_scans, read_scans, write_scans
 from bionemo.scale.data.prepare.conversion.workspace import tidy_store, workspace
 from bionemo.scale.data.prepare.pool import run_tasks
@@ -414,6 +414,7 @@ def _warnings(
             f"values are log1p already: library sizes in {config.library_size_key!r} only checked their scale"
         )
     lines += [note for file in statistics for note in file.size_notes]
+    lines += _warn_of_sums(config, plan, statistics)
     below = sum(file.num_below_total for file in statistics)
     if below:
         lines.append(f"{below} cells have a library size in {config.library_size_key!r} below the sum of their counts")
@@ -429,6 +430,25 @@ def _warnings(
     if plan.split.unknown:
         lines.append(f"the split has names that the data does not have, the first: {plan.split.unknown[0]}")
     return tuple(lines)
+
+
+def _warn_of_sums(config: PrepareSettings, plan: _Plan, statistics: Sequence[FileStatistics]) -> Iterator[str]:
+    """Say so where cells were scaled by sums over far fewer genes in one file than in another."""
+    if config.library_size_key is not None:
+        return
+    found = [
+        (len(each.genes), file.path.name)
+        for file, each, scale in zip(plan.files, plan.surveys, statistics, strict=True)
+        # Of other log1p values the sums show that genes were taken out after they were scaled.
+        if scale.kind == "counts" or scale.target_sum is not None
+    ]
+    if found and min(found)[0] < PART_OF_COUNTED_GENES * max(found)[0]:
+        (few, small), (many, large) = min(found), max(found)
+        yield (
+            f"{small} has {few} genes and {large} {many}, and each is scaled by the sum over its own genes: values of "
+            f"{small} are too high beside the others; give --library-size-key, or files that were scaled before genes "
+            "were chosen"
+        )
 
 
 def _warn_of_combinations(config: PrepareSettings, plan: _Plan) -> Iterator[str]:

@@ -39,7 +39,9 @@ def read_library_sizes(file: CheckedAnnData, sums: np.ndarray) -> np.ndarray | N
             f"{file.path}: obs[{LIBRARY_SIZE!r}] must be positive, found {sizes[wrong[0]]:g} and {wrong.size} such "
             "cells in all"
         )
-    check_library_sizes(sizes, sums, f"{file.path}: obs[{LIBRARY_SIZE!r}]", "give the counts of each whole cell")
+    check_library_sizes(
+        sizes, sums, f"{file.path}: obs[{LIBRARY_SIZE!r}]", way_out="give the counts of each whole cell"
+    )
     return sizes
 
 

@@ -7,17 +7,17 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix, diags, vstack
 
-from bionemo.scale.data.prepare.conversion.scan import note_library_sizes, read_library_size, size_factors
+from bionemo.scale.data.prepare.conversion.scan import (
+    PART_OF_COUNTED_GENES,
+    note_library_sizes,
+    read_library_size,
+    size_factors,
+)
 from bionemo.scale.files.anndata.anndata_file import CellChunk, H5adSource
 from bionemo.scale.files.expression_scale import StatedScale, check_library_sizes, find_scale
 from bionemo.scale.files.scale_evidence import SAME_SUM, ScaleEvidence
 from bionemo.scale.infer.settings import GivenScale
 from bionemo.scale.types import DataCard, ExpressionScale, InputError
-
-
-_PART_OF_GENES = 0.25
-"""A file with a smaller part of the genes that library sizes were summed over in training has lost expressed ones.
-Genes that no cell expresses are often removed, and can be half of them; 2,000 highly variable ones are a tenth."""
 
 
 _LIBRARY_WAY_OUT = "name the column of total counts with --library-size-key"
@@ -74,14 +74,21 @@ class ControlValues:
         if scale.kind == "log1p":
             if self._given.target_sum is None:
                 self._check_library_size()
+                if scale.target_sum is not None:
+                    self._check_genes("log1p values scaled to the sum", "--target-sum to use them all the same")
             return matrix.astype(np.float32)
         self._check_library_size()
-        self._check_genes()
+        self._check_genes(
+            "counts",
+            "--library-size-key with a column of its library sizes (--sum-as-library-size uses the sum all the same)",
+        )
         total = np.concatenate([piece.total for piece in self._pieces])
         if self._library_size is None and not self._given.sum_as_library_size:
             self.notes = note_library_sizes(self._source, total, chosen)
         sizes = total if self._library_size is None else self._library_size[chosen]
-        below = check_library_sizes(sizes, total, f"{self._source.path}: library sizes in obs", _LIBRARY_WAY_OUT)
+        below = check_library_sizes(
+            sizes, total, f"{self._source.path}: library sizes in obs", way_out=_LIBRARY_WAY_OUT
+        )
         if below:
             self.notes = (f"warning: {below} control cells have a library size below the sum of their counts",)
         scaled = csr_matrix(diags(size_factors(sizes, self._scale.target_sum)) @ matrix)
@@ -109,16 +116,15 @@ class ControlValues:
                 "its cells"
             )
 
-    def _check_genes(self) -> None:
-        """Refuse to sum counts over some of the genes, where training summed them over all."""
+    def _check_genes(self, what: str, way_out: str) -> None:
+        """Refuse sums over some of the genes, where training summed over all."""
         found, expected = len(self._source.genes), self._counted_genes
         if self._library_size is not None or self._given.sum_as_library_size or expected is None:
             return
-        if found < _PART_OF_GENES * expected:
+        if found < PART_OF_COUNTED_GENES * expected:
             raise InputError(
-                f"{self._source.path}: expected counts of about {expected} genes, over which library sizes were "
-                f"summed in training, found {found}; give the file with all genes, or --library-size-key with a "
-                "column of its library sizes (--sum-as-library-size uses the sum all the same)"
+                f"{self._source.path}: expected {what} of about {expected} genes, over which library sizes were "
+                f"summed in training, found {found}; give the file with all genes, or {way_out}"
             )
 
 

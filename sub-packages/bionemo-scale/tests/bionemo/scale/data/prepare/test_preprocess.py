@@ -113,15 +113,6 @@ def test_library_size_warnings(tmp_path, screen, make_store):
     assert Store.open(config.out).card.scale.library_size_key == "size"
 
 
-@pytest.mark.parametrize("sizes", [np.log1p, lambda sums: sums / 1000, lambda sums: sums / sums.mean()])
-def test_library_sizes_that_are_no_counts_are_refused(tmp_path, screen, sizes):
-    screen.obs["size"] = sizes(np.asarray(screen.X.sum(axis=1), dtype=np.float64).ravel())
-    screen.write_h5ad(tmp_path / "a.h5ad")
-    config = PrepareSettings(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store", library_size_key="size")
-    with pytest.raises(InputError, match=r"a.h5ad: --library-size-key: expected library sizes of at least the sum .*"):
-        prepare(config)
-
-
 def test_an_unused_library_size_is_said_and_not_recorded(tmp_path, screen):
     """Genes were taken out after scaling; the library sizes show to what."""
     screen.obs["size"] = 2.0 * screen.X.sum(axis=1).A1
@@ -586,14 +577,3 @@ def test_controls_of_other_covariates_in_the_batch_are_controls_in_it(tmp_path, 
     keys = ObsKeys(covariate="time")
     warnings = prepare(PrepareSettings(inputs=(tmp_path / "screen.h5ad",), out=tmp_path / "store", keys=keys)).warnings
     assert not [line for line in warnings if "no batch has both" in line]
-
-
-@pytest.mark.parametrize(("name", "is_told"), [("nCount_RNA", True), ("n_counts", True), ("nCount_ADT", False)])
-def test_sums_over_a_part_of_the_genes_are_told_where_a_column_has_library_sizes(tmp_path, screen, name, is_told):
-    sums = np.asarray(screen.X.sum(axis=1)).ravel()
-    screen.obs["total_counts"], screen.obs[name] = sums, np.rint(sums * np.linspace(1.5, 3, len(sums)))
-    screen.write_h5ad(tmp_path / "screen.h5ad")
-    given = dict(inputs=(tmp_path / "screen.h5ad",), num_hvg=0)
-    warnings = prepare(PrepareSettings(out=tmp_path / "one", **given)).warnings
-    assert [f"give --library-size-key {name}" in line for line in warnings] == [True] * is_told
-    assert prepare(PrepareSettings(out=tmp_path / "two", library_size_key=name, **given)).warnings == ()

@@ -139,4 +139,9 @@ def test_counts_of_a_part_of_the_genes_are_refused_where_training_summed_over_al
     with pytest.raises(InputError, match="expected counts of about 300 genes.*found 60; give the file with all genes"):
         read(counts, counted_genes=300)
     read(counts, counted_genes=300, sum_as_library_size=True)
-    read(log1p(counts), counted_genes=300)
+    read(log1p(counts), counted_genes=300, target_sum=1e4)
+    with pytest.raises(InputError, match=r"expected log1p values .* of about 300 genes, .* found 60; .*--target-sum"):
+        read(log1p(counts), counted_genes=300)
+    with pytest.raises(InputError, match="scale unknown"):
+        # Scaled before genes were chosen.
+        read(log1p(counts, counts.sum(axis=1) * np.linspace(2, 3, len(counts))), counted_genes=300)

@@ -25,6 +25,9 @@ _SIZE_NAME = re.compile(r"(n|num|total|raw)?(counts?|umis?)(counts?|rna|full|all
 _PART_OF_GENES = 1.2
 """Ratio of such a column to the sum of a cell's counts above which genes seem to have been removed."""
 _MOST_CELLS = 0.99
+PART_OF_COUNTED_GENES = 0.25
+"""A file with a smaller part of the genes that library sizes are summed over elsewhere has lost expressed ones. Genes
+that no cell expresses are often removed, and can be half of them; 2,000 highly variable ones are a tenth."""
 LIBRARY_WAY_OUT = "name the column of total counts, or give no --library-size-key if the file has all genes"
 """What to do about library sizes that are none."""
 _CELL = np.dtype([("num_entries", "<i4"), ("total", "<f8")])
@@ -179,7 +182,7 @@ def _finish(
     is_counts = journal.kind == "counts"
     below = 0
     if library_size is not None and is_counts:
-        below = check_library_sizes(library_size, total, f"{where}: --library-size-key", LIBRARY_WAY_OUT)
+        below = check_library_sizes(library_size, total, f"{where}: --library-size-key", way_out=LIBRARY_WAY_OUT)
     return FileStatistics(
         kind=journal.kind,
         num_entries=journal.cells["num_entries"],
