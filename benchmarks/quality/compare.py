@@ -58,15 +58,16 @@ def run(log: Path, *command: str | Path) -> float:
     foreign = Path(command[0]).name in ("state", "pip")
     environment = {name: value for name, value in os.environ.items() if not (foreign and name == "PYTHONPATH")}
     environment["OMP_NUM_THREADS"] = "1"
-    begin = _cpu_seconds_of_children()
+    begin = cpu_seconds_of_children()
     with log.open("a") as file:
         done = subprocess.run([str(part) for part in command], stdout=file, stderr=file, env=environment)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}: exit code {done.returncode}, see {log}")
-    return _cpu_seconds_of_children() - begin
+    return cpu_seconds_of_children() - begin
 
 
-def _cpu_seconds_of_children() -> float:
+def cpu_seconds_of_children() -> float:
+    """Return the processor time of the processes that this one started and that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -12,6 +12,9 @@ length: their difference is free of start-up. It takes part where ``--state-env`
 An epoch is what each framework calls so: SCALE's sampler and STATE's say how many steps it has. Prints a table in
 markdown with command, commit and versions; WORK keeps runs and logs. Options after ``--`` go to bionemo-scale-train,
 and ``--state-options`` are added to STATE's.
+
+Rates by the processor count the seconds of all processes and threads, so that other work on the machine matters
+little. For both frameworks they are the difference between two runs.
 """
 
 import argparse
@@ -37,7 +40,7 @@ from bionemo.scale.types import Split
 
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "quality"))
-from compare import DATASETS, EXAMPLES, ours, state_data_settings
+from compare import DATASETS, EXAMPLES, cpu_seconds_of_children, ours, state_data_settings
 from state_data import LABELS, write
 
 
@@ -56,6 +59,8 @@ class Speed:
     filler_share: float
     wait_share: float | None
     """Of the time; ``None`` where the framework does not tell."""
+    cpu_seconds_per_step: float
+    """Of all processes and threads."""
 
     @property
     def epoch_seconds(self) -> float:
@@ -66,6 +71,25 @@ class Speed:
     def cells_per_second(self) -> float:
         """Useful perturbed cells."""
         return self.cells_per_step * self.steps_per_second
+
+    @property
+    def steps_per_cpu_second(self) -> float:
+        """Steps in a second of the processor."""
+        return 1 / self.cpu_seconds_per_step
+
+    @property
+    def cells_per_cpu_second(self) -> float:
+        """Useful perturbed cells in a second of the processor."""
+        return self.cells_per_step / self.cpu_seconds_per_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """Seconds that a command took."""
+
+    clock: float
+    cpu: float
+    """Of all its processes and threads."""
 
 
 def main() -> None:
@@ -107,14 +131,14 @@ def prepared(work: Path) -> Path:
     return work / "store"
 
 
-def timed(command: list[str | Path], log: Path) -> float:
-    """Run a command with its output in a log, and return the seconds of the clock."""
-    begin = time.perf_counter()
+def timed(command: list[str | Path], log: Path) -> Spent:
+    """Run a command with its output in a log."""
+    begin, begin_cpu = time.perf_counter(), cpu_seconds_of_children()
     with log.open("w") as file:
         done = subprocess.run([str(word) for word in command], stdout=file, stderr=file, env=_environment(command))
     if done.returncode:
         sys.exit(f"{shlex.join(map(str, command))}: exit code {done.returncode}, see {log}")
-    return time.perf_counter() - begin
+    return Spent(clock=time.perf_counter() - begin, cpu=cpu_seconds_of_children() - begin_cpu)
 
 
 def _environment(command: list[str | Path]) -> dict[str, str]:
@@ -124,12 +148,16 @@ def _environment(command: list[str | Path]) -> dict[str, str]:
 
 
 def scale_speed(args: argparse.Namespace, store: Path) -> Speed:
-    """Train SCALE and read what the run says of its speed."""
-    steps, out = args.warmup + args.steps, args.work / "scale"
-    options = ["--size", args.size, "--max-steps", steps, "--val-interval", steps, "--log-interval", args.warmup]
-    # A network that measures the weight is another training.
-    command = [*ours("train"), "--store", store, "--out", out, "--blind-share", 0, *options, *args.options]
-    timed([str(word) for word in command], args.work / "scale.log")
+    """Train SCALE for two lengths and read what the longer run says of its speed."""
+
+    def train(steps: int, out: Path) -> Spent:
+        options = ["--size", args.size, "--max-steps", steps, "--val-interval", steps, "--log-interval", args.warmup]
+        # A network that measures the weight is another training.
+        command = [*ours("train"), "--store", store, "--out", out, "--blind-share", 0, *options, *args.options]
+        return timed([str(word) for word in command], args.work / f"{out.name}.log")
+
+    out = args.work / "scale"
+    few, many = train(args.warmup, args.work / "scale-short"), train(args.warmup + args.steps, out)
     with (out / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["steps_per_second"] and int(row["step"]) > args.warmup]
     done = np.diff([args.warmup, *(int(row["step"]) for row in rows)])
@@ -145,6 +173,7 @@ def scale_speed(args: argparse.Namespace, store: Path) -> Speed:
         cells_per_step=mean["cells_per_second"] / mean["steps_per_second"],
         filler_share=mean["filler_share"],
         wait_share=mean["wait_share"],
+        cpu_seconds_per_step=(many.cpu - few.cpu) / args.steps,
     )
 
 
@@ -168,21 +197,21 @@ def state_speed(args: argparse.Namespace, store: Path) -> Speed:
     command = [args.state_env / "bin" / "state", "tx", "train", *state_data_settings(data)]
     command += [f"model={args.state_model}", *shlex.split(args.state_options)]
 
-    def train(steps: int) -> float:
+    def train(steps: int) -> Spent:
         chosen = [f"name=run-{steps}", f"training.max_steps={steps}", f"training.val_freq={steps + 1}"]
-        seconds = timed([*command, *chosen], args.work / f"state-{steps}.log")
+        spent = timed([*command, *chosen], args.work / f"state-{steps}.log")
         # Those of state_lg would fill a disk: several times 3 GB a run.
         for path in (data / f"run-{steps}").rglob("*.ckpt"):
             path.unlink()
-        return seconds
+        return spent
 
     # Once before, so that neither of the two pays for files that are read for the first time.
     train(1)
-    few, many = args.warmup, args.warmup + args.steps
-    seconds = train(few), train(many)
-    if seconds[1] <= seconds[0]:
-        sys.exit(f"STATE: {many} steps took no longer than {few} ({seconds}); give more --steps")
-    settings = read_yaml(data / f"run-{many}" / "config.yaml")
+    steps = args.warmup + args.steps
+    few, many = train(args.warmup), train(steps)
+    if many.clock <= few.clock:
+        sys.exit(f"STATE: {steps} steps took no longer than {args.warmup} ({many}, {few}); give more --steps")
+    settings = read_yaml(data / f"run-{steps}" / "config.yaml")
     set_size, sets = settings["model"]["kwargs"]["cell_set_len"], settings["training"]["batch_size"]
     # Its sampler cuts the cells of each group into sets and fills the last one up.
     num_sets = sum(math.ceil(cells / set_size) for cells in groups)
@@ -190,10 +219,11 @@ def state_speed(args: argparse.Namespace, store: Path) -> Speed:
     return Speed(
         model=f"STATE {args.state_model}",
         steps_per_epoch=math.ceil(num_sets / sets),
-        steps_per_second=args.steps / (seconds[1] - seconds[0]),
+        steps_per_second=args.steps / (many.clock - few.clock),
         cells_per_step=sets * set_size * useful,
         filler_share=1 - useful,
         wait_share=None,
+        cpu_seconds_per_step=(many.cpu - few.cpu) / args.steps,
     )
 
 
@@ -221,21 +251,27 @@ def state_files(store: Path, data: Path) -> list[int]:
 
 def table(rows: list[Speed]) -> str:
     """Return the table in markdown."""
-    titles = ("model", "steps an epoch", "native epoch, s", "it/s", "cells/s", "filler", "waiting for data")
+    titles = (
+        *("model", "steps an epoch", "native epoch, s", "it/s", "cells/s", "steps/CPU s", "cells/CPU s", "filler"),
+        "waiting for data",
+    )
     lines = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|"]
     for row in rows:
         waiting = "not told" if row.wait_share is None else f"{row.wait_share:.1%}"
         cells = (f"{row.steps_per_epoch:,}", f"{row.epoch_seconds:.1f}", f"{row.steps_per_second:.3g}")
-        more = (f"{row.cells_per_second:,.0f}", f"{row.filler_share:.1%}", waiting)
+        by_processor = (f"{row.steps_per_cpu_second:.3g}", f"{row.cells_per_cpu_second:,.0f}")
+        more = (f"{row.cells_per_second:,.0f}", *by_processor, f"{row.filler_share:.1%}", waiting)
         lines.append(f"| {' | '.join((row.model, *cells, *more))} |")
     if len(rows) > 1:
         first, second = rows
-        steps, cells = (
-            getattr(first, name) / getattr(second, name) for name in ("steps_per_second", "cells_per_second")
+        steps, cells, cpu_steps, cpu_cells = (
+            getattr(first, name) / getattr(second, name)
+            for name in ("steps_per_second", "cells_per_second", "steps_per_cpu_second", "cells_per_cpu_second")
         )
         lines += [
             "",
-            f"{first.model} takes {steps:.2f} times the steps and {cells:.2f} times the cells of {second.model}.",
+            f"{first.model} takes {steps:.2f} times the steps and {cells:.2f} times the cells of {second.model}. In "
+            f"the same processor time it takes {cpu_steps:.2f} and {cpu_cells:.2f} times as many.",
         ]
     return "\n".join(lines)
 
