@@ -89,21 +89,29 @@ def words_of(folder: Path, steps: int) -> dict[str, list[str]]:
     return {name: [*map(str, words)] for name, words in found.items()}
 
 
+LAUNCHER = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], stdout=sys.stderr).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+sys.exit(code)
+"""
+"""Runs a command. A process counts the memory of the one that started it as its own, so that has to be small."""
+
+
 def measured(command: str, words: list[str]) -> dict[str, float]:
     """Run a command; return its seconds of the processor and its largest memory in MB."""
     program = Path(sys.executable).with_name(f"bionemo-scale-{command}")
-    process = subprocess.Popen(
-        [program, *words],
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", LAUNCHER, program, *words],
         env={**os.environ, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
+        text=True,
     )
-    assert process.stdout is not None, "it is a pipe"
-    shown = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"bionemo-scale-{command} {' '.join(words)}\n{shown.decode()[-2000:]}")
-    return {"seconds": round(usage.ru_utime + usage.ru_stime, 1), "MB": round(usage.ru_maxrss / 1e3)}
+    if done.returncode:
+        sys.exit(f"bionemo-scale-{command} {' '.join(words)}\n{done.stderr[-2000:]}")
+    seconds, kilobytes = map(float, done.stdout.split())
+    return {"seconds": round(seconds, 1), "MB": round(kilobytes / 1e3)}
 
 
 def main() -> None:
