@@ -4,17 +4,21 @@
 
     python benchmarks/sets/scores.py --data DATA --out scores.csv --steps 300 --seeds 3 --ways batch,mixed
 
-A way is "batch" or "mixed", or "shared-K" for sets of one batch of which runs of K start from the same controls.
+A way is "batch" or "mixed", or "shared-K" for sets of one batch of which runs of K start from the same controls. It is
+also "command-PRECISION" for a training by bionemo-scale-train itself in that precision.
 
 DATA is the folder of the suite's screens. Of the suite's tasks to choose by (benchmarks/quality/suite/tasks.toml)
 those that leave whole cell types out are taken, all their folds left out together. A network of the size small is
 trained with the defaults of bionemo-scale-train in a plain loop, and its own means are compared with the measured
-ones: no classical estimate, no additive share. The same command continues.
+ones: no classical estimate, no additive share. Means are predicted in float32. The same command continues.
 """
 
 import argparse
 import csv
 import math
+import os
+import resource
+import subprocess
 import tempfile
 import time
 import tomllib
@@ -109,6 +113,21 @@ def train(store: Any, *, way: str, seed: int, steps: int) -> tuple[Any, float]:
     return model.predictor.eval(), data.sampler.padding_share()
 
 
+def train_by_command(store: Any, *, way: str, seed: int, steps: int) -> tuple[Any, float]:
+    """Train by bionemo-scale-train; return what :func:`train` does."""
+    from bionemo.scale.infer.trained_model import load_model
+
+    options = ["--size", "small", "--max-steps", steps, "--seed", seed, "--blind-share", 0, "--val-interval", steps]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        precision = ["--precision", way.removeprefix("command-")]
+        command = ["bionemo-scale-train", "--store", store.path, "--out", out, *options, *precision]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL, env=environment)
+        metrics = pd.read_csv(out / "metrics.csv")
+        return load_model(out, additive_share=0.0).model, float(metrics["filler_share"].mean())
+
+
 def _config(store: Any, settings: Any, seed: int) -> Any:
     from bionemo.scale.model.config import ScaleModelConfig
     from bionemo.scale.model.size.sizes import SIZES
@@ -198,9 +217,10 @@ def measure(args: argparse.Namespace, name: str, path: Path, *, way: str, seed: 
         rows = pd.read_csv(args.out)
         if (rows[["task", "sets", "seed", "steps"]] == [name, way, seed, args.steps]).all(axis=1).any():
             return
-    begin = time.process_time()
+    begin = _processor_seconds()
     with model_parallel(), Store.open(path) as store:
-        model, fillers = train(store, way=way, seed=seed, steps=args.steps)
+        how = train_by_command if way.startswith("command-") else train
+        model, fillers = how(store, way=way, seed=seed, steps=args.steps)
         scores = score(store, model)
     row = {"task": name, "sets": way, "seed": seed, "steps": args.steps, **scores, "fillers": fillers}
     is_new = not args.out.exists()
@@ -208,8 +228,13 @@ def measure(args: argparse.Namespace, name: str, path: Path, *, way: str, seed: 
         writer = csv.DictWriter(file, COLUMNS)
         if is_new:
             writer.writeheader()
-        writer.writerow({**row, "cpu_seconds": round(time.process_time() - begin)})
+        writer.writerow({**row, "cpu_seconds": round(_processor_seconds() - begin)})
     print(row, flush=True)
+
+
+def _processor_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

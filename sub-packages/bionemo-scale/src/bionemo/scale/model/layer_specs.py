@@ -54,14 +54,25 @@ class TorchAttention(nn.Module):
         **kwargs: Any,
     ) -> Float[Tensor, "S B E"]:
         """Attend within each sequence; S tokens, H heads and Q query groups on this rank, E = H * K."""
+        precision, in_float32 = query.dtype, attends_in_float32(query.device)
         query, key, value = (x.permute(1, 2, 0, 3) for x in (query, key, value))
+        if in_float32:
+            query, key, value = query.float(), key.float(), value.float()
         dropout = self.dropout if self.training else 0.0
         # Each tensor parallel rank has heads of its own, and drops with random numbers of its own.
-        with get_cuda_rng_tracker().fork() if dropout else contextlib.nullcontext():
+        with (
+            get_cuda_rng_tracker().fork() if dropout else contextlib.nullcontext(),
+            torch.autocast(query.device.type, enabled=False) if in_float32 else contextlib.nullcontext(),
+        ):
             context = torch.nn.functional.scaled_dot_product_attention(
                 query, key, value, dropout_p=dropout, enable_gqa=query.shape[1] != key.shape[1]
             )
-        return context.permute(2, 0, 1, 3).flatten(2)
+        return context.permute(2, 0, 1, 3).flatten(2).to(precision)
+
+
+def attends_in_float32(device: torch.device) -> bool:
+    """Whether attention reads float32 in any precision: on a CPU, where in bfloat16 it takes 2 to 4 times as long."""
+    return device.type == "cpu"
 
 
 def block_submodules(

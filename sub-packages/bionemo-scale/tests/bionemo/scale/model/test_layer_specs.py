@@ -121,6 +121,18 @@ def test_attention_refuses_a_mask(config):
         TorchAttention(config, layer_number=1, attn_mask_type=AttnMaskType.causal)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_attention_of_bfloat16_is_that_of_float32_on_a_cpu(config, autocast):
+    attention = TorchAttention(config, layer_number=1, attn_mask_type=AttnMaskType.no_mask)
+    generator = torch.Generator().manual_seed(0)
+    rounded = [torch.randn(8, 5, 4, 16, generator=generator).bfloat16() for _ in range(3)]
+    expected = attention(*(x.float() for x in rounded))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        found = attention(*rounded)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, expected.bfloat16())
+
+
 @pytest.mark.parametrize("has_rotary", [True, False])
 def test_encoder_layer_is_megatrons_with_the_same_gradients(has_rotary, make_model):
     encoder = make_model().gene_encoder
