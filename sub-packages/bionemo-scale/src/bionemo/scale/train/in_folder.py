@@ -19,6 +19,7 @@ from bionemo.scale.files.writing.lock import sole_writer
 from bionemo.scale.megatron.ranks import Ranks, check_processes
 from bionemo.scale.process import interrupt
 from bionemo.scale.process.command import run_command
+from bionemo.scale.process.freed_memory import keep_freed_memory
 from bionemo.scale.process.imports import imports
 from bionemo.scale.progress import SILENCE, Progress
 from bionemo.scale.train.callbacks.stopping import EXIT_CONTINUE, TrainingInterrupted, TrainingStopped
@@ -131,6 +132,7 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _train(settings: TrainSettings, ranks: Ranks, screen: TextIO, *, given: "Components | None") -> None:
+    keep_freed_memory()
     with imports():
         from bionemo.scale.megatron import cpu
 
