@@ -14,8 +14,8 @@ KEPT_BYTES, LARGEST_KEPT = 1 << 28, 1 << 25
 def keep_freed_memory() -> bool:
     """Let glibc keep what is freed, up to :data:`KEPT_BYTES`, for what is needed next.
 
-    Left to itself it gives the larger tensors of a prediction back to the system and asks for them again with each
-    batch, and the system then writes zeros to every page.
+    Left to itself it gives the larger tensors back to the system and asks for them again with each step of a training
+    and each batch of a prediction, and the system then writes zeros to every page.
 
     Returns:
         Whether it will; other C libraries are left as they are.
