@@ -230,10 +230,21 @@ def _look(config: PrepareSettings, folder: Path, progress: Progress, *, is_part:
     )
     groups = lay_out(counted, split)
     if not is_part:
+        _check_knockdown(config, surveys, split)
         check_trains(split, config.split)
         check_groups(groups)
     genes = _join_genes(config, [(file.path, each.genes) for file, each in zip(files, surveys, strict=True)])
     return _Plan(files=files, surveys=surveys, genes=genes, spec=spec, split=split, groups=groups)
+
+
+def _check_knockdown(config: PrepareSettings, surveys: Sequence[Survey], split: ResolvedSplit) -> None:
+    """Refuse a filter that leaves no perturbed cell."""
+    filtered = sum(each.num_filtered for each in surveys)
+    if config.knockdown is not None and filtered and not any(split.count_cells(part) for part in (*Split, None)):
+        raise InputError(
+            f"--knockdown {config.knockdown.group:g}: expected perturbed cells in which their target is knocked down, "
+            f"found none of {filtered}; perturbations must be called as the genes of the file are (--gene-key)"
+        )
 
 
 def check_groups(groups: GroupTable, *, by_batch: bool = False) -> None:

@@ -44,6 +44,8 @@ _NO_CALL = re.compile(
 """What cells are called that could not be given a label."""
 _LIKELY = ("+", "|", ";", "&")
 """What separates agents in public data sets, where nobody says."""
+_WITHIN_NAMES = ("_", "-", ":", "/", ",")
+"""The same, but also in names of agents, replicates and guides: all parts must be labels themselves."""
 
 
 class Agent(NamedTuple):
@@ -202,10 +204,11 @@ def likely_combinations(labels: Iterable[str], control: str) -> tuple[str, tuple
     """
     known = {*labels, control}
     combinations = {}
-    for separator in _LIKELY:
+    for separator in (*_LIKELY, *_WITHIN_NAMES):
         grammar = Grammar(combination=separator)
         parts = {label: [name for name, _ in grammar.parse(label)] for label in known}
-        single = known.union(*(names for names in parts.values() if control in names))
+        beside_control = (names for names in parts.values() if control in names and separator in _LIKELY)
+        single = known.union(*beside_control)
         combinations[separator] = tuple(
             sorted(label for label, names in parts.items() if len(names) > 1 and single.issuperset(names))
         )

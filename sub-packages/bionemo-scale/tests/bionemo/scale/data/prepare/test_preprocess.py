@@ -557,6 +557,15 @@ def test_perturbations_that_may_be_controls_are_told(tmp_path, screen):
     assert prepare(PrepareSettings(out=tmp_path / "two", controls=("control", "control_2"), **given)).warnings == ()
 
 
+def test_a_filter_that_leaves_no_perturbed_cell_is_refused(tmp_path, screen):
+    screen.write_h5ad(tmp_path / "a.h5ad")
+    config = PrepareSettings(inputs=(tmp_path / "a.h5ad",), out=tmp_path / "store", knockdown=Knockdown(group=0.3))
+    with pytest.raises(
+        InputError, match=r"--knockdown 0.3: expected perturbed cells .*, found none of \d+; .*--gene-key"
+    ):
+        prepare(config)
+
+
 def test_controls_in_batches_of_their_own_are_told_of_each_data_set(tmp_path, screen):
     screen.write_h5ad(tmp_path / "crossed.h5ad")
     is_control = screen.obs["perturbation"] == "control"

@@ -96,6 +96,9 @@ def test_agents_are_told_in_words():
 def test_combinations_that_nobody_declared_are_noticed():
     assert likely_combinations(["A", "B", "B|A", "A|ctrl", "(+)-JQ1"], "ctrl") == ("|", ("A|ctrl", "B|A"))
     assert likely_combinations(["A", "B", "(+)-JQ1", "CD4+"], "ctrl")[1] == ()
+    assert likely_combinations(["A", "B", "A_B", "A_ctrl", "A_2"], "ctrl") == ("_", ("A_B", "A_ctrl"))
+    alone = ["HLA-A", "HLA", "NKX2-1", "IFN-beta", "drug_10", "drug_1", "ctrl_2", "p_2", "p", "A:1", "A:2"]
+    assert likely_combinations(alone, "ctrl")[1] == ()
 
 
 def test_labels_of_cells_without_one_are_noticed():
