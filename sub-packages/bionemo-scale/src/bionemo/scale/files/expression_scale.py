@@ -25,6 +25,8 @@ _LEAST_OF_SUM = 0.5
 """Library sizes may leave out some genes, such as mitochondrial ones, that the file has."""
 _MANY_ENTRIES = 2000
 """Counts of so many entries of a sample of cells are not all 1."""
+_MANY_WITHOUT_ONES = 0.5
+"""Larger share of cells without a gene of value 1 than counts of droplets have."""
 
 _OTHERS = {
     "linear": ("normalised counts without a logarithm", "x", "apply log1p"),
@@ -247,14 +249,15 @@ def _doubtful_counts(evidence: ScaleEvidence) -> str | None:
     trace = evidence.trace("linear")
     if evidence.highest == 1 and trace.total.sum() > _MANY_ENTRIES:
         return "counts that were made 0 or 1 (no value is above 1)"
+    # Each alone is true of some counts: of panels that were read deeply, or of cells that were sampled down to one sum
+    # and lost genes afterwards.
+    if evidence.ones_missing <= _MANY_WITHOUT_ONES:
+        return None
+    without = f"{evidence.ones_missing:.0%} of the cells have no gene with the value 1"
     if trace.common_sum is not None and trace.spread > 0:
-        # Cells that were sampled down to one sum have exactly that one.
-        return f"normalised counts that were rounded (every cell has about the sum {trace.common_sum:.6g})"
-    if evidence.ones_missing > 0.5:
-        return (
-            f"rounded logarithms or normalised counts ({evidence.ones_missing:.0%} of the cells have no gene with the "
-            "value 1)"
-        )
+        return f"normalised counts that were rounded (every cell has about the sum {trace.common_sum:.6g}; {without})"
+    if evidence.highest < LOG1P_LIMIT:
+        return f"rounded logarithms (no value is above {evidence.highest:g}; {without})"
     return None
 
 

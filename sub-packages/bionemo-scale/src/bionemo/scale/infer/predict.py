@@ -29,7 +29,7 @@ from bionemo.scale.infer.settings import Precision
 from bionemo.scale.infer.trained_model import LoadedModel
 from bionemo.scale.megatron import cpu
 from bionemo.scale.model.gene_encoder import SPARSE, SparseCells
-from bionemo.scale.population import one_count_of_sparse
+from bionemo.scale.population import one_count, one_count_of_sparse
 
 
 CELLS_AT_ONCE = {"cpu": 512, "cuda": 8192}
@@ -143,7 +143,10 @@ def _predicted_sets(
         cells = csr_matrix(vstack([item.expression for item in control_sets]))
         with _autocast(device, loaded.precision):
             controls = _encode(loaded, control_sets, rows, cells=cells)
-        counts = one_count_of_sparse(cells).numpy().reshape(len(control_sets), -1)
+        # A device has the dense cells at hand.
+        on_cpu = device.type == "cpu"
+        ones = one_count_of_sparse(cells) if on_cpu else one_count(controls.expression).cpu()
+        counts = ones.numpy().reshape(len(control_sets), -1)
         highest = np.array([item.expression.data.max(initial=0.0) for item in control_sets])
         for positions, begins, calls in zip(batch.sets, batch.begins, batch.calls, strict=True):
             of_call = np.unique(calls, return_index=True)[1]

@@ -56,7 +56,7 @@ class TorchAttention(nn.Module):
         """Attend within each sequence; S tokens, H heads and Q query groups on this rank, E = H * K."""
         precision, in_float32 = query.dtype, attends_in_float32(query.device)
         query, key, value = (x.permute(1, 2, 0, 3) for x in (query, key, value))
-        if in_float32:
+        if in_float32 and precision.itemsize < 4:
             query, key, value = query.float(), key.float(), value.float()
         dropout = self.dropout if self.training else 0.0
         # Each tensor parallel rank has heads of its own, and drops with random numbers of its own.
@@ -183,6 +183,7 @@ class TransportLayer(TransformerLayer):
         """Return whether the maps after both norms are one product: in a prediction in float32 on one CPU rank."""
         return (
             not (self.training or torch.is_grad_enabled() or hidden_states.is_cuda or autocasts(hidden_states))
+            and hidden_states.dtype == torch.float32
             and self.config.normalization == "LayerNorm"
             and self.config.add_bias_linear
             and self.config.num_query_groups == self.config.num_attention_heads

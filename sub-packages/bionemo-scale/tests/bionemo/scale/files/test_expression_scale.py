@@ -192,11 +192,8 @@ def test_exclude_highly_expressed_is_seen_in_a_transcriptome():
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (
-            lambda counts: np.rint(np.log1p(scaled(counts))),
-            "rounded logarithms or normalised counts (100% of the cells",
-        ),
-        (lambda counts: np.rint(np.log2(1 + scaled(counts))), "rounded logarithms or normalised counts"),
+        (lambda counts: np.rint(np.log1p(scaled(counts))), "rounded logarithms (no value is above 7; 100% of the "),
+        (lambda counts: np.rint(np.log2(1 + scaled(counts))), "rounded logarithms (no value is above 10; "),
         (lambda counts: np.rint(scaled(counts)), "normalised counts that were rounded (every cell has about the sum "),
         (lambda counts: counts > 0, "counts that were made 0 or 1 (no value is above 1)"),
     ],
@@ -207,6 +204,20 @@ def test_whole_numbers_that_are_hardly_counts_are_asked_about(change, found):
     values = np.asarray(change(counts), dtype=np.float32)
     assert found in refusal(values) and "--values counts to use them as counts" in refusal(values)
     assert conclude(values, StatedScale(values="counts")).kind == "counts"
+
+
+def test_counts_that_are_like_other_numbers_in_one_way_are_counts():
+    rng = np.random.default_rng(0)
+    rates = rng.gamma(0.3, 2.0, size=400)
+    # Sampled down to one sum, before rare genes were left out.
+    sampled = rng.multinomial(2000, rates / rates.sum(), size=200)
+    sampled = sampled[:, (sampled > 0).sum(axis=0) > 20]
+    # A panel that was read deeply, half of it not expressed; and two cells of nearly one size.
+    deep = rng.poisson(200, (200, 300)) * (rng.random(300) < 0.5)
+    alike = rng.poisson(rates * 2, (2, 400))
+    alike[0, -1], alike[1, -1] = 2 + max(0, np.diff(alike.sum(axis=1))[0]), 1
+    for values in (sampled, deep, alike):
+        assert conclude(values.astype(np.float32), StatedScale()).kind == "counts"
 
 
 def test_counts_of_any_depth_are_counts():

@@ -65,7 +65,7 @@ def test_transport_layer_is_its_equation_in_a_prediction(model, joint):
     for layer in model.transport_blocks.blocks.layers:
         assert not layer.is_merged(joint)
         with torch.no_grad():
-            assert layer.is_merged(joint)
+            assert layer.is_merged(joint) and not layer.is_merged(joint.bfloat16())
             before = joint.clone()
             found, _ = layer(joint)
             assert torch.equal(joint, before) and torch.equal(found[-1], joint[-1])
@@ -131,6 +131,13 @@ def test_attention_of_bfloat16_is_that_of_float32_on_a_cpu(config, autocast):
         found = attention(*rounded)
     assert found.dtype == torch.bfloat16
     assert torch.equal(found, expected.bfloat16())
+
+
+def test_attention_of_float64_keeps_its_digits(config):
+    attention = TorchAttention(config, layer_number=1, attn_mask_type=AttnMaskType.no_mask)
+    cells = torch.randn(8, 5, 4, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = torch.nn.functional.scaled_dot_product_attention(*[cells.permute(1, 2, 0, 3)] * 3)
+    torch.testing.assert_close(attention(cells, cells, cells), expected.permute(2, 0, 1, 3).flatten(2))
 
 
 @pytest.mark.parametrize("has_rotary", [True, False])

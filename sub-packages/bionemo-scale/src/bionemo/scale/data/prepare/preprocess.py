@@ -413,11 +413,11 @@ def _warnings(
     lines = [note for each in plan.surveys for note in dict.fromkeys(each.notes)]
     for what, names in _names_of_labels(plan, config.keys):
         lines += look_alikes(names, what=what)
-        if no_calls := likely_no_calls(names):
-            lines.append(
-                f"{what}: {some(no_calls)} count as {what}, though they seem to be cells without a call; if they are, "
-                "remove these cells"
-            )
+    if no_calls := likely_no_calls(plan.groups.perturbations):
+        lines.append(
+            f"{some(no_calls)} count as perturbations, though they seem to be cells without a call; if they are, "
+            "remove these cells"
+        )
     lines += [*_warn_of_combinations(config, plan), *_warn_of_controls(plan.groups)]
     lines += note_guides_apart(plan.split, config.grammar, plan.genes.tolist())
     if config.library_size_key and statistics[0].kind == "log1p":

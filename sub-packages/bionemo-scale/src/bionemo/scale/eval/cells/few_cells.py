@@ -30,8 +30,10 @@ def without_small_pairs(
         min_cells: Fewest measured cells of a pair that is scored.
 
     Raises:
-        InputError: No pair has so many.
+        InputError: No pair, or none of a prediction, has so many.
     """
+    if min_cells == 1:
+        return real, dict(predictions)
     sizes = _sizes(real)
     small = {pair for pair, size in sizes.items() if size < min_cells}
     if not small:
@@ -41,6 +43,12 @@ def without_small_pairs(
             f"{real.path}: --min-cells {min_cells} leaves no (cell type, perturbation) pair; the largest has "
             f"{max(sizes.values())} cells"
         )
+    for file in predictions.values():
+        if not file.is_control.all() and small.issuperset(_sizes(file)):
+            raise InputError(
+                f"{file.path}: --min-cells {min_cells} leaves none of its (cell type, perturbation) pairs, which all "
+                "have fewer measured cells"
+            )
     note = f"--min-cells {min_cells}: {len(small)} of {len(sizes)} pairs have fewer measured cells and no score"
     cut = {name: _without(file, small) for name, file in predictions.items()}
     return replace(_without(real, small), notes=(*real.notes, note)), cut
@@ -48,20 +56,21 @@ def without_small_pairs(
 
 def note_small_pairs(real: PopulationFile) -> tuple[str, ...]:
     """Warn of pairs with few measured cells."""
-    small = {pair: size for pair, size in _sizes(real).items() if size < _ENOUGH}
+    sizes = _sizes(real)
+    small = {pair: size for pair, size in sizes.items() if size < _ENOUGH}
     if not small:
         return ()
     shown = [f"{' x '.join(pair)} ({size})" for pair, size in sorted(small.items(), key=lambda item: item[1])]
     return (
-        f"warning: {len(small)} of {len(_sizes(real))} (cell type x perturbation) pairs have fewer than {_ENOUGH} "
-        f"measured cells: {some(shown)}; their scores are noisy and count as much as others in means; --min-cells "
-        f"{_ENOUGH} leaves them out",
+        f"warning: {len(small)} of {len(sizes)} (cell type x perturbation) pairs have fewer than {_ENOUGH} "
+        f"measured cells: {some(shown)}; their scores are noisy and count as much as others in means; "
+        f"bionemo-scale-evaluate --min-cells {_ENOUGH} leaves them out",
     )
 
 
 def _sizes(real: PopulationFile) -> Counter[Pair]:
-    cells = real.population.select(~real.is_control)
-    return Counter(zip(cells.cell_type.tolist(), cells.perturbation.tolist(), strict=True))
+    labels = (real.population.cell_type, real.population.perturbation)
+    return Counter(zip(*(values[~real.is_control].tolist() for values in labels), strict=True))
 
 
 def _without(file: PopulationFile, small: set[Pair]) -> PopulationFile:

@@ -17,8 +17,9 @@ together so much; what a model predicts may."""
 _SAME_RATIO, _MOST_GENES = 1.5, 0.8
 """In a division every gene has one ratio: as good as all expressed genes are this near to the ratio of the means. A
 model that predicts too little of everything has other ratios in other genes."""
-_CELLS, _EXPRESSED = 2000, 0.05
-"""Cells that means of genes are taken over, and from which mean on a gene counts as expressed."""
+_CELLS, _EXPRESSED, _ENOUGH_GENES = 2000, 0.05, 10
+"""Cells that means of genes are taken over, from which mean on a gene counts as expressed, and how many such genes
+tell."""
 
 
 def check_scale(file: PopulationFile, *, is_measured: bool = True) -> None:
@@ -94,7 +95,7 @@ def _has_one_ratio(pred: PopulationFile, real: PopulationFile, ratio: float) -> 
         means.append(file.population.select(chosen).dense().mean(axis=0, dtype=np.float64))
     is_expressed = means[1] > _EXPRESSED
     near = abs(np.log(np.maximum(means[0][is_expressed] / means[1][is_expressed], 1e-9) / ratio)) < np.log(_SAME_RATIO)
-    return bool(near.mean() > _MOST_GENES) if len(near) else True
+    return len(near) >= _ENOUGH_GENES and bool(near.mean() > _MOST_GENES)
 
 
 def _scale(file: PopulationFile) -> str:

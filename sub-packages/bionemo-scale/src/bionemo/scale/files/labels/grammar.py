@@ -32,10 +32,11 @@ _UNITS: dict[str, tuple[float, str]] = {
 _SIGNIFICANT = 12
 _CONTROL_LIKE = re.compile(
     r"(sg)?[-_ ]?(ntc?|dmso|pbs|vehicle|mock|scrambled?|un(treated|perturbed|stimulated)|safe[-_ ]?target(ing)?"
-    r"|(non[-_ ]?target(ing)?|((neg|negative)[-_ ]?)?(control|ctrl|ctl))\d*)([-_ ]*(sg|g|guide)[-_ ]?\d+|[-_ ]+\d+)?",
+    r"|(non[-_ ]?target(ing)?|((neg|negative)[-_ ]?)?(control|ctrl|ctl))\d*)"
+    r"([-_ ]+(sg|g|guide)[-_ ]?\d+|(?-i:s?g|guide)[-_ ]?\d+|[-_ ]+\d+)?",
     re.IGNORECASE,
 )
-"""What controls and their guides are called in public screens; "NT3" and "PBS1" may be genes."""
+"""What controls and their guides are called in public screens; "NT3", "NTG1" and "PBS1" may be genes."""
 _NO_CALL = re.compile(
     r"un(assigned|known|determined|classified|defined|identified)|multip(let|le)s?|doublets?|ambiguous|negative"
     r"|no[-_ ]?(call|assignment|s?grna|guide)s?|not?n?e?[-_ ]?(assigned|detected)|n/a|\?+|-+",

@@ -43,6 +43,8 @@ def test_guides_are_recognised(labels):
         ["non-targeting_1", "non-targeting_2", "NTg1", "NTg2", "control_1", "control_2"],
         ["chr14.2418_top_two", "chr14.2419_top_two", "VAPA_TSS", "CITED2_TSS"],
         ["STAT1", "STAT1+IRF7", "STAT1g1"],
+        ["IL2_1", "IL2_10", "IL2_100", "IFNg10", "IFNg100"],
+        ["STAT1-1", "STAT1-5"],
     ],
 )
 def test_other_labels_are_no_guides(labels):

@@ -36,3 +36,11 @@ def test_pairs_with_few_cells_are_left_out_where_that_is_asked_for(sides):
     assert "--min-cells 2: 1 of 2 pairs have fewer measured cells and no score" in task.notes
     with pytest.raises(InputError, match=r"--min-cells 1000 leaves no .* pair; the largest has \d+ cells"):
         without_small_pairs(real, {"pred": pred}, 1000)
+
+
+def test_a_prediction_of_small_pairs_alone_is_refused_by_its_name(sides, read, kang):
+    real, _ = sides
+    is_small = ((kang.obs["cell_type"] == "NK") | (kang.obs["perturbation"] == "control")).to_numpy()
+    pred = read(kang[is_small].copy(), "small.h5ad")
+    with pytest.raises(InputError, match=r"small.h5ad: --min-cells 2 leaves none of its .* pairs"):
+        without_small_pairs(real, {"pred": pred}, 2)

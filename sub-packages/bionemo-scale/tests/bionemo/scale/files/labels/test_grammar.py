@@ -112,7 +112,7 @@ def test_labels_that_controls_mostly_have_are_noticed():
     assert likely_controls(controls) == tuple(controls)
     assert (
         likely_controls(
-            ["NT5E", "NT3", "NTRK1", "PBSN", "NT3g", "CTRB1", "A+ctrl", "DMSOX", "MOCOS", "IFN-beta", "p1"]
+            ["NT5E", "NT3", "NTRK1", "PBSN", "NT3g", "NTG1", "CTRB1", "A+ctrl", "DMSOX", "MOCOS", "IFN-beta", "p1"]
         )
         == ()
     )

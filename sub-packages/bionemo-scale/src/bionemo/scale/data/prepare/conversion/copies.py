@@ -6,6 +6,8 @@ Each cell gets a fingerprint of its values when it is written. Cells with one fi
 as a sample of them has the same values.
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
 from math import lgamma, log
 from pathlib import Path
 
@@ -65,43 +67,58 @@ def fingerprints(lengths: np.ndarray, indices: np.ndarray, values: np.ndarray, *
 
 
 def note_copies(path: Path) -> tuple[str, ...]:
-    """Say how many held-out cells are copies of training cells, or else how many cells are there twice.
+    """Say how many held-out cells are copies of training cells or, where they are few, how many cells are there twice.
 
     Args:
         path: A store; one that was made by a version without fingerprints says nothing.
     """
     with Store.open(path) as store:
-        found, groups = _read_fingerprints(path), store.groups
-        if found is None:
+        groups = store.groups
+        read = _read_fingerprints(path, 1 + store.num_cells // _MOST_CELLS)
+        if read is None:
             return ()
-        chosen = np.flatnonzero((found != 0) & (found % np.uint64(1 + len(found) // _MOST_CELLS) == 0))
-        group = np.repeat(np.arange(len(groups)), groups.num_cells)[chosen]
-        _, code, size = np.unique(found[chosen], return_inverse=True, return_counts=True)
+        chosen, found = read
+        group = np.searchsorted(groups.first_row, chosen, side="right") - 1
+        _, code, size = np.unique(found, return_inverse=True, return_counts=True)
         held_out = groups.split[group] != Split.TRAIN
         leaks = held_out & (np.bincount(code, weights=~held_out) > 0)[code]
-        copies, among, others = (leaks, held_out, ~held_out) if leaks.any() else (size[code] > 1, size[code] > 0, None)
-        pairs = _pairs(code, np.flatnonzero(copies), others)
-        same = (store.read(chosen[pairs[0]]) != store.read(chosen[pairs[1]])).sum(axis=1) == 0
-        share = copies.sum() / max(1, among.sum()) * same.mean() if len(same) else 0.0
-    if share <= _SHARE:
-        return ()
-    first = int(np.flatnonzero(same)[0])
-    names = [" / ".join(groups.label(int(group[side[first]]))[:3]) for side in pairs]
+        for copies, among, others in ((leaks, held_out, ~held_out), (size[code] > 1, size[code] > 0, None)):
+            pairs = _pairs(code, np.flatnonzero(copies), others)
+            same = (store.read(chosen[pairs[0]]) != store.read(chosen[pairs[1]])).sum(axis=1) == 0
+            share = copies.sum() / max(1, among.sum()) * same.mean() if len(same) else 0.0
+            if share > _SHARE:
+                first = int(np.flatnonzero(same)[0])
+                names = [" / ".join(groups.label(int(group[side[first]]))[:3]) for side in pairs]
+                return (_line(share, names, is_leak=others is not None),)
+    return ()
+
+
+def _line(share: float, names: Sequence[str], *, is_leak: bool) -> str:
     what = (
-        f"{share:.1%} of the held-out cells have the values of training cells, so that their scores say nothing",
         f"{share:.1%} of the cells have the values of another cell: means count them twice, and a split may have both",
-    )[others is None]
-    return (f"{what}; first {names[0]!r} and {names[1]!r}; leave one of the two out",)
+        f"{share:.1%} of the held-out cells have the values of training cells, so that their scores say nothing",
+    )[is_leak]
+    return f"{what}; first {names[0]!r} and {names[1]!r}; leave one of the two out"
 
 
-def _read_fingerprints(path: Path) -> np.ndarray | None:
-    parts = []
+def _read_fingerprints(path: Path, divisor: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return rows and fingerprints of the cells that are compared; ``None`` if a part of the store has none.
+
+    Args:
+        path: The store.
+        divisor: Only fingerprints that leave no rest are compared.
+    """
+    rows, found, first = [], [], 0
     for number in range(len(read_manifest(path).obs)):
         with pq.ParquetFile(path / obs_name(number)) as file:
             if FINGERPRINT not in file.schema_arrow.names:
                 return None
-            parts.append(file.read(columns=[FINGERPRINT])[FINGERPRINT].to_numpy())
-    return np.concatenate(parts)
+            values = file.read(columns=[FINGERPRINT])[FINGERPRINT].to_numpy()
+        kept = np.flatnonzero((values != 0) & (values % np.uint64(divisor) == 0))
+        rows.append(kept + first)
+        found.append(values[kept])
+        first += len(values)
+    return np.concatenate(rows), np.concatenate(found)
 
 
 def _pairs(code: np.ndarray, copies: np.ndarray, others: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -122,6 +139,7 @@ def _pairs(code: np.ndarray, copies: np.ndarray, others: np.ndarray | None) -> t
     return copies, first[code[copies]]
 
 
+@lru_cache
 def _is_telling(num_genes: int) -> np.ndarray:
     """Return [genes + 1] bool, whether cells with so many expressed genes are hardly ever equal by chance."""
     numbers = range(num_genes + 1)

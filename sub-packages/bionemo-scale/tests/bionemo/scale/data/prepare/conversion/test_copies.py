@@ -83,6 +83,18 @@ def test_a_cell_twice_in_a_file_is_told(kang, warnings_of):
     assert not warnings_of({"one": kang}, out="once", num_hvg=0)
 
 
+def test_a_single_leak_does_not_hide_copies_among_the_other_cells(kang, warnings_of, monkeypatch):
+    monkeypatch.setattr(copies, "_SHARE", 0.1)
+    nk = kang[kang.obs["cell_type"] == "NK"]
+    leak = nk[:1].copy()
+    leak.obs["cell_type"] = "DC"
+    others = [kang[kang.obs["cell_type"] == "DC"]] * 2
+    screen = ad.concat([nk, leak, *others])
+    screen.obs_names_make_unique()
+    (line,) = warnings_of({"one": screen}, text=SPLIT.replace('two = "train"\n', ""))
+    assert "of the cells have the values of another cell" in line
+
+
 def test_equal_cells_of_a_small_panel_are_no_copies(kang, warnings_of):
     panel = kang[:, np.asarray((kang.X > 0).sum(axis=0)).ravel().argsort()[-30:]].copy()
     panel.X = (panel.X > 0).astype(np.int32) * 2
