@@ -102,12 +102,11 @@ def test_a_conversion_killed_at_twenty_moments_ends_the_same(tmp_path, config):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         status = os.waitpid(process, 0)[1]
-        if os.WIFSIGNALED(status):
+        if os.WIFSIGNALED(status) and not config.out.exists():
             kills += 1
-            assert not config.out.exists()
         elif kills < 20:
-            # It was faster than the kill: once more from the start.
-            assert os.WEXITSTATUS(status) == 0
+            # It was faster than the kill, or had just published a whole store: once more from the start.
+            assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
             os.rename(config.out, tmp_path / f"done{attempt}")
             assert_same_cells(tmp_path / f"done{attempt}", tmp_path / "whole")
         else:

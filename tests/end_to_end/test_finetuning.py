@@ -290,7 +290,7 @@ def refused(folder: Path) -> Callable[..., str]:
 @pytest.mark.parametrize("name", REFUSALS)
 def test_refusals(name: str, folder: Path, refused: Callable[..., str]):
     features = folder / "features.csv"
-    features.write_text("gene,a,b\n" + "".join(f"{label},1,2\n" for label in CELL_EVAL2))
+    features.write_text("gene,a,b\n" + "".join(f"{label},{row},2\n" for row, label in enumerate(CELL_EVAL2)))
     words, expected = REFUSALS[name]
     words = [str(word).format(features=features) for word in words]
     found = refused("--from-checkpoint", folder / "first", *words)

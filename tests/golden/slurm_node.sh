@@ -205,7 +205,7 @@ stopped() { if [ "$1" -ne 75 ] && [ "$1" -lt 128 ]; then TORCHX_MAX_RETRIES=0; f
 
 # Command 1
 
-srun --output /site/jobs/experiments/scale/scale_ID/evaluate/log-scale-evaluate_%j_${SLURM_RESTART_COUNT:-0}.out --chdir /site/jobs/experiments/scale/scale_ID/evaluate/code --wait=60 --kill-on-bad-exit=1 --wait=0 --no-container-mount-home python -m bionemo.scale.run.evaluate --pred '/site/data/a run/predicted/adata_pred.h5ad' --name SCALE --real '/site/data/a run/predicted/adata_real.h5ad' --out '/site/data/a run/scores' --store '/site/data/a run/store' --control-policy same-real --de-engine fast --seed 0 --plot --evaluator reference --de wilcoxon || stopped $?
+srun --output /site/jobs/experiments/scale/scale_ID/evaluate/log-scale-evaluate_%j_${SLURM_RESTART_COUNT:-0}.out --chdir /site/jobs/experiments/scale/scale_ID/evaluate/code --wait=60 --kill-on-bad-exit=1 --wait=0 --no-container-mount-home python -m bionemo.scale.run.evaluate --pred '/site/data/a run/predicted/adata_pred.h5ad' --name SCALE --real '/site/data/a run/predicted/adata_real.h5ad' --out '/site/data/a run/scores' --store '/site/data/a run/store' --control-policy same-real --de-engine fast --min-cells 1 --seed 0 --plot --evaluator reference --de wilcoxon || stopped $?
 
 exitcode=$?
 

@@ -54,10 +54,7 @@ def sole_writer(target: Path, lock: Path, *, rank: int = 0, launch: str = "") ->
         file.truncate(0)
         file.write(f"{launch}\n{_this_process()}\n".encode())
         file.flush()
-        try:
-            yield
-        finally:
-            remove(lock)
+        yield
 
 
 @contextlib.contextmanager
@@ -76,17 +73,20 @@ def only_writer(out: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(target: Path, lock: Path) -> Iterator[BinaryIO]:
-    file = _open_locked(target, lock)
-    while not _is_at(file, lock):
-        # The one before has just removed it.
-        file.close()
-        file = _open_locked(target, lock)
-    _held.add(file)
+    """Hold the lock, and remove its file at the end, also where an interrupt comes before the work begins."""
+    files: list[BinaryIO] = []
     try:
-        yield file
+        while not (files and _is_at(files[-1], lock)):
+            # The one before may just have removed it.
+            files.append(_open_locked(target, lock))
+        _held.add(files[-1])
+        yield files[-1]
     finally:
-        _held.discard(file)
-        file.close()
+        if files and _is_at(files[-1], lock):
+            remove(lock)
+        for file in files:
+            _held.discard(file)
+            file.close()
 
 
 def _open_locked(target: Path, lock: Path) -> BinaryIO:
@@ -109,6 +109,9 @@ def _open_locked(target: Path, lock: Path) -> BinaryIO:
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:
+    if file.closed:
+        # In a forked child, whose parent goes on.
+        return False
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

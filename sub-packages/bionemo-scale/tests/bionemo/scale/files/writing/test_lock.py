@@ -142,3 +142,13 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
     with only_writer(out):
         assert [path.name for path in tmp_path.iterdir()] == [".a.csv.lock"]
+
+
+def test_an_interrupt_before_the_work_begins_leaves_no_lock(tmp_path, lock, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lock_module, "_this_process", interrupted)
+    with pytest.raises(KeyboardInterrupt), sole_writer(tmp_path, lock):
+        pass
+    assert not lock.exists()
