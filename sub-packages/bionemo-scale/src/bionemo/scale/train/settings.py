@@ -124,8 +124,8 @@ class TrainSettings(Settings):
     pipeline_parallel: int = option(1, limits=COUNT, part="parallel", group=_PROCESSES)
     """Processes that share the stack of blocks."""
     precision: PrecisionName = option("fp32", part="training", group=_PROCESSES)
-    """Number format of weights and matrix products. bf16 is faster on GPUs, and on CPUs with AVX512-BF16; fp8,
-    fp8-current and mxfp8 need a GPU that has it."""
+    """Number format of weights and matrix products. bf16 is faster on CPUs with AVX512-BF16; fp8, fp8-current and
+    mxfp8 need a GPU that has it."""
     spec: SpecName = option("auto", part="training", group=_PROCESSES)
     """Layers of the blocks: local (torch), te (Transformer Engine), or auto (te if it can run)."""
     overrides: dict[str, Any] = option({}, flag="--set", part="model", group=_LEARNING)

@@ -12,6 +12,7 @@ from bionemo.scale.train.tables import (
     Perturbations,
     card_of_training,
     load_tables,
+    read_perturbations,
     set_decoder_bias,
     trained_labels,
     write_tables,
@@ -188,3 +189,12 @@ def test_covariates_without_perturbed_training_cells_are_noted():
     found = card_of_training(card, training, Grammar())
     assert found.untrained_covariates == (("0h", "24h"), ("x",))
     assert DataCard.from_json(found.to_json()) == found
+
+
+def test_vectors_that_are_all_alike_are_refused(tmp_path):
+    path = tmp_path / "features.csv"
+    path.write_text("gene,a,b\nA,1,2\nB,1,2\n")
+    with pytest.raises(InputError, match=r"features.csv: expected vectors that differ, found those of all"):
+        read_perturbations(["A", "B"], Grammar(), path)
+    path.write_text("gene,a,b\nA,1,2\nB,1,3\n")
+    assert read_perturbations(["A", "B"], Grammar(), path).features is not None

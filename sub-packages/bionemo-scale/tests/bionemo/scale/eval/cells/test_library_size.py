@@ -58,6 +58,9 @@ def test_counts_need_a_library_size_and_a_target_sum(counts, read):
     counts.obs["library_size"] = "many"
     with pytest.raises(InputError, match=r"obs\['library_size'\] must hold numbers"):
         read(counts)
+    counts.obs["library_size"] = np.log1p(counts.obs["n_counts_full"])
+    with pytest.raises(InputError, match=r"obs\['library_size'\]: expected .* sum \(median\), as logarithms"):
+        read(counts)
     del counts.obs["library_size"]
     with pytest.raises(InputError, match=r"raw counts; counts are scored where obs\['library_size'\]"):
         read(counts)
